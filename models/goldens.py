@@ -1,0 +1,122 @@
+"""Writes the golden files that dpc's gradients are held against.
+
+For every model: a batch under the ONNX input names and `label`; `logits`, `loss [N]`, `norm [N]` (over all parameters)
+and `per_sample/PARAM [N, ...]` by PyTorch in float64, one sample at a time; `ort/logits` by onnxruntime in float32. Each
+sample is independent of the others, so the first row is also the golden of a batch of one.
+
+    python models/goldens.py [NAME...]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+import oracle
+from recipes import RECIPES
+from zoo_nets import ZOO
+
+HERE = Path(__file__).parent
+
+
+def run_onnx(path, inputs):
+    """The logits by onnxruntime, unoptimised and with Dropout in inference mode."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        if node.op_type == "Dropout":
+            node.op_type = "Identity"
+            del node.input[1:], node.output[1:]
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    return session.run(["logits"], {name: value.numpy() for name, value in inputs.items()})[0]
+
+
+def check_names(path, net):
+    """The floating-point initializers that carry parameters must be the parameters, by name, shape and value."""
+    model = onnx.load(path)
+    initializers = {t.name: t for t in model.graph.initializer}
+    names = {}
+    for name, parameter in net.named_parameters(remove_duplicate=False):
+        if name in initializers:
+            value = onnx.numpy_helper.to_array(initializers[name])
+            assert np.array_equal(value, parameter.detach().numpy()), f"{path.name}: {name} differs"
+            names[id(parameter)] = name
+    missing = [name for name, p in net.named_parameters() if id(p) not in names]
+    assert not missing, f"{path.name}: no initializer for {missing}"
+    return {name: names[id(p)] for name, p in net.named_parameters() if names[id(p)] != name}
+
+
+def check_forward(path, net, torch_inputs, inputs):
+    """onnxruntime and PyTorch agree within 1e-5 on the batch and on its first sample; gives the batch's logits."""
+    logits = run_onnx(path, inputs)
+    expected = oracle.forward(net, torch_inputs)
+    scale = max(1.0, np.abs(expected).max())
+    assert logits.shape == expected.shape, f"{path.name}: {logits.shape} instead of {expected.shape}"
+    assert np.abs(logits - expected).max() <= 1e-5 * scale, f"{path.name}: logits differ"
+    first = run_onnx(path, {name: value[:1] for name, value in inputs.items()})
+    assert np.abs(first - expected[:1]).max() <= 1e-5 * scale, f"{path.name}: logits of one sample differ"
+    return logits
+
+
+def total_norm(gradients):
+    return np.sqrt(sum(np.square(g).reshape(len(g), -1).sum(1) for g in gradients.values()))
+
+
+def zoo_golden(entry):
+    """Writes one zoo model's golden file; gives its line of the manifest."""
+    folder = HERE / "zoo"
+    net, inputs, label = entry.make()
+    torch_inputs = entry.torch_inputs(inputs)
+    net.eval()
+    arrays = {name: value.numpy() for name, value in inputs.items()} | {"label": label.numpy()}
+    files, opsets, renamed = {}, {}, {}
+    for recipe in RECIPES:
+        path = folder / f"{entry.name}.{recipe}.onnx"
+        files[recipe] = path.name
+        opsets[recipe] = onnx.load(path, load_external_data=False).opset_import[0].version
+        names = check_names(path, net)
+        if names:
+            renamed[recipe] = names
+        if entry.in_onnxruntime:
+            arrays["ort/logits"] = check_forward(path, net, torch_inputs, inputs)
+    arrays["logits"] = oracle.forward(net, torch_inputs)
+    loss, gradients = oracle.per_sample(net, torch_inputs, label, entry.loss, entry.class_axis)
+    arrays |= {"loss": loss, "norm": total_norm(gradients)}
+    arrays |= {f"per_sample/{name}": value for name, value in gradients.items()}
+    (folder / "goldens").mkdir(exist_ok=True)
+    np.savez_compressed(folder / "goldens" / f"{entry.name}.npz", **arrays)
+    line = {
+        "name": entry.name,
+        "files": files,
+        "golden": f"goldens/{entry.name}.npz",
+        "loss": entry.loss,
+        "class_axis": entry.class_axis,
+        "opsets": opsets,
+        "parameters": {name: list(p.shape) for name, p in net.named_parameters()},
+        "notes": entry.notes,
+    }
+    return line | ({"renamed": renamed} if renamed else {})
+
+
+def main():
+    torch.set_num_threads(1)
+    only = sys.argv[1:]
+    path = HERE / "zoo" / "manifest.json"
+    lines = {line["name"]: line for line in json.loads(path.read_text())} if path.exists() and only else {}
+    for entry in ZOO.values():
+        if not only or entry.name in only:
+            lines[entry.name] = zoo_golden(entry)
+            print(entry.name)
+    rows = ",\n".join(json.dumps(lines[name], ensure_ascii=False) for name in ZOO if name in lines)
+    path.write_text(f"[\n{rows}\n]\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The four networks of the Opacus paper (arXiv:2109.12298, as benchmarked in TheSalon/fast-dpsgd) and the digits CNN.
+
+The defaults are the paper's sizes; the zoo makes small ones by passing others.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class MnistCnn(nn.Module):
+    """26,010 parameters at the defaults, for `[N, 1, 28, 28]`."""
+
+    def __init__(self, channels=(16, 32), kernels=(8, 4), padding=3, size=28, hidden=32, classes=10, activation=F.relu):
+        super().__init__()
+        self.activation = activation
+        self.conv1 = nn.Conv2d(1, channels[0], kernels[0], stride=2, padding=padding)
+        self.conv2 = nn.Conv2d(channels[0], channels[1], kernels[1], stride=2)
+        size = (size + 2 * padding - kernels[0]) // 2  # the convolution's size less one for the stride-1 pool
+        size = (size - kernels[1]) // 2
+        self.fc1 = nn.Linear(channels[1] * size * size, hidden)
+        self.fc2 = nn.Linear(hidden, classes)
+
+    def forward(self, input):
+        x = F.max_pool2d(self.activation(self.conv1(input)), 2, 1)
+        x = F.max_pool2d(self.activation(self.conv2(x)), 2, 1)
+        x = self.activation(self.fc1(x.flatten(1)))
+        return self.fc2(x)
+
+
+class CifarCnn(nn.Module):
+    """605,226 parameters at the defaults, for `[N, 3, 32, 32]`."""
+
+    def __init__(self, width=32, classes=10):
+        super().__init__()
+        w = width
+        layers, before = [], 3
+        for channels in (w, w, None, 2 * w, 2 * w, None, 4 * w, 4 * w, None, 8 * w):
+            if channels is None:
+                layers.append(nn.AvgPool2d(2, 2))
+            else:
+                layers += [nn.Conv2d(before, channels, 3, padding=1), nn.ReLU()]
+                before = channels
+        self.features = nn.Sequential(*layers, nn.Conv2d(before, classes, 3, padding=1))
+
+    def forward(self, input):
+        return self.features(input).mean(dim=(2, 3))
+
+
+class ImdbEmbedding(nn.Module):
+    """160,098 parameters at the defaults, for token ids `[N, 256]`."""
+
+    def __init__(self, words=10004, width=16, classes=2):
+        super().__init__()
+        self.emb = nn.Embedding(words, width)
+        self.fc = nn.Linear(width, classes)
+
+    def forward(self, tokens):
+        return self.fc(self.emb(tokens).mean(dim=1))
+
+
+class ImdbLstm(nn.Module):
+    """1,081,402 parameters at the defaults, for token ids `[N, 256]`."""
+
+    def __init__(self, words=10004, width=100, hidden=100, classes=2):
+        super().__init__()
+        self.emb = nn.Embedding(words, width)
+        self.lstm = nn.LSTM(width, hidden)
+        self.fc = nn.Linear(hidden, classes)
+
+    def forward(self, tokens):
+        x = self.emb(tokens).transpose(0, 1)
+        x, _ = self.lstm(x)
+        return self.fc(x.mean(dim=0))
+
+
+class DigitsCnn(nn.Module):
+    """For scikit-learn's digits, `[N, 1, 8, 8]` in [0, 1]."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 16, 3, padding=1)
+        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
+        self.fc = nn.Linear(32 * 4, 10)
+
+    def forward(self, input):
+        x = F.max_pool2d(torch.tanh(self.conv1(input)), 2)
+        x = F.max_pool2d(torch.tanh(self.conv2(x)), 2)
+        return self.fc(x.flatten(1))

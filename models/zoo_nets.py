@@ -1,0 +1,600 @@
+"""The small models of the test zoo: one function a model, each returning `(net, inputs, label)` for a batch of four.
+
+Sizes are small, odd and mostly different from each other, so that a swapped axis cannot go unnoticed.
+"""
+
+import zlib
+from dataclasses import dataclass, field
+from typing import Callable
+
+import torch
+import torch.nn.functional as F
+from onnx import helper
+from torch import nn
+
+from paper_nets import CifarCnn, ImdbEmbedding, ImdbLstm, MnistCnn
+from recipes import OPSET, prune
+
+BATCH = 4
+
+
+@dataclass
+class Entry:
+    """A zoo model: how to build it, which loss it trains with, and how it is exported."""
+
+    name: str
+    build: Callable
+    loss: str = "cross-entropy"
+    class_axis: int | None = 1
+    notes: str = ""
+    opset: int = OPSET
+    edit: Callable | None = None
+    external: bool = False
+    in_onnxruntime: bool = True
+    torch_inputs: Callable = field(default=lambda inputs: inputs)
+
+    def make(self):
+        """Builds the net, its inputs by ONNX name and its label, always the same ones."""
+        torch.manual_seed(zlib.crc32(self.name.encode()))
+        return self.build()
+
+
+ZOO: dict[str, Entry] = {}
+
+
+def zoo(**settings):
+    def register(build):
+        ZOO[build.__name__] = Entry(build.__name__, build, **settings)
+        return build
+
+    return register
+
+
+class Lambda(nn.Module):
+    """Named layers and parameters, and a function of them and of the inputs."""
+
+    def __init__(self, forward, **parts):
+        super().__init__()
+        self.function = forward
+        for name, part in parts.items():
+            setattr(self, name, nn.Parameter(part) if isinstance(part, torch.Tensor) else part)
+
+
+class Unary(Lambda):
+    def forward(self, input):
+        return self.function(self, input)
+
+
+class Tokens(Lambda):
+    def forward(self, tokens):
+        return self.function(self, tokens)
+
+
+class Both(Lambda):
+    def forward(self, tokens, input):
+        return self.function(self, tokens, input)
+
+
+def floats(*shape):
+    return torch.randn(BATCH, *shape)
+
+
+def ids(limit, *shape):
+    return torch.randint(0, limit, (BATCH, *shape))
+
+
+def image(net, *shape, classes=3):
+    return net, {"input": floats(*shape)}, ids(classes)
+
+
+# The four paper networks, small.
+
+
+@zoo()
+def mnist_small():
+    return image(MnistCnn((3, 5), (4, 3), 1, 15, 7, 3), 1, 15, 15)
+
+
+@zoo()
+def mnist_tanh_small():
+    return image(MnistCnn((3, 5), (4, 3), 1, 15, 7, 3, torch.tanh), 1, 15, 15)
+
+
+@zoo()
+def cifar_small():
+    net = CifarCnn(3, 3)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter *= 2.2  # keeps the signal alive through eight narrow layers
+    return image(net, 3, 8, 8)
+
+
+@zoo(notes="every row holds a repeated id")
+def embedding_small():
+    tokens = ids(23, 7)
+    tokens[:, 3] = tokens[:, 0]
+    return ImdbEmbedding(23, 5, 3), {"tokens": tokens}, ids(3)
+
+
+@zoo()
+def lstm_small():
+    return ImdbLstm(23, 5, 7, 3), {"tokens": ids(23, 6)}, ids(3)
+
+
+# Dense layers.
+
+
+@zoo(notes="Dropout with ratio 0")
+def mlp():
+    net = nn.Sequential(
+        nn.Linear(11, 13), nn.Tanh(), nn.Dropout(0.0), nn.Linear(13, 7), nn.Sigmoid(), nn.Linear(7, 3, bias=False)
+    )
+    return image(net, 11)
+
+
+@zoo(notes="Dropout with ratio 0.3; the golden file holds the inference-mode result, where Dropout is the identity")
+def mlp_dropout():
+    return image(nn.Sequential(nn.Linear(11, 13), nn.ReLU(), nn.Dropout(0.3), nn.Linear(13, 3)), 11)
+
+
+@zoo(notes="opset 13", opset=13)
+def mlp_opset13():
+    return image(nn.Sequential(nn.Linear(11, 13), nn.ReLU(), nn.Linear(13, 3)), 11)
+
+
+@zoo(notes="opset 23", opset=23)
+def mlp_opset23():
+    return image(nn.Sequential(nn.Linear(11, 13), nn.ReLU(), nn.Linear(13, 3)), 11)
+
+
+@zoo(notes="tensors in NAME.onnx.data", external=True)
+def external_data():
+    return image(nn.Sequential(nn.Linear(11, 13), nn.Tanh(), nn.Linear(13, 3)), 11)
+
+
+@zoo(notes="Linear on a 3-D input: several positions a sample")
+def linear3d():
+    net = Unary(
+        lambda s, x: s.c(torch.sigmoid(s.b(torch.tanh(s.a(x)))).mean(1)),
+        a=nn.Linear(7, 11),
+        b=nn.Linear(11, 5, bias=False),
+        c=nn.Linear(5, 3),
+    )
+    return image(net, 6, 7)
+
+
+@zoo(notes="Linear on a 4-D input")
+def linear4d():
+    net = Unary(lambda s, x: s.b(torch.relu(s.a(x))).mean((1, 2)), a=nn.Linear(5, 7), b=nn.Linear(7, 3))
+    return image(net, 2, 3, 5)
+
+
+@zoo(notes="rows [N·T, D] with the batch as the outer factor")
+def merged_rows():
+    net = Unary(
+        lambda s, x: s.b(torch.tanh(s.a(x.reshape(-1, 7))).reshape(-1, 5, 11).mean(1)), a=nn.Linear(7, 11), b=nn.Linear(11, 3)
+    )
+    return image(net, 5, 7)
+
+
+@zoo(notes="rows [T·N, D] with the batch as the inner factor")
+def merged_rows_inner():
+    def forward(s, x):
+        rows = torch.tanh(s.a(x.transpose(0, 1).reshape(-1, 7)))
+        return s.b(rows.reshape(5, -1, 11).sum(0))
+
+    return image(Unary(forward, a=nn.Linear(7, 11), b=nn.Linear(11, 3)), 5, 7)
+
+
+@zoo(notes="Gemm with alpha and beta, weight not transposed")
+def gemm_alpha_beta():
+    net = Unary(
+        lambda s, x: torch.addmm(s.bias, torch.tanh(x @ s.first), s.second, beta=0.5, alpha=1.5),
+        first=torch.randn(7, 11) / 3,
+        second=torch.randn(11, 3) / 3,
+        bias=torch.randn(3),
+    )
+    return image(net, 7)
+
+
+@zoo(notes="a parameter on the left of MatMul, mixing positions, and one on the right")
+def mixer():
+    net = Unary(
+        lambda s, x: s.head((x + s.time @ torch.tanh(x @ s.channel)).mean(1)),
+        time=torch.randn(5, 5) / 2,
+        channel=torch.randn(7, 7) / 2,
+        head=nn.Linear(7, 3),
+    )
+    return image(net, 5, 7)
+
+
+@zoo(notes="one Linear used twice: cross terms in its norm")
+def shared_linear():
+    net = Unary(lambda s, x: s.head(torch.tanh(s.layer(torch.tanh(s.layer(x))))), layer=nn.Linear(7, 7), head=nn.Linear(7, 3))
+    return image(net, 7)
+
+
+@zoo(notes="one Linear used at T = 1 and at T = 5")
+def shared_linear_mixed():
+    def forward(s, x):
+        return s.head(torch.tanh(s.layer(x)).mean(1) + torch.tanh(s.layer(x[:, 2])))
+
+    return image(Unary(forward, layer=nn.Linear(7, 11), head=nn.Linear(11, 3)), 5, 7)
+
+
+@zoo(notes="Concat of two branches along the features, and of two along time")
+def branches():
+    def forward(s, x):
+        wide = torch.cat([torch.tanh(s.left(x)), torch.relu(s.right(x)), x], dim=-1)
+        return s.head(torch.cat([wide, torch.sigmoid(wide)], dim=1).mean(1))
+
+    return image(Unary(forward, left=nn.Linear(5, 3), right=nn.Linear(5, 7), head=nn.Linear(15, 3)), 4, 5)
+
+
+@zoo(notes="product of two values that both depend on the sample")
+def gated():
+    net = Unary(
+        lambda s, x: s.head(torch.sigmoid(s.gate(x)) * s.value(x)), gate=nn.Linear(7, 11), value=nn.Linear(7, 11), head=nn.Linear(11, 3)
+    )
+    return image(net, 7)
+
+
+# Convolutions and pools.
+
+
+@zoo(notes="stride and dilation")
+def conv1d():
+    net = nn.Sequential(
+        nn.Conv1d(3, 5, 4, stride=2, padding=1), nn.Tanh(), nn.Conv1d(5, 7, 3, dilation=2, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(28, 3)
+    )
+    return image(net, 3, 17)
+
+
+@zoo(notes="depthwise, depthwise with a multiplier, grouped, dilated, rectangular")
+def conv2d_grouped():
+    net = nn.Sequential(
+        nn.Conv2d(4, 4, 3, padding=1, groups=4),
+        nn.Tanh(),
+        nn.Conv2d(4, 8, 3, groups=4, bias=False),
+        nn.Tanh(),
+        nn.Conv2d(8, 6, (3, 2), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(6 * 3 * 9, 3),
+    )
+    return image(net, 4, 8, 9)
+
+
+def _absorb_pads(auto_pads):
+    """An edit that lets each Conv take over the Pad before it, as `auto_pad` or, for None, as explicit `pads`."""
+
+    def edit(model):
+        pads = {node.output[0]: node for node in model.graph.node if node.op_type == "Pad"}
+        convs = [node for node in model.graph.node if node.op_type == "Conv"]
+        assert len(convs) == len(auto_pads) == len(pads)
+        for conv, (auto_pad, explicit) in zip(convs, auto_pads):
+            conv.input[0] = pads[conv.input[0]].input[0]
+            kept = [a for a in conv.attribute if a.name not in ("pads", "auto_pad")]
+            del conv.attribute[:]
+            conv.attribute.extend(kept)
+            if auto_pad:
+                conv.attribute.append(helper.make_attribute("auto_pad", auto_pad))
+            else:
+                conv.attribute.append(helper.make_attribute("pads", explicit))
+        prune(model)
+
+    return edit
+
+
+@zoo(
+    notes="auto_pad SAME_UPPER and SAME_LOWER with an odd amount to pad, and explicit asymmetric pads",
+    edit=_absorb_pads([("SAME_UPPER", None), ("SAME_LOWER", None), (None, [0, 2, 1, 0])]),
+)
+def conv2d_auto_pad():
+    def forward(s, x):
+        x = torch.tanh(s.upper(F.pad(x, (0, 1, 0, 1))))
+        x = torch.tanh(s.lower(F.pad(x, (1, 0, 1, 0))))
+        return s.head(torch.tanh(s.explicit(F.pad(x, (2, 0, 0, 1)))).flatten(1))
+
+    net = Unary(
+        forward, upper=nn.Conv2d(2, 3, 3, stride=2), lower=nn.Conv2d(3, 4, 2), explicit=nn.Conv2d(4, 5, 3), head=nn.Linear(5 * 3 * 5, 3)
+    )
+    return image(net, 2, 8, 10)
+
+
+@zoo(notes="padding='same' of PyTorch, dilated (onnxruntime refuses auto_pad with dilation)", in_onnxruntime=False)
+def conv2d_same():
+    net = nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding="same", dilation=2), nn.Tanh(), nn.Conv2d(3, 4, 5, padding="same"), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 42, 3)
+    )
+    return image(net, 2, 6, 7)
+
+
+@zoo(notes="count_include_pad 1 and 0, ceil_mode, rectangular; one-dimensional pool in between")
+def avgpool():
+    def forward(s, x):
+        x = torch.tanh(s.conv(x))
+        x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=True)
+        x = F.avg_pool2d(x, (3, 2), stride=1, padding=(1, 0), count_include_pad=False)
+        x = F.avg_pool2d(x, 2, stride=2, ceil_mode=True)
+        x = F.avg_pool1d(x.flatten(2), 3, stride=2)
+        return s.head(x.flatten(1))
+
+    return image(Unary(forward, conv=nn.Conv2d(2, 3, 3), head=nn.Linear(6, 3)), 2, 13, 12)
+
+
+@zoo(notes="padding, dilation, ceil_mode, overlapping windows")
+def maxpool():
+    def forward(s, x):
+        x = F.max_pool2d(torch.tanh(s.conv(x)), 3, stride=1, padding=1)
+        x = F.max_pool2d(x, 2, stride=1, dilation=2)
+        x = F.max_pool2d(x, (3, 2), stride=2, ceil_mode=True)
+        x = F.max_pool1d(x.flatten(2), 3, stride=2)
+        return s.head(x.flatten(1))
+
+    return image(Unary(forward, conv=nn.Conv2d(2, 3, 3), head=nn.Linear(21, 3)), 2, 13, 12)
+
+
+@zoo()
+def global_pool():
+    net = nn.Sequential(nn.Conv2d(2, 5, 3, bias=False), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3))
+    return image(net, 2, 7, 6)
+
+
+# Embeddings.
+
+
+@zoo(notes="ids below zero count from the end of the table", torch_inputs=lambda i: {"tokens": i["tokens"] % 23})
+def embedding_negative():
+    tokens = ids(23, 7)
+    tokens[:, 4] = tokens[:, 1] - 23
+    tokens[:, 6] = -1
+    return ImdbEmbedding(23, 5, 3), {"tokens": tokens}, ids(3)
+
+
+@zoo(notes="one table used as embedding and, transposed, as output layer; class axis last", class_axis=-1)
+def tied_embedding():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.emb = nn.Embedding(13, 7)
+            self.mid = nn.Linear(7, 7)
+            self.head = nn.Linear(7, 13, bias=False)
+            self.head.weight = self.emb.weight
+
+        def forward(self, tokens):
+            return self.head(torch.tanh(self.mid(self.emb(tokens))))
+
+    return Tied(), {"tokens": ids(13, 5)}, ids(13, 5)
+
+
+@zoo(notes="two inputs, one table looked up twice, position table added")
+def two_inputs():
+    def forward(s, tokens, x):
+        words = (s.emb(tokens) + s.position).mean(1)
+        return s.head(torch.tanh(words + s.emb(tokens[:, 0]) + s.project(x)))
+
+    net = Both(forward, emb=nn.Embedding(13, 5), position=torch.randn(6, 5), project=nn.Linear(7, 5), head=nn.Linear(5, 3))
+    return net, {"tokens": ids(13, 6), "input": floats(7)}, ids(3)
+
+
+# Attention.
+
+
+@zoo(notes="one head, written out with MatMul, Transpose and Softmax")
+def attention():
+    def forward(s, x):
+        scores = s.q(x) @ s.k(x).transpose(1, 2) / 5**0.5
+        return s.head((x + s.out(torch.softmax(scores, -1) @ s.v(x))).mean(1))
+
+    net = Unary(forward, q=nn.Linear(7, 5), k=nn.Linear(7, 5), v=nn.Linear(7, 5), out=nn.Linear(5, 7), head=nn.Linear(7, 3))
+    return image(net, 6, 7)
+
+
+@zoo(notes="three heads, on [N, H, T, D]")
+def attention_heads():
+    def forward(s, x):
+        q, k, v = (layer(x).view(-1, 5, 3, 2).transpose(1, 2) for layer in (s.q, s.k, s.v))
+        mixed = torch.softmax(q @ k.transpose(-2, -1) / 2**0.5, -1) @ v
+        return s.head(s.out(mixed.transpose(1, 2).reshape(-1, 5, 6)).mean(1))
+
+    net = Unary(forward, q=nn.Linear(7, 6), k=nn.Linear(7, 6), v=nn.Linear(7, 6), out=nn.Linear(6, 7), head=nn.Linear(7, 3))
+    return image(net, 5, 7)
+
+
+@zoo(notes="three heads, on the merged axis [N·H, T, D]")
+def attention_merged():
+    def forward(s, x):
+        q, k, v = (layer(x).view(-1, 5, 3, 2).transpose(1, 2).reshape(-1, 5, 2) for layer in (s.q, s.k, s.v))
+        mixed = torch.bmm(torch.softmax(torch.bmm(q, k.transpose(1, 2)), -1), v)
+        return s.head(s.out(mixed.reshape(-1, 3, 5, 2).transpose(1, 2).reshape(-1, 5, 6)).mean(1))
+
+    net = Unary(forward, q=nn.Linear(7, 6), k=nn.Linear(7, 6), v=nn.Linear(7, 6), out=nn.Linear(6, 7), head=nn.Linear(7, 3))
+    return image(net, 5, 7)
+
+
+@zoo(notes="q, k and v from one Linear, cut by chunk")
+def attention_chunk():
+    def forward(s, x):
+        q, k, v = s.qkv(x).chunk(3, dim=-1)
+        return s.head((torch.softmax(q @ k.transpose(1, 2), -1) @ v).mean(1))
+
+    return image(Unary(forward, qkv=nn.Linear(7, 15), head=nn.Linear(5, 3)), 6, 7)
+
+
+@zoo(notes="nn.MultiheadAttention with its weights asked for")
+def multihead():
+    def forward(s, x):
+        return s.head(s.attention(x, x, x, need_weights=True)[0].mean(1))
+
+    return image(Unary(forward, attention=nn.MultiheadAttention(6, 2, batch_first=True), head=nn.Linear(6, 3)), 5, 6)
+
+
+@zoo(notes="nn.MultiheadAttention through scaled_dot_product_attention; out-projection on [T·N, E]")
+def multihead_sdpa():
+    def forward(s, x):
+        return s.head(s.attention(x, x, x, need_weights=False)[0].mean(1))
+
+    return image(Unary(forward, attention=nn.MultiheadAttention(6, 2, batch_first=True), head=nn.Linear(6, 3)), 5, 6)
+
+
+# Broadcasts, reductions and shapes.
+
+
+@zoo(notes="residual with a learnable scale [C, 1, 1], a scalar scale and a class token")
+def scale_and_token():
+    def forward(s, x):
+        x = x + s.scale * torch.tanh(s.conv(x))
+        rows = x.flatten(2).transpose(1, 2)
+        rows = torch.cat([s.token.expand(rows.shape[0], -1, -1), rows], dim=1) + s.position
+        return s.head(torch.tanh(s.mix(rows) * s.gain)[:, 0] + rows.mean(1))
+
+    net = Unary(
+        forward,
+        scale=torch.randn(3, 1, 1),
+        gain=torch.randn(1),
+        token=torch.randn(1, 1, 3),
+        position=torch.randn(1, 13, 3),
+        conv=nn.Conv2d(3, 3, 3, padding=1),
+        mix=nn.Linear(3, 3),
+        head=nn.Linear(3, 3),
+    )
+    return image(net, 3, 3, 4)
+
+
+@zoo(notes="Squeeze, Unsqueeze and Transpose of several ranks")
+def shapes():
+    def forward(s, x):
+        y = s.a(x).unsqueeze(1).transpose(1, 3)
+        y = torch.tanh(y.squeeze(-1) + x.mean(-1, keepdim=True).transpose(1, 2))
+        return s.b(y.permute(0, 2, 1).unsqueeze(-1).squeeze(3).flatten(start_dim=1))
+
+    return image(Unary(forward, a=nn.Linear(5, 7), b=nn.Linear(28, 3)), 4, 5)
+
+
+@zoo(notes="sums and means over one and several axes, with and without keepdims")
+def reductions():
+    def forward(s, x):
+        y = torch.tanh(s.conv(x))
+        y = y - y.mean((2, 3), keepdim=True) + y.sum(1, keepdim=True) * 0.1
+        return s.head(y.sum((2, 3)) + y.mean(-1).sum(-1)) + y.mean((1, 2, 3), keepdim=False).unsqueeze(1)
+
+    return image(Unary(forward, conv=nn.Conv2d(2, 5, 2), head=nn.Linear(5, 3)), 2, 4, 6)
+
+
+@zoo(notes="Add, Sub, Mul, Div and Neg, each broadcasting in both directions")
+def arithmetic():
+    def forward(s, x):
+        y = s.shift - s.layer(x)
+        y = y / (2.0 + torch.sigmoid(s.divisor)) * s.row.unsqueeze(1)
+        y = s.column / (3.0 + torch.sigmoid(-y))
+        return s.head((y * x.mean(2, keepdim=True) - y).sum(1))
+
+    net = Unary(
+        forward,
+        layer=nn.Linear(7, 5),
+        shift=torch.randn(4, 1),
+        divisor=torch.randn(5),
+        row=torch.randn(4),
+        column=torch.randn(4, 1),
+        head=nn.Linear(5, 3),
+    )
+    return image(net, 4, 7)
+
+
+@zoo(notes="Softmax over a middle axis")
+def softmax_middle():
+    net = Unary(lambda s, x: s.b((torch.softmax(s.a(x), 1) * x[:, :, :5]).sum(1)), a=nn.Linear(7, 5), b=nn.Linear(5, 3))
+    return image(net, 4, 7)
+
+
+@zoo(notes="sizes read from the input: Shape, Gather, Concat, Reshape")
+def shape_chain():
+    def forward(s, x):
+        n, t, d = x.shape
+        y = torch.tanh(s.a(x.view(n * t, d))).view(n, t, 2, -1)
+        return s.b(y.transpose(1, 2).reshape(n, -1)) / d
+
+    return image(Unary(forward, a=nn.Linear(7, 6), b=nn.Linear(30, 3)), 5, 7)
+
+
+# Recurrence.
+
+
+@zoo(notes="last step, batch_first")
+def lstm_last():
+    net = Unary(lambda s, x: s.fc(s.lstm(x)[0][:, -1]), lstm=nn.LSTM(5, 7, batch_first=True), fc=nn.Linear(7, 3))
+    return image(net, 6, 5)
+
+
+@zoo(notes="final hidden and cell states as outputs")
+def lstm_state():
+    def forward(s, x):
+        _, (h, c) = s.lstm(x)
+        return s.fc(torch.cat([h.squeeze(0), c.squeeze(0)], -1))
+
+    return image(Unary(forward, lstm=nn.LSTM(5, 7, batch_first=True), fc=nn.Linear(14, 3)), 6, 5)
+
+
+@zoo(notes="initial states given as zeros of the batch's size, no biases, opset 13", opset=13)
+def lstm_zero_state():
+    def forward(s, x):
+        zeros = x.new_zeros(1, x.shape[0], 7)
+        return s.fc(s.lstm(x, (zeros, zeros))[0].mean(1))
+
+    return image(Unary(forward, lstm=nn.LSTM(5, 7, batch_first=True, bias=False), fc=nn.Linear(7, 3)), 6, 5)
+
+
+@zoo(notes="two layers, opset 23", opset=23)
+def lstm_two_layers():
+    net = Unary(lambda s, x: s.fc(s.lstm(x)[0].sum(1)), lstm=nn.LSTM(5, 4, num_layers=2, batch_first=True), fc=nn.Linear(4, 3))
+    return image(net, 6, 5)
+
+
+# Losses.
+
+
+@zoo(loss="nll")
+def nll_head():
+    net = nn.Sequential(nn.Linear(7, 11), nn.Tanh(), nn.Linear(11, 3), nn.LogSoftmax(-1))
+    return image(net, 7)
+
+
+def _tokens_with_ignored():
+    label = ids(3, 5)
+    label[0, 1:3] = -100
+    label[1, :4] = -100
+    label[2] = -100
+    return label
+
+
+@zoo(class_axis=-1, notes="logits [N, T, C]; ignored tokens, one sample with none left")
+def tokens_class_last():
+    net = Tokens(lambda s, t: s.head(torch.tanh(s.emb(t))), emb=nn.Embedding(13, 7), head=nn.Linear(7, 3))
+    return net, {"tokens": ids(13, 5)}, _tokens_with_ignored()
+
+
+@zoo(class_axis=1, notes="logits [N, C, T]; ignored tokens, one sample with none left")
+def tokens_class_first():
+    net = Unary(lambda s, x: s.b(torch.tanh(s.a(x))), a=nn.Conv1d(4, 7, 3, padding=1), b=nn.Conv1d(7, 3, 1))
+    return net, {"input": floats(4, 5)}, _tokens_with_ignored()
+
+
+@zoo(loss="mse", class_axis=None)
+def regression():
+    return nn.Sequential(nn.Linear(7, 11), nn.Tanh(), nn.Linear(11, 2)), {"input": floats(7)}, floats(2)
+
+
+@zoo(loss="mse", class_axis=None, notes="output [N, T, 2]")
+def regression_sequence():
+    return nn.Sequential(nn.Linear(7, 11), nn.Tanh(), nn.Linear(11, 2)), {"input": floats(5, 7)}, floats(5, 2)
+
+
+@zoo(loss="bce", class_axis=None, notes="hard and soft targets; one logit far from zero")
+def multilabel():
+    net = nn.Sequential(nn.Linear(7, 11), nn.ReLU(), nn.Linear(11, 5))
+    label = torch.rand(BATCH, 5).round()
+    label[1] = torch.rand(5)
+    inputs = floats(7)
+    inputs[3] *= 200
+    return net, {"input": inputs}, label
