@@ -1,7 +1,7 @@
 """Exports every ONNX model of this folder; the same models each time.
 
-    python models/export.py            all of them
-    python models/export.py zoo mlp    one of the zoo (or `paper`, `refused` in place of `zoo`)
+python models/export.py            all of them
+python models/export.py zoo mlp    one of the zoo (or `paper`, `refused` in place of `zoo`)
 """
 
 import sys
