@@ -1,1 +1,4 @@
 //! dpc
+pub mod files;
+pub mod tensors;
+pub mod train;

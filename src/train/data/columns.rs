@@ -1,0 +1,261 @@
+//! From an array of a file to a column of the data set: shape, dtype and range.
+
+use super::array::Array;
+use super::error::{BadRows, DataError};
+use super::schema::{Dims, InputKind, InputSchema, LABEL, TargetKind, TargetSchema};
+use super::{Column, Values};
+
+/// The column of a model's input, and its number of records.
+pub(super) fn input(
+    source_name: &str,
+    schema: &InputSchema,
+    array: Array,
+) -> Result<(usize, Column), DataError> {
+    let records = check_shape(source_name, &schema.name, &schema.dims, array.dims())?;
+    let values = match schema.kind {
+        InputKind::F32 => Values::F32(array.to_f32()),
+        InputKind::I32 { table } => {
+            let ids = integers(source_name, &schema.name, &array)?;
+            let width = schema.dims.iter().product();
+            Values::I32(wrap_ids(source_name, &schema.name, table, width, &ids)?)
+        }
+    };
+    Ok((records, column(&schema.name, &schema.dims, values)))
+}
+
+/// The column of the target, and its number of records.
+pub(super) fn target(
+    source_name: &str,
+    schema: &TargetSchema,
+    array: Array,
+) -> Result<(usize, Column), DataError> {
+    let records = check_shape(source_name, LABEL, &schema.dims, array.dims())?;
+    let width = schema.dims.iter().product();
+    let values = match schema.kind {
+        TargetKind::Real { within } => {
+            let values = array.to_f32();
+            if let Some([low, high]) = within {
+                let bad = rows_where(&values, width, |v| v < low || v > high);
+                check_label(source_name, bad, || format!("between {low} and {high}"))?;
+            }
+            Values::F32(values)
+        }
+        TargetKind::Class {
+            classes,
+            ignore_index,
+        } => {
+            let labels = integers(source_name, LABEL, &array)?;
+            let ignored = |v: i64| ignore_index.is_some_and(|ignore| v == i64::from(ignore));
+            let in_range = |v: i64| usize::try_from(v).is_ok_and(|v| v < classes);
+            let bad = rows_where(&labels, width, |v| !in_range(v) && !ignored(v));
+            check_label(source_name, bad, || match ignore_index {
+                Some(ignore) => format!("class ids in [0, {classes}) or {ignore} (ignored)"),
+                None => format!("class ids in [0, {classes})"),
+            })?;
+            Values::I32(labels.into_iter().map(|v| v as i32).collect())
+        }
+    };
+    Ok((records, column(LABEL, &schema.dims, values)))
+}
+
+fn column(name: &str, dims: &[usize], values: Values) -> Column {
+    Column {
+        name: name.to_owned(),
+        dims: dims.to_vec(),
+        values,
+    }
+}
+
+/// The number of records, where each has the shape `wanted` but for axes of length 1, or one of
+/// the two shapes is flat.
+fn check_shape(
+    source_name: &str,
+    name: &str,
+    wanted: &[usize],
+    found: &[usize],
+) -> Result<usize, DataError> {
+    let wrong = |help: String| DataError::WrongShape {
+        source_name: source_name.to_owned(),
+        name: name.to_owned(),
+        found: found.to_vec(),
+        wanted: wanted.to_vec(),
+        help,
+    };
+    let Some((&records, record)) = found.split_first() else {
+        return Err(wrong(
+            "the first axis of every array counts the records".to_owned(),
+        ));
+    };
+    let squeezed =
+        |dims: &[usize]| -> Vec<usize> { dims.iter().copied().filter(|&dim| dim != 1).collect() };
+    let (have, want) = (squeezed(record), squeezed(wanted));
+    let same_size = checked_product(record) == checked_product(wanted);
+    if have == want || same_size && (have.len() <= 1 || want.len() <= 1) {
+        return Ok(records);
+    }
+    let sorted = |mut dims: Vec<usize>| {
+        dims.sort_unstable();
+        dims
+    };
+    Err(wrong(if sorted(have) == sorted(want) {
+        format!(
+            "the axes are in another order: transpose the array to [{records}, {}",
+            &Dims(wanted).to_string()[1..]
+        )
+    } else {
+        format!("store it as [records, {}", &Dims(wanted).to_string()[1..])
+    }))
+}
+
+fn checked_product(dims: &[usize]) -> Option<usize> {
+    dims.iter()
+        .try_fold(1usize, |product, &dim| product.checked_mul(dim))
+}
+
+fn integers(source_name: &str, name: &str, array: &Array) -> Result<Vec<i64>, DataError> {
+    array.to_i64().ok_or_else(|| DataError::WrongDtype {
+        source_name: source_name.to_owned(),
+        name: name.to_owned(),
+        found: array.dtype().name(),
+        wanted: "integers",
+        help: format!("convert it, for example with {name}.astype(numpy.int64)"),
+    })
+}
+
+/// Ids as i32, counted from the start of the table.
+fn wrap_ids(
+    source_name: &str,
+    name: &str,
+    table: Option<usize>,
+    width: usize,
+    ids: &[i64],
+) -> Result<Vec<i32>, DataError> {
+    let source_name = source_name.to_owned();
+    let name = name.to_owned();
+    let Some(table) = table else {
+        let rows = rows_where(ids, width, |id| i32::try_from(id).is_err());
+        return match rows {
+            None => Ok(ids.iter().map(|&id| id as i32).collect()),
+            Some(rows) => Err(DataError::WideId {
+                source_name,
+                name,
+                rows,
+            }),
+        };
+    };
+    // Ids are 32-bit on the devices, so a longer table is only reached in its first 2^31 rows.
+    let size = table.min(i32::MAX as usize) as i64;
+    match rows_where(ids, width, |id| !(-size..size).contains(&id)) {
+        None => Ok(ids
+            .iter()
+            .map(|&id| (if id < 0 { id + size } else { id }) as i32)
+            .collect()),
+        Some(rows) => Err(DataError::BadId {
+            source_name,
+            name,
+            table,
+            rows,
+        }),
+    }
+}
+
+/// The elements that are `bad`, by the row they are in.
+fn rows_where<T: Copy + std::fmt::Display>(
+    values: &[T],
+    width: usize,
+    bad: impl Fn(T) -> bool,
+) -> Option<BadRows> {
+    let mut rows = BadRows::default();
+    for (at, &value) in values.iter().enumerate() {
+        if bad(value) {
+            rows.add(at / width, value);
+        }
+    }
+    (rows.count > 0).then_some(rows)
+}
+
+fn check_label(
+    source_name: &str,
+    bad: Option<BadRows>,
+    wanted: impl FnOnce() -> String,
+) -> Result<(), DataError> {
+    match bad {
+        None => Ok(()),
+        Some(rows) => Err(DataError::BadLabel {
+            source_name: source_name.to_owned(),
+            name: LABEL.to_owned(),
+            wanted: wanted(),
+            rows,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use miette::Diagnostic;
+
+    fn ids(table: Option<usize>, values: &[i64]) -> Result<Values, DataError> {
+        let schema = InputSchema {
+            name: "ids".to_owned(),
+            dims: vec![2],
+            kind: InputKind::I32 { table },
+        };
+        let array = Array::from_i64(vec![values.len() / 2, 2], values);
+        input("memory", &schema, array).map(|(_, column)| column.values)
+    }
+
+    #[test]
+    fn negative_ids_count_from_the_end_of_the_table() {
+        let values = ids(Some(10), &[0, 9, -1, -10]).unwrap();
+        assert_eq!(values, Values::I32(vec![0, 9, 9, 0]));
+        let error = ids(Some(10), &[0, 9, -11, 10]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "2 values out of range (-11 at row 1, 10 at row 1) of `ids` in memory: ids must be \
+             in [-10, 10)"
+        );
+        assert!(matches!(
+            ids(None, &[0, 1 << 31]),
+            Err(DataError::WideId { .. })
+        ));
+    }
+
+    #[test]
+    fn shapes_agree_up_to_axes_of_one_and_flattening() {
+        let check = |wanted: &[usize], found: &[usize]| check_shape("memory", "x", wanted, found);
+        assert_eq!(check(&[1, 28, 28], &[5, 28, 28]).unwrap(), 5);
+        assert_eq!(check(&[28, 28], &[5, 1, 28, 28]).unwrap(), 5);
+        assert_eq!(check(&[784], &[5, 28, 28]).unwrap(), 5);
+        assert_eq!(check(&[], &[5]).unwrap(), 5);
+        assert_eq!(check(&[], &[5, 1]).unwrap(), 5);
+        let help = |error: DataError| error.help().unwrap().to_string();
+        let swapped = check(&[3, 32, 32], &[5, 32, 32, 3]).unwrap_err();
+        assert!(help(swapped).contains("transpose the array to [5, 3, 32, 32]"));
+        assert!(check(&[2], &[]).is_err());
+        assert!(check(&[], &[5, 2]).is_err());
+    }
+
+    #[test]
+    fn targets_are_checked_by_kind() {
+        let labels = |kind, array| {
+            let dims = vec![];
+            target("memory", &TargetSchema { dims, kind }, array).map(|(_, column)| column.values)
+        };
+        let class = || TargetKind::Class {
+            classes: 2,
+            ignore_index: None,
+        };
+        let floats = labels(class(), Array::from_f32(vec![1], &[1.0])).unwrap_err();
+        assert_eq!(
+            floats.to_string(),
+            "array `label` of memory is float32, but the model needs integers"
+        );
+        let unit = TargetKind::Real {
+            within: Some([0.0, 1.0]),
+        };
+        let kept = labels(unit.clone(), Array::from_i64(vec![2], &[0, 1])).unwrap();
+        assert_eq!(kept, Values::F32(vec![0.0, 1.0]));
+        assert!(labels(unit, Array::from_f32(vec![2], &[0.5, 2.0])).is_err());
+    }
+}

@@ -1,0 +1,229 @@
+//! What can be wrong with data, said once, with the file, the array and the row.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use super::schema::Dims;
+use crate::files::FileError;
+
+#[derive(Debug, Error, Diagnostic)]
+pub enum DataError {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    File(#[from] FileError),
+
+    #[error("{} is in no format that dpc reads: {reason}", path.display())]
+    #[diagnostic(
+        code(dpc::data::format),
+        help(
+            "give FILE.npz (arrays named as the model's inputs, the target named `label`), \
+             IMAGES,LABELS as two IDX files, or FILE.safetensors"
+        )
+    )]
+    Format { path: PathBuf, reason: String },
+
+    #[error("{} is damaged: {what}", path.display())]
+    #[diagnostic(
+        code(dpc::data::damaged),
+        help("copy or download the file again; compare its size with the original's")
+    )]
+    Damaged { path: PathBuf, what: String },
+
+    #[error("array `{array}` of {} has the dtype {dtype}, which dpc does not read", path.display())]
+    #[diagnostic(
+        code(dpc::data::dtype),
+        help("store it as float16/32/64, as an integer of 8 to 64 bits, or as bool")
+    )]
+    UnsupportedDtype {
+        path: PathBuf,
+        array: String,
+        dtype: String,
+    },
+
+    #[error("{} has no array `{name}`; it has {}", path.display(), Listed(present))]
+    #[diagnostic(code(dpc::data::missing_array), help("{help}"))]
+    MissingArray {
+        path: PathBuf,
+        name: String,
+        present: Vec<String>,
+        help: String,
+    },
+
+    #[error("array `{name}` of {source_name} is {found}, but the model needs {wanted}")]
+    #[diagnostic(code(dpc::data::wrong_dtype), help("{help}"))]
+    WrongDtype {
+        source_name: String,
+        name: String,
+        found: &'static str,
+        wanted: &'static str,
+        help: String,
+    },
+
+    #[error(
+        "array `{name}` of {source_name} has the shape {}, but the model takes records of shape {}",
+        Dims(found),
+        Dims(wanted)
+    )]
+    #[diagnostic(code(dpc::data::wrong_shape), help("{help}"))]
+    WrongShape {
+        source_name: String,
+        name: String,
+        found: Vec<usize>,
+        wanted: Vec<usize>,
+        help: String,
+    },
+
+    #[error(
+        "the arrays of {source_name} differ in their number of records: {}",
+        Lengths(lengths)
+    )]
+    #[diagnostic(
+        code(dpc::data::lengths),
+        help("the first axis of every array counts the records and must agree")
+    )]
+    Lengths {
+        source_name: String,
+        lengths: Vec<(String, usize)>,
+    },
+
+    #[error("{source_name} holds no records")]
+    #[diagnostic(code(dpc::data::empty), help("the first axis of every array is 0"))]
+    Empty { source_name: String },
+
+    #[error("{rows} of `{name}` in {source_name}: labels must be {wanted}")]
+    #[diagnostic(
+        code(dpc::data::bad_label),
+        help("labels are counted from 0; check the labels and the number of outputs of the model")
+    )]
+    BadLabel {
+        source_name: String,
+        name: String,
+        wanted: String,
+        rows: BadRows,
+    },
+
+    #[error("{rows} of `{name}` in {source_name}: ids must be in [-{table}, {table})")]
+    #[diagnostic(
+        code(dpc::data::bad_id),
+        help(
+            "the model looks these ids up in a table of {table} rows; map unknown ids to a row it has"
+        )
+    )]
+    BadId {
+        source_name: String,
+        name: String,
+        table: usize,
+        rows: BadRows,
+    },
+
+    #[error("{rows} of `{name}` in {source_name}: ids must fit in 32 bits")]
+    #[diagnostic(
+        code(dpc::data::wide_id),
+        help("dpc computes with 32-bit integers; renumber the ids")
+    )]
+    WideId {
+        source_name: String,
+        name: String,
+        rows: BadRows,
+    },
+
+    #[error("--normalize has {given} channels, but input `{name}` has {channels}")]
+    #[diagnostic(
+        code(dpc::data::normalize),
+        help(
+            "give one mean and deviation, or one a channel (the first axis of a record), separated by colons"
+        )
+    )]
+    Normalize {
+        name: String,
+        given: usize,
+        channels: usize,
+    },
+
+    #[error("{} problems with {source_name}", problems.len())]
+    #[diagnostic(code(dpc::data::invalid))]
+    Several {
+        source_name: String,
+        #[related]
+        problems: Vec<DataError>,
+    },
+}
+
+impl DataError {
+    /// One problem as itself, several as [`DataError::Several`].
+    ///
+    /// # Panics
+    /// If there is none.
+    pub(super) fn all(source_name: &str, mut problems: Vec<DataError>) -> Self {
+        assert!(!problems.is_empty(), "an error needs a problem");
+        if problems.len() == 1 {
+            return problems.remove(0);
+        }
+        let source_name = source_name.to_owned();
+        Self::Several {
+            source_name,
+            problems,
+        }
+    }
+}
+
+/// The values out of range: the first few with their rows, and how many there are.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct BadRows {
+    pub first: Vec<(usize, String)>,
+    pub count: usize,
+}
+
+impl BadRows {
+    const SHOWN: usize = 5;
+
+    pub(super) fn add(&mut self, row: usize, value: impl fmt::Display) {
+        if self.first.len() < Self::SHOWN {
+            self.first.push((row, value.to_string()));
+        }
+        self.count += 1;
+    }
+}
+
+impl fmt::Display for BadRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values = if self.count == 1 { "value" } else { "values" };
+        write!(f, "{} {values} out of range (", self.count)?;
+        for (at, (row, value)) in self.first.iter().enumerate() {
+            let separator = if at == 0 { "" } else { ", " };
+            write!(f, "{separator}{value} at row {row}")?;
+        }
+        if self.count > self.first.len() {
+            f.write_str(", …")?;
+        }
+        f.write_str(")")
+    }
+}
+
+struct Listed<'a>(&'a [String]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("no arrays");
+        }
+        let quoted: Vec<String> = self.0.iter().map(|name| format!("`{name}`")).collect();
+        f.write_str(&quoted.join(", "))
+    }
+}
+
+struct Lengths<'a>(&'a [(String, usize)]);
+
+impl fmt::Display for Lengths<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<String> = self
+            .0
+            .iter()
+            .map(|(name, length)| format!("`{name}` {length}"))
+            .collect();
+        f.write_str(&parts.join(", "))
+    }
+}

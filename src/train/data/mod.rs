@@ -1,0 +1,335 @@
+//! Data sets: named arrays with one record a row, checked against the model and held in memory.
+//!
+//! Everything that can be wrong is reported when the data are loaded, all at once: after
+//! [`Dataset::load`] every record has the model's shape and dtype, and every id and label is in
+//! range. Batches are then gathered by record number ([`Dataset::fill`]).
+
+mod array;
+mod columns;
+mod error;
+mod idx;
+mod normalize;
+pub mod npz;
+mod safetensors;
+mod schema;
+mod source;
+
+use std::collections::BTreeMap;
+
+pub use array::{Array, DType};
+pub use error::{BadRows, DataError};
+pub use normalize::Normalize;
+pub use schema::{Dims, InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
+
+use source::Source;
+
+/// The records of a data set, in the model's shapes and dtypes.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    records: usize,
+    inputs: Vec<Column>,
+    target: Option<Column>,
+}
+
+/// One array of a data set: `records × dims`, in C order.
+#[derive(Clone, Debug)]
+pub struct Column {
+    pub name: String,
+    /// The shape of one record.
+    pub dims: Vec<usize>,
+    pub values: Values,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    F32(Vec<f32>),
+    I32(Vec<i32>),
+}
+
+/// A physical batch of fixed capacity: rows beyond its records are zeros of weight 0.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// In the order of the model's inputs; each `rows × dims`.
+    pub inputs: Vec<Values>,
+    pub target: Option<Values>,
+    /// `[rows]`: 1 for a record, 0 for an empty row.
+    pub weights: Vec<f32>,
+}
+
+impl Dataset {
+    /// Loads the data that `spec` names, for a model that takes `schema`.
+    ///
+    /// `spec` is `FILE.npz`, `IMAGES,LABELS` (two IDX files, gzipped or not) or
+    /// `FILE.safetensors`; what a file is, its first bytes decide. Arrays are named as the model's
+    /// inputs and [`LABEL`]; others are ignored. Images of bytes in IDX become f32 in [0, 1].
+    ///
+    /// # Errors
+    /// Every missing array, wrong dtype, wrong shape, differing length and value out of range
+    /// (with its row), in one [`DataError`]. NaN and infinities are let through; see
+    /// [`Dataset::nonfinite`].
+    pub fn load(spec: &str, schema: &Schema) -> Result<Self, DataError> {
+        let mut source = Source::open(spec, schema)?;
+        Self::assemble(spec, schema, |name| source.read(name))
+    }
+
+    /// The data set of `arrays` in memory; `source_name` stands for the file in errors.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    pub fn from_arrays(
+        source_name: &str,
+        arrays: &BTreeMap<String, Array>,
+        schema: &Schema,
+    ) -> Result<Self, DataError> {
+        Self::assemble(source_name, schema, |name| {
+            arrays
+                .get(name)
+                .cloned()
+                .ok_or_else(|| DataError::MissingArray {
+                    path: source_name.into(),
+                    name: name.to_owned(),
+                    present: arrays.keys().cloned().collect(),
+                    help: format!("add an array of the name `{name}`"),
+                })
+        })
+    }
+
+    fn assemble(
+        source_name: &str,
+        schema: &Schema,
+        mut read: impl FnMut(&str) -> Result<Array, DataError>,
+    ) -> Result<Self, DataError> {
+        let mut problems = Vec::new();
+        let mut lengths = Vec::new();
+        let mut keep = |result: Result<(usize, Column), DataError>| match result {
+            Ok((length, column)) => {
+                lengths.push((column.name.clone(), length));
+                Some(column)
+            }
+            Err(problem) => {
+                problems.push(problem);
+                None
+            }
+        };
+        let inputs: Vec<Column> = schema
+            .inputs
+            .iter()
+            .filter_map(|input| {
+                keep(read(&input.name).and_then(|a| columns::input(source_name, input, a)))
+            })
+            .collect();
+        let target = schema.target.as_ref().and_then(|target| {
+            keep(read(LABEL).and_then(|a| columns::target(source_name, target, a)))
+        });
+
+        let records = lengths.first().map_or(0, |(_, length)| *length);
+        if lengths.iter().any(|(_, length)| *length != records) {
+            problems.push(DataError::Lengths {
+                source_name: source_name.to_owned(),
+                lengths,
+            });
+        }
+        if problems.is_empty() && records == 0 {
+            problems.push(DataError::Empty {
+                source_name: source_name.to_owned(),
+            });
+        }
+        if !problems.is_empty() {
+            return Err(DataError::all(source_name, problems));
+        }
+        Ok(Self {
+            records,
+            inputs,
+            target,
+        })
+    }
+
+    /// The number of records, at least 1.
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// In the order of the model's inputs.
+    pub fn inputs(&self) -> &[Column] {
+        &self.inputs
+    }
+
+    pub fn target(&self) -> Option<&Column> {
+        self.target.as_ref()
+    }
+
+    /// How many elements of the inputs and the target are NaN or infinite.
+    pub fn nonfinite(&self) -> usize {
+        self.inputs
+            .iter()
+            .chain(&self.target)
+            .map(|column| match &column.values {
+                Values::F32(values) => values.iter().filter(|v| !v.is_finite()).count(),
+                Values::I32(_) => 0,
+            })
+            .sum()
+    }
+
+    /// Scales every floating-point input to `(x - mean) / deviation`.
+    ///
+    /// # Errors
+    /// Where the numbers are a list whose length is not the input's number of channels.
+    pub fn normalize(&mut self, by: &Normalize) -> Result<(), DataError> {
+        self.inputs
+            .iter_mut()
+            .try_for_each(|column| by.apply(column))
+    }
+
+    /// Gathers `records` into the first rows of a physical batch of `rows`; the rest become zeros
+    /// of weight 0. `out` keeps its allocations from call to call.
+    ///
+    /// # Panics
+    /// If there are more records than rows, or a record is not in `0..self.records()`.
+    pub fn fill(&self, records: &[usize], rows: usize, out: &mut Batch) {
+        assert!(records.len() <= rows, "a batch has a row for each record");
+        out.inputs
+            .resize_with(self.inputs.len(), || Values::F32(Vec::new()));
+        for (column, values) in self.inputs.iter().zip(&mut out.inputs) {
+            column.gather(records, rows, values);
+        }
+        match &self.target {
+            Some(column) => {
+                let values = out.target.get_or_insert_with(|| Values::F32(Vec::new()));
+                column.gather(records, rows, values);
+            }
+            None => out.target = None,
+        }
+        out.weights.clear();
+        out.weights.resize(records.len(), 1.0);
+        out.weights.resize(rows, 0.0);
+    }
+}
+
+impl Column {
+    /// Elements of one record.
+    pub fn width(&self) -> usize {
+        self.dims.iter().product()
+    }
+
+    fn gather(&self, records: &[usize], rows: usize, out: &mut Values) {
+        let width = self.width();
+        match (&self.values, &mut *out) {
+            (Values::F32(from), Values::F32(to)) => gather(from, width, records, rows, to),
+            (Values::I32(from), Values::I32(to)) => gather(from, width, records, rows, to),
+            (Values::F32(_), to) => {
+                *to = Values::F32(Vec::new());
+                self.gather(records, rows, to);
+            }
+            (Values::I32(_), to) => {
+                *to = Values::I32(Vec::new());
+                self.gather(records, rows, to);
+            }
+        }
+    }
+}
+
+fn gather<T: Copy + Default>(
+    from: &[T],
+    width: usize,
+    records: &[usize],
+    rows: usize,
+    to: &mut Vec<T>,
+) {
+    to.clear();
+    for &record in records {
+        let start = record * width;
+        to.extend_from_slice(&from[start..start + width]);
+    }
+    to.resize(rows * width, T::default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(dims: &[usize], classes: usize) -> Schema {
+        Schema {
+            inputs: vec![InputSchema {
+                name: "x".to_owned(),
+                dims: dims.to_vec(),
+                kind: InputKind::F32,
+            }],
+            target: Some(TargetSchema {
+                dims: vec![],
+                kind: TargetKind::Class {
+                    classes,
+                    ignore_index: Some(-100),
+                },
+            }),
+        }
+    }
+
+    fn arrays(x: Array, label: Array) -> BTreeMap<String, Array> {
+        BTreeMap::from([("x".to_owned(), x), (LABEL.to_owned(), label)])
+    }
+
+    #[test]
+    fn a_batch_has_its_records_then_zeros() {
+        let x = Array::from_f32(vec![3, 2], &[1., 2., 3., 4., 5., f32::INFINITY]);
+        let label = Array::from_i64(vec![3, 1], &[0, -100, 2]);
+        let data = Dataset::from_arrays("memory", &arrays(x, label), &schema(&[2], 3)).unwrap();
+        assert_eq!((data.records(), data.nonfinite()), (3, 1));
+        let mut batch = Batch::default();
+        for _ in 0..2 {
+            data.fill(&[1, 0], 3, &mut batch);
+            assert_eq!(batch.inputs, [Values::F32(vec![3., 4., 1., 2., 0., 0.])]);
+            assert_eq!(batch.target, Some(Values::I32(vec![-100, 0, 0])));
+            assert_eq!(batch.weights, [1.0, 1.0, 0.0]);
+        }
+        data.fill(&[], 1, &mut batch);
+        assert_eq!(batch.weights, [0.0]);
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let x = Array::from_f32(vec![2, 3], &[0.0; 6]);
+        let label = Array::from_i64(vec![8], &[0, 10, 11, -1, 12, 13, 14, 15]);
+        let error =
+            Dataset::from_arrays("memory", &arrays(x, label), &schema(&[2], 10)).unwrap_err();
+        let DataError::Several { problems, .. } = error else {
+            panic!("{error}");
+        };
+        let messages: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            messages,
+            [
+                "array `x` of memory has the shape [2, 3], but the model takes records of shape [2]",
+                "7 values out of range (10 at row 1, 11 at row 2, -1 at row 3, 12 at row 4, \
+                 13 at row 5, …) of `label` in memory: labels must be class ids in [0, 10) or \
+                 -100 (ignored)",
+            ]
+        );
+    }
+
+    #[test]
+    fn lengths_must_agree_and_records_exist() {
+        let one = |n, m| {
+            let x = Array::from_f32(vec![n, 1], &vec![0.0; n]);
+            let label = Array::from_i64(vec![m], &vec![0; m]);
+            Dataset::from_arrays("memory", &arrays(x, label), &schema(&[1], 2)).unwrap_err()
+        };
+        assert_eq!(
+            one(3, 2).to_string(),
+            "the arrays of memory differ in their number of records: `x` 3, `label` 2"
+        );
+        assert!(matches!(one(0, 0), DataError::Empty { .. }));
+    }
+
+    #[test]
+    fn a_missing_array_lists_what_is_there() {
+        let arrays = BTreeMap::from([
+            ("image".to_owned(), Array::from_f32(vec![1, 1], &[0.0])),
+            (LABEL.to_owned(), Array::from_i64(vec![1], &[0])),
+        ]);
+        let error = Dataset::from_arrays("memory", &arrays, &schema(&[1], 2)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "memory has no array `x`; it has `image`, `label`"
+        );
+    }
+}

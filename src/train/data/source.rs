@@ -1,0 +1,185 @@
+//! Where arrays come from: which format a data specification names.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::array::{Array, DType};
+use super::error::DataError;
+use super::npz::Npz;
+use super::safetensors::SafetensorsFile;
+use super::schema::{InputKind, LABEL, Schema};
+use super::{idx, safetensors};
+use crate::files::FileError;
+
+/// An opened data specification.
+pub(super) enum Source {
+    Npz(Npz),
+    Safetensors(SafetensorsFile),
+    Idx(Box<IdxPair>),
+}
+
+/// Images for the model's only input and, where the loss needs them, labels.
+pub(super) struct IdxPair {
+    input: String,
+    /// Whether bytes are scaled to [0, 1].
+    scaled: bool,
+    images: PathBuf,
+    labels: Option<PathBuf>,
+}
+
+impl Source {
+    pub(super) fn open(spec: &str, schema: &Schema) -> Result<Self, DataError> {
+        let path = Path::new(spec);
+        if let Some((images, labels)) = spec.split_once(',')
+            && !path.exists()
+        {
+            return IdxPair::open(path, images, Some(labels), schema);
+        }
+        let magic = magic_of(path)?;
+        if magic.starts_with(b"PK") || path.extension().is_some_and(|end| end == "npz") {
+            return Npz::open(path).map(Self::Npz);
+        }
+        if safetensors::recognises(&magic) {
+            return SafetensorsFile::open(path).map(Self::Safetensors);
+        }
+        if idx::recognises(&magic) {
+            return IdxPair::open(path, spec, None, schema);
+        }
+        let is_parquet = magic.starts_with(b"PAR1");
+        let is_csv = path.extension().is_some_and(|end| end == "csv");
+        Err(DataError::Format {
+            path: path.to_owned(),
+            reason: match (is_parquet, is_csv) {
+                (true, _) => "Parquet files are not read yet".to_owned(),
+                (_, true) => "CSV files are not read yet".to_owned(),
+                _ => "it is no zip, safetensors or IDX file".to_owned(),
+            },
+        })
+    }
+
+    pub(super) fn read(&mut self, name: &str) -> Result<Array, DataError> {
+        match self {
+            Self::Npz(file) => file.read(name),
+            Self::Safetensors(file) => file.read(name),
+            Self::Idx(pair) => pair.read(name),
+        }
+    }
+}
+
+impl IdxPair {
+    fn open(
+        spec: &Path,
+        images: &str,
+        labels: Option<&str>,
+        schema: &Schema,
+    ) -> Result<Source, DataError> {
+        let [input] = schema.inputs.as_slice() else {
+            let names: Vec<&str> = schema.inputs.iter().map(|i| i.name.as_str()).collect();
+            return Err(DataError::Format {
+                path: spec.to_owned(),
+                reason: format!(
+                    "an IDX file holds one input, but the model takes {}",
+                    names.join(", ")
+                ),
+            });
+        };
+        Ok(Source::Idx(Box::new(Self {
+            input: input.name.clone(),
+            scaled: input.kind == InputKind::F32,
+            images: images.into(),
+            labels: labels.map(PathBuf::from),
+        })))
+    }
+
+    fn read(&self, name: &str) -> Result<Array, DataError> {
+        if name == self.input {
+            let images = idx::read(&self.images)?;
+            return Ok(if self.scaled && images.dtype() == DType::U8 {
+                let values: Vec<f32> = images.to_f32().iter().map(|v| v / 255.0).collect();
+                Array::from_f32(images.dims().to_vec(), &values)
+            } else {
+                images
+            });
+        }
+        match &self.labels {
+            Some(labels) if name == LABEL => idx::read(labels),
+            _ => Err(DataError::MissingArray {
+                path: self.images.clone(),
+                name: name.to_owned(),
+                present: vec![self.input.clone()],
+                help: "give the labels after a comma: IMAGES,LABELS".to_owned(),
+            }),
+        }
+    }
+}
+
+/// The first bytes of a file.
+fn magic_of(path: &Path) -> Result<Vec<u8>, DataError> {
+    let mut magic = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(16).read_to_end(&mut magic))
+        .map_err(|source| FileError::read(path, source))?;
+    Ok(magic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema::{InputSchema, TargetKind, TargetSchema};
+    use super::super::{Dataset, Values};
+    use super::*;
+
+    fn schema() -> Schema {
+        Schema {
+            inputs: vec![InputSchema {
+                name: "image".to_owned(),
+                dims: vec![1, 1, 2],
+                kind: InputKind::F32,
+            }],
+            target: Some(TargetSchema {
+                dims: vec![],
+                kind: TargetKind::Class {
+                    classes: 10,
+                    ignore_index: None,
+                },
+            }),
+        }
+    }
+
+    #[test]
+    fn idx_bytes_become_unit_floats_in_the_models_shape() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        let images = [
+            0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 0, 255, 51, 102,
+        ];
+        std::fs::write(at("images"), images).unwrap();
+        std::fs::write(at("labels"), [0, 0, 8, 1, 0, 0, 0, 2, 9, 3]).unwrap();
+        let data = Dataset::load(&format!("{},{}", at("images"), at("labels")), &schema()).unwrap();
+        let column = &data.inputs()[0];
+        assert_eq!(column.dims, [1, 1, 2]);
+        assert_eq!(column.values, Values::F32(vec![0.0, 1.0, 0.2, 0.4]));
+        assert_eq!(data.target().unwrap().values, Values::I32(vec![9, 3]));
+        let error = Dataset::load(&at("images"), &schema()).unwrap_err();
+        assert!(error.to_string().contains("no array `label`"), "{error}");
+    }
+
+    #[test]
+    fn unknown_and_unread_formats_say_so() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, bytes, reason) in [
+            ("a.csv", "1,2,3", "CSV files are not read yet"),
+            ("a.parquet", "PAR1....", "Parquet files are not read yet"),
+            ("a.bin", "hello", "it is no zip, safetensors or IDX file"),
+            ("a.npz", "hello", "not a whole zip archive"),
+        ] {
+            let path = directory.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            let error = Dataset::load(path.to_str().unwrap(), &schema()).unwrap_err();
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+        let absent = directory.path().join("absent.npz");
+        let error = Dataset::load(absent.to_str().unwrap(), &schema()).unwrap_err();
+        assert!(error.to_string().contains("cannot read"), "{error}");
+    }
+}

@@ -1,0 +1,5 @@
+//! Training: the data, the optimizers, what a run writes, and the loop that ties them to a device.
+
+pub mod checkpoint;
+pub mod data;
+pub mod optimizer;
