@@ -1,0 +1,1 @@
+//! Trained values, written back into the model that they came from.

@@ -1,0 +1,27 @@
+//! Everything between an ONNX file and the compiler's own graph.
+//!
+//! [`Source::open`](source::Source::open) reads a file, checks it and yields a [`Source`](source::Source): the nodes in
+//! topological order with typed attributes, the initialisers, the inputs with their batch axis, and what is known of
+//! the shape of every value. [`parameters::discover`] says which initialisers are trained, and [`export::export`]
+//! writes trained values back into the file that they came from.
+
+pub mod error;
+pub mod export;
+mod external;
+pub mod facts;
+pub mod glob;
+mod inputs;
+pub mod node;
+pub mod parameters;
+pub mod proto;
+pub mod source;
+pub mod tensor;
+mod wiring;
+
+pub use error::OnnxError;
+pub use facts::{Facts, Int};
+pub use glob::Glob;
+pub use node::OnnxNode;
+pub use parameters::{Parameter, discover};
+pub use source::{Dim, OutputInfo, Source, ValueInfo};
+pub use tensor::{Elem, Tensor, TensorData};
