@@ -1,8 +1,13 @@
 """Writes the golden files that dpc's gradients are held against.
 
-For every model: a batch under the ONNX input names and `label`; `logits`, `loss [N]`, `norm [N]` (over all parameters)
-and `per_sample/PARAM [N, ...]` by PyTorch in float64, one sample at a time; `ort/logits` by onnxruntime in float32. Each
-sample is independent of the others, so the first row is also the golden of a batch of one.
+For every model: a batch of four under the ONNX input names and `label`; `logits`, `loss [N]`, `norm [N]` (over all
+parameters) and `per_sample/PARAM [N, ...]` by PyTorch in float64, one sample at a time; `ort/logits` by onnxruntime
+in float32. Each sample is independent of the others, so the first row is also the golden of a batch of one.
+
+The full-size models' goldens hold float32 and, for every parameter, `param_norm/PARAM [N]` and `param_max/PARAM [N]` (largest
+absolute entry). Of large parameters they hold a part: for embedding tables the rows that the batch touches, `rows/PARAM [r]`
+and `per_sample_rows/PARAM [N, r, width]` (all others are zero); for others every k-th entry, `flat_index/PARAM [m]` and
+`per_sample_flat/PARAM [N, m]`.
 
     python models/goldens.py [NAME...]
 """
@@ -17,6 +22,7 @@ import onnxruntime
 import torch
 
 import oracle
+from paper_nets import PAPER
 from recipes import RECIPES
 from zoo_nets import ZOO
 
@@ -105,9 +111,55 @@ def zoo_golden(entry):
     return line | ({"renamed": renamed} if renamed else {})
 
 
+WHOLE = 20_000  # entries of a parameter above which only a part is kept
+KEPT = 5_000  # about so many entries are kept of such a parameter, by a prime stride, which meets no axis
+
+
+def paper_golden(model):
+    """Writes one full-size model's golden file."""
+    net, inputs, label = model.make()
+    path = HERE / f"{model.name}.onnx"
+    assert not check_names(path, net)
+    arrays = {name: value.numpy() for name, value in inputs.items()} | {"label": label.numpy()}
+    arrays["ort/logits"] = check_forward(path, net, inputs, inputs)
+    arrays["logits"] = oracle.forward(net, inputs)
+    loss, gradients = oracle.per_sample(net, inputs, label, "cross-entropy", 1)
+    arrays |= {"loss": loss, "norm": total_norm(gradients)}
+    tables = {f"{name}.weight" for name, layer in net.named_modules() if isinstance(layer, torch.nn.Embedding)}
+    for name, gradient in gradients.items():
+        flat = gradient.reshape(len(gradient), -1)
+        arrays[f"param_norm/{name}"] = np.linalg.norm(flat, axis=1)
+        arrays[f"param_max/{name}"] = np.abs(flat).max(1)
+        if name in tables:
+            rows = np.unique(inputs["tokens"])
+            assert not np.delete(gradient, rows, axis=1).any()
+            arrays[f"rows/{name}"] = rows
+            arrays[f"per_sample_rows/{name}"] = gradient[:, rows].astype(np.float32)
+        elif flat.shape[1] > WHOLE:
+            index = np.arange(0, flat.shape[1], next_prime(flat.shape[1] // KEPT))
+            arrays[f"flat_index/{name}"] = index
+            arrays[f"per_sample_flat/{name}"] = flat[:, index].astype(np.float32)
+        else:
+            arrays[f"per_sample/{name}"] = gradient.astype(np.float32)
+    (HERE / "goldens").mkdir(exist_ok=True)
+    np.savez_compressed(HERE / "goldens" / f"{model.name}.npz", **arrays)
+
+
+def next_prime(n):
+    """The smallest prime of at least `n` and at least 2."""
+    n = max(n, 2)
+    while any(n % d == 0 for d in range(2, int(n**0.5) + 1)):
+        n += 1
+    return n
+
+
 def main():
     torch.set_num_threads(1)
     only = sys.argv[1:]
+    for model in PAPER.values():
+        if not only or model.name in only:
+            paper_golden(model)
+            print(model.name)
     path = HERE / "zoo" / "manifest.json"
     lines = {line["name"]: line for line in json.loads(path.read_text())} if path.exists() and only else {}
     for entry in ZOO.values():

@@ -3,6 +3,10 @@
 The defaults are the paper's sizes; the zoo makes small ones by passing others.
 """
 
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -87,3 +91,51 @@ class DigitsCnn(nn.Module):
         x = F.max_pool2d(torch.tanh(self.conv1(input)), 2)
         x = F.max_pool2d(torch.tanh(self.conv2(x)), 2)
         return self.fc(x.flatten(1))
+
+
+BATCH = 4
+
+
+@dataclass
+class Model:
+    """A full-size model: how it is built, its number of parameters, and a batch of four."""
+
+    name: str
+    build: Callable
+    parameters: int
+    input: str
+    batch: Callable
+    classes: int
+
+    def make(self):
+        """Builds the net, its inputs by ONNX name and its label, always the same ones."""
+        torch.manual_seed(zlib.crc32(self.name.encode()))
+        net = self.build()
+        assert sum(p.numel() for p in net.parameters()) == self.parameters
+        return net, {self.input: self.batch()}, torch.randint(0, self.classes, (BATCH,))
+
+
+def _words():
+    """Random token ids; each row ends in padding, the second one repeats an id."""
+    tokens = torch.randint(1, 10004, (BATCH, 256))
+    for row, length in enumerate((256, 200, 97, 31)):
+        tokens[row, length:] = 0
+    tokens[1, :50] = tokens[1, 60]
+    return tokens
+
+
+def _images(*shape):
+    return lambda: torch.rand(BATCH, *shape)
+
+
+PAPER = {
+    model.name: model
+    for model in (
+        Model("mnist_cnn", MnistCnn, 26_010, "input", _images(1, 28, 28), 10),
+        Model("mnist_cnn_tanh", lambda: MnistCnn(activation=torch.tanh), 26_010, "input", _images(1, 28, 28), 10),
+        Model("cifar_cnn", CifarCnn, 605_226, "input", _images(3, 32, 32), 10),
+        Model("imdb_embedding", ImdbEmbedding, 160_098, "tokens", _words, 2),
+        Model("imdb_lstm", ImdbLstm, 1_081_402, "tokens", _words, 2),
+        Model("digits_cnn", DigitsCnn, 6_090, "input", _images(1, 8, 8), 10),
+    )
+}

@@ -17,24 +17,26 @@ import torch
 
 RECIPES = ("ts", "dyn")
 OPSET = 20
+LEGACY_SETTINGS = {"training": torch.onnx.TrainingMode.TRAINING, "do_constant_folding": False}
 
 
-def export(recipe, net, inputs, path, opset=OPSET, edit=None, external=False):
+def export(recipe, net, inputs, path, opset=OPSET, edit=None, external=False, defaults=False):
     """Writes `net` to `path`; `inputs` maps input names to example tensors whose axis 0 is the batch.
 
-    `edit` is applied to the exported `ModelProto`; `external` puts the tensors in a file beside it.
+    `edit` is applied to the exported `ModelProto`; `external` puts the tensors in a file beside it; `defaults` exports with
+    the exporter's default settings in place of the recipe.
     """
-    net.train()
+    net.train(not defaults)
     buffer = io.BytesIO()
     quiet = io.StringIO()
     logging.disable(logging.WARNING)
     with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
         warnings.simplefilter("ignore")
         if recipe == "ts":
-            _legacy(net, inputs, buffer, opset)
+            _legacy(net, inputs, buffer, opset, {} if defaults else LEGACY_SETTINGS)
             model = onnx.load_from_string(buffer.getvalue())
         else:
-            model = _dynamo(net, inputs, opset)
+            model = _dynamo(net, inputs, opset, optimize=defaults)
     logging.disable(logging.NOTSET)
     _forget_machine(model)
     if edit is not None:
@@ -47,8 +49,7 @@ def export(recipe, net, inputs, path, opset=OPSET, edit=None, external=False):
         onnx.save(model, path)
 
 
-def _legacy(net, inputs, buffer, opset, **settings):
-    settings = dict(training=torch.onnx.TrainingMode.TRAINING, do_constant_folding=False) | settings
+def _legacy(net, inputs, buffer, opset, settings):
     torch.onnx.export(
         net,
         tuple(inputs.values()),
@@ -62,7 +63,7 @@ def _legacy(net, inputs, buffer, opset, **settings):
     )
 
 
-def _dynamo(net, inputs, opset, optimize=False):
+def _dynamo(net, inputs, opset, optimize):
     batch = torch.export.Dim("batch", min=1, max=65536)
     program = torch.onnx.export(
         net,
