@@ -1,5 +1,10 @@
-//! dpc
+//! dpc: an ONNX-graph rewriting compiler for differentially private training.
+
+pub mod device;
 pub mod files;
+pub mod graph;
+pub mod lower;
 pub mod onnx;
+pub mod privacy;
 pub mod tensors;
 pub mod train;

@@ -1,0 +1,104 @@
+//! Devices: what runs a [`Program`].
+//!
+//! Two devices keep the same contract, the doc of each kernel: `cpu` natively, `gpu` through wgpu. A device loads a
+//! program for a fixed number of physical rows; the session that comes back holds the buffers and runs phases.
+
+use std::sync::Arc;
+
+use crate::lower::program::{BufferId, Phase, Program};
+
+/// Something that can run programs.
+pub trait Device: Send + Sync {
+    /// A name for people: adapter, driver, cores.
+    fn name(&self) -> String;
+
+    /// Allocates the buffers of a program for physical batches of `rows` and prepares its kernels. Buffers start as
+    /// zeros, constants are filled in.
+    fn load(&self, program: Arc<Program>, rows: usize) -> Result<Box<dyn Session>, DeviceError>;
+}
+
+/// A program on a device.
+pub trait Session: Send {
+    /// Rows of a physical batch.
+    fn rows(&self) -> usize;
+
+    /// Fills a buffer with 32-bit words; `words` is as long as the buffer.
+    fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<(), DeviceError>;
+
+    /// Reads a buffer back, waiting for whatever writes it.
+    fn read(&mut self, buffer: BufferId) -> Result<Vec<u32>, DeviceError>;
+
+    /// Runs the dispatches of a phase; may return before they are done.
+    fn run(&mut self, phase: Phase) -> Result<(), DeviceError>;
+
+    /// Bytes of device memory in use.
+    fn bytes(&self) -> usize;
+
+    /// [`Session::write`] of floats.
+    fn write_f32(&mut self, buffer: BufferId, data: &[f32]) -> Result<(), DeviceError> {
+        self.write(buffer, bytemuck::cast_slice(data))
+    }
+
+    /// [`Session::write`] of integers.
+    fn write_i32(&mut self, buffer: BufferId, data: &[i32]) -> Result<(), DeviceError> {
+        self.write(buffer, bytemuck::cast_slice(data))
+    }
+
+    /// [`Session::read`] of floats.
+    fn read_f32(&mut self, buffer: BufferId) -> Result<Vec<f32>, DeviceError> {
+        Ok(bytemuck::cast_vec(self.read(buffer)?))
+    }
+}
+
+/// What goes wrong on a device.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum DeviceError {
+    /// No adapter answers.
+    #[error("no GPU adapter was found{}", .wanted.as_deref().map(|w| format!(" whose name contains `{w}`")).unwrap_or_default())]
+    #[diagnostic(
+        code(dpc::device::no_adapter),
+        help(
+            "`dpc devices` lists what there is; on Linux install a Vulkan driver (`apt-get install mesa-vulkan-drivers` gives a software one), or use `--device cpu`"
+        )
+    )]
+    NoAdapter {
+        /// The name asked for.
+        wanted: Option<String>,
+    },
+    /// The program does not fit.
+    #[error("out of memory on {device}: {what}")]
+    #[diagnostic(
+        code(dpc::device::out_of_memory),
+        help("use a smaller --physical-batch; it does not change the result")
+    )]
+    OutOfMemory {
+        /// The device.
+        device: String,
+        /// What was asked for.
+        what: String,
+    },
+    /// The device went away in mid-run.
+    #[error("device {device} was lost: {what}")]
+    #[diagnostic(
+        code(dpc::device::lost),
+        help("run again with --resume: the last checkpoint and the ledger are intact")
+    )]
+    Lost {
+        /// The device.
+        device: String,
+        /// The driver's words.
+        what: String,
+    },
+    /// The device or its driver refuses the program.
+    #[error("{device} refuses {what}")]
+    #[diagnostic(
+        code(dpc::device::refused),
+        help("this is a defect of dpc or of the driver; `--device cpu` avoids it")
+    )]
+    Refused {
+        /// The device.
+        device: String,
+        /// What it refuses and why.
+        what: String,
+    },
+}

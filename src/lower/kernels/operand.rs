@@ -1,0 +1,107 @@
+//! Views: how the matrix-product kernels read their operands without copying them.
+
+use serde::{Deserialize, Serialize};
+
+/// A 2-D convolution's sizes; a 1-D one has height 1 and kernel height 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ConvGeometry {
+    /// Input channels of all groups.
+    pub channels: usize,
+    /// Output channels of all groups.
+    pub filters: usize,
+    /// Number of groups.
+    pub groups: usize,
+    /// Input height and width.
+    pub input: [usize; 2],
+    /// Output height and width.
+    pub output: [usize; 2],
+    /// Kernel height and width.
+    pub kernel: [usize; 2],
+    /// Strides.
+    pub stride: [usize; 2],
+    /// Dilations.
+    pub dilation: [usize; 2],
+    /// Zero padding before the first row and column.
+    pub pad: [usize; 2],
+}
+
+impl ConvGeometry {
+    /// Input channels of a group.
+    pub fn group_channels(&self) -> usize {
+        self.channels / self.groups
+    }
+
+    /// Output channels of a group.
+    pub fn group_filters(&self) -> usize {
+        self.filters / self.groups
+    }
+
+    /// Elements of a patch: input channels of a group times kernel elements.
+    pub fn patch(&self) -> usize {
+        self.group_channels() * self.kernel[0] * self.kernel[1]
+    }
+
+    /// Output positions.
+    pub fn positions(&self) -> usize {
+        self.output[0] * self.output[1]
+    }
+}
+
+/// How element (`row`, `col`) of matrix `g` of record `n` is found in a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum View {
+    /// `buffer[n·record + g·group + row·row_stride + col·col_stride]`; `record` is 0 for a shared value.
+    Strided {
+        /// Elements between records.
+        record: usize,
+        /// Elements between groups.
+        group: usize,
+        /// Elements between rows.
+        row: usize,
+        /// Elements between columns.
+        col: usize,
+    },
+    /// Patches of a convolution's input `x[n, C, H, W]`: row `(c, kh, kw)` within group `g`, column `(oh, ow)` is
+    /// `x[n, g·C/G + c, oh·stride + kh·dilation − pad, ow·stride + kw·dilation − pad]`, or 0 outside.
+    Patches {
+        /// The convolution.
+        conv: ConvGeometry,
+        /// Elements between records, 0 for a shared input.
+        record: usize,
+    },
+    /// [`View::Patches`] with rows and columns exchanged.
+    PatchesTransposed {
+        /// The convolution.
+        conv: ConvGeometry,
+        /// Elements between records, 0 for a shared input.
+        record: usize,
+    },
+    /// What a convolution's input gradient reads of the cotangent `dy[n, O, OH, OW]`: row `(o, kh, kw)` within group
+    /// `g`, column `(ih, iw)` is `dy[n, g·O/G + o, oh, ow]` where `oh·stride + kh·dilation − pad = ih` and likewise in
+    /// width, or 0 where no such output position exists.
+    CotangentPatches {
+        /// The convolution.
+        conv: ConvGeometry,
+        /// Elements between records, 0 for a shared cotangent.
+        record: usize,
+    },
+    /// A convolution's weight `w[O, C/G, KH, KW]` for the input gradient: row `c`, column `(o, kh, kw)` of group `g` is
+    /// `w[g·O/G + o, c, kh, kw]`.
+    WeightTransposed {
+        /// The convolution.
+        conv: ConvGeometry,
+    },
+}
+
+impl View {
+    /// The view with rows and columns exchanged, where there is one.
+    pub fn transposed(self) -> Option<View> {
+        match self {
+            View::Strided { record, group, row, col } => Some(View::Strided { record, group, row: col, col: row }),
+            View::Patches { conv, record } => Some(View::PatchesTransposed { conv, record }),
+            View::PatchesTransposed { conv, record } => Some(View::Patches { conv, record }),
+            View::CotangentPatches { .. } | View::WeightTransposed { .. } => None,
+        }
+    }
+}

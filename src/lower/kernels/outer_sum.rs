@@ -1,0 +1,43 @@
+//! Weight gradients: sums over records and positions of outer products.
+
+use serde::{Deserialize, Serialize};
+
+use super::KernelRules;
+use super::operand::View;
+
+
+/// `y[c, g, i, j] = Σ_n w[n] Σ_t a[n, g](i, t) · b[n, g](j, t)`, where chunk `c` sums the rows
+/// `c·chunk ≤ n < min((c+1)·chunk, P)`. A row of weight 0 is skipped, whatever it holds.
+///
+/// Buffers: `a`, `b`; `w`, an `f32[P]`; then `y`, contiguous, one result per chunk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OuterSum {
+    /// Groups.
+    pub groups: usize,
+    /// Rows `i` of the result: items of `a`.
+    pub rows: usize,
+    /// Columns `j` of the result: items of `b`.
+    pub cols: usize,
+    /// Positions `t`.
+    pub steps: usize,
+    /// Row is the item `i`, column the position `t`.
+    pub a: View,
+    /// Row is the item `j`, column the position `t`.
+    pub b: View,
+    /// Records summed into one result; `chunk · steps` is at most [`super::MAX_ITERATIONS`] where `steps` is.
+    pub chunk: usize,
+}
+
+impl KernelRules for OuterSum {
+    fn template(&self) -> &'static str {
+        "outer_sum"
+    }
+
+    fn flops(&self, rows: usize) -> u64 {
+        2 * (rows * self.groups * self.steps) as u64 * (self.rows * self.cols) as u64
+    }
+
+    fn text(&self) -> String {
+        format!("{}×[{}, {}] over {} positions, {} records a chunk", self.groups, self.rows, self.cols, self.steps, self.chunk)
+    }
+}

@@ -1,0 +1,100 @@
+//! Max and average pooling.
+
+use serde::{Deserialize, Serialize};
+
+use super::KernelRules;
+
+
+/// How a window is reduced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolKind {
+    /// The largest element; its cotangent goes to the first largest in row-major order.
+    Max,
+    /// The mean over the elements inside the input.
+    AverageInside,
+    /// The mean over the elements inside the padded input (`count_include_pad`).
+    AveragePadded,
+}
+
+/// A pooling window over `[channels, H, W]`; a 1-D one has height 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PoolGeometry {
+    /// Channels, each pooled alone.
+    pub channels: usize,
+    /// Input height and width.
+    pub input: [usize; 2],
+    /// Output height and width.
+    pub output: [usize; 2],
+    /// Window height and width.
+    pub kernel: [usize; 2],
+    /// Strides.
+    pub stride: [usize; 2],
+    /// Dilations.
+    pub dilation: [usize; 2],
+    /// Padding before the first row and column.
+    pub pad: [usize; 2],
+    /// Padding after the last row and column, as the model declares it: `AveragePadded` counts elements up to here.
+    pub pad_end: [usize; 2],
+}
+
+/// `y[n, c, oh, ow]` = the window of `x[n, c]` at `(oh, ow)`, reduced.
+///
+/// Buffers: `x`; then `y`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Whether `n` runs over the `P` rows (else over one).
+    pub batched: bool,
+    /// How a window is reduced.
+    pub kind: PoolKind,
+    /// The window.
+    pub geometry: PoolGeometry,
+}
+
+/// `dx[n, c, ih, iw]` = the sum of what each window that holds `(ih, iw)` sends back of `dy`.
+///
+/// Buffers: `x` (for [`PoolKind::Max`] only), `dy`; then `dx`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolVjp {
+    /// Whether `n` runs over the `P` rows (else over one).
+    pub batched: bool,
+    /// How a window is reduced.
+    pub kind: PoolKind,
+    /// The window.
+    pub geometry: PoolGeometry,
+}
+
+impl PoolGeometry {
+    fn flops(&self, batched: bool, rows: usize) -> u64 {
+        let records = if batched { rows } else { 1 };
+        (records * self.channels * self.output[0] * self.output[1] * self.kernel[0] * self.kernel[1]) as u64
+    }
+}
+
+impl KernelRules for Pool {
+    fn template(&self) -> &'static str {
+        "pool"
+    }
+
+    fn flops(&self, rows: usize) -> u64 {
+        self.geometry.flops(self.batched, rows)
+    }
+
+    fn text(&self) -> String {
+        format!("{:?} {:?}", self.kind, self.geometry)
+    }
+}
+
+impl KernelRules for PoolVjp {
+    fn template(&self) -> &'static str {
+        "pool_vjp"
+    }
+
+    fn flops(&self, rows: usize) -> u64 {
+        self.geometry.flops(self.batched, rows)
+    }
+
+    fn text(&self) -> String {
+        format!("{:?} {:?}", self.kind, self.geometry)
+    }
+}

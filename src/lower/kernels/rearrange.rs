@@ -1,0 +1,33 @@
+//! A constant permutation or selection of elements.
+
+use serde::{Deserialize, Serialize};
+
+use super::KernelRules;
+
+
+/// `y[n, i] = x[n, map[i]]` for `len` elements `i`.
+///
+/// Buffers: `x`; `map`, an `i32[len]`; then `y`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rearrange {
+    /// Whether `n` runs over the `P` rows (else over one).
+    pub batched: bool,
+    /// Elements of a record of `x`.
+    pub from_len: usize,
+    /// Elements of a record of `y`.
+    pub len: usize,
+}
+
+impl KernelRules for Rearrange {
+    fn template(&self) -> &'static str {
+        "rearrange"
+    }
+
+    fn flops(&self, _rows: usize) -> u64 {
+        0
+    }
+
+    fn text(&self) -> String {
+        format!("[{}]", self.len)
+    }
+}

@@ -1,0 +1,32 @@
+//! Lowering: from a graph to a [`Program`], and from a program's kernels to WGSL.
+
+pub mod emit;
+pub mod kernels;
+pub mod program;
+pub mod scalar;
+
+/// Inputs of a program that the host fills and no model declares.
+pub mod host_inputs {
+    /// `f32[N]`: 1 for a row that holds a record, 0 for a masked one.
+    pub const WEIGHT: &str = "dpc.weight";
+    /// `i32[N, 2]`: the key of each row's dropout masks.
+    pub const DROPOUT_KEYS: &str = "dpc.dropout_keys";
+    /// `f32[HYPER_LEN]`: numbers that change from step to step, see [`super::hyper`].
+    pub const HYPER: &str = "dpc.hyper";
+    /// The target of the loss.
+    pub const LABEL: &str = "label";
+}
+
+/// Positions in the `dpc.hyper` input.
+pub mod hyper {
+    /// 1 over the expected batch size.
+    pub const INVERSE_BATCH: usize = 0;
+    /// The learning rate.
+    pub const LEARNING_RATE: usize = 1;
+    /// Adam's `1 − β₁ᵗ`.
+    pub const BIAS_CORRECTION_1: usize = 2;
+    /// Adam's `1 − β₂ᵗ`.
+    pub const BIAS_CORRECTION_2: usize = 3;
+    /// Number of positions.
+    pub const LEN: usize = 4;
+}

@@ -1,0 +1,173 @@
+//! The lowered program: plain data that can be printed, serialised and run by any device.
+//!
+//! A program works on physical batches of `P` rows, a number chosen when it is loaded. Buffer lengths and launch sizes
+//! are functions of `P`; nothing else is.
+
+use serde::{Deserialize, Serialize};
+
+use super::kernels::Kernel;
+use crate::graph::DType;
+
+/// A count that depends on the physical batch: `per_row · ceil(P / every) + fixed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Extent {
+    /// Elements per group of rows.
+    pub per_row: usize,
+    /// Rows in a group, at least 1.
+    pub every: usize,
+    /// Elements that do not depend on the batch.
+    pub fixed: usize,
+}
+
+impl Extent {
+    /// The same count whatever the batch.
+    pub const fn fixed(n: usize) -> Extent {
+        Extent { per_row: 0, every: 1, fixed: n }
+    }
+
+    /// `n` for every row.
+    pub const fn rows(n: usize) -> Extent {
+        Extent { per_row: n, every: 1, fixed: 0 }
+    }
+
+    /// `n` for every group of `every` rows, the last one possibly smaller.
+    pub const fn groups(n: usize, every: usize) -> Extent {
+        Extent { per_row: n, every, fixed: 0 }
+    }
+
+    /// `n` a row if batched, else `n`.
+    pub const fn of(n: usize, batched: bool) -> Extent {
+        if batched { Extent::rows(n) } else { Extent::fixed(n) }
+    }
+
+    /// The count at a physical batch of `rows`.
+    pub const fn at(&self, rows: usize) -> usize {
+        self.per_row * rows.div_ceil(self.every) + self.fixed
+    }
+}
+
+/// A buffer of a [`Program`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BufferId(pub u32);
+
+/// What a buffer is for, which says who fills it and how long it lives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Filled by the host before each run of a phase: an input of the model by its ONNX name, or one of
+    /// [`crate::lower::host_inputs`].
+    Input(String),
+    /// A parameter, by its ONNX name; only the update phase writes it.
+    Parameter(String),
+    /// Float data that never changes.
+    ConstantF32(Vec<f32>),
+    /// Integer data that never changes.
+    ConstantI32(Vec<i32>),
+    /// Sum of the clipped gradients of a parameter over the physical batches of a logical step.
+    GradientSum(String),
+    /// Noise for a parameter, filled by the host once a logical step.
+    Noise(String),
+    /// Optimizer state of a parameter: parameter, then the name of the state (`momentum`, `exp_avg`, …).
+    OptimizerState(String, String),
+    /// A result that the host may read after a phase, by name; never shares memory.
+    Output(String),
+    /// An intermediate; shares memory with others whose lifetimes are disjoint.
+    Temporary,
+}
+
+/// A buffer: its element type, its length and its role.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Name for people: the graph value it holds.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Number of elements.
+    pub len: Extent,
+    /// What it is for.
+    pub role: Role,
+    /// Which slot of memory it lives in; set by the memory plan.
+    pub slot: u32,
+}
+
+/// One kernel on its buffers: read ones first, then written ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dispatch {
+    /// The kernel and its parameters.
+    pub kernel: Kernel,
+    /// The buffers, in the order that the kernel's doc gives; the last [`Kernel::writes`] are written.
+    pub buffers: Vec<BufferId>,
+    /// The graph value and ONNX node that it computes, for people.
+    pub label: String,
+    /// Index of the specialised shader in [`Program::shaders`]; set by the emitter.
+    pub shader: u32,
+}
+
+/// A list of dispatches that runs as a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The forward pass up to the model's outputs, and the loss if the program has one.
+    Forward,
+    /// A physical batch of a private step: forward, backward, norms, clip factors, sums added to the gradient sums.
+    Private,
+    /// A physical batch of a non-private step: forward, backward, sums added to the gradient sums.
+    Plain,
+    /// The end of a logical step: noise, division, optimizer, gradient sums set to zero.
+    Update,
+}
+
+/// A specialised shader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shader {
+    /// `template-hash`: the file name in the artifact, without `.wgsl`.
+    pub name: String,
+    /// The WGSL text; it lives in `shaders/` of the artifact and not in `program.json`.
+    #[serde(skip)]
+    pub wgsl: String,
+}
+
+/// A lowered program.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    /// All buffers.
+    pub buffers: Vec<Buffer>,
+    /// Bytes of each memory slot.
+    pub slots: Vec<Vec<Extent>>,
+    /// The dispatches of each phase.
+    pub phases: std::collections::BTreeMap<Phase, Vec<Dispatch>>,
+    /// The specialised shaders.
+    pub shaders: Vec<Shader>,
+}
+
+impl Program {
+    /// The buffer behind an id.
+    pub fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0 as usize]
+    }
+
+    /// Ids of all buffers.
+    pub fn ids(&self) -> impl Iterator<Item = BufferId> + use<> {
+        (0..self.buffers.len() as u32).map(BufferId)
+    }
+
+    /// The first buffer whose role is `role`.
+    pub fn find(&self, role: &Role) -> Option<BufferId> {
+        self.ids().find(|&id| self.buffer(id).role == *role)
+    }
+
+    /// The dispatches of a phase; empty if the program does not have it.
+    pub fn phase(&self, phase: Phase) -> &[Dispatch] {
+        self.phases.get(&phase).map_or(&[], Vec::as_slice)
+    }
+
+    /// Elements of a memory slot at a physical batch of `rows`: its largest tenant.
+    pub fn slot_len(&self, slot: u32, rows: usize) -> usize {
+        self.slots[slot as usize].iter().map(|e| e.at(rows)).max().unwrap_or(0)
+    }
+
+    /// Bytes of device memory at a physical batch of `rows`.
+    pub fn bytes(&self, rows: usize) -> usize {
+        (0..self.slots.len()).map(|s| 4 * self.slot_len(s as u32, rows)).sum()
+    }
+}

@@ -1,0 +1,4 @@
+//! Privacy.
+
+mod clipping;
+pub use clipping::ClipRule;
