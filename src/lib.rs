@@ -1,10 +1,12 @@
 //! dpc: an ONNX-graph rewriting compiler for differentially private training.
 
+pub mod artifact;
 pub mod device;
 pub mod files;
 pub mod graph;
 pub mod lower;
 pub mod onnx;
+pub mod options;
 pub mod privacy;
 pub mod tensors;
 pub mod train;

@@ -1,0 +1,59 @@
+//! `manifest.json`: what a compiled artifact is, and the hashes of its members.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::options::{Loss, NormChoice};
+use crate::privacy::ClipRule;
+use crate::train::data::Schema;
+use crate::train::optimizer::OptimizerSpec;
+
+/// The version of the format: readers refuse a newer `major` and ignore what a newer `minor` adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormatVersion {
+    pub major: u32,
+    pub minor: u32,
+}
+
+impl FormatVersion {
+    /// What this dpc writes.
+    pub const CURRENT: Self = Self { major: 1, minor: 0 };
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format_version: FormatVersion,
+    /// The software that compiled it, as `dpc 0.1.0`.
+    pub compiler: String,
+    /// The inputs and the target that the program takes.
+    pub schema: Schema,
+    /// The model's outputs by their ONNX names; the loss is on the first.
+    pub outputs: Vec<String>,
+    pub loss: Loss,
+    pub clip: ClipRule,
+    pub norm: NormChoice,
+    pub optimizer: OptimizerSpec,
+    /// The largest physical batch.
+    pub max_batch: usize,
+    /// In the order of the program.
+    pub parameters: Vec<ParameterEntry>,
+    /// SHA-256 of every other member, in hexadecimal; filled in on writing.
+    #[serde(default)]
+    pub members: BTreeMap<String, String>,
+}
+
+/// One row of the parameter table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParameterEntry {
+    /// The ONNX initializer's name.
+    pub name: String,
+    pub dims: Vec<usize>,
+    /// Whether training changes it.
+    pub trained: bool,
+}
+
+/// This software, as manifests and certificates name it.
+pub fn compiler() -> String {
+    format!("dpc {}", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,419 @@
+//! `M.dpc`, the compiled artifact: one zip that any unzip opens.
+//!
+//! | member | holds |
+//! |---|---|
+//! | `manifest.json` | [`Manifest`], with the SHA-256 of every other member |
+//! | `program.json` | the lowered program, without the text of its shaders |
+//! | `shaders/NAME.wgsl` | the specialised shaders |
+//! | `source.onnx` | the model as it was read |
+//! | `weights.safetensors` | the parameters' values |
+//!
+//! The same artifact always gives the same bytes: members are sorted and dated 1980-01-01.
+
+mod manifest;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use miette::Diagnostic;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
+
+pub use manifest::{FormatVersion, Manifest, ParameterEntry, compiler};
+
+use crate::files::{self, FileError};
+use crate::tensors::{Tensors, from_safetensors, to_safetensors};
+
+const MANIFEST: &str = "manifest.json";
+const PROGRAM: &str = "program.json";
+const SOURCE: &str = "source.onnx";
+const WEIGHTS: &str = "weights.safetensors";
+const SHADERS: &str = "shaders/";
+const SHADER_END: &str = ".wgsl";
+/// Members together are never larger, so that a small file cannot ask for endless memory.
+const MAX_BYTES: u64 = 4 << 30;
+
+/// A compiled model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Artifact {
+    pub manifest: Manifest,
+    /// The program as JSON.
+    pub program: Vec<u8>,
+    /// WGSL by shader name.
+    pub shaders: BTreeMap<String, String>,
+    /// The ONNX file.
+    pub source: Vec<u8>,
+    /// The values of the parameters, by their ONNX names.
+    pub weights: Tensors,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+pub enum ArtifactError {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    File(#[from] FileError),
+
+    #[error("{} is no dpc artifact: {what}", path.display())]
+    #[diagnostic(
+        code(dpc::artifact::not_one),
+        help("make one with `dpc compile MODEL.onnx -o M.dpc --loss LOSS`")
+    )]
+    NotAnArtifact { path: PathBuf, what: String },
+
+    #[error("{} is damaged: member {member}: {what}", path.display())]
+    #[diagnostic(
+        code(dpc::artifact::damaged),
+        help("copy the file again, or compile the model again")
+    )]
+    Damaged {
+        path: PathBuf,
+        member: String,
+        what: String,
+    },
+
+    #[error(
+        "{} has format {}.{}; this dpc reads up to {}.x",
+        path.display(), found.major, found.minor, FormatVersion::CURRENT.major
+    )]
+    #[diagnostic(
+        code(dpc::artifact::too_new),
+        help("use the dpc that compiled it, or compile the model again with this one")
+    )]
+    TooNew { path: PathBuf, found: FormatVersion },
+
+    #[error("{} unpacks to {bytes} bytes; the limit is {MAX_BYTES}", path.display())]
+    #[diagnostic(code(dpc::artifact::too_large))]
+    TooLarge { path: PathBuf, bytes: u128 },
+}
+
+impl Artifact {
+    /// Writes the artifact atomically, with the hashes of its members.
+    pub fn save(&self, path: &Path) -> Result<(), ArtifactError> {
+        let mut members: BTreeMap<String, Vec<u8>> = self
+            .shaders
+            .iter()
+            .map(|(name, wgsl)| {
+                let member = format!("{SHADERS}{name}{SHADER_END}");
+                (member, wgsl.clone().into_bytes())
+            })
+            .collect();
+        members.insert(PROGRAM.to_owned(), self.program.clone());
+        members.insert(SOURCE.to_owned(), self.source.clone());
+        let other = |e| FileError::write(path, io::Error::other(e));
+        let weights = to_safetensors(&self.weights, None).map_err(other)?;
+        members.insert(WEIGHTS.to_owned(), weights);
+
+        let hashes = members
+            .iter()
+            .map(|(name, bytes)| (name.clone(), sha256(bytes)));
+        let manifest = Manifest {
+            members: hashes.collect(),
+            ..self.manifest.clone()
+        };
+        let json = serde_json::to_vec_pretty(&manifest)
+            .map_err(|e| FileError::write(path, io::Error::from(e)))?;
+        members.insert(MANIFEST.to_owned(), json);
+        files::write_atomic(path, |file| write_members(file, &members))?;
+        Ok(())
+    }
+
+    /// Reads an artifact, and verifies it against its hashes.
+    ///
+    /// # Errors
+    /// A typed error for any bytes that [`Artifact::save`] of a readable version did not write.
+    pub fn load(path: &Path) -> Result<Self, ArtifactError> {
+        let file = File::open(path).map_err(|source| FileError::read(path, source))?;
+        Self::read(path, BufReader::new(file))
+    }
+
+    fn read(path: &Path, reader: impl Read + Seek) -> Result<Self, ArtifactError> {
+        let mut members = Members::open(path, reader)?;
+        let manifest = members.take(MANIFEST)?;
+        let manifest = parse_manifest(path, &manifest)?;
+        let mut verified = |name: &str| -> Result<Vec<u8>, ArtifactError> {
+            let bytes = members.take(name)?;
+            let found = sha256(&bytes);
+            match manifest.members.get(name) {
+                Some(expected) if *expected == found => Ok(bytes),
+                Some(expected) => Err(damaged(
+                    path,
+                    name,
+                    format!("its SHA-256 is {found}, not {expected}"),
+                )),
+                None => Err(damaged(path, name, "the manifest has no hash of it")),
+            }
+        };
+        let program = verified(PROGRAM)?;
+        let source = verified(SOURCE)?;
+        let weights = verified(WEIGHTS)?;
+        let (weights, _) =
+            from_safetensors(&weights).map_err(|e| damaged(path, WEIGHTS, e.to_string()))?;
+        let mut shaders = BTreeMap::new();
+        for member in manifest.members.keys() {
+            let name = member.strip_prefix(SHADERS);
+            if let Some(name) = name.and_then(|name| name.strip_suffix(SHADER_END)) {
+                let wgsl = String::from_utf8(verified(member)?)
+                    .map_err(|e| damaged(path, member, e.to_string()))?;
+                shaders.insert(name.to_owned(), wgsl);
+            }
+        }
+        Ok(Self {
+            manifest,
+            program,
+            shaders,
+            source,
+            weights,
+        })
+    }
+}
+
+fn write_members(file: impl Write + Seek, members: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+    let mut archive = ZipWriter::new(file);
+    for (name, bytes) in members {
+        let is_text = name != SOURCE && name != WEIGHTS;
+        let options = SimpleFileOptions::default()
+            .compression_method(if is_text {
+                CompressionMethod::Deflated
+            } else {
+                CompressionMethod::Stored
+            })
+            .last_modified_time(DateTime::default())
+            .unix_permissions(0o644)
+            .large_file(bytes.len() >= 1 << 31);
+        archive
+            .start_file(name.as_str(), options)
+            .map_err(io::Error::other)?;
+        archive.write_all(bytes)?;
+    }
+    archive.finish().map_err(io::Error::other)?;
+    Ok(())
+}
+
+fn parse_manifest(path: &Path, json: &[u8]) -> Result<Manifest, ArtifactError> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        format_version: FormatVersion,
+    }
+    let bad = |e: serde_json::Error| damaged(path, MANIFEST, e.to_string());
+    let Versioned { format_version } = serde_json::from_slice(json).map_err(bad)?;
+    if format_version.major > FormatVersion::CURRENT.major {
+        return Err(ArtifactError::TooNew {
+            path: path.to_owned(),
+            found: format_version,
+        });
+    }
+    serde_json::from_slice(json).map_err(bad)
+}
+
+/// The members of an artifact's zip, within the limit on their size.
+struct Members<'a, R> {
+    path: &'a Path,
+    archive: ZipArchive<R>,
+    left: u64,
+}
+
+impl<'a, R: Read + Seek> Members<'a, R> {
+    fn open(path: &'a Path, reader: R) -> Result<Self, ArtifactError> {
+        let archive = ZipArchive::new(reader).map_err(|error| ArtifactError::NotAnArtifact {
+            path: path.to_owned(),
+            what: error.to_string(),
+        })?;
+        match archive.decompressed_size() {
+            Some(bytes) if bytes > u128::from(MAX_BYTES) => Err(ArtifactError::TooLarge {
+                path: path.to_owned(),
+                bytes,
+            }),
+            _ => Ok(Self {
+                path,
+                archive,
+                left: MAX_BYTES,
+            }),
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Result<Vec<u8>, ArtifactError> {
+        let Some(index) = self.archive.index_for_name(name) else {
+            return Err(if name == MANIFEST {
+                ArtifactError::NotAnArtifact {
+                    path: self.path.to_owned(),
+                    what: format!("it has no {MANIFEST}"),
+                }
+            } else {
+                damaged(self.path, name, "it is missing")
+            });
+        };
+        let unreadable = |what: String| damaged(self.path, name, what);
+        let member = self
+            .archive
+            .by_index(index)
+            .map_err(|error| unreadable(error.to_string()))?;
+        let declared = member.size();
+        if declared > self.left {
+            return Err(unreadable(format!("it declares {declared} bytes")));
+        }
+        let mut bytes = Vec::new();
+        member
+            .take(declared + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| unreadable(error.to_string()))?;
+        if bytes.len() as u64 != declared {
+            return Err(unreadable(format!(
+                "it is not of the {declared} bytes declared"
+            )));
+        }
+        self.left -= declared;
+        Ok(bytes)
+    }
+}
+
+fn damaged(path: &Path, member: &str, what: impl Into<String>) -> ArtifactError {
+    ArtifactError::Damaged {
+        path: path.to_owned(),
+        member: member.to_owned(),
+        what: what.into(),
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+    use crate::options::{Loss, NormChoice};
+    use crate::tensors::Tensor;
+    use crate::train::data::{InputKind, InputSchema, Schema, TargetKind, TargetSchema};
+
+    fn artifact() -> Artifact {
+        Artifact {
+            manifest: Manifest {
+                format_version: FormatVersion::CURRENT,
+                compiler: compiler(),
+                schema: Schema {
+                    inputs: vec![InputSchema {
+                        name: "ids".to_owned(),
+                        dims: vec![4],
+                        kind: InputKind::I32 { table: Some(10) },
+                    }],
+                    target: Some(TargetSchema {
+                        dims: vec![],
+                        kind: TargetKind::Class {
+                            classes: 2,
+                            ignore_index: Some(Loss::IGNORE_INDEX),
+                        },
+                    }),
+                },
+                outputs: vec!["logits".to_owned()],
+                loss: "cross-entropy".parse().unwrap(),
+                clip: "flat:0.5".parse().unwrap(),
+                norm: NormChoice::Auto,
+                optimizer: "sgd:momentum=0.9".parse().unwrap(),
+                max_batch: 64,
+                parameters: vec![ParameterEntry {
+                    name: "fc.weight".to_owned(),
+                    dims: vec![2],
+                    trained: true,
+                }],
+                members: BTreeMap::new(),
+            },
+            program: b"{}".to_vec(),
+            shaders: BTreeMap::from([("gemm-1f".to_owned(), "fn main() {}".to_owned())]),
+            source: b"onnx bytes".to_vec(),
+            weights: Tensors::from([(
+                "fc.weight".to_owned(),
+                Tensor {
+                    dims: vec![2],
+                    data: vec![1.0, -2.0],
+                },
+            )]),
+        }
+    }
+
+    fn saved(artifact: &Artifact) -> Vec<u8> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("m.dpc");
+        artifact.save(&path).unwrap();
+        std::fs::read(&path).unwrap()
+    }
+
+    fn load(bytes: &[u8]) -> Result<Artifact, ArtifactError> {
+        Artifact::read(Path::new("m.dpc"), Cursor::new(bytes))
+    }
+
+    #[test]
+    fn it_reads_back_and_is_deterministic() {
+        let artifact = artifact();
+        let bytes = saved(&artifact);
+        assert_eq!(bytes, saved(&artifact));
+        let mut read = load(&bytes).unwrap();
+        assert_eq!(read.manifest.members.len(), 4);
+        read.manifest.members.clear();
+        assert_eq!(read, artifact);
+    }
+
+    #[test]
+    fn damage_never_panics_and_never_changes_what_is_read() {
+        let bytes = saved(&artifact());
+        let whole = load(&bytes).unwrap();
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x10;
+            if let Ok(read) = load(&flipped) {
+                assert_eq!(read, whole, "byte {at}");
+            }
+            assert!(load(&bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn newer_majors_and_foreign_zips_are_refused() {
+        let mut newer = artifact();
+        newer.manifest.format_version = FormatVersion { major: 2, minor: 0 };
+        let error = load(&saved(&newer)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "m.dpc has format 2.0; this dpc reads up to 1.x"
+        );
+        let mut foreign = Cursor::new(Vec::new());
+        write_members(&mut foreign, &BTreeMap::from([("a".to_owned(), vec![1])])).unwrap();
+        let error = load(foreign.get_ref()).unwrap_err();
+        assert!(error.to_string().contains("it has no manifest.json"));
+    }
+
+    #[test]
+    fn a_member_that_disagrees_with_its_hash_is_named() {
+        let mut members = BTreeMap::new();
+        let bytes = saved(&artifact());
+        let mut archive = ZipArchive::new(Cursor::new(&bytes)).unwrap();
+        for index in 0..archive.len() {
+            let mut member = archive.by_index(index).unwrap();
+            let mut content = Vec::new();
+            member.read_to_end(&mut content).unwrap();
+            members.insert(member.name().unwrap().into_owned(), content);
+        }
+        members.insert(SOURCE.to_owned(), b"another".to_vec());
+        let mut changed = Cursor::new(Vec::new());
+        write_members(&mut changed, &members).unwrap();
+        let error = load(changed.get_ref()).unwrap_err().to_string();
+        assert!(
+            error.contains("member source.onnx: its SHA-256 is"),
+            "{error}"
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = load(&bytes);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `metrics.jsonl`: one JSON object a logged step.
+//!
+//! ```json
+//! {"step":120,"epoch":2.4,"epsilon":1.23,"samples_per_second":3412.0,
+//!  "not_private":{"loss":0.41,"clipped_fraction":0.93,"nonfinite_records":0}}
+//! ```
+//!
+//! What stands under `not_private` is worked out from the training data without noise: the
+//! guarantee of the certificate does not cover it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::files::{self, FileError};
+
+/// What is known after a logical step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// Logical steps taken.
+    pub step: u64,
+    /// Passes over the data in expectation: step times the sample rate.
+    pub epoch: f64,
+    /// ε spent so far at the run's δ; `None` for non-private training.
+    pub epsilon: Option<f64>,
+    /// Expected batch sizes over wall time.
+    pub samples_per_second: f64,
+    pub not_private: Observed,
+}
+
+/// Observations of the training data, which the guarantee does not cover.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Mean over the logical batch's records; `None` where it was empty.
+    pub loss: Option<f64>,
+    /// The fraction of its records whose gradient was scaled down.
+    pub clipped_fraction: Option<f64>,
+    /// Records whose gradient held a NaN or an infinity and counted as zero.
+    pub nonfinite_records: u64,
+}
+
+/// The open `metrics.jsonl` of a run.
+#[derive(Debug)]
+pub struct MetricsLog {
+    path: PathBuf,
+    file: File,
+}
+
+impl MetricsLog {
+    /// Opens the log of a run that has taken `step` steps: lines of later steps, and a line that a
+    /// crash cut short, are dropped.
+    pub fn open(path: &Path, step: u64) -> Result<Self, FileError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(FileError::read(path, error)),
+        };
+        let kept: String = text
+            .split_inclusive('\n')
+            .filter(|line| {
+                serde_json::from_str(line).is_ok_and(|line: StepMetrics| line.step <= step)
+            })
+            .collect();
+        files::write_atomic(path, |file| file.write_all(kept.as_bytes()))?;
+        let file = OpenOptions::new()
+            .append(true)
+            .open(path)
+            .map_err(|source| FileError::write(path, source))?;
+        let path = path.to_owned();
+        Ok(Self { path, file })
+    }
+
+    /// Appends one line; on an error the log is as before.
+    pub fn write(&mut self, metrics: &StepMetrics) -> Result<(), FileError> {
+        self.try_write(metrics)
+            .map_err(|source| FileError::write(&self.path, source))
+    }
+
+    fn try_write(&mut self, metrics: &StepMetrics) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(metrics)?;
+        line.push(b'\n');
+        let end = self.file.seek(SeekFrom::End(0))?;
+        self.file.write_all(&line).inspect_err(|_| {
+            // A line cut short would be dropped by the next `open` in any case.
+            let _ = self.file.set_len(end);
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(step: u64) -> StepMetrics {
+        StepMetrics {
+            step,
+            epoch: 0.5,
+            epsilon: Some(1.25),
+            samples_per_second: 10.0,
+            not_private: Observed {
+                loss: Some(0.1),
+                ..Observed::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_resumed_log_ends_at_its_step() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("metrics.jsonl");
+        let mut log = MetricsLog::open(&path, 0).unwrap();
+        for step in 1..=3 {
+            log.write(&at(step)).unwrap();
+        }
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        text.push_str("{\"step\":4,\"ep");
+        std::fs::write(&path, text).unwrap();
+        let mut log = MetricsLog::open(&path, 2).unwrap();
+        log.write(&at(3)).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<StepMetrics> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines, [at(1), at(2), at(3)]);
+    }
+}

@@ -1,0 +1,151 @@
+//! Progress of a run on standard error: a bar on a terminal, now and then a plain line elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::metrics::StepMetrics;
+
+/// Between plain lines.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Shows how far a run is.
+pub struct Progress {
+    steps: u64,
+    first: u64,
+    started: Instant,
+    display: Display,
+}
+
+enum Display {
+    Bar(ProgressBar),
+    Lines { last: Option<Instant> },
+    Silent,
+}
+
+impl Progress {
+    /// A display for a run of `steps` logical steps, `first` of which are taken already.
+    pub fn new(steps: u64, first: u64) -> Self {
+        let display = if std::io::stderr().is_terminal() {
+            let bar = ProgressBar::new(steps).with_position(first);
+            bar.set_style(
+                ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}")
+                    .expect("the template is well formed"),
+            );
+            Display::Bar(bar)
+        } else {
+            Display::Lines { last: None }
+        };
+        Self::with(steps, first, display)
+    }
+
+    /// Shows nothing.
+    pub fn silent() -> Self {
+        Self::with(0, 0, Display::Silent)
+    }
+
+    fn with(steps: u64, first: u64, display: Display) -> Self {
+        Self {
+            steps,
+            first,
+            started: Instant::now(),
+            display,
+        }
+    }
+
+    /// Whether an [`Progress::update`] now would be seen, for figures that cost something.
+    pub fn is_due(&self) -> bool {
+        match &self.display {
+            Display::Bar(_) => true,
+            Display::Lines { last } => last.is_none_or(|last| last.elapsed() >= INTERVAL),
+            Display::Silent => false,
+        }
+    }
+
+    /// Shows the figures after a step. Plain lines come no more often than every five seconds, and
+    /// at the last step.
+    pub fn update(&mut self, metrics: &StepMetrics) {
+        let due = self.is_due() || metrics.step == self.steps;
+        let left = self.left(metrics.step);
+        match &mut self.display {
+            Display::Bar(bar) => {
+                bar.set_position(metrics.step);
+                bar.set_message(line(metrics, left));
+            }
+            Display::Lines { last } if due => {
+                *last = Some(Instant::now());
+                let line = line(metrics, left);
+                // Training goes on where nobody can read its progress.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "step {}/{}  {line}",
+                    metrics.step,
+                    self.steps
+                );
+            }
+            Display::Lines { .. } | Display::Silent => {}
+        }
+    }
+
+    /// Leaves the last figures in place.
+    pub fn finish(&self) {
+        if let Display::Bar(bar) = &self.display {
+            bar.abandon();
+        }
+    }
+
+    fn left(&self, step: u64) -> Duration {
+        let done = step.saturating_sub(self.first).max(1) as f64;
+        let rest = self.steps.saturating_sub(step) as f64;
+        self.started.elapsed().mul_f64(rest / done)
+    }
+}
+
+fn line(metrics: &StepMetrics, left: Duration) -> String {
+    let mut parts = vec![format!("epoch {:.1}", metrics.epoch)];
+    if let Some(loss) = metrics.not_private.loss {
+        parts.push(format!("loss {loss:.4} (not private)"));
+    }
+    if let Some(epsilon) = metrics.epsilon {
+        parts.push(format!("ε {epsilon:.3}"));
+    }
+    parts.push(format!("{:.0} samples/s", metrics.samples_per_second));
+    parts.push(format!("{} left", time(left)));
+    parts.join("  ")
+}
+
+fn time(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64().round() as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s}s"),
+        (0, m, s) => format!("{m}m{s:02}s"),
+        (h, m, _) => format!("{h}h{m:02}m"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::metrics::Observed;
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_is_private_and_what_is_left() {
+        let metrics = StepMetrics {
+            step: 3,
+            epoch: 0.25,
+            epsilon: Some(1.2345),
+            samples_per_second: 3412.4,
+            not_private: Observed {
+                loss: Some(0.5),
+                ..Observed::default()
+            },
+        };
+        assert_eq!(
+            line(&metrics, Duration::from_secs(83)),
+            "epoch 0.2  loss 0.5000 (not private)  ε 1.234  3412 samples/s  1m23s left"
+        );
+        assert_eq!(time(Duration::from_secs(7265)), "2h01m");
+        assert_eq!(time(Duration::from_millis(4900)), "5s");
+    }
+}
