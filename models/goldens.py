@@ -4,10 +4,10 @@ For every model: a batch of four under the ONNX input names and `label`; `logits
 parameters) and `per_sample/PARAM [N, ...]` by PyTorch in float64, one sample at a time; `ort/logits` by onnxruntime
 in float32. Each sample is independent of the others, so the first row is also the golden of a batch of one.
 
-The full-size models' goldens hold float32 and, for every parameter, `param_norm/PARAM [N]` and `param_max/PARAM [N]` (largest
-absolute entry). Of large parameters they hold a part: for embedding tables the rows that the batch touches, `rows/PARAM [r]`
-and `per_sample_rows/PARAM [N, r, width]` (all others are zero); for others every k-th entry, `flat_index/PARAM [m]` and
-`per_sample_flat/PARAM [N, m]`.
+The full-size models' goldens hold float32 and, for every parameter, `param_norm/PARAM [N]` and `param_max/PARAM [N]`
+(largest absolute entry). Of large parameters they hold a part: for embedding tables the rows that the batch touches,
+`rows/PARAM [r]` and `per_sample_rows/PARAM [N, r, width]` (all others are zero); for others every k-th entry,
+`flat_index/PARAM [m]` and `per_sample_flat/PARAM [N, m]`.
 
     python models/goldens.py [NAME...]
 """

@@ -23,8 +23,8 @@ LEGACY_SETTINGS = {"training": torch.onnx.TrainingMode.TRAINING, "do_constant_fo
 def export(recipe, net, inputs, path, opset=OPSET, edit=None, external=False, defaults=False):
     """Writes `net` to `path`; `inputs` maps input names to example tensors whose axis 0 is the batch.
 
-    `edit` is applied to the exported `ModelProto`; `external` puts the tensors in a file beside it; `defaults` exports with
-    the exporter's default settings in place of the recipe.
+    `edit` is applied to the exported `ModelProto`; `external` puts the tensors in a file beside it; `defaults` exports
+    with the exporter's default settings in place of the recipe.
     """
     net.train(not defaults)
     buffer = io.BytesIO()
@@ -80,10 +80,10 @@ def _dynamo(net, inputs, opset, optimize):
 
 
 def _forget_machine(model):
-    """Removes what describes the exporting machine: stack traces with its paths."""
+    """Removes stack traces, which hold the exporting machine's paths, and the exporter's own graph listing."""
     for node in [*model.graph.node, *(n for f in model.functions for n in f.node)]:
         node.doc_string = ""
-        kept = [p for p in node.metadata_props if "stack_trace" not in p.key]
+        kept = [p for p in node.metadata_props if not p.key.endswith(("stack_trace", "fx_node"))]
         del node.metadata_props[:]
         node.metadata_props.extend(kept)
 

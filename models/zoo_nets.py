@@ -284,7 +284,7 @@ def _absorb_pads(auto_pads):
         pads = {node.output[0]: node for node in model.graph.node if node.op_type == "Pad"}
         convs = [node for node in model.graph.node if node.op_type == "Conv"]
         assert len(convs) == len(auto_pads) == len(pads)
-        for conv, (auto_pad, explicit) in zip(convs, auto_pads):
+        for conv, (auto_pad, explicit) in zip(convs, auto_pads, strict=True):
             conv.input[0] = pads[conv.input[0]].input[0]
             kept = [a for a in conv.attribute if a.name not in ("pads", "auto_pad")]
             del conv.attribute[:]
