@@ -1,4 +1,4 @@
-//! Cross-entropy of a record, and its VJP.
+//! Cross-entropy and negative log-likelihood of a record, and their VJP.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,9 @@ pub struct Tokens {
     pub classes: usize,
     /// The label that does not count.
     pub ignore: i32,
+    /// Whether the logits are log-probabilities already, which are read as they stand: then `log Σ exp` is taken as 0 and
+    /// the softmax in the VJP as 0 (the negative log-likelihood).
+    pub log_probabilities: bool,
 }
 
 /// `loss[n]` = mean over the tokens of record `n` whose label is not `ignore` of
