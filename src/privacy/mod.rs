@@ -1,4 +1,37 @@
-//! Privacy.
+//! Differential privacy: everything a guarantee rests on, and nothing else.
+//!
+//! The module knows nothing of graphs, kernels or models, so that it can be audited alone. Each part
+//! guarantees one thing:
+//!
+//! | module | guarantees |
+//! |---|---|
+//! | [`plan`] | one validated, immutable object holds every number that sampling, noise, division, accounting and the certificate use |
+//! | [`keys`] | the randomness of a run comes from the operating system, and sampling and noise never share any of it |
+//! | [`sampler`] | every record enters a logical batch independently, with probability at most q |
+//! | [`clipping`] | what a clip factor is, for finite and non-finite gradients |
+//! | [`noise`] | fresh `N(0, (σC)²)` noise for every step, parameter and element |
+//! | [`accountant`] | an upper bound on ε for the steps taken, or an error |
+//! | [`calibrate`] | a noise multiplier whose ε, worked out again, does not exceed the target |
+//! | [`ledger`] | every step that could have been observed is on disk before it can be |
+//! | [`certificate`] | the claim, what it covers, and how to check it from the ledger |
+//!
+//! The only places where a run
+//! - **samples** is [`sampler::PoissonSampler::sample`];
+//! - **clips** is the clip-factor kernel of the compiled program, which agrees with
+//!   [`clipping::ClipRule::factor`];
+//! - **adds noise** is [`noise::NoiseSource::take`], once for each logical step;
+//! - **divides** is by [`plan::PrivacyPlan::divisor`], a constant;
+//! - **accounts** is [`ledger::Ledger::record`], and then an [`accountant::Accountant`] over
+//!   [`ledger::Contents::history`].
 
-mod clipping;
+pub mod accountant;
+pub mod calibrate;
+pub mod certificate;
+pub mod clipping;
+pub mod keys;
+pub mod ledger;
+pub mod noise;
+pub mod plan;
+pub mod sampler;
+
 pub use clipping::ClipRule;

@@ -1,0 +1,37 @@
+//! What can go wrong with a certificate.
+
+use std::path::PathBuf;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use super::VERSION;
+use crate::files::FileError;
+use crate::privacy::accountant::{InvalidInput, UnknownAccountant};
+
+/// A certificate that could not be written or read.
+#[derive(Debug, Error, Diagnostic)]
+#[allow(missing_docs)]
+pub enum CertificateError {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    File(#[from] FileError),
+    #[error("{} is not a certificate", path.display())]
+    #[diagnostic(code(dpc::privacy::certificate::parse), help("it was changed or cut short; restore it from a copy"))]
+    Parse { path: PathBuf, source: serde_json::Error },
+    #[error("the certificate {} has format version {version}, not {VERSION}", path.display())]
+    #[diagnostic(code(dpc::privacy::certificate::version), help("check it with the version of dpc that wrote it"))]
+    Version { path: PathBuf, version: u32 },
+}
+
+/// A certificate that could not be checked.
+#[derive(Clone, Debug, PartialEq, Error, Diagnostic)]
+#[allow(missing_docs)]
+pub enum VerifyError {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Accountant(#[from] UnknownAccountant),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Input(#[from] InvalidInput),
+}

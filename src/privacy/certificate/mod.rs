@@ -1,0 +1,361 @@
+//! The certificate: what a training run guarantees, in a form that anyone can check from its ledger.
+
+mod claim;
+mod error;
+
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use claim::Claim;
+pub use error::{CertificateError, VerifyError};
+
+use crate::files::{self, FileError};
+
+use super::accountant::{self, Accountant, InvalidInput, SubsampledGaussian};
+use super::ledger::{Contents, Head};
+use super::plan::PrivacyPlan;
+
+/// The content of `certificate.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The version of this format.
+    pub version: u32,
+    /// Whether (ε, δ) below is guaranteed.
+    pub guarantee: bool,
+    /// The guarantee in words, or why there is none.
+    pub statement: String,
+    /// The ε of all steps in the ledger, the best bound that the accountant gives; none where it is
+    /// infinite or training was not private.
+    pub epsilon: Option<f64>,
+    /// The accountant's name.
+    pub accountant: String,
+    /// The steps that the ledger counts.
+    pub steps: u64,
+    /// The plan that sampling, clipping, noise and division took their numbers from.
+    #[serde(flatten)]
+    pub plan: PrivacyPlan,
+    /// The steps as the accountant was given them.
+    pub history: Vec<SubsampledGaussian>,
+    /// What the guarantee covers.
+    pub covers: Vec<String>,
+    /// What it does not.
+    pub does_not_cover: Vec<String>,
+    /// What was trained, and on data of which form.
+    pub provenance: Provenance,
+    /// The software that trained, with its version.
+    pub software: String,
+    /// The state of the ledger.
+    pub ledger: Head,
+}
+
+/// SHA-256 digests, in hexadecimal, of what a run was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Of the source ONNX model.
+    pub source_model: String,
+    /// Of the compiled program.
+    pub program: String,
+    /// Of the names, types and shapes of the data's arrays, without any value.
+    pub data_schema: String,
+}
+
+const VERSION: u32 = 1;
+/// How far a recomputed ε may lie from the stated one, relative where ε is above 1.
+const EPSILON_TOLERANCE: f64 = 1e-9;
+
+impl Certificate {
+    /// The certificate of what `ledger` says was done under `plan`.
+    ///
+    /// # Errors
+    /// When the ledger holds numbers that `accountant` cannot work with.
+    pub fn new(
+        plan: &PrivacyPlan,
+        ledger: &Contents,
+        accountant: &dyn Accountant,
+        provenance: Provenance,
+    ) -> Result<Certificate, InvalidInput> {
+        let history = ledger.history(plan);
+        let epsilon = epsilon(plan, &history, accountant)?;
+        let claim = Claim::new(plan, epsilon);
+        Ok(Certificate {
+            version: VERSION,
+            guarantee: matches!(claim, Claim::Private { .. }),
+            statement: claim.to_string(),
+            epsilon,
+            accountant: accountant.name().to_owned(),
+            steps: ledger.steps(),
+            plan: plan.clone(),
+            history,
+            covers: claim.covers(),
+            does_not_cover: claim.does_not_cover(plan),
+            provenance,
+            software: concat!("dpc ", env!("CARGO_PKG_VERSION")).to_owned(),
+            ledger: ledger.head(),
+        })
+    }
+
+    /// Writes the certificate as indented JSON, whole or not at all.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), CertificateError> {
+        let mut text = serde_json::to_string_pretty(self).map_err(|source| FileError::write(path, source.into()))?;
+        text.push('\n');
+        Ok(files::write_atomic(path, |file| file.write_all(text.as_bytes()))?)
+    }
+
+    /// Reads a certificate.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is not a certificate of this version with a valid plan.
+    pub fn read(path: &Path) -> Result<Certificate, CertificateError> {
+        let text = files::read(path)?;
+        let certificate: Certificate = serde_json::from_slice(&text)
+            .map_err(|source| CertificateError::Parse { path: path.to_owned(), source })?;
+        if certificate.version == VERSION {
+            Ok(certificate)
+        } else {
+            Err(CertificateError::Version { path: path.to_owned(), version: certificate.version })
+        }
+    }
+
+    /// Works the certificate out again from `ledger` and returns every member that differs: none for a
+    /// certificate that holds.
+    ///
+    /// # Errors
+    /// When the named accountant does not exist, or the ledger's numbers are out of range.
+    pub fn mismatches(&self, ledger: &Contents) -> Result<Vec<Mismatch>, VerifyError> {
+        let accountant = accountant::by_name(&self.accountant)?;
+        let again = Certificate::new(&self.plan, ledger, accountant, self.provenance.clone())?;
+        let mut found = Vec::new();
+        let mut compare = |member: &'static str, stated: String, recomputed: String, same: bool| {
+            if !same {
+                found.push(Mismatch { member, stated, recomputed });
+            }
+        };
+        macro_rules! equal {
+            ($member:ident) => {
+                compare(
+                    stringify!($member),
+                    format!("{:?}", self.$member),
+                    format!("{:?}", again.$member),
+                    self.$member == again.$member,
+                )
+            };
+        }
+        equal!(guarantee);
+        compare(
+            "epsilon",
+            format!("{:?}", self.epsilon),
+            format!("{:?}", again.epsilon),
+            same_epsilon(self.epsilon, again.epsilon),
+        );
+        equal!(steps);
+        equal!(history);
+        equal!(ledger);
+        equal!(covers);
+        equal!(does_not_cover);
+        for (member, stated, recorded) in self.constants(ledger) {
+            compare(member, stated.clone(), recorded.clone(), stated == recorded);
+        }
+        Ok(found)
+    }
+
+    /// The plan's constants beside those of the first ledger entry that has others.
+    fn constants(&self, ledger: &Contents) -> Vec<(&'static str, String, String)> {
+        let clip = self.plan.clip.to_string();
+        let batch = self.plan.expected_batch;
+        let entries = ledger.entries();
+        let clips = entries.iter().find(|entry| entry.clip != clip);
+        let batches = entries.iter().find(|entry| entry.expected_batch != batch);
+        let clips = clips.map(|entry| ("clip", clip, entry.clip.clone()));
+        let batches = batches.map(|entry| {
+            let recorded = entry.expected_batch.to_string();
+            ("expected_batch", batch.to_string(), recorded)
+        });
+        clips.into_iter().chain(batches).collect()
+    }
+}
+
+fn epsilon(
+    plan: &PrivacyPlan,
+    history: &[SubsampledGaussian],
+    accountant: &dyn Accountant,
+) -> Result<Option<f64>, InvalidInput> {
+    let Some(delta) = plan.delta else {
+        return Ok(None);
+    };
+    let epsilon = accountant.epsilon(history, delta)?;
+    Ok(Some(epsilon).filter(|epsilon| epsilon.is_finite()))
+}
+
+fn same_epsilon(stated: Option<f64>, recomputed: Option<f64>) -> bool {
+    match (stated, recomputed) {
+        (Some(a), Some(b)) => (a - b).abs() <= EPSILON_TOLERANCE * b.max(1.0),
+        (a, b) => a == b,
+    }
+}
+
+/// A member of a certificate that the ledger does not bear out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The member's name.
+    pub member: &'static str,
+    /// What the certificate says.
+    pub stated: String,
+    /// What the ledger gives.
+    pub recomputed: String,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Mismatch { member, stated, recomputed } = self;
+        write!(f, "{member}: the certificate says {stated}, the ledger {recomputed}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::privacy::accountant::Rdp;
+    use crate::privacy::keys::sha256_hex;
+    use crate::privacy::ledger::Ledger;
+    use crate::privacy::plan::{self, PlanSpec};
+
+    fn provenance() -> Provenance {
+        Provenance {
+            source_model: sha256_hex(b"model"),
+            program: sha256_hex(b"program"),
+            data_schema: sha256_hex(b"schema"),
+        }
+    }
+
+    fn private() -> PlanSpec {
+        PlanSpec { insecure_seed: None, ..plan::example() }
+    }
+
+    fn contents(plan: &PrivacyPlan, steps: u64) -> Contents {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.jsonl");
+        let mut ledger = Ledger::open(&path, "run", plan).unwrap();
+        for step in 0..steps {
+            let _ = ledger.record(step).unwrap();
+        }
+        ledger.contents().clone()
+    }
+
+    fn certify(spec: PlanSpec, steps: u64) -> (Certificate, Contents) {
+        let plan = PrivacyPlan::new(spec).unwrap();
+        let ledger = contents(&plan, steps);
+        let certificate = Certificate::new(&plan, &ledger, &Rdp, provenance()).unwrap();
+        (certificate, ledger)
+    }
+
+    #[test]
+    fn states_what_the_ledger_holds_and_is_verified_from_a_file() {
+        let (certificate, ledger) = certify(private(), 20);
+        assert!(certificate.guarantee);
+        assert_eq!(certificate.steps, 20);
+        let expected = Rdp.epsilon(&[certificate.plan.mechanism(20)], 1e-5).unwrap();
+        assert_eq!(certificate.epsilon, Some(expected));
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("certificate.json");
+        certificate.write(&path).unwrap();
+        let read = Certificate::read(&path).unwrap();
+        assert_eq!(read, certificate);
+        assert_eq!(read.mismatches(&ledger), Ok(vec![]));
+    }
+
+    #[test]
+    fn its_members_have_the_contracted_names() {
+        let (certificate, _) = certify(PlanSpec { public_records: Some(256), ..private() }, 1);
+        let value = serde_json::to_value(&certificate).unwrap();
+        for (name, expected) in [
+            ("adjacency", "\"add-remove\""),
+            ("unit", "\"record\""),
+            ("sampling", "\"poisson\""),
+            ("accountant", "\"rdp\""),
+            ("sample_rate", "0.25"),
+            ("expected_batch", "64.0"),
+            ("noise_multiplier", "1.5"),
+            ("clip", "\"flat:2.0\""),
+            ("delta", "0.00001"),
+            ("steps", "1"),
+            ("public_records", "256"),
+            ("guarantee", "true"),
+        ] {
+            let found: serde_json::Value = value[name].clone();
+            assert_eq!(found, serde_json::from_str::<serde_json::Value>(expected).unwrap());
+        }
+        let last = certificate.does_not_cover.last().unwrap();
+        assert!(last.contains("number of records"));
+    }
+
+    #[test]
+    fn guarantees_nothing_without_secret_noise() {
+        let cases = [
+            (PlanSpec { insecure_seed: Some(3), ..private() }, "seed", true),
+            (PlanSpec { non_private: true, delta: None, noise_multiplier: 0.0, ..private() }, "not private", false),
+            (PlanSpec { noise_multiplier: 0.0, ..private() }, "no finite epsilon", false),
+        ];
+        for (spec, reason, has_epsilon) in cases {
+            let (certificate, ledger) = certify(spec, 3);
+            assert!(!certificate.guarantee);
+            assert!(certificate.statement.contains("Nothing is guaranteed"));
+            assert!(certificate.statement.contains(reason), "{}", certificate.statement);
+            assert!(certificate.covers.is_empty());
+            assert_eq!(certificate.epsilon.is_some(), has_epsilon);
+            assert_eq!(certificate.mismatches(&ledger), Ok(vec![]));
+        }
+    }
+
+    fn members(certificate: &Certificate, ledger: &Contents) -> Vec<&'static str> {
+        let mismatches = certificate.mismatches(ledger).unwrap();
+        mismatches.iter().map(|mismatch| mismatch.member).collect()
+    }
+
+    #[test]
+    fn every_false_claim_is_named() {
+        let (honest, ledger) = certify(private(), 20);
+        let epsilon = honest.epsilon.unwrap();
+        let mut lie = honest.clone();
+        lie.epsilon = Some(epsilon - 1e-7);
+        lie.steps = 19;
+        assert_eq!(members(&lie, &ledger), ["epsilon", "steps"]);
+
+        let mut lie = honest.clone();
+        lie.epsilon = Some(epsilon * (1.0 + 1e-12));
+        assert_eq!(members(&lie, &ledger), [""; 0]);
+
+        let (mut lie, seeded) = certify(plan::example(), 20);
+        lie.guarantee = true;
+        assert_eq!(members(&lie, &seeded), ["guarantee"]);
+
+        let other = PrivacyPlan::new(PlanSpec { clip: "flat:3".parse().unwrap(), expected_batch: 65.0, ..private() });
+        let mut lie = honest.clone();
+        lie.plan = other.unwrap();
+        assert_eq!(members(&lie, &ledger), ["clip", "expected_batch"]);
+
+        let (_, longer) = certify(private(), 21);
+        assert_eq!(members(&honest, &longer), ["epsilon", "steps", "history", "ledger"]);
+    }
+
+    #[test]
+    fn a_certificate_that_is_none_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("certificate.json");
+        let read = || Certificate::read(&path).unwrap_err();
+        assert!(matches!(read(), CertificateError::File(_)));
+        std::fs::write(&path, "{}").unwrap();
+        assert!(matches!(read(), CertificateError::Parse { .. }));
+        let (mut certificate, _) = certify(private(), 1);
+        certificate.version = 2;
+        certificate.write(&path).unwrap();
+        assert!(matches!(read(), CertificateError::Version { version: 2, .. }));
+        assert!(certificate.write(&path.join("below")).is_err());
+    }
+}

@@ -1,0 +1,285 @@
+//! The ledger's text: one JSON object a line, chained by hashes.
+//!
+//! A line is an [`Entry`] with a last member `hash`, the SHA-256 of the hash of the line before (32
+//! bytes; for the first line, that of `dpc ledger v1`) followed by the line without that member, byte for
+//! byte.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::privacy::accountant::SubsampledGaussian;
+use crate::privacy::keys::hex;
+use crate::privacy::plan::PrivacyPlan;
+
+/// One logical step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The line's number, from 0.
+    pub seq: u64,
+    /// The run that took the step.
+    pub run: String,
+    /// The step's number within its training; a resumed run may repeat one.
+    pub step: u64,
+    /// The noise's standard deviation as a multiple σ of the sensitivity.
+    pub noise_multiplier: f64,
+    /// The probability q of each record entering the step.
+    pub sample_rate: f64,
+    /// The clip rule.
+    pub clip: String,
+    /// The expected batch size L.
+    pub expected_batch: f64,
+    /// Whether the line stands in for one that was found torn.
+    pub recovered: bool,
+}
+
+impl Entry {
+    pub(super) fn new(seq: u64, run: &str, step: u64, plan: &PrivacyPlan) -> Entry {
+        Entry {
+            seq,
+            run: run.to_owned(),
+            step,
+            noise_multiplier: plan.noise_multiplier,
+            sample_rate: plan.sample_rate,
+            clip: plan.clip.to_string(),
+            expected_batch: plan.expected_batch,
+            recovered: false,
+        }
+    }
+}
+
+/// A point in a ledger's life, to find out later whether lines before it were removed or replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// How many lines there are.
+    pub entries: u64,
+    /// The hash of the last one, in hexadecimal.
+    pub hash: String,
+}
+
+type Hash = [u8; 32];
+
+/// What a ledger holds.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Contents {
+    entries: Vec<Entry>,
+    /// The hash of each entry.
+    hashes: Vec<Hash>,
+    /// Whether a torn or unreadable line follows the entries. It counts as a step.
+    pub torn: bool,
+}
+
+impl Contents {
+    /// Reads a ledger's text; the number of the first corrupt line, from 1, if one lies before the last.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Contents, usize> {
+        let mut contents = Contents::default();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let end = rest.iter().position(|&byte| byte == b'\n');
+            let (line, following) = match end {
+                Some(end) => (&rest[..end], &rest[end + 1..]),
+                None => (rest, &[][..]),
+            };
+            let decoded = end.and_then(|_| contents.decode(line));
+            match decoded {
+                Some((entry, hash)) => {
+                    contents.entries.push(entry);
+                    contents.hashes.push(hash);
+                }
+                None if following.is_empty() && beginnings(line) <= 1 => contents.torn = true,
+                None => return Err(contents.entries.len() + 1),
+            }
+            rest = following;
+        }
+        Ok(contents)
+    }
+
+    /// Appends `entry` and returns its line.
+    pub(super) fn push(&mut self, entry: Entry) -> String {
+        let (line, hash) = encode(&self.last_hash(), &entry);
+        self.entries.push(entry);
+        self.hashes.push(hash);
+        line
+    }
+
+    /// These contents with an entry of `run` in place of the torn line.
+    pub(super) fn repaired(mut self, run: &str, plan: &PrivacyPlan) -> Contents {
+        let charge = self.torn_charge(plan);
+        let step = self.entries.last().map_or(0, |last| last.step.saturating_add(1));
+        let entry = Entry {
+            noise_multiplier: charge.noise_multiplier,
+            sample_rate: charge.sample_rate,
+            recovered: true,
+            ..Entry::new(self.len(), run, step, plan)
+        };
+        self.push(entry);
+        self.torn = false;
+        self
+    }
+
+    /// The text of the entries.
+    pub(super) fn to_text(&self) -> String {
+        let mut previous = genesis();
+        let mut text = String::new();
+        for (entry, hash) in self.entries.iter().zip(&self.hashes) {
+            text.push_str(&encode(&previous, entry).0);
+            previous = *hash;
+        }
+        text
+    }
+
+    /// The whole lines, in order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// How many whole lines there are.
+    pub fn len(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// Whether not one step has been recorded.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && !self.torn
+    }
+
+    /// How many steps count, a torn one included.
+    pub fn steps(&self) -> u64 {
+        self.len() + u64::from(self.torn)
+    }
+
+    /// The steps for an accountant, those of equal σ and q together. A torn step is charged at the
+    /// smallest σ and largest q of all entries and of `plan`, the plan that may have been recording it.
+    pub fn history(&self, plan: &PrivacyPlan) -> Vec<SubsampledGaussian> {
+        let mut history: Vec<SubsampledGaussian> = Vec::new();
+        let torn = self.torn.then(|| self.torn_charge(plan));
+        for step in self.entries.iter().map(charge).chain(torn) {
+            let same = |group: &&mut SubsampledGaussian| {
+                group.noise_multiplier == step.noise_multiplier && group.sample_rate == step.sample_rate
+            };
+            match history.iter_mut().rev().find(same) {
+                Some(group) => group.steps += 1,
+                None => history.push(step),
+            }
+        }
+        history
+    }
+
+    /// The point reached.
+    pub fn head(&self) -> Head {
+        Head { entries: self.len(), hash: hex(&self.last_hash()) }
+    }
+
+    /// The point after the first `entries` lines, if there are so many.
+    pub(super) fn head_at(&self, entries: u64) -> Option<Head> {
+        let hash = match usize::try_from(entries).ok()?.checked_sub(1) {
+            None => genesis(),
+            Some(last) => *self.hashes.get(last)?,
+        };
+        Some(Head { entries, hash: hex(&hash) })
+    }
+
+    fn last_hash(&self) -> Hash {
+        self.hashes.last().copied().unwrap_or_else(genesis)
+    }
+
+    fn torn_charge(&self, plan: &PrivacyPlan) -> SubsampledGaussian {
+        let worst = |worst: SubsampledGaussian, step: SubsampledGaussian| SubsampledGaussian {
+            noise_multiplier: worst.noise_multiplier.min(step.noise_multiplier),
+            sample_rate: worst.sample_rate.max(step.sample_rate),
+            steps: 1,
+        };
+        self.entries.iter().map(charge).fold(plan.mechanism(1), worst)
+    }
+
+    /// The entry of a line that is to follow these contents.
+    fn decode(&self, line: &[u8]) -> Option<(Entry, Hash)> {
+        let line = str::from_utf8(line).ok()?;
+        let (content, tail) = line.split_at_checked(line.len().checked_sub(TAIL_LEN)?)?;
+        let content = format!("{content}}}");
+        let hash = link(&self.last_hash(), &content);
+        if tail != tail_of(&hash) {
+            return None;
+        }
+        let entry: Entry = serde_json::from_str(&content).ok()?;
+        (entry.seq == self.len()).then_some((entry, hash))
+    }
+}
+
+fn charge(entry: &Entry) -> SubsampledGaussian {
+    SubsampledGaussian { noise_multiplier: entry.noise_multiplier, sample_rate: entry.sample_rate, steps: 1 }
+}
+
+/// How many lines begin in `line`: more than one where the end between two was damaged.
+fn beginnings(line: &[u8]) -> usize {
+    let beginning = br#"{"seq":"#;
+    line.windows(beginning.len()).filter(|window| window == beginning).count()
+}
+
+fn genesis() -> Hash {
+    Sha256::digest(b"dpc ledger v1").into()
+}
+
+fn link(previous: &Hash, content: &str) -> Hash {
+    Sha256::new().chain_update(previous).chain_update(content).finalize().into()
+}
+
+/// The length of what [`tail_of`] gives.
+const TAIL_LEN: usize = r#","hash":""#.len() + 64 + r#""}"#.len();
+
+fn tail_of(hash: &Hash) -> String {
+    format!(r#","hash":"{}"}}"#, hex(hash))
+}
+
+fn encode(previous: &Hash, entry: &Entry) -> (String, Hash) {
+    let content = serde_json::to_string(entry).expect("strings and numbers are always JSON");
+    let hash = link(previous, &content);
+    let open = content.strip_suffix('}').unwrap_or(&content);
+    (format!("{open}{}\n", tail_of(&hash)), hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::privacy::plan;
+    use proptest::prelude::*;
+
+    /// The hash is Python's `hashlib`'s.
+    #[test]
+    fn a_line_can_be_checked_by_hand() {
+        let plan = PrivacyPlan::new(plan::example()).unwrap();
+        let mut contents = Contents::default();
+        let line = contents.push(Entry::new(0, "0123456789abcdef", 0, &plan));
+        assert_eq!(
+            line,
+            concat!(
+                r#"{"seq":0,"run":"0123456789abcdef","step":0,"noise_multiplier":1.5,"sample_rate":0.25,"#,
+                r#""clip":"flat:2.0","expected_batch":64.0,"recovered":false,"#,
+                r#""hash":"6532cae0e79cf4f8aee0c765403f869ed1e6651a0c469fb84f0e62b522f63ff3"}"#,
+                "\n"
+            )
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let read = Contents::parse(&bytes);
+            prop_assert!(read.is_err() || read.unwrap().steps() == u64::from(!bytes.is_empty()));
+        }
+
+        #[test]
+        fn every_finite_number_is_kept(sigma in 0.0..1e300_f64, q in 0.0..1.0_f64, batch in 0.0..1e9_f64) {
+            let plan = PrivacyPlan::new(plan::example()).unwrap();
+            let entry = Entry {
+                noise_multiplier: sigma,
+                sample_rate: q,
+                expected_batch: batch,
+                ..Entry::new(0, "a \"run\"\n", 7, &plan)
+            };
+            let mut contents = Contents::default();
+            let line = contents.push(entry);
+            prop_assert_eq!(Contents::parse(line.as_bytes()).unwrap(), contents);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What can go wrong with a ledger.
+
+use std::path::PathBuf;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::files::FileError;
+
+/// The ledger could not be used. No step may be taken.
+#[derive(Debug, Error, Diagnostic)]
+#[allow(missing_docs)]
+pub enum LedgerError {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    File(#[from] FileError),
+    #[error("the ledger {} is in use by another process", path.display())]
+    #[diagnostic(
+        code(dpc::privacy::ledger::locked),
+        help("wait for the other run to end, or give this one a folder of its own")
+    )]
+    Locked { path: PathBuf },
+    #[error("the ledger {} is corrupt at line {line}", path.display())]
+    #[diagnostic(
+        code(dpc::privacy::ledger::corrupt),
+        help(
+            "the steps taken can no longer be proved; restore the file from a copy, or train anew into another folder"
+        )
+    )]
+    Corrupt { path: PathBuf, line: usize },
+    #[error("the ledger {} lost lines: {expected} were there before, {found} are there now", path.display())]
+    #[diagnostic(
+        code(dpc::privacy::ledger::rewound),
+        help(
+            "lines were removed or replaced after the checkpoint or certificate was written; restore the file from a copy"
+        )
+    )]
+    Rewound { path: PathBuf, expected: u64, found: u64 },
+    #[error("the ledger {} takes no more steps after a failed write", path.display())]
+    #[diagnostic(
+        code(dpc::privacy::ledger::failed),
+        help("go on with `--resume` once the cause of the first failure is gone")
+    )]
+    Failed { path: PathBuf },
+}

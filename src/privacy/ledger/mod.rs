@@ -1,0 +1,344 @@
+//! The ledger: every step that could have been observed, on disk before it can be.
+//!
+//! A text file with one line for each logical step ([`Entry`]), only ever appended to, each line bound to
+//! all before it by a SHA-256 chain. A step's line is on the disk when [`Ledger::record`] returns, and
+//! nothing of the step may be shown, stored or sent before. Reading back
+//! - a last line that is cut short or unreadable counts as a step, at the smallest noise and highest rate
+//!   known, although what it would have paid for was never observable;
+//! - damage anywhere else is an error, as is a ledger that lacks a [`Head`] it once had.
+//!
+//! One process at a time can have a ledger open, by a lock on a file beside it that the system releases
+//! when the process ends, however it ends.
+
+mod chain;
+mod error;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+pub use chain::{Contents, Entry, Head};
+pub use error::LedgerError;
+
+use super::plan::PrivacyPlan;
+use crate::files::{self, FileError};
+
+/// A ledger open for recording. It stays locked until dropped.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    file: File,
+    contents: Contents,
+    run: String,
+    plan: PrivacyPlan,
+    failed: bool,
+    _lock: File,
+}
+
+/// Proof that a step has been paid for, so that its result may become observable.
+#[must_use = "a step is recorded so that it can be taken"]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The number of the line that paid for it.
+    pub seq: u64,
+}
+
+impl Ledger {
+    /// Opens the ledger at `path`, made if there is none, to record steps of `plan` in the name of the
+    /// run `run`. A torn last line is first replaced by a whole one that counts as a step.
+    ///
+    /// # Errors
+    /// When another process has it open, it is corrupt, or it cannot be read or written.
+    pub fn open(path: &Path, run: &str, plan: &PrivacyPlan) -> Result<Ledger, LedgerError> {
+        let lock = lock(path)?;
+        let mut contents = if exists(path)? {
+            Contents::read(path)?
+        } else {
+            files::write_atomic(path, |_| Ok(()))?;
+            Contents::default()
+        };
+        if contents.torn {
+            contents = contents.repaired(run, plan);
+            let text = contents.to_text();
+            files::write_atomic(path, |file| file.write_all(text.as_bytes()))?;
+        }
+        let file = OpenOptions::new().append(true).open(path).map_err(|e| FileError::write(path, e))?;
+        Ok(Ledger {
+            path: path.to_owned(),
+            file,
+            contents,
+            run: run.to_owned(),
+            plan: plan.clone(),
+            failed: false,
+            _lock: lock,
+        })
+    }
+
+    /// Pays for step number `step`: its line is on the disk on return.
+    ///
+    /// # Errors
+    /// When the line could not be written or synced. The step must not be taken then, and the ledger
+    /// records nothing more until it is opened again.
+    pub fn record(&mut self, step: u64) -> Result<Receipt, LedgerError> {
+        if self.failed {
+            return Err(LedgerError::Failed { path: self.path.clone() });
+        }
+        let entry = Entry::new(self.contents.len(), &self.run, step, &self.plan);
+        let seq = entry.seq;
+        let line = self.contents.push(entry);
+        let written = self.file.write_all(line.as_bytes());
+        if let Err(source) = written.and_then(|()| self.file.sync_data()) {
+            self.failed = true;
+            return Err(FileError::write(&self.path, source).into());
+        }
+        Ok(Receipt { seq })
+    }
+
+    /// What the ledger holds, the recorded steps included.
+    pub fn contents(&self) -> &Contents {
+        &self.contents
+    }
+}
+
+impl Contents {
+    /// Reads the ledger at `path` without locking it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is corrupt other than in its last line.
+    pub fn read(path: &Path) -> Result<Contents, LedgerError> {
+        let bytes = files::read(path)?;
+        Contents::parse(&bytes).map_err(|line| LedgerError::Corrupt { path: path.to_owned(), line })
+    }
+
+    /// Checks that these contents go on from `head`, which a checkpoint or certificate kept.
+    ///
+    /// # Errors
+    /// When lines have been removed or replaced since.
+    pub fn check_continues(&self, path: &Path, head: &Head) -> Result<(), LedgerError> {
+        if self.head_at(head.entries).as_ref() == Some(head) {
+            Ok(())
+        } else {
+            Err(LedgerError::Rewound { path: path.to_owned(), expected: head.entries, found: self.len() })
+        }
+    }
+}
+
+fn exists(path: &Path) -> Result<bool, LedgerError> {
+    Ok(path.try_exists().map_err(|source| FileError::read(path, source))?)
+}
+
+fn lock(path: &Path) -> Result<File, LedgerError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock = PathBuf::from(name);
+    let file = OpenOptions::new().create(true).append(true).open(&lock).map_err(|e| FileError::write(&lock, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LedgerError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(FileError::write(&lock, source).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::privacy::accountant::SubsampledGaussian;
+    use crate::privacy::plan::{self, PlanSpec};
+    use std::fs;
+    use tempfile::TempDir;
+
+    fn plan(noise_multiplier: f64) -> PrivacyPlan {
+        PrivacyPlan::new(PlanSpec { noise_multiplier, ..plan::example() }).unwrap()
+    }
+
+    fn ledger_of(steps: u64) -> (TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.jsonl");
+        let mut ledger = Ledger::open(&path, "first", &plan(1.5)).unwrap();
+        for step in 0..steps {
+            assert_eq!(ledger.record(step).unwrap().seq, step);
+        }
+        (dir, path)
+    }
+
+    fn taken(noise_multiplier: f64, steps: u64) -> SubsampledGaussian {
+        plan(noise_multiplier).mechanism(steps)
+    }
+
+    #[test]
+    fn a_recorded_step_is_on_disk_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.jsonl");
+        let mut ledger = Ledger::open(&path, "first", &plan(1.5)).unwrap();
+        for step in 0..5 {
+            let _ = ledger.record(step).unwrap();
+            let read = Contents::read(&path).unwrap();
+            assert_eq!(read, *ledger.contents());
+            assert_eq!(read.history(&plan(1.5)), [taken(1.5, step + 1)]);
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.lines().all(|line| { serde_json::from_str::<serde_json::Value>(line).unwrap()["run"] == "first" })
+        );
+    }
+
+    #[test]
+    fn goes_on_after_a_restart_and_counts_repeated_steps() {
+        let (_dir, path) = ledger_of(4);
+        let mut ledger = Ledger::open(&path, "second", &plan(1.5)).unwrap();
+        assert_eq!(ledger.record(2).unwrap().seq, 4);
+        assert_eq!(ledger.contents().history(&plan(1.5)), [taken(1.5, 5)]);
+    }
+
+    #[test]
+    fn groups_steps_of_equal_parameters() {
+        let (_dir, path) = ledger_of(3);
+        let mut ledger = Ledger::open(&path, "second", &plan(2.0)).unwrap();
+        let _ = ledger.record(3).unwrap();
+        drop(ledger);
+        let mut ledger = Ledger::open(&path, "third", &plan(1.5)).unwrap();
+        let _ = ledger.record(4).unwrap();
+        let history = ledger.contents().history(&plan(1.5));
+        assert_eq!(history, [taken(1.5, 4), taken(2.0, 1)]);
+    }
+
+    /// Cut at every byte: the whole lines count, a part of a line counts as one more. Opened again, at
+    /// some of the cuts, it counts the same and goes on.
+    #[test]
+    fn a_torn_write_is_never_under_counted() {
+        let (_dir, path) = ledger_of(3);
+        let bytes = fs::read(&path).unwrap();
+        let ends: Vec<usize> = (0..bytes.len()).filter(|&i| bytes[i] == b'\n').collect();
+        for cut in 0..=bytes.len() {
+            fs::write(&path, &bytes[..cut]).unwrap();
+            let whole = ends.iter().filter(|&&end| end < cut).count();
+            let torn = cut > 0 && bytes[cut - 1] != b'\n';
+            let expected = whole as u64 + u64::from(torn);
+
+            let read = Contents::read(&path).unwrap();
+            assert_eq!(read.torn, torn);
+            assert_eq!(count(&read.history(&plan(1.5))), expected, "{cut}");
+
+            if !cut.is_multiple_of(20) && !ends.iter().any(|&end| end.abs_diff(cut) < 2) {
+                continue;
+            }
+            let mut ledger = Ledger::open(&path, "second", &plan(1.5)).unwrap();
+            assert_eq!(count(&ledger.contents().history(&plan(1.5))), expected);
+            let _ = ledger.record(9).unwrap();
+            let again = Contents::read(&path).unwrap();
+            assert!(!again.torn);
+            assert_eq!(count(&again.history(&plan(1.5))), expected + 1);
+        }
+    }
+
+    fn count(history: &[SubsampledGaussian]) -> u64 {
+        history.iter().map(|entry| entry.steps).sum()
+    }
+
+    #[test]
+    fn a_torn_step_costs_the_most_that_is_known() {
+        let (_dir, path) = ledger_of(2);
+        fs::write(&path, [fs::read(&path).unwrap(), b"{\"seq".to_vec()].concat()).unwrap();
+        let read = Contents::read(&path).unwrap();
+        assert_eq!(read.history(&plan(4.0)), [taken(1.5, 3)]);
+        assert_eq!(read.history(&plan(0.5)), [taken(1.5, 2), taken(0.5, 1)]);
+        let ledger = Ledger::open(&path, "second", &plan(0.5)).unwrap();
+        let last = ledger.contents().entries().last().unwrap();
+        assert!(last.recovered);
+        assert_eq!(last.noise_multiplier, 0.5);
+    }
+
+    /// Flip a bit of every byte: a change in the last line counts as a torn line, any other is an error
+    /// at its line, and nothing passes unnoticed.
+    #[test]
+    fn a_flipped_bit_is_found() {
+        let (_dir, path) = ledger_of(3);
+        let bytes = fs::read(&path).unwrap();
+        let last = bytes[..bytes.len() - 1].iter().rposition(|&b| b == b'\n').unwrap();
+        for i in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[i] ^= 1;
+            fs::write(&path, &flipped).unwrap();
+            match Contents::read(&path) {
+                Ok(read) => {
+                    assert!(i > last, "{i}");
+                    assert!(read.torn);
+                    assert_eq!(count(&read.history(&plan(1.5))), 3);
+                }
+                Err(LedgerError::Corrupt { line, .. }) => {
+                    assert!(i <= last);
+                    let expected = 1 + bytes[..i].iter().filter(|&&b| b == b'\n').count();
+                    assert_eq!(line, expected, "{i}");
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn lines_cannot_be_removed_swapped_or_copied() {
+        let (_dir, path) = ledger_of(4);
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        for edited in [
+            vec![lines[1], lines[2], lines[3]],
+            vec![lines[0], lines[2], lines[3]],
+            vec![lines[0], lines[2], lines[1], lines[3]],
+            vec![lines[0], lines[0], lines[1], lines[2]],
+            vec![lines[0], "\n", lines[1]],
+        ] {
+            fs::write(&path, edited.concat()).unwrap();
+            let error = Ledger::open(&path, "x", &plan(1.5)).unwrap_err();
+            assert!(matches!(error, LedgerError::Corrupt { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn removed_last_lines_are_found_by_a_head() {
+        let (_dir, path) = ledger_of(4);
+        let whole = Contents::read(&path).unwrap();
+        let head = whole.head();
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        whole.check_continues(&path, &head).unwrap();
+
+        fs::write(&path, lines[..3].concat()).unwrap();
+        let cut = Contents::read(&path).unwrap();
+        whole.check_continues(&path, &cut.head()).unwrap();
+        let error = cut.check_continues(&path, &head).unwrap_err();
+        assert!(matches!(error, LedgerError::Rewound { expected: 4, found: 3, .. }));
+
+        let mut other = Ledger::open(&path, "other", &plan(1.5)).unwrap();
+        let _ = other.record(3).unwrap();
+        assert!(other.contents().check_continues(&path, &head).is_err());
+    }
+
+    #[test]
+    fn two_cannot_have_it_open_at_once() {
+        let (_dir, path) = ledger_of(1);
+        let first = Ledger::open(&path, "first", &plan(1.5)).unwrap();
+        let error = Ledger::open(&path, "second", &plan(1.5)).unwrap_err();
+        assert!(matches!(error, LedgerError::Locked { .. }), "{error}");
+        drop(first);
+        Ledger::open(&path, "second", &plan(1.5)).unwrap();
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error() {
+        let path = Path::new("no such folder/ledger.jsonl");
+        assert!(matches!(Ledger::open(path, "x", &plan(1.5)), Err(LedgerError::File(FileError::Write { .. }))));
+        assert!(matches!(Contents::read(path), Err(LedgerError::File(FileError::Read { .. }))));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn nothing_is_recorded_after_a_failed_write() {
+        let (_dir, path) = ledger_of(1);
+        let mut ledger = Ledger::open(&path, "first", &plan(1.5)).unwrap();
+        ledger.file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        assert!(matches!(ledger.record(1), Err(LedgerError::File(FileError::Write { .. }))));
+        assert!(matches!(ledger.record(1), Err(LedgerError::Failed { .. })));
+        drop(ledger);
+        assert_eq!(Contents::read(&path).unwrap().len(), 1);
+    }
+}

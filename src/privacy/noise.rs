@@ -1,0 +1,335 @@
+//! Gaussian noise for the sum of clipped gradients, made on the host.
+//!
+//! A normal deviate comes from 128 bits of ChaCha20 by Box–Muller in double precision: 64 bits give the
+//! radius `√(-2 ln u)`, u a multiple of 2⁻⁶⁴ in (0, 1], so tails reach 9.4 standard deviations; 61 bits
+//! give an angle in (0, π/4) and 3 bits one of its eight reflections. The stream number is the step, and
+//! each parameter has its own range of 2⁴⁰ blocks of 8 elements, so any parameter of any step can be
+//! made alone. The functions used are `libm`'s, the same on every platform.
+//!
+//! The result is rounded to `f32`. This is the continuous Gaussian mechanism in floating point, with the
+//! known limits of one (Mironov 2012; Jin et al., <https://arxiv.org/abs/2112.05307>); [`Noise`] is the
+//! interface behind which another mechanism takes its place.
+
+use std::f64::consts::FRAC_PI_4;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use super::keys::{BLOCK_BYTES, Domain, RunKey, Stream};
+use super::plan::PrivacyPlan;
+
+/// The noise that is added, once for each logical step, to the sum of clipped gradients.
+pub trait Noise: Send + Sync {
+    /// Overwrites `out` with the noise of parameter number `parameter` at `step`, one value for each
+    /// element in order. A function of the noise's key, `step` and `parameter`; independent over all
+    /// three, so a step number must not be used for two different sums.
+    fn fill(&self, step: u64, parameter: u32, out: &mut [f32]);
+}
+
+/// `N(0, (σC)²)` on every element.
+pub struct GaussianNoise {
+    key: [u8; 32],
+    std: f64,
+}
+
+impl GaussianNoise {
+    /// The noise that `plan` asks for; zeros where σ is 0.
+    pub fn new(run: &RunKey, plan: &PrivacyPlan) -> GaussianNoise {
+        GaussianNoise { key: run.derive(Domain::Noise), std: plan.noise_std() }
+    }
+}
+
+/// Normal deviates from one 64-byte block.
+const PER_BLOCK: usize = BLOCK_BYTES / 8;
+/// Blocks drawn together.
+const CHUNK: usize = 16;
+/// The base-2 logarithm of the blocks kept for one parameter.
+const PARAMETER_BITS: u32 = 40;
+/// How many parameters fit into one stream.
+const MAX_PARAMETERS: usize = 1 << (u64::BITS - PARAMETER_BITS);
+
+impl Noise for GaussianNoise {
+    fn fill(&self, step: u64, parameter: u32, out: &mut [f32]) {
+        if self.std == 0.0 {
+            out.fill(0.0);
+            return;
+        }
+        let mut stream = Stream::at(&self.key, step, u64::from(parameter) << PARAMETER_BITS);
+        let mut bytes = [0; CHUNK * BLOCK_BYTES];
+        for values in out.chunks_mut(CHUNK * PER_BLOCK) {
+            stream.fill(&mut bytes);
+            let (words, _) = bytes.as_chunks::<16>();
+            for (pair, word) in values.chunks_mut(2).zip(words) {
+                let normals = normal_pair(u128::from_le_bytes(*word));
+                for (value, normal) in pair.iter_mut().zip(normals) {
+                    *value = (self.std * normal) as f32;
+                }
+            }
+        }
+    }
+}
+
+/// Two independent standard normal deviates from 128 uniform bits.
+fn normal_pair(bits: u128) -> [f64; 2] {
+    const TWO_POW_64: f64 = 18_446_744_073_709_551_616.0;
+    const TWO_POW_61: f64 = 2_305_843_009_213_693_952.0;
+    let (low, high) = (bits as u64, (bits >> 64) as u64);
+    let uniform = (low as f64 + 1.0) / TWO_POW_64;
+    let radius = libm::sqrt(-2.0 * libm::log(uniform));
+    let angle = ((high >> 3) as f64 + 0.5) * (FRAC_PI_4 / TWO_POW_61);
+    let (sine, cosine) = libm::sincos(angle);
+    let (first, second) = if high & 1 == 0 { (cosine, sine) } else { (sine, cosine) };
+    let sign = |bit: u64| if high & bit == 0 { radius } else { -radius };
+    [sign(2) * first, sign(4) * second]
+}
+
+/// The noise of one run, made one step ahead by a thread of its own.
+pub struct NoiseSource {
+    requests: Option<Sender<Prepared>>,
+    prepared: Receiver<Prepared>,
+    current: Vec<Vec<f32>>,
+    worker: Option<JoinHandle<()>>,
+}
+
+struct Prepared {
+    step: u64,
+    values: Vec<Vec<f32>>,
+}
+
+impl NoiseSource {
+    /// Starts making the noise of `first_step` for parameters of `sizes` elements each.
+    ///
+    /// # Errors
+    /// When there are too many parameters, or the system starts no thread.
+    pub fn spawn(noise: Arc<dyn Noise>, sizes: &[usize], first_step: u64) -> Result<NoiseSource, NoiseError> {
+        if sizes.len() > MAX_PARAMETERS {
+            return Err(NoiseError::TooManyParameters { count: sizes.len() });
+        }
+        let buffers = || sizes.iter().map(|&size| vec![0.0; size]).collect();
+        let (requests, work) = channel::<Prepared>();
+        let (done, prepared) = channel();
+        let worker = std::thread::Builder::new()
+            .name("dpc noise".to_owned())
+            .spawn(move || {
+                for mut request in work {
+                    for (parameter, values) in (0..).zip(&mut request.values) {
+                        noise.fill(request.step, parameter, values);
+                    }
+                    if done.send(request).is_err() {
+                        break;
+                    }
+                }
+            })
+            .map_err(NoiseError::Thread)?;
+        let source = NoiseSource { requests: Some(requests), prepared, current: buffers(), worker: Some(worker) };
+        source.request(first_step, buffers())?;
+        Ok(source)
+    }
+
+    /// The noise of `step`, a slice for each parameter, and starts on that of `step + 1`. Steps in
+    /// sequence are ready at once; any other is made while the caller waits.
+    ///
+    /// # Errors
+    /// When the thread has died.
+    pub fn take(&mut self, step: u64) -> Result<&[Vec<f32>], NoiseError> {
+        let mut ready = self.receive()?;
+        if ready.step != step {
+            self.request(step, ready.values)?;
+            ready = self.receive()?;
+        }
+        let spent = std::mem::replace(&mut self.current, ready.values);
+        self.request(step.wrapping_add(1), spent)?;
+        Ok(&self.current)
+    }
+
+    fn request(&self, step: u64, values: Vec<Vec<f32>>) -> Result<(), NoiseError> {
+        let sent = self.requests.as_ref().map(|requests| requests.send(Prepared { step, values }));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            _ => Err(NoiseError::Stopped),
+        }
+    }
+
+    fn receive(&self) -> Result<Prepared, NoiseError> {
+        self.prepared.recv().map_err(|_| NoiseError::Stopped)
+    }
+}
+
+impl Drop for NoiseSource {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(worker) = self.worker.take() {
+            // A panic of the worker was reported by `take`; there is nobody to tell in a drop.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// Noise could not be made. The step must not be taken.
+#[derive(Debug, Error, Diagnostic)]
+#[allow(missing_docs)]
+pub enum NoiseError {
+    #[error("{count} parameters are more than one noise stream can serve ({MAX_PARAMETERS})")]
+    #[diagnostic(code(dpc::privacy::noise_parameters), help("train fewer parameters, or merge small ones"))]
+    TooManyParameters { count: usize },
+    #[error("the system started no thread for the noise")]
+    #[diagnostic(code(dpc::privacy::noise_thread), help("check the limit on threads and memory (`ulimit -a`)"))]
+    Thread(#[source] std::io::Error),
+    #[error("the noise thread stopped")]
+    #[diagnostic(
+        code(dpc::privacy::noise_stopped),
+        help("no step was taken without noise; start again with `--resume`")
+    )]
+    Stopped,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::privacy::plan::{self, PlanSpec};
+
+    /// Unit noise: σ = 4, C = 0.25.
+    fn unit(seed: u64) -> GaussianNoise {
+        let plan =
+            PrivacyPlan::new(PlanSpec { noise_multiplier: 4.0, clip: "flat:0.25".parse().unwrap(), ..plan::example() })
+                .unwrap();
+        GaussianNoise::new(&RunKey::insecure(seed), &plan)
+    }
+
+    fn draw(noise: &GaussianNoise, step: u64, parameter: u32, count: usize) -> Vec<f32> {
+        let mut out = vec![f32::NAN; count];
+        noise.fill(step, parameter, &mut out);
+        out
+    }
+
+    fn cdf(z: f64) -> f64 {
+        0.5 * libm::erfc(-z / std::f64::consts::SQRT_2)
+    }
+
+    fn correlation(a: &[f32], b: &[f32]) -> f64 {
+        let products = a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y));
+        products.sum::<f64>() / a.len() as f64
+    }
+
+    /// Kolmogorov–Smirnov distance below its 1e-6 quantile, `√(ln(2/p)/2n)`.
+    #[test]
+    fn is_normal_by_kolmogorov_smirnov() {
+        let mut values = draw(&unit(1), 0, 0, 400_000);
+        values.sort_by(f32::total_cmp);
+        let n = values.len() as f64;
+        let distance = values
+            .iter()
+            .enumerate()
+            .map(|(i, z)| {
+                let p = cdf(f64::from(*z));
+                (p - i as f64 / n).abs().max((p - (i + 1) as f64 / n).abs())
+            })
+            .fold(0.0, f64::max);
+        assert!(distance < ((2.0 / 1e-6_f64).ln() / (2.0 * n)).sqrt(), "{distance}");
+    }
+
+    /// The first four moments within 5 deviations of their estimators (variances 1, 2, 15, 96 over n).
+    #[test]
+    fn has_the_moments_of_a_normal() {
+        let values = draw(&unit(2), 9, 4, 1_000_000);
+        let n = values.len() as f64;
+        let moment = |k| values.iter().map(|z| f64::from(*z).powi(k)).sum::<f64>() / n;
+        for (k, expected, variance) in [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)] {
+            let found: f64 = moment(k);
+            assert!((found - expected).abs() < 5.0 * (variance / n).sqrt(), "{k}: {found}");
+        }
+    }
+
+    /// Counts beyond 3, 4 and 4.5 standard deviations, each side, within 5 Poisson deviations.
+    #[test]
+    fn has_the_tails_of_a_normal() {
+        let values = draw(&unit(3), 1, 0, 2_000_000);
+        for z in [3.0, 4.0, 4.5] {
+            let expected = values.len() as f64 * cdf(-z);
+            for sign in [1.0, -1.0] {
+                let count = values.iter().filter(|v| sign * f64::from(**v) > z).count() as f64;
+                assert!((count - expected).abs() < 5.0 * expected.sqrt(), "{z}: {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_bits_give_extreme_finite_deviates() {
+        let radius = |bits: u128| {
+            let [a, b] = normal_pair(bits);
+            a.hypot(b)
+        };
+        assert!(radius(0) > 9.4 && radius(0) < 9.5);
+        assert_eq!(radius(u128::from(u64::MAX)), 0.0);
+        assert!(radius(u128::MAX << 64) > 9.4);
+        for reflection in 0..8_u128 {
+            let [a, b] = normal_pair(reflection << 64);
+            assert_eq!(a.abs() > b.abs(), reflection & 1 == 0);
+            assert_eq!(a < 0.0, reflection & 2 != 0);
+            assert_eq!(b < 0.0, reflection & 4 != 0);
+        }
+    }
+
+    #[test]
+    fn is_independent_over_steps_parameters_neighbours_and_runs() {
+        let n = 200_000;
+        let bound = 5.0 / (n as f64).sqrt();
+        let noise = unit(4);
+        let base = draw(&noise, 7, 2, n);
+        for other in [draw(&noise, 8, 2, n), draw(&noise, 7, 3, n), draw(&noise, 7, 0, n), draw(&unit(5), 7, 2, n)] {
+            assert!(correlation(&base, &other).abs() < bound);
+        }
+        for lag in [1, 2, 4, 8] {
+            assert!(correlation(&base[..n - lag], &base[lag..]).abs() < bound, "{lag}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_can_be_made_alone_and_to_any_length() {
+        let noise = unit(6);
+        let long = draw(&noise, 3, 1, 1000);
+        assert_eq!(draw(&noise, 3, 1, 1000), long);
+        for count in [0, 1, 2, 7, 8, 127, 128, 129] {
+            assert_eq!(draw(&noise, 3, 1, count), long[..count]);
+        }
+    }
+
+    #[test]
+    fn scales_with_sigma_and_c_and_vanishes_without_noise() {
+        let with = |noise_multiplier, clip: &str| {
+            let plan = PrivacyPlan::new(PlanSpec { noise_multiplier, clip: clip.parse().unwrap(), ..plan::example() });
+            GaussianNoise::new(&RunKey::insecure(1), &plan.unwrap())
+        };
+        let once = draw(&with(1.0, "flat:1"), 0, 0, 100);
+        let eight = draw(&with(2.0, "flat:4"), 0, 0, 100);
+        assert!(once.iter().zip(&eight).all(|(a, b)| 8.0 * a == *b));
+        assert_eq!(draw(&with(0.0, "flat:4"), 0, 0, 100), [0.0; 100]);
+    }
+
+    #[test]
+    fn the_source_hands_over_what_the_noise_makes() {
+        let noise = Arc::new(unit(7));
+        let sizes = [5, 0, 300];
+        let mut source = NoiseSource::spawn(noise.clone(), &sizes, 10).unwrap();
+        for step in [10, 11, 12, 40, 41, 3] {
+            let expected: Vec<Vec<f32>> =
+                (0..).zip(sizes).map(|(parameter, size)| draw(&noise, step, parameter, size)).collect();
+            assert_eq!(source.take(step).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_dead_thread_is_an_error() {
+        struct Broken;
+        impl Noise for Broken {
+            fn fill(&self, _: u64, _: u32, _: &mut [f32]) {
+                panic!("broken on purpose");
+            }
+        }
+        let mut source = NoiseSource::spawn(Arc::new(Broken), &[1], 0).unwrap();
+        assert!(matches!(source.take(0), Err(NoiseError::Stopped)));
+    }
+}
