@@ -3,6 +3,9 @@
 //! Two devices keep the same contract, the doc of each kernel: `cpu` natively, `gpu` through wgpu. A device loads a
 //! program for a fixed number of physical rows; the session that comes back holds the buffers and runs phases.
 
+#[cfg(test)]
+pub mod cases;
+
 use std::sync::Arc;
 
 use crate::lower::program::{BufferId, Phase, Program};

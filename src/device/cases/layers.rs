@@ -1,0 +1,199 @@
+//! Cases of pooling, softmax, losses, embeddings and recurrences.
+
+use super::Case;
+use super::data::{Data, Values, output, weights};
+use crate::lower::kernels::*;
+use crate::lower::program::Extent;
+
+pub fn cases() -> Vec<Case> {
+    let mut all = pool();
+    all.extend(softmax());
+    all.extend(embeddings());
+    all.extend(lstm());
+    all
+}
+
+fn pool() -> Vec<Case> {
+    let mut all = Vec::new();
+    let mut v = Values::new(500);
+    let plain = PoolGeometry {
+        channels: 3,
+        input: [7, 6],
+        output: [6, 5],
+        kernel: [2, 2],
+        stride: [1, 1],
+        dilation: [1, 1],
+        pad: [0, 0],
+        pad_end: [0, 0],
+    };
+    let geometries = [
+        ("plain", plain),
+        ("one", PoolGeometry { channels: 1, input: [1, 1], output: [1, 1], kernel: [1, 1], ..plain }),
+        (
+            "line",
+            PoolGeometry { input: [1, 17], output: [1, 6], kernel: [1, 3], stride: [1, 3], pad_end: [0, 1], ..plain },
+        ),
+        (
+            "padded",
+            PoolGeometry { output: [4, 4], kernel: [3, 3], stride: [2, 2], pad: [1, 1], pad_end: [1, 1], ..plain },
+        ),
+        ("dilated", PoolGeometry { output: [3, 2], kernel: [3, 3], dilation: [2, 2], ..plain }),
+        // The last window reaches beyond the declared padding (`ceil_mode`).
+        (
+            "ceil",
+            PoolGeometry { output: [4, 4], kernel: [3, 2], stride: [2, 2], pad: [1, 1], pad_end: [0, 0], ..plain },
+        ),
+        ("gaps", PoolGeometry { output: [3, 2], kernel: [1, 2], stride: [3, 4], ..plain }),
+    ];
+    for (name, geometry) in geometries {
+        for kind in [PoolKind::Max, PoolKind::AverageInside, PoolKind::AveragePadded] {
+            for (batched, rows) in [(true, 3), (false, 5)] {
+                let n = if batched { rows } else { 1 };
+                let x_len = n * geometry.channels * geometry.input[0] * geometry.input[1];
+                let y_len = n * geometry.channels * geometry.output[0] * geometry.output[1];
+                let name = format!("{kind:?}_{name}_{n}");
+                // Few distinct values, so that windows have several largest elements.
+                let Data::I32(ties) = v.ids(x_len, 5) else { unreachable!() };
+                let x = Data::F32(ties.into_iter().map(|i| i as f32 - 3.0).collect());
+                let forward = Pool { batched, kind, geometry };
+                all.push(Case::new(&name, rows, forward, vec![x.clone()], vec![output(y_len)]));
+                let dy = v.floats(y_len);
+                let read = if kind == PoolKind::Max { vec![x, dy] } else { vec![dy] };
+                all.push(Case::new(&name, rows, PoolVjp { batched, kind, geometry }, read, vec![output(x_len)]));
+            }
+        }
+    }
+    all
+}
+
+fn softmax() -> Vec<Case> {
+    let mut all = Vec::new();
+    let mut v = Values::new(600);
+    for (batched, rows) in [(true, 3), (false, 2)] {
+        for (outer, len, inner) in [(1, 1, 1), (1, 10, 1), (5, 67, 1), (2, 3, 7), (3, 129, 5), (67, 2, 1)] {
+            for log in [false, true] {
+                let shape = SoftmaxRows { batched, log, outer, len, inner };
+                let n = outer * len * inner * if batched { rows } else { 1 };
+                let name = format!("{}{rows}x{outer}x{len}x{inner}", if log { "log_" } else { "" });
+                let x = Data::F32(v.range(n, -30.0, 30.0));
+                all.push(Case::new(&name, rows, Softmax(shape), vec![x], vec![output(n)]));
+                let y = Data::F32(if log { v.range(n, -5.0, 0.0) } else { v.range(n, 0.0, 1.0) });
+                all.push(Case::new(&name, rows, SoftmaxVjp(shape), vec![y, v.floats(n)], vec![output(n)]));
+            }
+        }
+    }
+    let sizes = [(1, 1, 1), (5, 1, 10), (3, 7, 2), (2, 33, 131)];
+    for ((rows, tokens, classes), log_probabilities) in sizes.into_iter().flat_map(|s| [(s, false), (s, true)]) {
+        let shape = Tokens { tokens, classes, ignore: -100, log_probabilities };
+        let logits = Data::F32(v.range(rows * tokens * classes, -20.0, 20.0));
+        let Data::I32(mut labels) = v.ids(rows * tokens, classes) else { unreachable!() };
+        for (i, label) in labels.iter_mut().enumerate() {
+            match i % 7 {
+                3 => *label = -100,
+                5 => *label = classes as i32,
+                6 => *label = i32::MIN,
+                _ => {}
+            }
+        }
+        if rows > 2 {
+            labels[tokens..2 * tokens].fill(-100);
+        }
+        let name = format!("{rows}x{tokens}x{classes}_{log_probabilities}");
+        let n = rows * tokens * classes;
+        let (labels, dloss) = (Data::I32(labels), v.floats(rows));
+        let read = vec![logits.clone(), labels.clone()];
+        all.push(Case::new(&name, rows, CrossEntropy(shape), read, vec![output(rows)]));
+        all.push(Case::new(&name, rows, CrossEntropyVjp(shape), vec![logits, labels, dloss], vec![output(n)]));
+    }
+    all
+}
+
+fn embeddings() -> Vec<Case> {
+    let mut all = Vec::new();
+    let mut v = Values::new(700);
+    for (rows, count, width, table_rows) in
+        [(1, 1, 1, 1), (5, 7, 3, 4), (3, 33, 65, 17), (2, 130, 5, 301), (67, 1, 8, 11)]
+    {
+        let name = format!("{rows}x{count}x{width}_of_{table_rows}");
+        for batched in [true, false] {
+            let n = if batched { rows } else { 1 };
+            let kernel = Gather { batched, count, width, table_rows };
+            let read = vec![v.floats(table_rows * width), v.ids(n * count, table_rows)];
+            all.push(Case::new(format!("{name}_{batched}"), rows, kernel, read, vec![output(n * count * width)]));
+        }
+        let ids = v.ids(rows * count, table_rows);
+        let scatter = |records| Scatter { records, ids_record: count, record: count * width, count, width, table_rows };
+        let (each, table) = (rows * count * width, table_rows * width);
+        let kernel = scatter(Records::Each(Extent::rows(1)));
+        let read = vec![ids.clone(), v.floats(each)];
+        all.push(Case::new(format!("each_{name}"), rows, kernel, read, vec![output(rows * table)]));
+        let kernel = scatter(Records::All(Extent::rows(1)));
+        let read = vec![ids.clone(), v.floats(each)];
+        all.push(Case::new(format!("all_{name}"), rows, kernel, read, vec![output(table)]));
+        let w = weights(rows);
+        let read = vec![ids.clone(), v.poisoned(&w, count * width), Data::F32(w)];
+        all.push(Case::new(format!("weighted_{name}"), rows, scatter(Records::Weighted), read, vec![output(table)]));
+        let kernel = Scatter { ids_record: 0, ..scatter(Records::All(Extent::rows(1))) };
+        let read = vec![v.ids(count, table_rows), v.floats(each)];
+        all.push(Case::new(format!("shared_ids_{name}"), rows, kernel, read, vec![output(table)]));
+
+        let order = Data::I32(vec![-1; rows * count]);
+        all.push(Case::new(&name, rows, SortIds { count }, vec![ids.clone()], vec![order]));
+        let Data::I32(flat) = &ids else { unreachable!() };
+        let order = flat.chunks(count).flat_map(|record| {
+            let mut order: Vec<i32> = (0..count as i32).collect();
+            order.sort_by_key(|&t| record[t as usize]);
+            order
+        });
+        let read = vec![ids.clone(), Data::I32(order.collect()), v.floats(each)];
+        all.push(Case::new(&name, rows, SegmentNorm { count, width }, read, vec![output(rows)]));
+
+        for steps in [1, 5, 37] {
+            let b = View::Strided { record: table_rows * steps, group: 0, row: 1, col: table_rows };
+            let a = View::Strided { record: width * steps, group: 0, row: 1, col: width };
+            let kernel = SegmentCross { count, width, table_rows, steps, b, a };
+            let read =
+                vec![ids.clone(), v.floats(each), v.floats(rows * table_rows * steps), v.floats(rows * width * steps)];
+            all.push(Case::new(format!("{name}_{steps}"), rows, kernel, read, vec![output(rows)]));
+        }
+    }
+    let signed = Data::I32(vec![3, -1, 3, i32::MIN, i32::MAX, -1, 0, 3, 2, 2, 2, 2, 2, 2]);
+    all.push(Case::new("signed", 2, SortIds { count: 7 }, vec![signed], vec![Data::I32(vec![-1; 14])]));
+    all
+}
+
+fn lstm() -> Vec<Case> {
+    let mut all = Vec::new();
+    let mut v = Values::new(800);
+    for (rows, steps, hidden) in [(1, 1, 1), (3, 5, 7), (5, 3, 33), (35, 2, 4), (2, 13, 65)] {
+        for initial_record in [None, Some(0), Some(hidden)] {
+            let sizes = LstmSizes {
+                steps,
+                hidden,
+                initial: initial_record.is_some(),
+                initial_record: initial_record.unwrap_or(0),
+            };
+            let name = format!("{rows}x{steps}x{hidden}_{initial_record:?}");
+            let state = if initial_record == Some(0) { hidden } else { rows * hidden };
+            let gates = 4 * hidden;
+            let mut read = vec![v.floats(rows * steps * gates), v.floats(gates * hidden)];
+            if sizes.initial {
+                read.extend([v.floats(state), v.floats(state)]);
+            }
+            all.push(Case::new(&name, rows, Lstm(sizes), read, vec![output(rows * 6 * steps * hidden)]));
+            for cell in [false, true] {
+                let mut read = vec![Data::F32(v.range(rows * 6 * steps * hidden, 0.1, 0.9)), v.floats(gates * hidden)];
+                if sizes.initial {
+                    read.push(v.floats(state));
+                }
+                read.push(v.floats(rows * steps * hidden));
+                if cell {
+                    read.push(v.floats(rows * steps * hidden));
+                }
+                let kernel = LstmVjp { sizes, cell };
+                all.push(Case::new(format!("{name}_{cell}"), rows, kernel, read, vec![output(rows * steps * gates)]));
+            }
+        }
+    }
+    all
+}

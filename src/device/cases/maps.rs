@@ -1,0 +1,243 @@
+//! Cases of the kernels that map, copy and add elements, and of the update.
+
+use super::Case;
+use super::data::{Data, UNTOUCHED, Values, output, weights};
+use crate::graph::strides;
+use crate::lower::kernels::*;
+use crate::lower::program::Extent;
+use crate::lower::scalar::{Expr, Func, Step};
+use crate::privacy::ClipRule;
+
+pub fn cases() -> Vec<Case> {
+    let mut all = elementwise();
+    all.extend(reduce());
+    all.extend(moves());
+    all.extend(update());
+    all
+}
+
+fn broadcast(dims: &[usize], batched: bool) -> Broadcast {
+    Broadcast { record: if batched { dims.iter().product() } else { 0 }, strides: strides(dims) }
+}
+
+fn elementwise() -> Vec<Case> {
+    let mut all = Vec::new();
+    for (i, &func) in Func::ALL.iter().enumerate() {
+        for (rows, len) in [(1, 1), (3, 7), (2, 1031)] {
+            let mut v = Values::new(i as u64);
+            let (low, high) = match func {
+                Func::Log | Func::Sqrt => (0.1, 4.0),
+                Func::Div => (0.5, 2.0),
+                _ => (-4.0, 4.0),
+            };
+            let operands = vec![broadcast(&[len], true); func.arity()];
+            let read = (0..func.arity()).map(|_| Data::F32(v.range(rows * len, low, high))).collect();
+            let kernel = Elementwise { batched: true, dims: vec![len], operands, expr: Expr::call(func) };
+            all.push(Case::new(format!("{}_{rows}x{len}", func.name()), rows, kernel, read, vec![output(rows * len)]));
+        }
+    }
+    let mut v = Values::new(100);
+    // A residual chain with a scalar, a bias along the middle axis, a transposed operand and a shared full one.
+    let chain = Expr {
+        steps: vec![
+            Step::Operand(0),
+            Step::Operand(1),
+            Step::Call(Func::Mul, [0, 1, 0]),
+            Step::Operand(2),
+            Step::Call(Func::Add, [2, 3, 0]),
+            Step::Const(0.5),
+            Step::Call(Func::Mul, [4, 5, 0]),
+            Step::Operand(3),
+            Step::Operand(4),
+            Step::Call(Func::Sub, [7, 8, 0]),
+            Step::Call(Func::Tanh, [6, 6, 6]),
+            Step::Call(Func::Add, [9, 10, 0]),
+        ],
+    };
+    for (rows, [a, b, c]) in [(1, [1, 1, 1]), (2, [2, 3, 5]), (3, [7, 33, 11]), (2, [1, 257, 9])] {
+        let dims = vec![a, b, c];
+        let len = a * b * c;
+        let operands = vec![
+            broadcast(&dims, true),
+            Broadcast { record: 0, strides: vec![0, 0, 0] },
+            Broadcast { record: 0, strides: vec![0, 1, 0] },
+            Broadcast { record: len, strides: vec![1, a, a * b] },
+            broadcast(&dims, false),
+        ];
+        let read = [rows * len, 1, b, rows * len, len].map(|n| v.floats(n)).to_vec();
+        let kernel = Elementwise { batched: true, dims, operands, expr: chain.clone() };
+        all.push(Case::new(format!("chain_{rows}x{a}x{b}x{c}"), rows, kernel, read, vec![output(rows * len)]));
+    }
+    for (name, expr) in [("scale", Expr::scale(-1.5)), ("identity", Expr { steps: vec![Step::Operand(0)] })] {
+        let kernel = Elementwise { batched: false, dims: vec![13], operands: vec![broadcast(&[13], false)], expr };
+        all.push(Case::new(format!("{name}_shared"), 4, kernel, vec![v.floats(13)], vec![output(13)]));
+    }
+    let scalars = Broadcast { record: 1, strides: vec![0] };
+    let kernel = Elementwise {
+        batched: true,
+        dims: vec![37],
+        operands: vec![scalars, broadcast(&[37], true)],
+        expr: Expr::call(Func::Mul),
+    };
+    all.push(Case::new("scalar_per_record", 5, kernel, vec![v.floats(5), v.floats(185)], vec![output(185)]));
+    let one = Elementwise {
+        batched: true,
+        dims: vec![],
+        operands: vec![broadcast(&[], true); 2],
+        expr: Expr::call(Func::Add),
+    };
+    all.push(Case::new("no_dims", 67, one, vec![v.floats(67), v.floats(67)], vec![output(67)]));
+    let constant =
+        Elementwise { batched: true, dims: vec![3], operands: vec![], expr: Expr { steps: vec![Step::Const(2.5)] } };
+    all.push(Case::new("constant", 3, constant, vec![], vec![output(9)]));
+    all
+}
+
+fn walk(size: usize, stride: usize) -> Walk {
+    Walk { size, stride }
+}
+
+fn reduce() -> Vec<Case> {
+    let mut all = Vec::new();
+    let mut v = Values::new(200);
+    // Axes of `[2, 3, 5]`-like records kept and reduced in every order, then long ones.
+    let mut shapes: Vec<(&str, usize, Vec<Walk>, Vec<Walk>)> = Vec::new();
+    for [a, b, c] in [[2, 3, 5], [1, 1, 1], [3, 67, 4], [5, 4, 131]] {
+        let len = a * b * c;
+        let (wa, wb, wc) = (walk(a, b * c), walk(b, c), walk(c, 1));
+        let more = [
+            ("all", vec![], vec![walk(len, 1)]),
+            ("none", vec![walk(len, 1)], vec![]),
+            ("last", vec![walk(a * b, c)], vec![wc]),
+            ("first", vec![walk(b * c, 1)], vec![wa]),
+            ("middle", vec![wa, wc], vec![wb]),
+            ("ends", vec![wb], vec![wa, wc]),
+            ("swapped", vec![wc, wa], vec![wb]),
+        ];
+        shapes.extend(more.map(|(name, k, r)| (name, len, k, r)));
+    }
+    shapes.push(("long", 5003, vec![], vec![walk(5003, 1)]));
+    shapes.push(("wide", 5003, vec![walk(5003, 1)], vec![]));
+    shapes.push(("strided", 1200, vec![walk(7, 3)], vec![walk(50, 24)]));
+    for (name, record, kept, reduced) in shapes {
+        for (i, rows) in [1, 5, 67].into_iter().enumerate() {
+            if rows * record > 80_000 {
+                continue;
+            }
+            let kinds = [
+                ("each", Records::Each(Extent::rows(1))),
+                ("all", Records::All(Extent::rows(1))),
+                ("weighted", Records::Weighted),
+            ];
+            for (j, (kind, records)) in kinds.into_iter().enumerate() {
+                let square = (i + j) % 2 == 0;
+                let kernel = Reduce { records, record, kept: kept.clone(), reduced: reduced.clone(), square };
+                let (len, terms) = (kernel.len(), kernel.terms());
+                let (read, out) = match records {
+                    Records::Each(_) => (vec![v.floats(rows * record)], rows * len),
+                    Records::All(_) => (vec![v.floats(rows * record)], len),
+                    Records::Weighted => {
+                        let w = weights(rows);
+                        (vec![v.poisoned(&w, record), Data::F32(w)], len)
+                    }
+                };
+                let name = format!("{kind}_{name}_{rows}x{len}x{terms}{}", if square { "_squares" } else { "" });
+                all.push(Case::new(name, rows, kernel, read, vec![output(out)]));
+            }
+        }
+    }
+    let fixed = [("each", Records::Each(Extent::fixed(3)), 12), ("all", Records::All(Extent::groups(1, 2)), 4)];
+    for (kind, records, out) in fixed {
+        let kernel = Reduce { records, record: 20, kept: vec![walk(4, 5)], reduced: vec![walk(5, 1)], square: false };
+        all.push(Case::new(format!("{kind}_not_rows"), 5, kernel, vec![v.floats(60)], vec![output(out)]));
+    }
+    all
+}
+
+fn moves() -> Vec<Case> {
+    let mut all = Vec::new();
+    let mut v = Values::new(300);
+    for len in [1, 1025] {
+        all.push(Case::new(len.to_string(), 3, Accumulate { len }, vec![v.floats(len)], vec![v.floats(len)]));
+    }
+    for (len, n) in [(Extent::fixed(5), 5), (Extent::groups(3, 2), 9), (Extent::rows(601), 3005)] {
+        all.push(Case::new(format!("{n}"), 5, Fill { len, value: 0.25 }, vec![], vec![output(n)]));
+    }
+    // Every element is moved as a word, so NaN payloads and integers survive.
+    let words = |n: usize| Data::I32((0..n as i32).map(|i| i.wrapping_mul(0x0123_4567) ^ 0x7fc0_0000).collect());
+    let untouched = |n: usize| Data::I32(vec![UNTOUCHED as i32; n]);
+    let axis = |size, from, to| CopyAxis { size, from, to };
+    let copies = [
+        ("whole", 7, 7, 0, 0, vec![axis(7, 1, 1)]),
+        ("transpose", 35, 35, 0, 0, vec![axis(7, 1, 5), axis(5, 7, 1)]),
+        ("slice", 20, 6, 3, 0, vec![axis(2, 10, 3), axis(3, 2, 1)]),
+        ("concat", 6, 20, 0, 4, vec![axis(2, 3, 10), axis(3, 1, 1)]),
+        ("broadcast", 3, 12, 0, 0, vec![axis(4, 0, 3), axis(3, 1, 1)]),
+        ("spread", 2, 12, 0, 0, vec![axis(2, 1, 6), axis(6, 0, 1)]),
+        ("from_shared", 0, 5, 1, 0, vec![axis(5, 1, 1)]),
+        ("scalar", 1, 1, 0, 0, vec![]),
+        ("six_axes", 64, 64, 0, 0, (0..6).map(|i| axis(2, 1 << i, 32 >> i)).collect()),
+        ("wide", 1200, 1200, 0, 0, vec![axis(30, 1, 40), axis(40, 30, 1)]),
+    ];
+    for (name, from_record, to_record, from_offset, to_offset, axes) in copies {
+        for (batched, rows) in [(true, 1), (true, 5), (false, 3)] {
+            let n = if batched { rows } else { 1 };
+            let kernel = Copy { batched, from_record, to_record, from_offset, to_offset, axes: axes.clone() };
+            let (from, to) = (words((from_record * n).max(6)), untouched(to_record * n));
+            all.push(Case::new(format!("{name}_{n}_of_{rows}"), rows, kernel, vec![from], vec![to]));
+        }
+    }
+    let interleave =
+        Copy { batched: true, from_record: 3, to_record: 1, from_offset: 0, to_offset: 0, axes: vec![axis(3, 1, 5)] };
+    all.push(Case::new("interleaved_records", 5, interleave, vec![words(15)], vec![untouched(15)]));
+    for (batched, rows, from_len, len) in [(true, 5, 11, 7), (true, 1, 3, 301), (false, 4, 9, 9)] {
+        let n = if batched { rows } else { 1 };
+        let kernel = Rearrange { batched, from_len, len };
+        let read = vec![v.floats(n * from_len), v.ids(len, from_len)];
+        all.push(Case::new(format!("{n}x{len}_from_{from_len}"), rows, kernel, read, vec![output(n * len)]));
+    }
+    all
+}
+
+fn update() -> Vec<Case> {
+    let mut all = Vec::new();
+    let mut v = Values::new(400);
+    for (rows, len, ratio, layer) in [(1, 1, 0.5, 0), (5, 37, 0.1, 3), (3, 1025, 0.75, 1), (2, 9, 0.0, 7)] {
+        let keys = Data::I32((0..2 * rows as i32).map(|i| i.wrapping_mul(0x1234_5677) - 77).collect());
+        let read = vec![v.floats(rows * len), keys];
+        let kernel = Dropout { len, ratio, layer };
+        all.push(Case::new(format!("{rows}x{len}_{ratio}"), rows, kernel, read, vec![output(rows * len)]));
+    }
+    for rows in [1, 5, 67] {
+        let rule = ClipRule::Flat { c: 0.75 };
+        let squares = Data::F32(v.range(rows, 0.0, 2.0));
+        let read = vec![squares, Data::F32(weights(rows))];
+        all.push(Case::new(format!("{rows}"), rows, ClipFactor { rule }, read, vec![output(rows), output(rows)]));
+    }
+    let squares =
+        vec![f32::NAN, f32::INFINITY, -1e-3, 0.0, f32::NEG_INFINITY, 4.0, f32::NAN, 1e-42, f32::MAX, -f32::NAN];
+    let weights = vec![1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0, 1.0, 1.0, 1.0];
+    let kernel = ClipFactor { rule: ClipRule::Flat { c: 1.0 } };
+    let read = vec![Data::F32(squares), Data::F32(weights)];
+    all.push(Case::new("not_finite", 10, kernel, read, vec![output(10), output(10)]).only(0));
+    let hyper = || Data::F32(vec![1.0 / 300.0, 0.05, 0.271, 0.0297]);
+    for len in [1, 1027] {
+        let read = vec![v.floats(len), v.floats(len), hyper()];
+        all.push(Case::new(format!("{len}"), 3, Privatize { len }, read, vec![output(len)]));
+        for (momentum, nesterov, weight_decay) in
+            [(0.0, false, 0.0), (0.0, false, 0.1), (0.9, false, 0.01), (0.9, true, 0.0)]
+        {
+            let kernel = Sgd { len, momentum, nesterov, weight_decay };
+            let written: Vec<Data> = (0..kernel.writes()).map(|_| v.floats(len)).collect();
+            let name = format!("{len}_momentum_{momentum}_{nesterov}_decay_{weight_decay}");
+            all.push(Case::new(name, 3, kernel, vec![v.floats(len), hyper()], written));
+        }
+        for (weight_decay, decoupled) in [(0.0, false), (0.1, false), (0.1, true)] {
+            let kernel = Adam { len, betas: [0.9, 0.999], eps: 1e-3, weight_decay, decoupled };
+            let written = vec![v.floats(len), v.floats(len), Data::F32(v.range(len, 0.0, 1.0))];
+            let name = format!("{len}_decay_{weight_decay}_{decoupled}");
+            all.push(Case::new(name, 3, kernel, vec![v.floats(len), hyper()], written));
+        }
+    }
+    all
+}
