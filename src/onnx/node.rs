@@ -46,6 +46,18 @@ impl OnnxNode {
         }
     }
 
+    /// The node's message, without its name.
+    pub fn to_proto(&self) -> NodeProto {
+        NodeProto {
+            op_type: Some(self.op_type.clone()),
+            domain: Some(self.domain.clone()),
+            input: self.inputs.clone(),
+            output: self.outputs.clone(),
+            attribute: self.attributes.values().cloned().collect(),
+            ..NodeProto::default()
+        }
+    }
+
     /// The operand in this position; `None` where it is absent.
     pub fn input(&self, position: usize) -> Option<&str> {
         self.inputs
