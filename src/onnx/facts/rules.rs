@@ -17,6 +17,7 @@ pub(super) fn infer(node: &OnnxNode, pinned: &mut Pinned) -> Option<Results> {
         "Dropout" => dropout(node, pinned),
         "BatchNormalization" => batch_normalization(node, pinned),
         "Bernoulli" | "ReverseSequence" => Ok(vec![Some(like(operand(node, pinned, 0)))]),
+        "ConstantOfShape" => constant_of_shape(node, pinned),
         "CastLike" => cast_like(node, pinned),
         "Range" => range(node, pinned),
         "SoftmaxCrossEntropyLoss" | "NegativeLogLikelihoodLoss" => loss(node, pinned),
@@ -75,6 +76,31 @@ fn constant(node: &OnnxNode) -> Results {
         return Err("the constant is neither a number nor a tensor of numbers".to_owned());
     };
     Ok(vec![Some(Known::constant(elem, &tensor))])
+}
+
+/// [ConstantOfShape](https://onnx.ai/onnx/operators/onnx__ConstantOfShape.html): a float zero unless `value` says otherwise.
+fn constant_of_shape(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let fill = node.tensor("value").map_err(|error| error.to_string())?;
+    let fill = fill.unwrap_or(Tensor { dims: vec![1], data: TensorData::F32(vec![0.0]) });
+    let elem = node.attributes().find_map(|a| a.t.as_ref()).map_or(Elem::F32, |t| Elem::from_onnx(t.data_type()));
+    let shape = operand(node, pinned, 0).value.ok_or("its shape depends on data")?;
+    let dims = shape.ints().ok_or("its shape is not of integers")?;
+    let dims: Vec<usize> = dims
+        .iter()
+        .map(|&dim| usize::try_from(dim))
+        .collect::<Result<_, _>>()
+        .map_err(|_| "its shape has a negative size")?;
+    let count = dims.iter().try_fold(1_usize, |count, &dim| count.checked_mul(dim)).ok_or("its shape is too large")?;
+    let mut known = Known::new(Some(elem), Some(dims.clone()));
+    if count <= LARGEST_VALUE {
+        let data = match &fill.data {
+            TensorData::F32(values) => values.first().map(|&x| TensorData::F32(vec![x; count])),
+            TensorData::I64(values) => values.first().map(|&x| TensorData::I64(vec![x; count])),
+            TensorData::Bool(values) => values.first().map(|&x| TensorData::Bool(vec![x; count])),
+        };
+        known.value = Some(Tensor { dims, data: data.ok_or("its value has no element")? });
+    }
+    Ok(vec![Some(known)])
 }
 
 /// [Dropout](https://onnx.ai/onnx/operators/onnx__Dropout.html): the data and the mask.
