@@ -22,6 +22,6 @@ pub use error::OnnxError;
 pub use facts::{Facts, Int};
 pub use glob::Glob;
 pub use node::OnnxNode;
-pub use parameters::{Parameter, discover};
+pub use parameters::{Parameter, Parameters, discover};
 pub use source::{Dim, OutputInfo, Source, ValueInfo};
 pub use tensor::{Elem, Tensor, TensorData};
