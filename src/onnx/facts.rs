@@ -56,12 +56,8 @@ impl Facts {
         inputs: &[ValueInfo],
         opset: i64,
     ) -> Facts {
-        let operators: Vec<_> = nodes
-            .iter()
-            .map(|node| bridge::Operator::new(node, opset))
-            .collect();
-        let [a, b] =
-            BATCHES.map(|batch| Pinned::infer(nodes, &operators, initializers, inputs, batch));
+        let operators: Vec<_> = nodes.iter().map(|node| bridge::Operator::new(node, opset)).collect();
+        let [a, b] = BATCHES.map(|batch| Pinned::infer(nodes, &operators, initializers, inputs, batch));
         let mut facts = Facts::default();
         for input in inputs {
             facts.shapes.insert(input.name.clone(), input.dims.clone());
@@ -72,27 +68,25 @@ impl Facts {
                 facts.insert(name, known, other);
             }
         }
-        facts.notes.clone_from(&a.notes);
-        facts.notes.extend(
-            b.notes
-                .iter()
-                .filter(|note| !a.notes.contains(note))
-                .cloned(),
-        );
+        for (index, node) in nodes.iter().enumerate() {
+            let failure = |run: &Pinned| run.failures.iter().find(|failure| failure.0 == index).map(|f| f.1.clone());
+            let problem = match (failure(&a), failure(&b)) {
+                (Some(problem), Some(other)) if problem == other => problem,
+                (None, None) => continue,
+                (first, second) => {
+                    let problem = first.or(second).unwrap_or_default();
+                    format!("it does not take a batch of any size: {problem}")
+                }
+            };
+            facts.notes.push(format!("node `{}` ({}): {problem}", node.name, node.op_type));
+        }
         for node in nodes {
             let lost = |name: &&String| {
                 !facts.shapes.contains_key(*name)
-                    && [&a, &b].iter().all(|run| {
-                        run.values
-                            .get(*name)
-                            .is_some_and(|known| known.shape.is_some())
-                    })
+                    && [&a, &b].iter().all(|run| run.values.get(*name).is_some_and(|known| known.shape.is_some()))
             };
             if let Some(output) = node.outputs.iter().find(lost)
-                && node
-                    .inputs
-                    .iter()
-                    .all(|input| input.is_empty() || facts.shapes.contains_key(input))
+                && node.inputs.iter().all(|input| input.is_empty() || facts.shapes.contains_key(input))
             {
                 facts.notes.push(format!(
                     "node `{}` ({}): the size of `{output}` is neither fixed nor a multiple of the batch",

@@ -19,6 +19,7 @@ pub mod tensor;
 mod wiring;
 
 pub use error::OnnxError;
+pub use export::export;
 pub use facts::{Facts, Int};
 pub use glob::Glob;
 pub use node::OnnxNode;

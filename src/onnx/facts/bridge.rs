@@ -29,29 +29,17 @@ impl Operator {
     /// The operator of `node` in operator set `opset`. The error says why there is none.
     pub(super) fn new(node: &OnnxNode, opset: i64) -> Result<Operator, String> {
         if !node.domain.is_empty() {
-            return Err(format!(
-                "there is no rule for operators of domain `{}`",
-                node.domain
-            ));
+            return Err(format!("there is no rule for operators of domain `{}`", node.domain));
         }
         const AXES: [&str; 3] = ["axis", "axes", "perm"];
-        if node
-            .attributes()
-            .any(|a| AXES.contains(&a.name()) && (far(a.i()) || a.ints.iter().any(|&i| far(i))))
-        {
+        if node.attributes().any(|a| AXES.contains(&a.name()) && (far(a.i()) || a.ints.iter().any(|&i| far(i)))) {
             return Err("an axis is out of range".to_owned());
         }
         let operator = guarded(|| {
             let proto = pb::NodeProto::decode(node.to_proto().encode_to_vec().as_slice())?;
             let model = pb::ModelProto {
-                opset_import: vec![pb::OperatorSetIdProto {
-                    domain: String::new(),
-                    version: opset,
-                }],
-                graph: Some(pb::GraphProto {
-                    node: vec![proto],
-                    ..pb::GraphProto::default()
-                }),
+                opset_import: vec![pb::OperatorSetIdProto { domain: String::new(), version: opset }],
+                graph: Some(pb::GraphProto { node: vec![proto], ..pb::GraphProto::default() }),
                 ..pb::ModelProto::default()
             };
             let parsed = tract_onnx::onnx().parse(&model, None)?;
@@ -68,20 +56,12 @@ impl Operator {
 
     /// The results of the operator on these operands: type and shape, and the elements if all operands have theirs.
     pub(super) fn infer(&self, operands: &[&Known]) -> Result<Vec<Known>, String> {
-        let axes = self
-            .axes
-            .and_then(|position| operands.get(position)?.value.as_ref()?.ints());
+        let axes = self.axes.and_then(|position| operands.get(position)?.value.as_ref()?.ints());
         if axes.is_some_and(|axes| axes.iter().any(|&axis| far(axis))) {
             return Err("an axis is out of range".to_owned());
         }
         let known = self.facts(operands, false)?;
-        let small = |known: &Known| {
-            known
-                .shape
-                .as_deref()
-                .and_then(count)
-                .is_some_and(|n| n <= LARGEST_VALUE)
-        };
+        let small = |known: &Known| known.shape.as_deref().and_then(count).is_some_and(|n| n <= LARGEST_VALUE);
         let computable = self.deterministic
             && !operands.is_empty()
             && operands.iter().all(|operand| operand.value.is_some())
@@ -92,21 +72,13 @@ impl Operator {
             true => self.facts(operands, true).unwrap_or(known),
             false => known,
         };
-        Ok(results
-            .into_iter()
-            .map(|known| Known {
-                from_weights,
-                ..known
-            })
-            .collect())
+        Ok(results.into_iter().map(|known| Known { from_weights, ..known }).collect())
     }
 
     fn facts(&self, operands: &[&Known], compute: bool) -> Result<Vec<Known>, String> {
         guarded(|| {
-            let operands: Vec<InferenceFact> = operands
-                .iter()
-                .map(|known| to_fact(known))
-                .collect::<TractResult<_>>()?;
+            let operands: Vec<InferenceFact> =
+                operands.iter().map(|known| to_fact(known)).collect::<TractResult<_>>()?;
             let results = vec![InferenceFact::default(); self.results];
             let mut operator = self.operator.clone();
             let (operands, results) = (operands.iter().collect(), results.iter().collect());
@@ -130,13 +102,7 @@ fn far(axis: i64) -> bool {
 fn axes_operand(node: &OnnxNode) -> Option<usize> {
     match node.op_type.as_str() {
         "Squeeze" | "Unsqueeze" | "CumSum" => Some(1),
-        "Slice" | "Pad" => Some(
-            node.inputs
-                .iter()
-                .take(3)
-                .filter(|name| !name.is_empty())
-                .count(),
-        ),
+        "Slice" | "Pad" => Some(node.inputs.iter().take(3).filter(|name| !name.is_empty()).count()),
         reduce if reduce.starts_with("Reduce") => Some(1),
         _ => None,
     }
@@ -146,21 +112,13 @@ fn axes_operand(node: &OnnxNode) -> Option<usize> {
 fn guarded<T>(run: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(result)) => Ok(result),
-        Ok(Err(error)) => Err(error
-            .root_cause()
-            .to_string()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned()),
+        Ok(Err(error)) => Err(error.root_cause().to_string().lines().next().unwrap_or_default().to_owned()),
         Err(_) => Err("shape inference panicked".to_owned()),
     }
 }
 
 fn count(shape: &[usize]) -> Option<usize> {
-    shape
-        .iter()
-        .try_fold(1_usize, |count, &size| count.checked_mul(size))
+    shape.iter().try_fold(1_usize, |count, &size| count.checked_mul(size))
 }
 
 fn to_fact(known: &Known) -> TractResult<InferenceFact> {
@@ -180,20 +138,12 @@ fn to_fact(known: &Known) -> TractResult<InferenceFact> {
 fn from_fact(fact: &InferenceFact) -> TractResult<Known> {
     let elem = fact.datum_type.concretize().and_then(from_datum);
     let shape = fact.shape.as_concrete_finite()?.map(|shape| shape.to_vec());
-    let small = shape
-        .as_deref()
-        .and_then(count)
-        .is_some_and(|n| n <= LARGEST_VALUE);
+    let small = shape.as_deref().and_then(count).is_some_and(|n| n <= LARGEST_VALUE);
     let value = match (elem, fact.value.concretize()) {
         (Some(elem), Some(value)) if small => Some(from_tract(elem, &value)?),
         _ => None,
     };
-    Ok(Known {
-        elem,
-        shape,
-        value,
-        from_weights: false,
-    })
+    Ok(Known { elem, shape, value, from_weights: false })
 }
 
 pub(super) fn to_tract(tensor: &Tensor) -> TractResult<TractTensor> {
@@ -206,32 +156,11 @@ pub(super) fn to_tract(tensor: &Tensor) -> TractResult<TractTensor> {
 
 fn from_tract(elem: Elem, tensor: &TractTensor) -> TractResult<Tensor> {
     let data = match elem {
-        Elem::Bool => TensorData::Bool(
-            tensor
-                .cast_to::<bool>()?
-                .try_as_plain_ram()?
-                .as_slice()?
-                .to_vec(),
-        ),
-        elem if elem.is_float() => TensorData::F32(
-            tensor
-                .cast_to::<f32>()?
-                .try_as_plain_ram()?
-                .as_slice()?
-                .to_vec(),
-        ),
-        _ => TensorData::I64(
-            tensor
-                .cast_to::<i64>()?
-                .try_as_plain_ram()?
-                .as_slice()?
-                .to_vec(),
-        ),
+        Elem::Bool => TensorData::Bool(tensor.cast_to::<bool>()?.try_as_plain_ram()?.as_slice()?.to_vec()),
+        elem if elem.is_float() => TensorData::F32(tensor.cast_to::<f32>()?.try_as_plain_ram()?.as_slice()?.to_vec()),
+        _ => TensorData::I64(tensor.cast_to::<i64>()?.try_as_plain_ram()?.as_slice()?.to_vec()),
     };
-    Ok(Tensor {
-        dims: tensor.shape().to_vec(),
-        data,
-    })
+    Ok(Tensor { dims: tensor.shape().to_vec(), data })
 }
 
 fn to_datum(elem: Elem) -> Option<DatumType> {

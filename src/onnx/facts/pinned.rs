@@ -22,22 +22,13 @@ pub(super) struct Known {
 impl Known {
     /// A tensor of this type and shape.
     pub(super) fn new(elem: Option<Elem>, shape: Option<Vec<usize>>) -> Known {
-        Known {
-            elem,
-            shape,
-            ..Known::default()
-        }
+        Known { elem, shape, ..Known::default() }
     }
 
     /// A constant, with its elements unless they are too many to be worth propagating.
     pub(super) fn constant(elem: Elem, tensor: &Tensor) -> Known {
         let value = (tensor.len() <= LARGEST_VALUE).then(|| tensor.clone());
-        Known {
-            elem: Some(elem),
-            shape: Some(tensor.dims.clone()),
-            value,
-            from_weights: false,
-        }
+        Known { elem: Some(elem), shape: Some(tensor.dims.clone()), value, from_weights: false }
     }
 }
 
@@ -53,7 +44,8 @@ pub(super) struct Pinned {
     pub(super) values: HashMap<String, Known>,
     /// The elements of sequence values.
     pub(super) sequences: HashMap<String, Vec<Known>>,
-    pub(super) notes: Vec<String>,
+    /// The position of each node that could not be inferred though its operands are known, and why.
+    pub(super) failures: Vec<(usize, String)>,
 }
 
 impl Pinned {
@@ -75,18 +67,13 @@ impl Pinned {
                 Dim::Batch(factor) => factor.checked_mul(batch),
             };
             let shape = input.dims.iter().map(size).collect();
-            pinned
-                .values
-                .insert(input.name.clone(), Known::new(Some(input.dtype), shape));
+            pinned.values.insert(input.name.clone(), Known::new(Some(input.dtype), shape));
         }
-        for (node, operator) in nodes.iter().zip(operators) {
+        for (index, (node, operator)) in nodes.iter().zip(operators).enumerate() {
             if let Err(problem) = pinned.step(node, operator)
                 && pinned.knows_operands(node)
             {
-                pinned.notes.push(format!(
-                    "node `{}` ({}): {problem}",
-                    node.name, node.op_type
-                ));
+                pinned.failures.push((index, problem));
             }
         }
         pinned
@@ -112,14 +99,19 @@ impl Pinned {
             true => names.zip(results).collect::<Vec<_>>(),
             false => names.filter(|name| !name.is_empty()).zip(results).collect(),
         };
+        let mut inferred = true;
         for (name, known) in results {
             if let Some(known) = known
                 && !name.is_empty()
             {
+                inferred &= known.shape.is_some();
                 self.values.insert(name.clone(), known);
             }
         }
-        Ok(())
+        match inferred {
+            true => Ok(()),
+            false => Err("the shape of its result cannot be inferred".to_owned()),
+        }
     }
 
     /// Whether what a node failed on is the node's own doing.
@@ -127,10 +119,7 @@ impl Pinned {
         let known = |name: &String| {
             name.is_empty()
                 || self.sequences.contains_key(name)
-                || self
-                    .values
-                    .get(name)
-                    .is_some_and(|known| known.shape.is_some())
+                || self.values.get(name).is_some_and(|known| known.shape.is_some())
         };
         node.inputs.iter().all(known)
     }
@@ -143,10 +132,5 @@ fn initializer(tensor: &Tensor) -> Known {
         crate::onnx::tensor::TensorData::Bool(_) => (Elem::Bool, LARGEST_VALUE, false),
     };
     let value = (tensor.len() <= limit).then(|| tensor.clone());
-    Known {
-        elem: Some(elem),
-        shape: Some(tensor.dims.clone()),
-        from_weights: weight && value.is_some(),
-        value,
-    }
+    Known { elem: Some(elem), shape: Some(tensor.dims.clone()), from_weights: weight && value.is_some(), value }
 }

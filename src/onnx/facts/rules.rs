@@ -28,10 +28,7 @@ pub(super) fn infer(node: &OnnxNode, pinned: &mut Pinned) -> Option<Results> {
 }
 
 fn operand(node: &OnnxNode, pinned: &Pinned, position: usize) -> Known {
-    node.input(position)
-        .and_then(|name| pinned.values.get(name))
-        .cloned()
-        .unwrap_or_default()
+    node.input(position).and_then(|name| pinned.values.get(name)).cloned().unwrap_or_default()
 }
 
 /// A value of the type and shape of `known`.
@@ -43,31 +40,14 @@ fn like(known: Known) -> Known {
 fn constant(node: &OnnxNode) -> Results {
     let message = |error: crate::onnx::OnnxError| error.to_string();
     let scalar = |data| Tensor { dims: vec![], data };
-    let vector = |data: TensorData| Tensor {
-        dims: vec![data.len()],
-        data,
-    };
-    let elem = node
-        .attributes()
-        .find(|a| a.name() == "value")
-        .and_then(|a| a.t.as_ref())
-        .map(|t| t.data_type());
+    let vector = |data: TensorData| Tensor { dims: vec![data.len()], data };
+    let elem = node.attributes().find(|a| a.name() == "value").and_then(|a| a.t.as_ref()).map(|t| t.data_type());
     let (elem, tensor) = if let Some(tensor) = node.tensor("value").map_err(message)? {
         (Elem::from_onnx(elem.unwrap_or_default()), tensor)
     } else if node.has("value_int") {
-        (
-            Elem::I64,
-            scalar(TensorData::I64(vec![
-                node.require_int("value_int").map_err(message)?,
-            ])),
-        )
+        (Elem::I64, scalar(TensorData::I64(vec![node.require_int("value_int").map_err(message)?])))
     } else if node.has("value_float") {
-        (
-            Elem::F32,
-            scalar(TensorData::F32(vec![
-                node.require_float("value_float").map_err(message)?,
-            ])),
-        )
+        (Elem::F32, scalar(TensorData::F32(vec![node.require_float("value_float").map_err(message)?])))
     } else if let Some(values) = node.ints("value_ints").map_err(message)? {
         (Elem::I64, vector(TensorData::I64(values)))
     } else if let Some(values) = node.floats("value_floats").map_err(message)? {
@@ -107,25 +87,17 @@ fn constant_of_shape(node: &OnnxNode, pinned: &Pinned) -> Results {
 fn dropout(node: &OnnxNode, pinned: &Pinned) -> Results {
     let data = operand(node, pinned, 0);
     let mask = Known::new(Some(Elem::Bool), data.shape.clone());
-    Ok([like(data), mask]
-        .into_iter()
-        .map(Some)
-        .take(node.outputs.len())
-        .collect())
+    Ok([like(data), mask].into_iter().map(Some).take(node.outputs.len()).collect())
 }
 
 /// [BatchNormalization](https://onnx.ai/onnx/operators/onnx__BatchNormalization.html): the data, then in training mode
 /// the running statistics.
 fn batch_normalization(node: &OnnxNode, pinned: &Pinned) -> Results {
-    let results = node
-        .outputs
-        .iter()
-        .enumerate()
-        .map(|(position, _)| match position {
-            0 => Some(like(operand(node, pinned, 0))),
-            1 | 3 => Some(like(operand(node, pinned, 3))),
-            _ => Some(like(operand(node, pinned, 4))),
-        });
+    let results = node.outputs.iter().enumerate().map(|(position, _)| match position {
+        0 => Some(like(operand(node, pinned, 0))),
+        1 | 3 => Some(like(operand(node, pinned, 3))),
+        _ => Some(like(operand(node, pinned, 4))),
+    });
     Ok(results.collect())
 }
 
@@ -137,22 +109,14 @@ fn cast_like(node: &OnnxNode, pinned: &Pinned) -> Results {
         _ => None,
     };
     let from_weights = data.from_weights;
-    Ok(vec![Some(Known {
-        elem: target.elem,
-        shape: data.shape,
-        value,
-        from_weights,
-    })])
+    Ok(vec![Some(Known { elem: target.elem, shape: data.shape, value, from_weights })])
 }
 
 fn cast(tensor: &Tensor, elem: Elem) -> Tensor {
     let numbers: Vec<f64> = match &tensor.data {
         TensorData::F32(values) => values.iter().map(|&x| f64::from(x)).collect(),
         TensorData::I64(values) if elem.is_integer() => {
-            return Tensor {
-                dims: tensor.dims.clone(),
-                data: TensorData::I64(values.clone()),
-            };
+            return Tensor { dims: tensor.dims.clone(), data: TensorData::I64(values.clone()) };
         }
         TensorData::I64(values) => values.iter().map(|&x| x as f64).collect(),
         TensorData::Bool(values) => values.iter().map(|&x| f64::from(u8::from(x))).collect(),
@@ -162,18 +126,14 @@ fn cast(tensor: &Tensor, elem: Elem) -> Tensor {
         elem if elem.is_float() => TensorData::F32(numbers.iter().map(|&x| x as f32).collect()),
         _ => TensorData::I64(numbers.iter().map(|&x| x as i64).collect()),
     };
-    Tensor {
-        dims: tensor.dims.clone(),
-        data,
-    }
+    Tensor { dims: tensor.dims.clone(), data }
 }
 
 /// [Range](https://onnx.ai/onnx/operators/onnx__Range.html): `max(⌈(limit − start)/delta⌉, 0)` elements.
 fn range(node: &OnnxNode, pinned: &Pinned) -> Results {
     let operands = [0, 1, 2].map(|position| operand(node, pinned, position));
     let elem = operands[0].elem;
-    let [Some(start), Some(limit), Some(delta)] = [0, 1, 2].map(|i| operands[i].value.as_ref())
-    else {
+    let [Some(start), Some(limit), Some(delta)] = [0, 1, 2].map(|i| operands[i].value.as_ref()) else {
         return Err("its bounds depend on data".to_owned());
     };
     let from_weights = operands.iter().any(|operand| operand.from_weights);
@@ -187,18 +147,9 @@ fn range(node: &OnnxNode, pinned: &Pinned) -> Results {
                 return Err("its step is zero".to_owned());
             }
             let (start, limit, delta) = (i128::from(start), i128::from(limit), i128::from(delta));
-            let length = (limit - start + delta - delta.signum())
-                .div_euclid(delta)
-                .max(0);
-            let length = usize::try_from(length)
-                .ok()
-                .filter(|&n| n <= LARGEST_VALUE)
-                .ok_or_else(too_long)?;
-            TensorData::I64(
-                (0..length as i128)
-                    .map(|i| (start + i * delta) as i64)
-                    .collect(),
-            )
+            let length = (limit - start + delta - delta.signum()).div_euclid(delta).max(0);
+            let length = usize::try_from(length).ok().filter(|&n| n <= LARGEST_VALUE).ok_or_else(too_long)?;
+            TensorData::I64((0..length as i128).map(|i| (start + i * delta) as i64).collect())
         }
         (TensorData::F32(start), TensorData::F32(limit), TensorData::F32(delta)) => {
             let (&[start], &[limit], &[delta]) = (&start[..], &limit[..], &delta[..]) else {
@@ -208,44 +159,22 @@ fn range(node: &OnnxNode, pinned: &Pinned) -> Results {
             if length.is_nan() || length > LARGEST_VALUE as f64 {
                 return Err(too_long());
             }
-            TensorData::F32(
-                (0..length.max(0.0) as usize)
-                    .map(|i| start + i as f32 * delta)
-                    .collect(),
-            )
+            TensorData::F32((0..length.max(0.0) as usize).map(|i| start + i as f32 * delta).collect())
         }
         _ => return Err("its bounds are of different types".to_owned()),
     };
-    let tensor = Tensor {
-        dims: vec![data.len()],
-        data,
-    };
-    Ok(vec![Some(Known {
-        elem,
-        shape: Some(tensor.dims.clone()),
-        value: Some(tensor),
-        from_weights,
-    })])
+    let tensor = Tensor { dims: vec![data.len()], data };
+    Ok(vec![Some(Known { elem, shape: Some(tensor.dims.clone()), value: Some(tensor), from_weights })])
 }
 
 /// [SoftmaxCrossEntropyLoss](https://onnx.ai/onnx/operators/onnx__SoftmaxCrossEntropyLoss.html): the loss, of the
 /// labels' shape or a scalar, and the log-probabilities.
 fn loss(node: &OnnxNode, pinned: &Pinned) -> Results {
     let (scores, labels) = (operand(node, pinned, 0), operand(node, pinned, 1));
-    let reduction = node
-        .string("reduction", "mean")
-        .map_err(|error| error.to_string())?;
-    let shape = if reduction == "none" {
-        labels.shape
-    } else {
-        Some(vec![])
-    };
+    let reduction = node.string("reduction", "mean").map_err(|error| error.to_string())?;
+    let shape = if reduction == "none" { labels.shape } else { Some(vec![]) };
     let loss = Known::new(scores.elem, shape);
-    Ok([loss, like(scores)]
-        .into_iter()
-        .map(Some)
-        .take(node.outputs.len())
-        .collect())
+    Ok([loss, like(scores)].into_iter().map(Some).take(node.outputs.len()).collect())
 }
 
 /// [SplitToSequence](https://onnx.ai/onnx/operators/onnx__SplitToSequence.html).
@@ -253,8 +182,7 @@ fn split_to_sequence(node: &OnnxNode, pinned: &mut Pinned) -> Results {
     let message = |error: crate::onnx::OnnxError| error.to_string();
     let data = operand(node, pinned, 0);
     let shape = data.shape.ok_or("the shape of its operand is unknown")?;
-    let axis = from_end(node.int("axis", 0).map_err(message)?, shape.len())
-        .ok_or("its axis is out of range")?;
+    let axis = from_end(node.int("axis", 0).map_err(message)?, shape.len()).ok_or("its axis is out of range")?;
     let keep = node.int("keepdims", 1).map_err(message)? != 0;
     let size = shape[axis];
     let mut parts: Vec<Vec<usize>> = Vec::new();
@@ -268,9 +196,7 @@ fn split_to_sequence(node: &OnnxNode, pinned: &mut Pinned) -> Results {
         None if size > LARGEST_VALUE => return Err(TOO_MANY.to_owned()),
         None => (0..size).for_each(|_| part(1)),
         Some(_) => {
-            let split = operand(node, pinned, 1)
-                .value
-                .ok_or("how it splits depends on data")?;
+            let split = operand(node, pinned, 1).value.ok_or("how it splits depends on data")?;
             let equal = split.dims.is_empty();
             let split = split.ints().ok_or("how it splits is not an integer")?;
             let lengths: Vec<usize> = split
@@ -280,9 +206,7 @@ fn split_to_sequence(node: &OnnxNode, pinned: &mut Pinned) -> Results {
                 .map_err(|_| "it splits into negative parts")?;
             match lengths[..] {
                 [length] if equal && length > 0 && size.div_ceil(length) <= LARGEST_VALUE => {
-                    (0..size)
-                        .step_by(length)
-                        .for_each(|start| part(length.min(size - start)));
+                    (0..size).step_by(length).for_each(|start| part(length.min(size - start)));
                 }
                 [_] if equal => return Err(TOO_MANY.to_owned()),
                 _ => lengths.into_iter().for_each(part),
@@ -294,10 +218,7 @@ fn split_to_sequence(node: &OnnxNode, pinned: &mut Pinned) -> Results {
             shape.remove(axis);
         });
     }
-    let elements = parts
-        .into_iter()
-        .map(|shape| Known::new(data.elem, Some(shape)))
-        .collect();
+    let elements = parts.into_iter().map(|shape| Known::new(data.elem, Some(shape))).collect();
     if let Some(name) = node.output(0) {
         pinned.sequences.insert(name.to_owned(), elements);
     }
@@ -311,22 +232,15 @@ fn sequence_at(node: &OnnxNode, pinned: &Pinned) -> Results {
         Some(&[position]) => position,
         _ => return Err("its position depends on data".to_owned()),
     };
-    let sequence = node
-        .input(0)
-        .and_then(|name| pinned.sequences.get(name))
-        .ok_or("the elements of its sequence are unknown")?;
-    let element = from_end(position, sequence.len())
-        .ok_or("its position is behind the end of the sequence")?;
+    let sequence =
+        node.input(0).and_then(|name| pinned.sequences.get(name)).ok_or("the elements of its sequence are unknown")?;
+    let element = from_end(position, sequence.len()).ok_or("its position is behind the end of the sequence")?;
     Ok(vec![Some(sequence[element].clone())])
 }
 
 /// A position that counts from the end if it is negative.
 fn from_end(position: i64, length: usize) -> Option<usize> {
     let length = i64::try_from(length).ok()?;
-    let position = if position < 0 {
-        position.checked_add(length)?
-    } else {
-        position
-    };
+    let position = if position < 0 { position.checked_add(length)? } else { position };
     usize::try_from(position).ok().filter(|_| position < length)
 }

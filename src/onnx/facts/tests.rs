@@ -8,8 +8,5 @@ fn sizes_at_two_batches_tell_fixed_from_multiples() {
     assert_eq!(integer(14, 18), None);
     assert_eq!(integer(6, 8), None);
     assert_eq!(Int::Batch(-8).to_dim(), None);
-    assert_eq!(
-        Int::Batch(8).to_dim().map(|dim| dim.to_string()).as_deref(),
-        Some("8·N")
-    );
+    assert_eq!(Int::Batch(8).to_dim().map(|dim| dim.to_string()).as_deref(), Some("8·N"));
 }

@@ -14,13 +14,10 @@ impl fmt::Display for Parameters {
         };
         let [name, shape, count, trained] = [0, 1, 2, 3].map(width);
         for row in [&header].into_iter().chain(&rows) {
-            writeln!(
-                f,
-                "{:name$}  {:shape$}  {:>count$}  {:trained$}  {}",
-                row[0], row[1], row[2], row[3], row[4]
-            )?;
+            writeln!(f, "{:name$}  {:shape$}  {:>count$}  {:trained$}  {}", row[0], row[1], row[2], row[3], row[4])?;
         }
-        let total = |parameters: &mut dyn Iterator<Item = &Parameter>| -> usize { parameters.map(Parameter::count).sum() };
+        let total =
+            |parameters: &mut dyn Iterator<Item = &Parameter>| -> usize { parameters.map(Parameter::count).sum() };
         write!(
             f,
             "{} of {} elements are trained, in {} of {} float initialisers",
