@@ -13,14 +13,11 @@ use thiserror::Error;
 /// A file or directory that could not be read or written.
 #[derive(Debug, Error, Diagnostic)]
 pub enum FileError {
-    #[error("cannot read {}: {source}", path.display())]
-    #[diagnostic(
-        code(dpc::file::read),
-        help("check that the path is right and that you may read it")
-    )]
+    #[error("cannot read {}", path.display())]
+    #[diagnostic(code(dpc::file::read), help("check that the path is right and that you may read it"))]
     Read { path: PathBuf, source: io::Error },
 
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}", path.display())]
     #[diagnostic(
         code(dpc::file::write),
         help(
@@ -57,10 +54,7 @@ pub fn write_atomic(
     try_write(path, write).map_err(|source| FileError::write(path, source))
 }
 
-fn try_write(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
-) -> io::Result<()> {
+fn try_write(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> io::Result<()> {
     let directory = directory_of(path);
     let mut builder = tempfile::Builder::new();
     builder.prefix(".dpc-");

@@ -1,6 +1,7 @@
 //! dpc: an ONNX-graph rewriting compiler for differentially private training.
 
 pub mod artifact;
+pub mod cli;
 pub mod device;
 pub mod files;
 pub mod graph;

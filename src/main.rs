@@ -1,1 +1,7 @@
-fn main() {}
+//! The `dpc` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dpc::cli::main()
+}

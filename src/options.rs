@@ -36,17 +36,11 @@ impl FromStr for Loss {
                 .ok_or_else(|| format!("`{options}` should be ignore_index=I with an integer I"));
         }
         match text {
-            "cross-entropy" => Ok(Self::CrossEntropy {
-                ignore_index: Self::IGNORE_INDEX,
-            }),
+            "cross-entropy" => Ok(Self::CrossEntropy { ignore_index: Self::IGNORE_INDEX }),
             "mse" => Ok(Self::Mse),
             "bce" => Ok(Self::Bce),
-            "nll" | "l1" | "huber" => Err(format!(
-                "the loss {text} is not there yet; give cross-entropy, mse or bce"
-            )),
-            _ => Err(format!(
-                "`{text}` is no loss; give cross-entropy, mse or bce"
-            )),
+            "nll" | "l1" | "huber" => Err(format!("the loss {text} is not there yet; give cross-entropy, mse or bce")),
+            _ => Err(format!("`{text}` is no loss; give cross-entropy, mse or bce")),
         }
     }
 }
@@ -94,18 +88,51 @@ pub enum NormChoice {
     Tile,
 }
 
+/// Which device runs a program. Written `auto`, `cpu`, `gpu` or `gpu:NAME`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// A hardware GPU where there is one, else the CPU.
+    #[default]
+    Auto,
+    Cpu,
+    /// The first adapter, software ones too, whose name contains `name` (in any case).
+    Gpu {
+        name: Option<String>,
+    },
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("gpu:")) {
+            ("auto", _) => Ok(Self::Auto),
+            ("cpu", _) => Ok(Self::Cpu),
+            ("gpu", _) => Ok(Self::Gpu { name: None }),
+            (_, Some(name)) if !name.is_empty() => Ok(Self::Gpu { name: Some(name.to_owned()) }),
+            _ => Err(format!("`{text}` is no device; give auto, cpu, gpu or gpu:NAME (`dpc devices` lists names)")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn devices_read() {
+        let parse = |text: &str| text.parse::<DeviceChoice>();
+        assert_eq!(parse("auto"), Ok(DeviceChoice::Auto));
+        assert_eq!(parse("gpu"), Ok(DeviceChoice::Gpu { name: None }));
+        let name = Some("llvmpipe".to_owned());
+        assert_eq!(parse("gpu:llvmpipe"), Ok(DeviceChoice::Gpu { name }));
+        assert!(parse("gpu:").is_err());
+        assert!(parse("tpu").unwrap_err().contains("dpc devices"));
+    }
+
+    #[test]
     fn losses_read_back() {
-        for text in [
-            "cross-entropy",
-            "cross-entropy:ignore_index=0",
-            "mse",
-            "bce",
-        ] {
+        for text in ["cross-entropy", "cross-entropy:ignore_index=0", "mse", "bce"] {
             assert_eq!(text.parse::<Loss>().unwrap().to_string(), text);
         }
         let error = |text: &str| text.parse::<Loss>().unwrap_err();

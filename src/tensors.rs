@@ -24,10 +24,7 @@ pub type Tensors = BTreeMap<String, Tensor>;
 ///
 /// # Errors
 /// Where a tensor has not as many elements as its dims, or the header passes the format's limit.
-pub fn to_safetensors(
-    tensors: &Tensors,
-    metadata: Option<(&str, String)>,
-) -> Result<Vec<u8>, SafeTensorError> {
+pub fn to_safetensors(tensors: &Tensors, metadata: Option<(&str, String)>) -> Result<Vec<u8>, SafeTensorError> {
     let metadata = metadata.map(|(key, value)| HashMap::from([(key.to_owned(), value)]));
     safetensors::serialize(tensors, metadata)
 }
@@ -36,17 +33,12 @@ pub fn to_safetensors(
 ///
 /// # Errors
 /// Where the bytes are no safetensors file, or a tensor is not f32.
-pub fn from_safetensors(
-    bytes: &[u8],
-) -> Result<(Tensors, HashMap<String, String>), SafetensorsError> {
+pub fn from_safetensors(bytes: &[u8]) -> Result<(Tensors, HashMap<String, String>), SafetensorsError> {
     let (_, header) = SafeTensors::read_metadata(bytes)?;
     let mut tensors = Tensors::new();
     for (name, view) in SafeTensors::deserialize(bytes)?.iter() {
         if view.dtype() != Dtype::F32 {
-            return Err(SafetensorsError::NotF32 {
-                name: name.to_owned(),
-                dtype: format!("{:?}", view.dtype()),
-            });
+            return Err(SafetensorsError::NotF32 { name: name.to_owned(), dtype: format!("{:?}", view.dtype()) });
         }
         let (words, _) = view.data().as_chunks::<4>();
         let data = words.iter().map(|&word| f32::from_le_bytes(word)).collect();
@@ -89,27 +81,9 @@ mod tests {
     #[test]
     fn tensors_survive_with_their_metadata() {
         let tensors = Tensors::from([
-            (
-                "b".to_owned(),
-                Tensor {
-                    dims: vec![],
-                    data: vec![-0.0],
-                },
-            ),
-            (
-                "a/w".to_owned(),
-                Tensor {
-                    dims: vec![2, 1],
-                    data: vec![1.5, f32::MIN],
-                },
-            ),
-            (
-                "empty".to_owned(),
-                Tensor {
-                    dims: vec![0, 3],
-                    data: vec![],
-                },
-            ),
+            ("b".to_owned(), Tensor { dims: vec![], data: vec![-0.0] }),
+            ("a/w".to_owned(), Tensor { dims: vec![2, 1], data: vec![1.5, f32::MIN] }),
+            ("empty".to_owned(), Tensor { dims: vec![0, 3], data: vec![] }),
         ]);
         let bytes = to_safetensors(&tensors, Some(("key", "value".to_owned()))).unwrap();
         let (read, metadata) = from_safetensors(&bytes).unwrap();

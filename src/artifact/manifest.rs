@@ -28,8 +28,8 @@ pub struct Manifest {
     pub compiler: String,
     /// The inputs and the target that the program takes.
     pub schema: Schema,
-    /// The model's outputs by their ONNX names; the loss is on the first.
-    pub outputs: Vec<String>,
+    /// The model's outputs; the loss is on the first.
+    pub outputs: Vec<OutputEntry>,
     pub loss: Loss,
     pub clip: ClipRule,
     pub norm: NormChoice,
@@ -41,6 +41,15 @@ pub struct Manifest {
     /// SHA-256 of every other member, in hexadecimal; filled in on writing.
     #[serde(default)]
     pub members: BTreeMap<String, String>,
+}
+
+/// One output of the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputEntry {
+    /// The ONNX name.
+    pub name: String,
+    /// The shape for one record, without the batch axis.
+    pub dims: Vec<usize>,
 }
 
 /// One row of the parameter table.

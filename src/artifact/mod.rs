@@ -24,17 +24,17 @@ use thiserror::Error;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
-pub use manifest::{FormatVersion, Manifest, ParameterEntry, compiler};
+pub use manifest::{FormatVersion, Manifest, OutputEntry, ParameterEntry, compiler};
 
 use crate::files::{self, FileError};
+use crate::lower::program::{Program, Shader};
+use crate::privacy::certificate::Provenance;
 use crate::tensors::{Tensors, from_safetensors, to_safetensors};
 
 const MANIFEST: &str = "manifest.json";
 const PROGRAM: &str = "program.json";
 const SOURCE: &str = "source.onnx";
 const WEIGHTS: &str = "weights.safetensors";
-const SHADERS: &str = "shaders/";
-const SHADER_END: &str = ".wgsl";
 /// Members together are never larger, so that a small file cannot ask for endless memory.
 const MAX_BYTES: u64 = 4 << 30;
 
@@ -42,10 +42,7 @@ const MAX_BYTES: u64 = 4 << 30;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Artifact {
     pub manifest: Manifest,
-    /// The program as JSON.
-    pub program: Vec<u8>,
-    /// WGSL by shader name.
-    pub shaders: BTreeMap<String, String>,
+    pub program: Program,
     /// The ONNX file.
     pub source: Vec<u8>,
     /// The values of the parameters, by their ONNX names.
@@ -59,22 +56,12 @@ pub enum ArtifactError {
     File(#[from] FileError),
 
     #[error("{} is no dpc artifact: {what}", path.display())]
-    #[diagnostic(
-        code(dpc::artifact::not_one),
-        help("make one with `dpc compile MODEL.onnx -o M.dpc --loss LOSS`")
-    )]
+    #[diagnostic(code(dpc::artifact::not_one), help("make one with `dpc compile MODEL.onnx -o M.dpc --loss LOSS`"))]
     NotAnArtifact { path: PathBuf, what: String },
 
     #[error("{} is damaged: member {member}: {what}", path.display())]
-    #[diagnostic(
-        code(dpc::artifact::damaged),
-        help("copy the file again, or compile the model again")
-    )]
-    Damaged {
-        path: PathBuf,
-        member: String,
-        what: String,
-    },
+    #[diagnostic(code(dpc::artifact::damaged), help("copy the file again, or compile the model again"))]
+    Damaged { path: PathBuf, member: String, what: String },
 
     #[error(
         "{} has format {}.{}; this dpc reads up to {}.x",
@@ -94,32 +81,36 @@ pub enum ArtifactError {
 impl Artifact {
     /// Writes the artifact atomically, with the hashes of its members.
     pub fn save(&self, path: &Path) -> Result<(), ArtifactError> {
-        let mut members: BTreeMap<String, Vec<u8>> = self
-            .shaders
-            .iter()
-            .map(|(name, wgsl)| {
-                let member = format!("{SHADERS}{name}{SHADER_END}");
-                (member, wgsl.clone().into_bytes())
-            })
-            .collect();
-        members.insert(PROGRAM.to_owned(), self.program.clone());
-        members.insert(SOURCE.to_owned(), self.source.clone());
-        let other = |e| FileError::write(path, io::Error::other(e));
-        let weights = to_safetensors(&self.weights, None).map_err(other)?;
-        members.insert(WEIGHTS.to_owned(), weights);
-
-        let hashes = members
-            .iter()
-            .map(|(name, bytes)| (name.clone(), sha256(bytes)));
-        let manifest = Manifest {
-            members: hashes.collect(),
-            ..self.manifest.clone()
-        };
-        let json = serde_json::to_vec_pretty(&manifest)
-            .map_err(|e| FileError::write(path, io::Error::from(e)))?;
-        members.insert(MANIFEST.to_owned(), json);
+        let members = self.to_members().map_err(|source| FileError::write(path, source))?;
         files::write_atomic(path, |file| write_members(file, &members))?;
         Ok(())
+    }
+
+    /// The digests of the source model, the program with its shaders, and the data schema.
+    pub fn provenance(&self) -> Result<Provenance, ArtifactError> {
+        let json = |e| FileError::write(Path::new(PROGRAM), io::Error::from(e));
+        let mut program = serde_json::to_vec(&self.program).map_err(json)?;
+        for shader in &self.program.shaders {
+            program.extend(shader.wgsl.as_bytes());
+        }
+        let schema = serde_json::to_vec(&self.manifest.schema).map_err(json)?;
+        Ok(Provenance { source_model: sha256(&self.source), program: sha256(&program), data_schema: sha256(&schema) })
+    }
+
+    fn to_members(&self) -> io::Result<BTreeMap<String, Vec<u8>>> {
+        let mut members = BTreeMap::new();
+        for shader in &self.program.shaders {
+            members.insert(shader_member(shader), shader.wgsl.clone().into_bytes());
+        }
+        members.insert(PROGRAM.to_owned(), serde_json::to_vec(&self.program)?);
+        members.insert(SOURCE.to_owned(), self.source.clone());
+        let weights = to_safetensors(&self.weights, None).map_err(io::Error::other)?;
+        members.insert(WEIGHTS.to_owned(), weights);
+
+        let hashes = members.iter().map(|(name, bytes)| (name.clone(), sha256(bytes)));
+        let manifest = Manifest { members: hashes.collect(), ..self.manifest.clone() };
+        members.insert(MANIFEST.to_owned(), serde_json::to_vec_pretty(&manifest)?);
+        Ok(members)
     }
 
     /// Reads an artifact, and verifies it against its hashes.
@@ -140,36 +131,26 @@ impl Artifact {
             let found = sha256(&bytes);
             match manifest.members.get(name) {
                 Some(expected) if *expected == found => Ok(bytes),
-                Some(expected) => Err(damaged(
-                    path,
-                    name,
-                    format!("its SHA-256 is {found}, not {expected}"),
-                )),
+                Some(expected) => Err(damaged(path, name, format!("its SHA-256 is {found}, not {expected}"))),
                 None => Err(damaged(path, name, "the manifest has no hash of it")),
             }
         };
         let program = verified(PROGRAM)?;
         let source = verified(SOURCE)?;
         let weights = verified(WEIGHTS)?;
-        let (weights, _) =
-            from_safetensors(&weights).map_err(|e| damaged(path, WEIGHTS, e.to_string()))?;
-        let mut shaders = BTreeMap::new();
-        for member in manifest.members.keys() {
-            let name = member.strip_prefix(SHADERS);
-            if let Some(name) = name.and_then(|name| name.strip_suffix(SHADER_END)) {
-                let wgsl = String::from_utf8(verified(member)?)
-                    .map_err(|e| damaged(path, member, e.to_string()))?;
-                shaders.insert(name.to_owned(), wgsl);
-            }
+        let (weights, _) = from_safetensors(&weights).map_err(|e| damaged(path, WEIGHTS, e.to_string()))?;
+        let mut program: Program =
+            serde_json::from_slice(&program).map_err(|e| damaged(path, PROGRAM, e.to_string()))?;
+        for shader in &mut program.shaders {
+            let member = shader_member(shader);
+            shader.wgsl = String::from_utf8(verified(&member)?).map_err(|e| damaged(path, &member, e.to_string()))?;
         }
-        Ok(Self {
-            manifest,
-            program,
-            shaders,
-            source,
-            weights,
-        })
+        Ok(Self { manifest, program, source, weights })
     }
+}
+
+fn shader_member(shader: &Shader) -> String {
+    format!("shaders/{}.wgsl", shader.name)
 }
 
 fn write_members(file: impl Write + Seek, members: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
@@ -177,17 +158,11 @@ fn write_members(file: impl Write + Seek, members: &BTreeMap<String, Vec<u8>>) -
     for (name, bytes) in members {
         let is_text = name != SOURCE && name != WEIGHTS;
         let options = SimpleFileOptions::default()
-            .compression_method(if is_text {
-                CompressionMethod::Deflated
-            } else {
-                CompressionMethod::Stored
-            })
+            .compression_method(if is_text { CompressionMethod::Deflated } else { CompressionMethod::Stored })
             .last_modified_time(DateTime::default())
             .unix_permissions(0o644)
             .large_file(bytes.len() >= 1 << 31);
-        archive
-            .start_file(name.as_str(), options)
-            .map_err(io::Error::other)?;
+        archive.start_file(name.as_str(), options).map_err(io::Error::other)?;
         archive.write_all(bytes)?;
     }
     archive.finish().map_err(io::Error::other)?;
@@ -202,10 +177,7 @@ fn parse_manifest(path: &Path, json: &[u8]) -> Result<Manifest, ArtifactError> {
     let bad = |e: serde_json::Error| damaged(path, MANIFEST, e.to_string());
     let Versioned { format_version } = serde_json::from_slice(json).map_err(bad)?;
     if format_version.major > FormatVersion::CURRENT.major {
-        return Err(ArtifactError::TooNew {
-            path: path.to_owned(),
-            found: format_version,
-        });
+        return Err(ArtifactError::TooNew { path: path.to_owned(), found: format_version });
     }
     serde_json::from_slice(json).map_err(bad)
 }
@@ -219,52 +191,34 @@ struct Members<'a, R> {
 
 impl<'a, R: Read + Seek> Members<'a, R> {
     fn open(path: &'a Path, reader: R) -> Result<Self, ArtifactError> {
-        let archive = ZipArchive::new(reader).map_err(|error| ArtifactError::NotAnArtifact {
-            path: path.to_owned(),
-            what: error.to_string(),
-        })?;
+        let archive = ZipArchive::new(reader)
+            .map_err(|error| ArtifactError::NotAnArtifact { path: path.to_owned(), what: error.to_string() })?;
         match archive.decompressed_size() {
-            Some(bytes) if bytes > u128::from(MAX_BYTES) => Err(ArtifactError::TooLarge {
-                path: path.to_owned(),
-                bytes,
-            }),
-            _ => Ok(Self {
-                path,
-                archive,
-                left: MAX_BYTES,
-            }),
+            Some(bytes) if bytes > u128::from(MAX_BYTES) => {
+                Err(ArtifactError::TooLarge { path: path.to_owned(), bytes })
+            }
+            _ => Ok(Self { path, archive, left: MAX_BYTES }),
         }
     }
 
     fn take(&mut self, name: &str) -> Result<Vec<u8>, ArtifactError> {
         let Some(index) = self.archive.index_for_name(name) else {
             return Err(if name == MANIFEST {
-                ArtifactError::NotAnArtifact {
-                    path: self.path.to_owned(),
-                    what: format!("it has no {MANIFEST}"),
-                }
+                ArtifactError::NotAnArtifact { path: self.path.to_owned(), what: format!("it has no {MANIFEST}") }
             } else {
                 damaged(self.path, name, "it is missing")
             });
         };
         let unreadable = |what: String| damaged(self.path, name, what);
-        let member = self
-            .archive
-            .by_index(index)
-            .map_err(|error| unreadable(error.to_string()))?;
+        let member = self.archive.by_index(index).map_err(|error| unreadable(error.to_string()))?;
         let declared = member.size();
         if declared > self.left {
             return Err(unreadable(format!("it declares {declared} bytes")));
         }
         let mut bytes = Vec::new();
-        member
-            .take(declared + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| unreadable(error.to_string()))?;
+        member.take(declared + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
         if bytes.len() as u64 != declared {
-            return Err(unreadable(format!(
-                "it is not of the {declared} bytes declared"
-            )));
+            return Err(unreadable(format!("it is not of the {declared} bytes declared")));
         }
         self.left -= declared;
         Ok(bytes)
@@ -272,11 +226,7 @@ impl<'a, R: Read + Seek> Members<'a, R> {
 }
 
 fn damaged(path: &Path, member: &str, what: impl Into<String>) -> ArtifactError {
-    ArtifactError::Damaged {
-        path: path.to_owned(),
-        member: member.to_owned(),
-        what: what.into(),
-    }
+    ArtifactError::Damaged { path: path.to_owned(), member: member.to_owned(), what: what.into() }
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -289,6 +239,8 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
+    use crate::graph::DType;
+    use crate::lower::program::{Buffer, Extent, Role};
     use crate::options::{Loss, NormChoice};
     use crate::tensors::Tensor;
     use crate::train::data::{InputKind, InputSchema, Schema, TargetKind, TargetSchema};
@@ -306,35 +258,31 @@ mod tests {
                     }],
                     target: Some(TargetSchema {
                         dims: vec![],
-                        kind: TargetKind::Class {
-                            classes: 2,
-                            ignore_index: Some(Loss::IGNORE_INDEX),
-                        },
+                        kind: TargetKind::Class { classes: 2, ignore_index: Some(Loss::IGNORE_INDEX) },
                     }),
                 },
-                outputs: vec!["logits".to_owned()],
+                outputs: vec![OutputEntry { name: "logits".to_owned(), dims: vec![2] }],
                 loss: "cross-entropy".parse().unwrap(),
                 clip: "flat:0.5".parse().unwrap(),
                 norm: NormChoice::Auto,
                 optimizer: "sgd:momentum=0.9".parse().unwrap(),
                 max_batch: 64,
-                parameters: vec![ParameterEntry {
-                    name: "fc.weight".to_owned(),
-                    dims: vec![2],
-                    trained: true,
-                }],
+                parameters: vec![ParameterEntry { name: "fc.weight".to_owned(), dims: vec![2], trained: true }],
                 members: BTreeMap::new(),
             },
-            program: b"{}".to_vec(),
-            shaders: BTreeMap::from([("gemm-1f".to_owned(), "fn main() {}".to_owned())]),
+            program: Program {
+                buffers: vec![Buffer {
+                    name: "mask".to_owned(),
+                    dtype: DType::F32,
+                    len: Extent::fixed(2),
+                    role: Role::ConstantF32(vec![f32::NEG_INFINITY, 0.1]),
+                    slot: 0,
+                }],
+                shaders: vec![Shader { name: "gemm-1f".to_owned(), wgsl: "fn main() {}".to_owned() }],
+                ..Program::default()
+            },
             source: b"onnx bytes".to_vec(),
-            weights: Tensors::from([(
-                "fc.weight".to_owned(),
-                Tensor {
-                    dims: vec![2],
-                    data: vec![1.0, -2.0],
-                },
-            )]),
+            weights: Tensors::from([("fc.weight".to_owned(), Tensor { dims: vec![2], data: vec![1.0, -2.0] })]),
         }
     }
 
@@ -379,10 +327,7 @@ mod tests {
         let mut newer = artifact();
         newer.manifest.format_version = FormatVersion { major: 2, minor: 0 };
         let error = load(&saved(&newer)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "m.dpc has format 2.0; this dpc reads up to 1.x"
-        );
+        assert_eq!(error.to_string(), "m.dpc has format 2.0; this dpc reads up to 1.x");
         let mut foreign = Cursor::new(Vec::new());
         write_members(&mut foreign, &BTreeMap::from([("a".to_owned(), vec![1])])).unwrap();
         let error = load(foreign.get_ref()).unwrap_err();
@@ -404,10 +349,7 @@ mod tests {
         let mut changed = Cursor::new(Vec::new());
         write_members(&mut changed, &members).unwrap();
         let error = load(changed.get_ref()).unwrap_err().to_string();
-        assert!(
-            error.contains("member source.onnx: its SHA-256 is"),
-            "{error}"
-        );
+        assert!(error.contains("member source.onnx: its SHA-256 is"), "{error}");
     }
 
     proptest::proptest! {

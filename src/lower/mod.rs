@@ -17,6 +17,14 @@ pub mod host_inputs {
     pub const LABEL: &str = "label";
 }
 
+/// Outputs of a program that no model declares.
+pub mod host_outputs {
+    /// `f32[N]`: the loss of each record; after any phase but the update.
+    pub const LOSS: &str = "dpc.loss";
+    /// `f32[N]`: the norm of each record's gradient, before clipping; after the private phase.
+    pub const NORM: &str = "dpc.norm";
+}
+
 /// Positions in the `dpc.hyper` input.
 pub mod hyper {
     /// 1 over the expected batch size.

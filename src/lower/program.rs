@@ -60,7 +60,7 @@ pub enum Role {
     /// A parameter, by its ONNX name; only the update phase writes it.
     Parameter(String),
     /// Float data that never changes.
-    ConstantF32(Vec<f32>),
+    ConstantF32(#[serde(with = "bits")] Vec<f32>),
     /// Integer data that never changes.
     ConstantI32(Vec<i32>),
     /// Sum of the clipped gradients of a parameter over the physical batches of a logical step.
@@ -73,6 +73,20 @@ pub enum Role {
     Output(String),
     /// An intermediate; shares memory with others whose lifetimes are disjoint.
     Temporary,
+}
+
+/// Floats as the integers of their bits: JSON has no NaN and no infinities.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(floats: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(floats.iter().map(|float| float.to_bits()))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+        let words = Vec::<u32>::deserialize(deserializer)?;
+        Ok(words.into_iter().map(f32::from_bits).collect())
+    }
 }
 
 /// A buffer: its element type, its length and its role.

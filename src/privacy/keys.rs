@@ -69,6 +69,8 @@ pub enum Domain {
     Sampling,
     /// The noise on the sum of clipped gradients.
     Noise,
+    /// The keys of dropout masks.
+    Dropout,
 }
 
 impl Domain {
@@ -76,6 +78,7 @@ impl Domain {
         match self {
             Domain::Sampling => b"sampling",
             Domain::Noise => b"noise",
+            Domain::Dropout => b"dropout",
         }
     }
 }

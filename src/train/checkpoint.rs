@@ -1,7 +1,7 @@
 //! Checkpoints: what a run needs to go on, one safetensors file a checkpoint.
 //!
 //! A file holds the tensors `parameter/NAME` and `state/NAME/STATE`; its `__metadata__` entry
-//! `dpc.checkpoint` holds the step, the run, the plan and a SHA-256 over all of these and the
+//! `dpc.checkpoint` holds the step, the run, its context and a SHA-256 over all of these and the
 //! tensors. A checkpoint is written beside the others, synced and renamed into place; only then
 //! are those older than its predecessor removed, so that two whole ones stay.
 
@@ -26,8 +26,8 @@ pub struct Checkpoint {
     pub step: u64,
     /// The run that took them.
     pub run: String,
-    /// The run's plan, which a resumed run must share.
-    pub plan: serde_json::Value,
+    /// What a resumed run must share with it.
+    pub context: serde_json::Value,
     pub parameters: Tensors,
     /// Optimizer states, by `NAME/STATE`.
     pub states: Tensors,
@@ -50,10 +50,7 @@ pub enum CheckpointError {
     Damaged { path: PathBuf, what: String },
 
     #[error("checkpoint {} has format {found}; this dpc reads format {FORMAT}", path.display())]
-    #[diagnostic(
-        code(dpc::checkpoint::format),
-        help("resume with the dpc that wrote it")
-    )]
+    #[diagnostic(code(dpc::checkpoint::format), help("resume with the dpc that wrote it"))]
     Format { path: PathBuf, found: u32 },
 }
 
@@ -62,7 +59,7 @@ struct Header {
     format: u32,
     step: u64,
     run: String,
-    plan: serde_json::Value,
+    context: serde_json::Value,
     sha256: String,
 }
 
@@ -82,12 +79,8 @@ impl Checkpoints {
 
     /// Writes a checkpoint; when this returns it survives a crash.
     pub fn save(&self, checkpoint: &Checkpoint) -> Result<PathBuf, CheckpointError> {
-        let path = self
-            .directory
-            .join(format!("step-{:010}.safetensors", checkpoint.step));
-        let bytes = checkpoint
-            .to_bytes()
-            .map_err(|e| FileError::write(&path, e))?;
+        let path = self.directory.join(format!("step-{:010}.safetensors", checkpoint.step));
+        let bytes = checkpoint.to_bytes().map_err(|e| FileError::write(&path, e))?;
         files::write_atomic(&path, |file| std::io::Write::write_all(file, &bytes))?;
         let steps = self.list()?;
         for (_, old) in steps.iter().rev().skip(KEPT) {
@@ -129,32 +122,23 @@ impl Checkpoint {
     /// Reads and verifies a checkpoint.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let bytes = files::read(path)?;
-        let damaged = |what: String| CheckpointError::Damaged {
-            path: path.to_owned(),
-            what,
-        };
+        let damaged = |what: String| CheckpointError::Damaged { path: path.to_owned(), what };
         let (tensors, metadata) = from_safetensors(&bytes).map_err(|e| damaged(e.to_string()))?;
         let header: Header = metadata
             .get(KEY)
             .ok_or_else(|| damaged(format!("it has no `{KEY}` entry")))
             .and_then(|text| serde_json::from_str(text).map_err(|e| damaged(e.to_string())))?;
         if header.format != FORMAT {
-            return Err(CheckpointError::Format {
-                path: path.to_owned(),
-                found: header.format,
-            });
+            return Err(CheckpointError::Format { path: path.to_owned(), found: header.format });
         }
-        let found = digest(header.step, &header.run, &header.plan, &tensors);
+        let found = digest(header.step, &header.run, &header.context, &tensors);
         if found != header.sha256 {
-            return Err(damaged(format!(
-                "its SHA-256 is {found}, not {}",
-                header.sha256
-            )));
+            return Err(damaged(format!("its SHA-256 is {found}, not {}", header.sha256)));
         }
         let mut checkpoint = Self {
             step: header.step,
             run: header.run,
-            plan: header.plan,
+            context: header.context,
             parameters: Tensors::new(),
             states: Tensors::new(),
         };
@@ -171,16 +155,14 @@ impl Checkpoint {
     fn to_bytes(&self) -> std::io::Result<Vec<u8>> {
         let parameters = self.parameters.iter().map(|entry| ("parameter", entry));
         let states = self.states.iter().map(|entry| ("state", entry));
-        let tensors: Tensors = parameters
-            .chain(states)
-            .map(|(kind, (name, tensor))| (format!("{kind}/{name}"), tensor.clone()))
-            .collect();
+        let tensors: Tensors =
+            parameters.chain(states).map(|(kind, (name, tensor))| (format!("{kind}/{name}"), tensor.clone())).collect();
         let header = Header {
             format: FORMAT,
             step: self.step,
             run: self.run.clone(),
-            plan: self.plan.clone(),
-            sha256: digest(self.step, &self.run, &self.plan, &tensors),
+            context: self.context.clone(),
+            sha256: digest(self.step, &self.run, &self.context, &tensors),
         };
         let header = serde_json::to_string(&header)?;
         to_safetensors(&tensors, Some((KEY, header))).map_err(std::io::Error::other)
@@ -188,7 +170,7 @@ impl Checkpoint {
 }
 
 /// SHA-256, in hexadecimal, of everything a checkpoint says.
-fn digest(step: u64, run: &str, plan: &serde_json::Value, tensors: &Tensors) -> String {
+fn digest(step: u64, run: &str, context: &serde_json::Value, tensors: &Tensors) -> String {
     let mut hash = Sha256::new();
     let mut text = |text: &str| {
         hash.update((text.len() as u64).to_le_bytes());
@@ -196,7 +178,7 @@ fn digest(step: u64, run: &str, plan: &serde_json::Value, tensors: &Tensors) -> 
     };
     text(&step.to_string());
     text(run);
-    text(&plan.to_string());
+    text(&context.to_string());
     for (name, tensor) in tensors {
         text(name);
         text(&format!("{:?}", tensor.dims));
@@ -215,14 +197,11 @@ mod tests {
     use crate::tensors::Tensor;
 
     fn checkpoint(step: u64) -> Checkpoint {
-        let tensor = |data: &[f32]| Tensor {
-            dims: vec![data.len()],
-            data: data.to_vec(),
-        };
+        let tensor = |data: &[f32]| Tensor { dims: vec![data.len()], data: data.to_vec() };
         Checkpoint {
             step,
             run: "run".to_owned(),
-            plan: serde_json::json!({"sample_rate": 0.1, "noise_multiplier": 1.1}),
+            context: serde_json::json!({"sample_rate": 0.1, "noise_multiplier": 1.1}),
             parameters: Tensors::from([("w".to_owned(), tensor(&[1.0, f32::NAN]))]),
             states: Tensors::from([("w/momentum".to_owned(), tensor(&[0.5, 0.25]))]),
         }
@@ -238,18 +217,11 @@ mod tests {
         }
         let latest = checkpoints.latest().unwrap().unwrap();
         assert_eq!((latest.step, latest.run.as_str()), (10, "run"));
-        assert_eq!(latest.plan, checkpoint(10).plan);
+        assert_eq!(latest.context, checkpoint(10).context);
         assert_eq!(latest.states, checkpoint(10).states);
-        let bits = |c: &Checkpoint| -> Vec<u32> {
-            c.parameters["w"].data.iter().map(|v| v.to_bits()).collect()
-        };
+        let bits = |c: &Checkpoint| -> Vec<u32> { c.parameters["w"].data.iter().map(|v| v.to_bits()).collect() };
         assert_eq!(bits(&latest), bits(&checkpoint(10)));
-        let steps: Vec<u64> = checkpoints
-            .list()
-            .unwrap()
-            .iter()
-            .map(|(s, _)| *s)
-            .collect();
+        let steps: Vec<u64> = checkpoints.list().unwrap().iter().map(|(s, _)| *s).collect();
         assert_eq!(steps, [2, 10]);
     }
 

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one JSON object a logged step.
+//! `metrics.jsonl`: one JSON object now and then, about the steps since the one before.
 //!
 //! ```json
 //! {"step":120,"epoch":2.4,"epsilon":1.23,"samples_per_second":3412.0,
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
 
-/// What is known after a logical step.
+/// What is known after a logical step; rates and observations are over the steps since the last line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepMetrics {
     /// Logical steps taken.
@@ -33,9 +33,9 @@ pub struct StepMetrics {
 /// Observations of the training data, which the guarantee does not cover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observed {
-    /// Mean over the logical batch's records; `None` where it was empty.
+    /// Mean over the records whose loss was finite; `None` where there was none.
     pub loss: Option<f64>,
-    /// The fraction of its records whose gradient was scaled down.
+    /// The fraction of the records whose gradient was scaled down.
     pub clipped_fraction: Option<f64>,
     /// Records whose gradient held a NaN or an infinity and counted as zero.
     pub nonfinite_records: u64,
@@ -59,23 +59,17 @@ impl MetricsLog {
         };
         let kept: String = text
             .split_inclusive('\n')
-            .filter(|line| {
-                serde_json::from_str(line).is_ok_and(|line: StepMetrics| line.step <= step)
-            })
+            .filter(|line| serde_json::from_str(line).is_ok_and(|line: StepMetrics| line.step <= step))
             .collect();
         files::write_atomic(path, |file| file.write_all(kept.as_bytes()))?;
-        let file = OpenOptions::new()
-            .append(true)
-            .open(path)
-            .map_err(|source| FileError::write(path, source))?;
+        let file = OpenOptions::new().append(true).open(path).map_err(|source| FileError::write(path, source))?;
         let path = path.to_owned();
         Ok(Self { path, file })
     }
 
     /// Appends one line; on an error the log is as before.
     pub fn write(&mut self, metrics: &StepMetrics) -> Result<(), FileError> {
-        self.try_write(metrics)
-            .map_err(|source| FileError::write(&self.path, source))
+        self.try_write(metrics).map_err(|source| FileError::write(&self.path, source))
     }
 
     fn try_write(&mut self, metrics: &StepMetrics) -> std::io::Result<()> {
@@ -99,10 +93,7 @@ mod tests {
             epoch: 0.5,
             epsilon: Some(1.25),
             samples_per_second: 10.0,
-            not_private: Observed {
-                loss: Some(0.1),
-                ..Observed::default()
-            },
+            not_private: Observed { loss: Some(0.1), ..Observed::default() },
         }
     }
 
@@ -120,10 +111,7 @@ mod tests {
         let mut log = MetricsLog::open(&path, 2).unwrap();
         log.write(&at(3)).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        let lines: Vec<StepMetrics> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let lines: Vec<StepMetrics> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines, [at(1), at(2), at(3)]);
     }
 }

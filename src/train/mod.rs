@@ -2,6 +2,11 @@
 
 pub mod checkpoint;
 pub mod data;
+mod dropout;
+pub mod engine;
+pub mod evaluate;
 pub mod metrics;
 pub mod optimizer;
 pub mod progress;
+pub mod run_dir;
+pub mod trainer;

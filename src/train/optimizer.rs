@@ -47,21 +47,9 @@ pub struct Adam {
 }
 
 impl OptimizerSpec {
-    const SGD: Sgd = Sgd {
-        momentum: 0.0,
-        nesterov: false,
-        weight_decay: 0.0,
-    };
-    const ADAM: Adam = Adam {
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        weight_decay: 0.0,
-    };
-    const ADAMW: Adam = Adam {
-        weight_decay: 0.01,
-        ..Self::ADAM
-    };
+    const SGD: Sgd = Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+    const ADAM: Adam = Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+    const ADAMW: Adam = Adam { weight_decay: 0.01, ..Self::ADAM };
 
     /// The names of the states kept for each parameter, each of the parameter's shape.
     pub fn states(&self) -> &'static [&'static str] {
@@ -129,10 +117,7 @@ impl Adam {
 /// Adam's `1 − β₁ᵗ` and `1 − β₂ᵗ`.
 pub fn bias_corrections(adam: &Adam, step: u64) -> (f64, f64) {
     let step = step as f64;
-    (
-        1.0 - f64::from(adam.beta1).powf(step),
-        1.0 - f64::from(adam.beta2).powf(step),
-    )
+    (1.0 - f64::from(adam.beta1).powf(step), 1.0 - f64::from(adam.beta2).powf(step))
 }
 
 impl FromStr for OptimizerSpec {
@@ -145,9 +130,7 @@ impl FromStr for OptimizerSpec {
             "sgd" => parse_sgd(&options).map(Self::Sgd),
             "adam" => parse_adam(&options, Self::ADAM).map(Self::Adam),
             "adamw" => parse_adam(&options, Self::ADAMW).map(Self::AdamW),
-            _ => Err(format!(
-                "`{name}` is no optimizer; give sgd, adam or adamw, as in sgd:momentum=0.9"
-            )),
+            _ => Err(format!("`{name}` is no optimizer; give sgd, adam or adamw, as in sgd:momentum=0.9")),
         }
     }
 }
@@ -165,11 +148,7 @@ fn parse_sgd(options: &Options) -> Result<Sgd, String> {
         return Err("nesterov needs a momentum above 0".to_owned());
     }
     let weight_decay = options.number("weight_decay", base.weight_decay, 0.0..f32::INFINITY)?;
-    Ok(Sgd {
-        momentum,
-        nesterov,
-        weight_decay,
-    })
+    Ok(Sgd { momentum, nesterov, weight_decay })
 }
 
 fn parse_adam(options: &Options, base: Adam) -> Result<Adam, String> {
@@ -189,9 +168,7 @@ impl<'a> Options<'a> {
     fn parse(text: &'a str) -> Result<Self, String> {
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         for part in text.split(',').filter(|part| !part.is_empty()) {
-            let (key, value) = part
-                .split_once('=')
-                .ok_or_else(|| format!("`{part}` should be KEY=VALUE"))?;
+            let (key, value) = part.split_once('=').ok_or_else(|| format!("`{part}` should be KEY=VALUE"))?;
             if pairs.iter().any(|(other, _)| *other == key) {
                 return Err(format!("`{key}` is given twice"));
             }
@@ -203,31 +180,22 @@ impl<'a> Options<'a> {
     fn known(&self, keys: &[&str]) -> Result<(), String> {
         match self.0.iter().find(|(key, _)| !keys.contains(key)) {
             None => Ok(()),
-            Some((key, _)) => Err(format!(
-                "unknown key `{key}`; there are {}",
-                keys.join(", ")
-            )),
+            Some((key, _)) => Err(format!("unknown key `{key}`; there are {}", keys.join(", "))),
         }
     }
 
     fn get(&self, key: &str) -> Option<&'a str> {
-        self.0
-            .iter()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| *value)
+        self.0.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
     }
 
     fn number(&self, key: &str, default: f32, range: std::ops::Range<f32>) -> Result<f32, String> {
         let Some(text) = self.get(key) else {
             return Ok(default);
         };
-        text.parse()
-            .ok()
-            .filter(|number| range.contains(number))
-            .ok_or_else(|| match range.end {
-                f32::INFINITY => format!("{key} must be a number from 0, not `{text}`"),
-                end => format!("{key} must be in [0, {end}), not `{text}`"),
-            })
+        text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| match range.end {
+            f32::INFINITY => format!("{key} must be a number from 0, not `{text}`"),
+            end => format!("{key} must be in [0, {end}), not `{text}`"),
+        })
     }
 }
 
@@ -290,33 +258,16 @@ mod tests {
     /// θ after four steps of `torch.optim` (float64) at η = 0.1 from [0.5, -1.25, 2].
     #[test]
     fn four_steps_agree_with_pytorch() {
-        let gradients = [
-            [0.1, -0.2, 0.0],
-            [0.3, 0.4, -1.5],
-            [-0.7, 0.05, 0.25],
-            [0.0, 1.0, 2.0],
-        ];
+        let gradients = [[0.1, -0.2, 0.0], [0.3, 0.4, -1.5], [-0.7, 0.05, 0.25], [0.0, 1.0, 2.0]];
         let expected: [(&str, [f64; 3]); 8] = [
             ("sgd", [0.530000000, -1.375000000, 1.925000000]),
-            (
-                "sgd:weight_decay=0.05",
-                [0.520173252, -1.350061378, 1.883927751],
-            ),
+            ("sgd:weight_decay=0.05", [0.520173252, -1.350061378, 1.883927751]),
             ("sgd:momentum=0.9", [0.517310000, -1.399120000, 2.159000000]),
-            (
-                "sgd:momentum=0.9,nesterov=true,weight_decay=0.05",
-                [0.516934845, -1.434257834, 1.941119450],
-            ),
+            ("sgd:momentum=0.9,nesterov=true,weight_decay=0.05", [0.516934845, -1.434257834, 1.941119450]),
             ("adam", [0.361027501, -1.286671564, 2.097275600]),
-            (
-                "adam:beta1=0.8,beta2=0.95,eps=0.01,weight_decay=0.05",
-                [0.369285413, -1.256064761, 1.976211192],
-            ),
+            ("adam:beta1=0.8,beta2=0.95,eps=0.01,weight_decay=0.05", [0.369285413, -1.256064761, 1.976211192]),
             ("adamw", [0.359484635, -1.281870349, 2.089092607]),
-            (
-                "adamw:weight_decay=0.2",
-                [0.331146237, -1.193358262, 1.938140509],
-            ),
+            ("adamw:weight_decay=0.2", [0.331146237, -1.193358262, 1.938140509]),
         ];
         for (text, expected) in expected {
             let spec: OptimizerSpec = text.parse().unwrap();
@@ -326,10 +277,7 @@ mod tests {
                 spec.update(0.1, step, &mut theta, gradient, &mut states);
             }
             for (found, expected) in theta.iter().zip(expected) {
-                assert!(
-                    (f64::from(*found) - expected).abs() < 1e-6,
-                    "{text}: {theta:?}"
-                );
+                assert!((f64::from(*found) - expected).abs() < 1e-6, "{text}: {theta:?}");
             }
         }
     }
@@ -352,19 +300,10 @@ mod tests {
     fn mistakes_are_named() {
         let error = |text: &str| text.parse::<OptimizerSpec>().unwrap_err();
         assert!(error("rmsprop").contains("no optimizer"));
-        assert_eq!(
-            error("sgd:beta1=0.9"),
-            "unknown key `beta1`; there are momentum, nesterov, weight_decay"
-        );
+        assert_eq!(error("sgd:beta1=0.9"), "unknown key `beta1`; there are momentum, nesterov, weight_decay");
         assert_eq!(error("adam:beta1=1"), "beta1 must be in [0, 1), not `1`");
-        assert_eq!(
-            error("sgd:momentum=x"),
-            "momentum must be a number from 0, not `x`"
-        );
-        assert_eq!(
-            error("sgd:nesterov=true"),
-            "nesterov needs a momentum above 0"
-        );
+        assert_eq!(error("sgd:momentum=x"), "momentum must be a number from 0, not `x`");
+        assert_eq!(error("sgd:nesterov=true"), "nesterov needs a momentum above 0");
         assert_eq!(error("sgd:momentum"), "`momentum` should be KEY=VALUE");
         assert_eq!(error("adam:eps=1,eps=2"), "`eps` is given twice");
     }

@@ -30,8 +30,7 @@ impl Progress {
         let display = if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(steps).with_position(first);
             bar.set_style(
-                ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}")
-                    .expect("the template is well formed"),
+                ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}").expect("the template is well formed"),
             );
             Display::Bar(bar)
         } else {
@@ -46,12 +45,7 @@ impl Progress {
     }
 
     fn with(steps: u64, first: u64, display: Display) -> Self {
-        Self {
-            steps,
-            first,
-            started: Instant::now(),
-            display,
-        }
+        Self { steps, first, started: Instant::now(), display }
     }
 
     /// Whether an [`Progress::update`] now would be seen, for figures that cost something.
@@ -77,12 +71,7 @@ impl Progress {
                 *last = Some(Instant::now());
                 let line = line(metrics, left);
                 // Training goes on where nobody can read its progress.
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "step {}/{}  {line}",
-                    metrics.step,
-                    self.steps
-                );
+                let _ = writeln!(std::io::stderr(), "step {}/{}  {line}", metrics.step, self.steps);
             }
             Display::Lines { .. } | Display::Silent => {}
         }
@@ -136,10 +125,7 @@ mod tests {
             epoch: 0.25,
             epsilon: Some(1.2345),
             samples_per_second: 3412.4,
-            not_private: Observed {
-                loss: Some(0.5),
-                ..Observed::default()
-            },
+            not_private: Observed { loss: Some(0.5), ..Observed::default() },
         };
         assert_eq!(
             line(&metrics, Duration::from_secs(83)),

@@ -1,4 +1,3 @@
 //! The integration tests, one module a subject.
 
 mod accounting;
-mod onnx;

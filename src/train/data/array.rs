@@ -63,8 +63,7 @@ pub struct Array {
 
 /// The number of bytes of an array, or `None` where it overflows.
 pub fn byte_length(dtype: DType, dims: &[usize]) -> Option<usize> {
-    dims.iter()
-        .try_fold(dtype.size(), |product, &dim| product.checked_mul(dim))
+    dims.iter().try_fold(dtype.size(), |product, &dim| product.checked_mul(dim))
 }
 
 impl Array {
@@ -117,9 +116,7 @@ impl Array {
             DType::U64 => each(bytes, |b| u64::from_le_bytes(b) as f32),
             DType::I64 => each(bytes, |b| i64::from_le_bytes(b) as f32),
             DType::F16 => each(bytes, |b| f16_to_f32(u16::from_le_bytes(b))),
-            DType::Bf16 => each(bytes, |b| {
-                f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)
-            }),
+            DType::Bf16 => each(bytes, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
             DType::F32 => each(bytes, f32::from_le_bytes),
             DType::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
         }
@@ -136,9 +133,7 @@ impl Array {
             DType::I16 => each(bytes, |b| i64::from(i16::from_le_bytes(b))),
             DType::U32 => each(bytes, |b| i64::from(u32::from_le_bytes(b))),
             DType::I32 => each(bytes, |b| i64::from(i32::from_le_bytes(b))),
-            DType::U64 => each(bytes, |b| {
-                i64::try_from(u64::from_le_bytes(b)).unwrap_or(i64::MAX)
-            }),
+            DType::U64 => each(bytes, |b| i64::try_from(u64::from_le_bytes(b)).unwrap_or(i64::MAX)),
             DType::I64 => each(bytes, i64::from_le_bytes),
             DType::F16 | DType::Bf16 | DType::F32 | DType::F64 => return None,
         })
@@ -224,10 +219,7 @@ mod tests {
     fn fortran_order_becomes_c_order() {
         // [[1, 2, 3], [4, 5, 6]] stored by columns.
         let columns = [1, 4, 2, 5, 3, 6];
-        assert_eq!(
-            fortran_to_c(DType::U8, &[2, 3], &columns),
-            [1, 2, 3, 4, 5, 6]
-        );
+        assert_eq!(fortran_to_c(DType::U8, &[2, 3], &columns), [1, 2, 3, 4, 5, 6]);
     }
 
     #[test]

@@ -6,11 +6,7 @@ use super::schema::{Dims, InputKind, InputSchema, LABEL, TargetKind, TargetSchem
 use super::{Column, Values};
 
 /// The column of a model's input, and its number of records.
-pub(super) fn input(
-    source_name: &str,
-    schema: &InputSchema,
-    array: Array,
-) -> Result<(usize, Column), DataError> {
+pub(super) fn input(source_name: &str, schema: &InputSchema, array: Array) -> Result<(usize, Column), DataError> {
     let records = check_shape(source_name, &schema.name, &schema.dims, array.dims())?;
     let values = match schema.kind {
         InputKind::F32 => Values::F32(array.to_f32()),
@@ -24,11 +20,7 @@ pub(super) fn input(
 }
 
 /// The column of the target, and its number of records.
-pub(super) fn target(
-    source_name: &str,
-    schema: &TargetSchema,
-    array: Array,
-) -> Result<(usize, Column), DataError> {
+pub(super) fn target(source_name: &str, schema: &TargetSchema, array: Array) -> Result<(usize, Column), DataError> {
     let records = check_shape(source_name, LABEL, &schema.dims, array.dims())?;
     let width = schema.dims.iter().product();
     let values = match schema.kind {
@@ -40,10 +32,7 @@ pub(super) fn target(
             }
             Values::F32(values)
         }
-        TargetKind::Class {
-            classes,
-            ignore_index,
-        } => {
+        TargetKind::Class { classes, ignore_index } => {
             let labels = integers(source_name, LABEL, &array)?;
             let ignored = |v: i64| ignore_index.is_some_and(|ignore| v == i64::from(ignore));
             let in_range = |v: i64| usize::try_from(v).is_ok_and(|v| v < classes);
@@ -59,21 +48,12 @@ pub(super) fn target(
 }
 
 fn column(name: &str, dims: &[usize], values: Values) -> Column {
-    Column {
-        name: name.to_owned(),
-        dims: dims.to_vec(),
-        values,
-    }
+    Column { name: name.to_owned(), dims: dims.to_vec(), values }
 }
 
 /// The number of records, where each has the shape `wanted` but for axes of length 1, or one of
 /// the two shapes is flat.
-fn check_shape(
-    source_name: &str,
-    name: &str,
-    wanted: &[usize],
-    found: &[usize],
-) -> Result<usize, DataError> {
+fn check_shape(source_name: &str, name: &str, wanted: &[usize], found: &[usize]) -> Result<usize, DataError> {
     let wrong = |help: String| DataError::WrongShape {
         source_name: source_name.to_owned(),
         name: name.to_owned(),
@@ -82,12 +62,9 @@ fn check_shape(
         help,
     };
     let Some((&records, record)) = found.split_first() else {
-        return Err(wrong(
-            "the first axis of every array counts the records".to_owned(),
-        ));
+        return Err(wrong("the first axis of every array counts the records".to_owned()));
     };
-    let squeezed =
-        |dims: &[usize]| -> Vec<usize> { dims.iter().copied().filter(|&dim| dim != 1).collect() };
+    let squeezed = |dims: &[usize]| -> Vec<usize> { dims.iter().copied().filter(|&dim| dim != 1).collect() };
     let (have, want) = (squeezed(record), squeezed(wanted));
     let same_size = checked_product(record) == checked_product(wanted);
     if have == want || same_size && (have.len() <= 1 || want.len() <= 1) {
@@ -98,18 +75,14 @@ fn check_shape(
         dims
     };
     Err(wrong(if sorted(have) == sorted(want) {
-        format!(
-            "the axes are in another order: transpose the array to [{records}, {}",
-            &Dims(wanted).to_string()[1..]
-        )
+        format!("the axes are in another order: transpose the array to [{records}, {}", &Dims(wanted).to_string()[1..])
     } else {
         format!("store it as [records, {}", &Dims(wanted).to_string()[1..])
     }))
 }
 
 fn checked_product(dims: &[usize]) -> Option<usize> {
-    dims.iter()
-        .try_fold(1usize, |product, &dim| product.checked_mul(dim))
+    dims.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim))
 }
 
 fn integers(source_name: &str, name: &str, array: &Array) -> Result<Vec<i64>, DataError> {
@@ -136,35 +109,19 @@ fn wrap_ids(
         let rows = rows_where(ids, width, |id| i32::try_from(id).is_err());
         return match rows {
             None => Ok(ids.iter().map(|&id| id as i32).collect()),
-            Some(rows) => Err(DataError::WideId {
-                source_name,
-                name,
-                rows,
-            }),
+            Some(rows) => Err(DataError::WideId { source_name, name, rows }),
         };
     };
     // Ids are 32-bit on the devices, so a longer table is only reached in its first 2^31 rows.
     let size = table.min(i32::MAX as usize) as i64;
     match rows_where(ids, width, |id| !(-size..size).contains(&id)) {
-        None => Ok(ids
-            .iter()
-            .map(|&id| (if id < 0 { id + size } else { id }) as i32)
-            .collect()),
-        Some(rows) => Err(DataError::BadId {
-            source_name,
-            name,
-            table,
-            rows,
-        }),
+        None => Ok(ids.iter().map(|&id| (if id < 0 { id + size } else { id }) as i32).collect()),
+        Some(rows) => Err(DataError::BadId { source_name, name, table, rows }),
     }
 }
 
 /// The elements that are `bad`, by the row they are in.
-fn rows_where<T: Copy + std::fmt::Display>(
-    values: &[T],
-    width: usize,
-    bad: impl Fn(T) -> bool,
-) -> Option<BadRows> {
+fn rows_where<T: Copy + std::fmt::Display>(values: &[T], width: usize, bad: impl Fn(T) -> bool) -> Option<BadRows> {
     let mut rows = BadRows::default();
     for (at, &value) in values.iter().enumerate() {
         if bad(value) {
@@ -174,11 +131,7 @@ fn rows_where<T: Copy + std::fmt::Display>(
     (rows.count > 0).then_some(rows)
 }
 
-fn check_label(
-    source_name: &str,
-    bad: Option<BadRows>,
-    wanted: impl FnOnce() -> String,
-) -> Result<(), DataError> {
+fn check_label(source_name: &str, bad: Option<BadRows>, wanted: impl FnOnce() -> String) -> Result<(), DataError> {
     match bad {
         None => Ok(()),
         Some(rows) => Err(DataError::BadLabel {
@@ -196,11 +149,7 @@ mod tests {
     use miette::Diagnostic;
 
     fn ids(table: Option<usize>, values: &[i64]) -> Result<Values, DataError> {
-        let schema = InputSchema {
-            name: "ids".to_owned(),
-            dims: vec![2],
-            kind: InputKind::I32 { table },
-        };
+        let schema = InputSchema { name: "ids".to_owned(), dims: vec![2], kind: InputKind::I32 { table } };
         let array = Array::from_i64(vec![values.len() / 2, 2], values);
         input("memory", &schema, array).map(|(_, column)| column.values)
     }
@@ -215,10 +164,7 @@ mod tests {
             "2 values out of range (-11 at row 1, 10 at row 1) of `ids` in memory: ids must be \
              in [-10, 10)"
         );
-        assert!(matches!(
-            ids(None, &[0, 1 << 31]),
-            Err(DataError::WideId { .. })
-        ));
+        assert!(matches!(ids(None, &[0, 1 << 31]), Err(DataError::WideId { .. })));
     }
 
     #[test]
@@ -242,18 +188,10 @@ mod tests {
             let dims = vec![];
             target("memory", &TargetSchema { dims, kind }, array).map(|(_, column)| column.values)
         };
-        let class = || TargetKind::Class {
-            classes: 2,
-            ignore_index: None,
-        };
+        let class = || TargetKind::Class { classes: 2, ignore_index: None };
         let floats = labels(class(), Array::from_f32(vec![1], &[1.0])).unwrap_err();
-        assert_eq!(
-            floats.to_string(),
-            "array `label` of memory is float32, but the model needs integers"
-        );
-        let unit = TargetKind::Real {
-            within: Some([0.0, 1.0]),
-        };
+        assert_eq!(floats.to_string(), "array `label` of memory is float32, but the model needs integers");
+        let unit = TargetKind::Real { within: Some([0.0, 1.0]) };
         let kept = labels(unit.clone(), Array::from_i64(vec![2], &[0, 1])).unwrap();
         assert_eq!(kept, Values::F32(vec![0.0, 1.0]));
         assert!(labels(unit, Array::from_f32(vec![2], &[0.5, 2.0])).is_err());

@@ -33,34 +33,16 @@ pub enum DataError {
     Damaged { path: PathBuf, what: String },
 
     #[error("array `{array}` of {} has the dtype {dtype}, which dpc does not read", path.display())]
-    #[diagnostic(
-        code(dpc::data::dtype),
-        help("store it as float16/32/64, as an integer of 8 to 64 bits, or as bool")
-    )]
-    UnsupportedDtype {
-        path: PathBuf,
-        array: String,
-        dtype: String,
-    },
+    #[diagnostic(code(dpc::data::dtype), help("store it as float16/32/64, as an integer of 8 to 64 bits, or as bool"))]
+    UnsupportedDtype { path: PathBuf, array: String, dtype: String },
 
     #[error("{} has no array `{name}`; it has {}", path.display(), Listed(present))]
     #[diagnostic(code(dpc::data::missing_array), help("{help}"))]
-    MissingArray {
-        path: PathBuf,
-        name: String,
-        present: Vec<String>,
-        help: String,
-    },
+    MissingArray { path: PathBuf, name: String, present: Vec<String>, help: String },
 
     #[error("array `{name}` of {source_name} is {found}, but the model needs {wanted}")]
     #[diagnostic(code(dpc::data::wrong_dtype), help("{help}"))]
-    WrongDtype {
-        source_name: String,
-        name: String,
-        found: &'static str,
-        wanted: &'static str,
-        help: String,
-    },
+    WrongDtype { source_name: String, name: String, found: &'static str, wanted: &'static str, help: String },
 
     #[error(
         "array `{name}` of {source_name} has the shape {}, but the model takes records of shape {}",
@@ -68,26 +50,11 @@ pub enum DataError {
         Dims(wanted)
     )]
     #[diagnostic(code(dpc::data::wrong_shape), help("{help}"))]
-    WrongShape {
-        source_name: String,
-        name: String,
-        found: Vec<usize>,
-        wanted: Vec<usize>,
-        help: String,
-    },
+    WrongShape { source_name: String, name: String, found: Vec<usize>, wanted: Vec<usize>, help: String },
 
-    #[error(
-        "the arrays of {source_name} differ in their number of records: {}",
-        Lengths(lengths)
-    )]
-    #[diagnostic(
-        code(dpc::data::lengths),
-        help("the first axis of every array counts the records and must agree")
-    )]
-    Lengths {
-        source_name: String,
-        lengths: Vec<(String, usize)>,
-    },
+    #[error("the arrays of {source_name} differ in their number of records: {}", Lengths(lengths))]
+    #[diagnostic(code(dpc::data::lengths), help("the first axis of every array counts the records and must agree"))]
+    Lengths { source_name: String, lengths: Vec<(String, usize)> },
 
     #[error("{source_name} holds no records")]
     #[diagnostic(code(dpc::data::empty), help("the first axis of every array is 0"))]
@@ -98,50 +65,25 @@ pub enum DataError {
         code(dpc::data::bad_label),
         help("labels are counted from 0; check the labels and the number of outputs of the model")
     )]
-    BadLabel {
-        source_name: String,
-        name: String,
-        wanted: String,
-        rows: BadRows,
-    },
+    BadLabel { source_name: String, name: String, wanted: String, rows: BadRows },
 
     #[error("{rows} of `{name}` in {source_name}: ids must be in [-{table}, {table})")]
     #[diagnostic(
         code(dpc::data::bad_id),
-        help(
-            "the model looks these ids up in a table of {table} rows; map unknown ids to a row it has"
-        )
+        help("the model looks these ids up in a table of {table} rows; map unknown ids to a row it has")
     )]
-    BadId {
-        source_name: String,
-        name: String,
-        table: usize,
-        rows: BadRows,
-    },
+    BadId { source_name: String, name: String, table: usize, rows: BadRows },
 
     #[error("{rows} of `{name}` in {source_name}: ids must fit in 32 bits")]
-    #[diagnostic(
-        code(dpc::data::wide_id),
-        help("dpc computes with 32-bit integers; renumber the ids")
-    )]
-    WideId {
-        source_name: String,
-        name: String,
-        rows: BadRows,
-    },
+    #[diagnostic(code(dpc::data::wide_id), help("dpc computes with 32-bit integers; renumber the ids"))]
+    WideId { source_name: String, name: String, rows: BadRows },
 
     #[error("--normalize has {given} channels, but input `{name}` has {channels}")]
     #[diagnostic(
         code(dpc::data::normalize),
-        help(
-            "give one mean and deviation, or one a channel (the first axis of a record), separated by colons"
-        )
+        help("give one mean and deviation, or one a channel (the first axis of a record), separated by colons")
     )]
-    Normalize {
-        name: String,
-        given: usize,
-        channels: usize,
-    },
+    Normalize { name: String, given: usize, channels: usize },
 
     #[error("{} problems with {source_name}", problems.len())]
     #[diagnostic(code(dpc::data::invalid))]
@@ -163,10 +105,7 @@ impl DataError {
             return problems.remove(0);
         }
         let source_name = source_name.to_owned();
-        Self::Several {
-            source_name,
-            problems,
-        }
+        Self::Several { source_name, problems }
     }
 }
 
@@ -219,11 +158,7 @@ struct Lengths<'a>(&'a [(String, usize)]);
 
 impl fmt::Display for Lengths<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<String> = self
-            .0
-            .iter()
-            .map(|(name, length)| format!("`{name}` {length}"))
-            .collect();
+        let parts: Vec<String> = self.0.iter().map(|(name, length)| format!("`{name}` {length}")).collect();
         f.write_str(&parts.join(", "))
     }
 }

@@ -15,8 +15,7 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Whether a file that starts with `magic` may be IDX.
 pub fn recognises(magic: &[u8]) -> bool {
-    magic.starts_with(&GZIP_MAGIC)
-        || matches!(magic, [0, 0, code, ndim, ..] if dtype_of(*code).is_some() && *ndim > 0)
+    magic.starts_with(&GZIP_MAGIC) || matches!(magic, [0, 0, code, ndim, ..] if dtype_of(*code).is_some() && *ndim > 0)
 }
 
 /// Reads an IDX file, gzipped or not; its first bytes decide, not its name.
@@ -30,14 +29,9 @@ pub fn read(path: &Path) -> Result<Array, DataError> {
 }
 
 fn parse(path: &Path, mut reader: impl Read) -> Result<Array, DataError> {
-    let damaged = |what: String| DataError::Damaged {
-        path: path.to_owned(),
-        what,
-    };
+    let damaged = |what: String| DataError::Damaged { path: path.to_owned(), what };
     let mut magic = [0; 4];
-    reader
-        .read_exact(&mut magic)
-        .map_err(|error| damaged(format!("it ends in its header ({error})")))?;
+    reader.read_exact(&mut magic).map_err(|error| damaged(format!("it ends in its header ({error})")))?;
     let (Some(dtype), [0, 0, _, ndim @ 1..=u8::MAX]) = (dtype_of(magic[2]), magic) else {
         return Err(DataError::Format {
             path: path.to_owned(),
@@ -47,22 +41,15 @@ fn parse(path: &Path, mut reader: impl Read) -> Result<Array, DataError> {
     let mut dims = Vec::with_capacity(usize::from(ndim));
     for _ in 0..ndim {
         let mut dim = [0; 4];
-        reader
-            .read_exact(&mut dim)
-            .map_err(|error| damaged(format!("it ends in its header ({error})")))?;
+        reader.read_exact(&mut dim).map_err(|error| damaged(format!("it ends in its header ({error})")))?;
         dims.push(u32::from_be_bytes(dim) as usize);
     }
-    let expected =
-        byte_length(dtype, &dims).ok_or_else(|| damaged("its shape is too large".to_owned()))?;
+    let expected = byte_length(dtype, &dims).ok_or_else(|| damaged("its shape is too large".to_owned()))?;
     let mut bytes = Vec::new();
-    reader
-        .take(expected as u64)
-        .read_to_end(&mut bytes)
-        .map_err(|error| damaged(error.to_string()))?;
+    reader.take(expected as u64).read_to_end(&mut bytes).map_err(|error| damaged(error.to_string()))?;
     let found = bytes.len();
     swap_bytes(dtype, &mut bytes);
-    Array::new(dtype, dims, bytes)
-        .ok_or_else(|| damaged(format!("it ends after {found} of {expected} bytes of data")))
+    Array::new(dtype, dims, bytes).ok_or_else(|| damaged(format!("it ends after {found} of {expected} bytes of data")))
 }
 
 fn dtype_of(code: u8) -> Option<DType> {

@@ -82,15 +82,12 @@ impl Dataset {
         schema: &Schema,
     ) -> Result<Self, DataError> {
         Self::assemble(source_name, schema, |name| {
-            arrays
-                .get(name)
-                .cloned()
-                .ok_or_else(|| DataError::MissingArray {
-                    path: source_name.into(),
-                    name: name.to_owned(),
-                    present: arrays.keys().cloned().collect(),
-                    help: format!("add an array of the name `{name}`"),
-                })
+            arrays.get(name).cloned().ok_or_else(|| DataError::MissingArray {
+                path: source_name.into(),
+                name: name.to_owned(),
+                present: arrays.keys().cloned().collect(),
+                help: format!("add an array of the name `{name}`"),
+            })
         })
     }
 
@@ -114,34 +111,24 @@ impl Dataset {
         let inputs: Vec<Column> = schema
             .inputs
             .iter()
-            .filter_map(|input| {
-                keep(read(&input.name).and_then(|a| columns::input(source_name, input, a)))
-            })
+            .filter_map(|input| keep(read(&input.name).and_then(|a| columns::input(source_name, input, a))))
             .collect();
-        let target = schema.target.as_ref().and_then(|target| {
-            keep(read(LABEL).and_then(|a| columns::target(source_name, target, a)))
-        });
+        let target = schema
+            .target
+            .as_ref()
+            .and_then(|target| keep(read(LABEL).and_then(|a| columns::target(source_name, target, a))));
 
         let records = lengths.first().map_or(0, |(_, length)| *length);
         if lengths.iter().any(|(_, length)| *length != records) {
-            problems.push(DataError::Lengths {
-                source_name: source_name.to_owned(),
-                lengths,
-            });
+            problems.push(DataError::Lengths { source_name: source_name.to_owned(), lengths });
         }
         if problems.is_empty() && records == 0 {
-            problems.push(DataError::Empty {
-                source_name: source_name.to_owned(),
-            });
+            problems.push(DataError::Empty { source_name: source_name.to_owned() });
         }
         if !problems.is_empty() {
             return Err(DataError::all(source_name, problems));
         }
-        Ok(Self {
-            records,
-            inputs,
-            target,
-        })
+        Ok(Self { records, inputs, target })
     }
 
     /// The number of records, at least 1.
@@ -175,9 +162,7 @@ impl Dataset {
     /// # Errors
     /// Where the numbers are a list whose length is not the input's number of channels.
     pub fn normalize(&mut self, by: &Normalize) -> Result<(), DataError> {
-        self.inputs
-            .iter_mut()
-            .try_for_each(|column| by.apply(column))
+        self.inputs.iter_mut().try_for_each(|column| by.apply(column))
     }
 
     /// Gathers `records` into the first rows of a physical batch of `rows`; the rest become zeros
@@ -187,8 +172,7 @@ impl Dataset {
     /// If there are more records than rows, or a record is not in `0..self.records()`.
     pub fn fill(&self, records: &[usize], rows: usize, out: &mut Batch) {
         assert!(records.len() <= rows, "a batch has a row for each record");
-        out.inputs
-            .resize_with(self.inputs.len(), || Values::F32(Vec::new()));
+        out.inputs.resize_with(self.inputs.len(), || Values::F32(Vec::new()));
         for (column, values) in self.inputs.iter().zip(&mut out.inputs) {
             column.gather(records, rows, values);
         }
@@ -228,13 +212,7 @@ impl Column {
     }
 }
 
-fn gather<T: Copy + Default>(
-    from: &[T],
-    width: usize,
-    records: &[usize],
-    rows: usize,
-    to: &mut Vec<T>,
-) {
+fn gather<T: Copy + Default>(from: &[T], width: usize, records: &[usize], rows: usize, to: &mut Vec<T>) {
     to.clear();
     for &record in records {
         let start = record * width;
@@ -249,18 +227,8 @@ mod tests {
 
     fn schema(dims: &[usize], classes: usize) -> Schema {
         Schema {
-            inputs: vec![InputSchema {
-                name: "x".to_owned(),
-                dims: dims.to_vec(),
-                kind: InputKind::F32,
-            }],
-            target: Some(TargetSchema {
-                dims: vec![],
-                kind: TargetKind::Class {
-                    classes,
-                    ignore_index: Some(-100),
-                },
-            }),
+            inputs: vec![InputSchema { name: "x".to_owned(), dims: dims.to_vec(), kind: InputKind::F32 }],
+            target: Some(TargetSchema { dims: vec![], kind: TargetKind::Class { classes, ignore_index: Some(-100) } }),
         }
     }
 
@@ -289,8 +257,7 @@ mod tests {
     fn every_problem_is_reported_at_once() {
         let x = Array::from_f32(vec![2, 3], &[0.0; 6]);
         let label = Array::from_i64(vec![8], &[0, 10, 11, -1, 12, 13, 14, 15]);
-        let error =
-            Dataset::from_arrays("memory", &arrays(x, label), &schema(&[2], 10)).unwrap_err();
+        let error = Dataset::from_arrays("memory", &arrays(x, label), &schema(&[2], 10)).unwrap_err();
         let DataError::Several { problems, .. } = error else {
             panic!("{error}");
         };
@@ -313,10 +280,7 @@ mod tests {
             let label = Array::from_i64(vec![m], &vec![0; m]);
             Dataset::from_arrays("memory", &arrays(x, label), &schema(&[1], 2)).unwrap_err()
         };
-        assert_eq!(
-            one(3, 2).to_string(),
-            "the arrays of memory differ in their number of records: `x` 3, `label` 2"
-        );
+        assert_eq!(one(3, 2).to_string(), "the arrays of memory differ in their number of records: `x` 3, `label` 2");
         assert!(matches!(one(0, 0), DataError::Empty { .. }));
     }
 
@@ -327,9 +291,6 @@ mod tests {
             (LABEL.to_owned(), Array::from_i64(vec![1], &[0])),
         ]);
         let error = Dataset::from_arrays("memory", &arrays, &schema(&[1], 2)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "memory has no array `x`; it has `image`, `label`"
-        );
+        assert_eq!(error.to_string(), "memory has no array `x`; it has `image`, `label`");
     }
 }

@@ -23,18 +23,12 @@ impl FromStr for Normalize {
         let form = "expected MEAN,STD, each one number or one a channel separated by colons, \
                     as in 0.286,0.353 or 0.5:0.4:0.4,0.2:0.2:0.2";
         let numbers = |list: &str| -> Option<Vec<f32>> {
-            list.split(':')
-                .map(|number| number.trim().parse().ok().filter(|n: &f32| n.is_finite()))
-                .collect()
+            list.split(':').map(|number| number.trim().parse().ok().filter(|n: &f32| n.is_finite())).collect()
         };
         let (mean, deviation) = text.split_once(',').ok_or(form)?;
         let (mean, deviation) = numbers(mean).zip(numbers(deviation)).ok_or(form)?;
         if mean.len() != deviation.len() {
-            return Err(format!(
-                "{} means but {} deviations",
-                mean.len(),
-                deviation.len()
-            ));
+            return Err(format!("{} means but {} deviations", mean.len(), deviation.len()));
         }
         if deviation.iter().any(|&d| d <= 0.0) {
             return Err("deviations must be above 0".to_owned());
@@ -52,11 +46,7 @@ impl Normalize {
             given => {
                 let channels = column.dims.first().copied().unwrap_or(1);
                 if matches!(column.values, Values::F32(_)) && given != channels {
-                    return Err(DataError::Normalize {
-                        name: column.name.clone(),
-                        given,
-                        channels,
-                    });
+                    return Err(DataError::Normalize { name: column.name.clone(), given, channels });
                 }
                 channels
             }
@@ -80,21 +70,14 @@ mod tests {
     use super::*;
 
     fn column(dims: &[usize], values: &[f32]) -> Column {
-        Column {
-            name: "x".to_owned(),
-            dims: dims.to_vec(),
-            values: Values::F32(values.to_vec()),
-        }
+        Column { name: "x".to_owned(), dims: dims.to_vec(), values: Values::F32(values.to_vec()) }
     }
 
     #[test]
     fn one_pair_or_one_a_channel() {
         let mut x = column(&[2, 2], &[1., 2., 3., 4., 5., 6., 7., 8.]);
         "1,2".parse::<Normalize>().unwrap().apply(&mut x).unwrap();
-        assert_eq!(
-            x.values,
-            Values::F32(vec![0., 0.5, 1., 1.5, 2., 2.5, 3., 3.5])
-        );
+        assert_eq!(x.values, Values::F32(vec![0., 0.5, 1., 1.5, 2., 2.5, 3., 3.5]));
         let mut x = column(&[2, 2], &[1., 2., 3., 4., 5., 6., 7., 8.]);
         let by: Normalize = "1:3,1:0.5".parse().unwrap();
         by.apply(&mut x).unwrap();

@@ -54,11 +54,8 @@ impl Npz {
 
     /// The names of the arrays, sorted.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .archive
-            .file_names()
-            .filter_map(|name| Some(name.ok()?.strip_suffix(".npy")?.to_owned()))
-            .collect();
+        let mut names: Vec<String> =
+            self.archive.file_names().filter_map(|name| Some(name.ok()?.strip_suffix(".npy")?.to_owned())).collect();
         names.sort();
         names
     }
@@ -66,10 +63,8 @@ impl Npz {
     /// Reads one array.
     pub fn read(&mut self, name: &str) -> Result<Array, DataError> {
         let present = self.names();
-        let damaged = |what: String| DataError::Damaged {
-            path: self.path.clone(),
-            what: format!("array `{name}`: {what}"),
-        };
+        let damaged =
+            |what: String| DataError::Damaged { path: self.path.clone(), what: format!("array `{name}`: {what}") };
         let Some(index) = self.archive.index_for_name(&format!("{name}.npy")) else {
             return Err(DataError::MissingArray {
                 path: self.path.clone(),
@@ -78,18 +73,13 @@ impl Npz {
                 help: format!("save it with numpy.savez(…, {name}=…)"),
             });
         };
-        let member = self
-            .archive
-            .by_index(index)
-            .map_err(|error| damaged(error.to_string()))?;
+        let member = self.archive.by_index(index).map_err(|error| damaged(error.to_string()))?;
         match read_npy(member) {
             Ok(array) => Ok(array),
             Err(NpyError::Damaged(what)) => Err(damaged(what)),
-            Err(NpyError::Unsupported(dtype)) => Err(DataError::UnsupportedDtype {
-                path: self.path.clone(),
-                array: name.to_owned(),
-                dtype,
-            }),
+            Err(NpyError::Unsupported(dtype)) => {
+                Err(DataError::UnsupportedDtype { path: self.path.clone(), array: name.to_owned(), dtype })
+            }
         }
     }
 }
@@ -103,9 +93,7 @@ pub fn write(path: &Path, arrays: &BTreeMap<String, Array>) -> Result<(), FileEr
                 .compression_method(CompressionMethod::Stored)
                 .last_modified_time(DateTime::default())
                 .large_file(array.bytes().len() >= 1 << 31);
-            archive
-                .start_file(format!("{name}.npy"), options)
-                .map_err(io::Error::other)?;
+            archive.start_file(format!("{name}.npy"), options).map_err(io::Error::other)?;
             archive.write_all(&npy_header(array))?;
             archive.write_all(array.bytes())?;
         }
@@ -116,16 +104,10 @@ pub fn write(path: &Path, arrays: &BTreeMap<String, Array>) -> Result<(), FileEr
 
 fn npy_header(array: &Array) -> Vec<u8> {
     let dims: String = array.dims().iter().map(|dim| format!("{dim},")).collect();
-    let mut header = format!(
-        "{{'descr': '{}', 'fortran_order': False, 'shape': ({dims}), }}",
-        descr_of(array.dtype())
-    );
+    let mut header = format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({dims}), }}", descr_of(array.dtype()));
     // The data start at a multiple of 64 bytes, after a newline.
     let unpadded = MAGIC.len() + 4 + header.len() + 1;
-    header.extend(std::iter::repeat_n(
-        ' ',
-        unpadded.next_multiple_of(64) - unpadded,
-    ));
+    header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(64) - unpadded));
     header.push('\n');
     let length = u16::try_from(header.len()).expect("a shape's text is short");
     let mut out = MAGIC.to_vec();
@@ -189,18 +171,11 @@ fn read_npy(mut reader: impl Read) -> Result<Array, NpyError> {
     fill(&mut reader, &mut header)?;
     let header = Header::parse(&String::from_utf8_lossy(&header))?;
 
-    let expected =
-        byte_length(header.dtype, &header.dims).ok_or_else(|| damaged("its shape is too large"))?;
+    let expected = byte_length(header.dtype, &header.dims).ok_or_else(|| damaged("its shape is too large"))?;
     let mut bytes = Vec::new();
-    reader
-        .take(expected as u64)
-        .read_to_end(&mut bytes)
-        .map_err(|error| damaged(error.to_string()))?;
+    reader.take(expected as u64).read_to_end(&mut bytes).map_err(|error| damaged(error.to_string()))?;
     if bytes.len() != expected {
-        return Err(damaged(format!(
-            "it ends after {} of {expected} bytes",
-            bytes.len()
-        )));
+        return Err(damaged(format!("it ends after {} of {expected} bytes", bytes.len())));
     }
     if header.big_endian {
         swap_bytes(header.dtype, &mut bytes);
@@ -212,9 +187,7 @@ fn read_npy(mut reader: impl Read) -> Result<Array, NpyError> {
 }
 
 fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> Result<(), NpyError> {
-    reader
-        .read_exact(buffer)
-        .map_err(|error| damaged(format!("it ends in its header ({error})")))
+    reader.read_exact(buffer).map_err(|error| damaged(format!("it ends in its header ({error})")))
 }
 
 /// The header's dictionary, a Python literal such as
@@ -236,18 +209,13 @@ impl Header {
         let Some(descr) = unquote(descr) else {
             return Err(NpyError::Unsupported("a structured type".to_owned()));
         };
-        let (big_endian, dtype) =
-            parse_descr(descr).ok_or_else(|| NpyError::Unsupported(format!("`{descr}`")))?;
+        let (big_endian, dtype) = parse_descr(descr).ok_or_else(|| NpyError::Unsupported(format!("`{descr}`")))?;
         let fortran_order = match order {
             _ if order.starts_with("True") => true,
             _ if order.starts_with("False") => false,
             _ => return Err(malformed()),
         };
-        let inside = shape
-            .strip_prefix('(')
-            .and_then(|rest| rest.split_once(')'))
-            .ok_or_else(malformed)?
-            .0;
+        let inside = shape.strip_prefix('(').and_then(|rest| rest.split_once(')')).ok_or_else(malformed)?.0;
         let dims = inside
             .split(',')
             .map(str::trim)
@@ -256,12 +224,7 @@ impl Header {
             .map(|part| part.trim_end_matches('L').parse())
             .collect::<Result<Vec<usize>, _>>()
             .map_err(|_| malformed())?;
-        Ok(Self {
-            dtype,
-            big_endian,
-            fortran_order,
-            dims,
-        })
+        Ok(Self { dtype, big_endian, fortran_order, dims })
     }
 }
 
@@ -310,8 +273,7 @@ mod tests {
     use super::*;
 
     fn npy(version: u8, descr: &str, fortran: &str, shape: &str, data: &[u8]) -> Vec<u8> {
-        let header =
-            format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
+        let header = format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
         let mut out = MAGIC.to_vec();
         out.extend([version, 0]);
         if version == 1 {
@@ -333,10 +295,7 @@ mod tests {
 
     #[test]
     fn versions_orders_and_scalars() {
-        let big: Vec<u8> = [1i32, 2, 3, 4]
-            .iter()
-            .flat_map(|v| v.to_be_bytes())
-            .collect();
+        let big: Vec<u8> = [1i32, 2, 3, 4].iter().flat_map(|v| v.to_be_bytes()).collect();
         let array = ok(&npy(2, "'>i4'", "True", "(2, 2)", &big));
         assert_eq!(array.to_i64().unwrap(), [1, 3, 2, 4]);
         let scalar = ok(&npy(3, "\"<f8\"", "False", "()", &0.5f64.to_le_bytes()));
@@ -354,23 +313,11 @@ mod tests {
             Err(NpyError::Damaged(what)) => format!("damaged: {what}"),
             Err(NpyError::Unsupported(what)) => format!("unsupported: {what}"),
         };
-        assert_eq!(
-            what(&npy(1, "'<f4'", "False", "(3,)", &[0; 8])),
-            "damaged: it ends after 8 of 12 bytes"
-        );
-        assert_eq!(
-            what(&npy(1, "'<U5'", "False", "(1,)", &[])),
-            "unsupported: `<U5`"
-        );
-        assert_eq!(
-            what(&npy(1, "[('a', '<f4')]", "False", "(1,)", &[])),
-            "unsupported: a structured type"
-        );
+        assert_eq!(what(&npy(1, "'<f4'", "False", "(3,)", &[0; 8])), "damaged: it ends after 8 of 12 bytes");
+        assert_eq!(what(&npy(1, "'<U5'", "False", "(1,)", &[])), "unsupported: `<U5`");
+        assert_eq!(what(&npy(1, "[('a', '<f4')]", "False", "(1,)", &[])), "unsupported: a structured type");
         let huge = "(18446744073709551615, 2)";
-        assert_eq!(
-            what(&npy(1, "'<f4'", "False", huge, &[])),
-            "damaged: its shape is too large"
-        );
+        assert_eq!(what(&npy(1, "'<f4'", "False", huge, &[])), "damaged: its shape is too large");
         assert!(what(&npy(1, "'<f4'", "Maybe", "(1,)", &[])).contains("malformed"));
         assert!(what(b"\x93NUMPY\x01\x00\xff\xff{").contains("ends in its header"));
     }
@@ -380,10 +327,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("out.npz");
         let arrays = BTreeMap::from([
-            (
-                "sum/fc.weight".to_owned(),
-                Array::from_f32(vec![2, 2], &[1.0, -2.0, 3.5, f32::NAN]),
-            ),
+            ("sum/fc.weight".to_owned(), Array::from_f32(vec![2, 2], &[1.0, -2.0, 3.5, f32::NAN])),
             ("steps".to_owned(), Array::from_i64(vec![], &[-7])),
         ]);
         write(&path, &arrays).unwrap();

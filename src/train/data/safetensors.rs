@@ -24,29 +24,19 @@ pub fn recognises(magic: &[u8]) -> bool {
 impl SafetensorsFile {
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let bytes = files::read(path)?;
-        let file = Self {
-            path: path.to_owned(),
-            bytes,
-        };
+        let file = Self { path: path.to_owned(), bytes };
         file.tensors()?;
         Ok(file)
     }
 
     fn tensors(&self) -> Result<SafeTensors<'_>, DataError> {
-        SafeTensors::deserialize(&self.bytes).map_err(|error| DataError::Damaged {
-            path: self.path.clone(),
-            what: error.to_string(),
-        })
+        SafeTensors::deserialize(&self.bytes)
+            .map_err(|error| DataError::Damaged { path: self.path.clone(), what: error.to_string() })
     }
 
     /// The names of the arrays, sorted.
     pub fn names(&self) -> Result<Vec<String>, DataError> {
-        let mut names: Vec<String> = self
-            .tensors()?
-            .names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let mut names: Vec<String> = self.tensors()?.names().into_iter().map(str::to_owned).collect();
         names.sort();
         Ok(names)
     }

@@ -48,10 +48,7 @@ pub enum TargetKind {
     /// Real values, within `[low, high]` where the loss needs it.
     Real { within: Option<[f32; 2]> },
     /// Class ids in `[0, classes)`, or `ignore_index`.
-    Class {
-        classes: usize,
-        ignore_index: Option<i32>,
-    },
+    Class { classes: usize, ignore_index: Option<i32> },
 }
 
 /// The array that holds the target.

@@ -68,20 +68,12 @@ impl Source {
 }
 
 impl IdxPair {
-    fn open(
-        spec: &Path,
-        images: &str,
-        labels: Option<&str>,
-        schema: &Schema,
-    ) -> Result<Source, DataError> {
+    fn open(spec: &Path, images: &str, labels: Option<&str>, schema: &Schema) -> Result<Source, DataError> {
         let [input] = schema.inputs.as_slice() else {
             let names: Vec<&str> = schema.inputs.iter().map(|i| i.name.as_str()).collect();
             return Err(DataError::Format {
                 path: spec.to_owned(),
-                reason: format!(
-                    "an IDX file holds one input, but the model takes {}",
-                    names.join(", ")
-                ),
+                reason: format!("an IDX file holds one input, but the model takes {}", names.join(", ")),
             });
         };
         Ok(Source::Idx(Box::new(Self {
@@ -131,18 +123,8 @@ mod tests {
 
     fn schema() -> Schema {
         Schema {
-            inputs: vec![InputSchema {
-                name: "image".to_owned(),
-                dims: vec![1, 1, 2],
-                kind: InputKind::F32,
-            }],
-            target: Some(TargetSchema {
-                dims: vec![],
-                kind: TargetKind::Class {
-                    classes: 10,
-                    ignore_index: None,
-                },
-            }),
+            inputs: vec![InputSchema { name: "image".to_owned(), dims: vec![1, 1, 2], kind: InputKind::F32 }],
+            target: Some(TargetSchema { dims: vec![], kind: TargetKind::Class { classes: 10, ignore_index: None } }),
         }
     }
 
@@ -150,9 +132,7 @@ mod tests {
     fn idx_bytes_become_unit_floats_in_the_models_shape() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-        let images = [
-            0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 0, 255, 51, 102,
-        ];
+        let images = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 0, 255, 51, 102];
         std::fs::write(at("images"), images).unwrap();
         std::fs::write(at("labels"), [0, 0, 8, 1, 0, 0, 0, 2, 9, 3]).unwrap();
         let data = Dataset::load(&format!("{},{}", at("images"), at("labels")), &schema()).unwrap();

@@ -1,0 +1,25 @@
+//! What commands print, without ever failing over a reader that has gone away.
+
+use std::io::{ErrorKind, Write};
+
+use miette::{IntoDiagnostic, Report, Result, WrapErr};
+use serde::Serialize;
+
+/// Prints text and a newline to standard output.
+pub fn line(text: impl std::fmt::Display) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.into_diagnostic().wrap_err("standard output cannot be written"),
+    }
+}
+
+/// Prints one JSON object to standard output.
+pub fn json(value: &impl Serialize) -> Result<()> {
+    line(serde_json::to_string(value).into_diagnostic()?)
+}
+
+/// Prints an error, or a warning, to standard error.
+pub fn report(report: &Report) {
+    // Where standard error cannot be written, there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{report:?}");
+}

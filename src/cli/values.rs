@@ -1,0 +1,66 @@
+//! Parsers of flag values whose errors say what to write.
+
+use std::fmt::Display;
+
+use miette::Diagnostic;
+
+use crate::privacy::accountant::{self, Accountant};
+
+/// A finite number above 0.
+pub fn positive(text: &str) -> Result<f64, String> {
+    number(text, |n| n > 0.0, "a number above 0")
+}
+
+/// A finite number of at least 0.
+pub fn non_negative(text: &str) -> Result<f64, String> {
+    number(text, |n| n >= 0.0, "a number of at least 0")
+}
+
+/// A number in (0, 1).
+pub fn between_0_and_1(text: &str) -> Result<f64, String> {
+    number(text, |n| n > 0.0 && n < 1.0, "a number above 0 and below 1")
+}
+
+/// A number in (0, 1].
+pub fn rate(text: &str) -> Result<f64, String> {
+    number(text, |n| n > 0.0 && n <= 1.0, "a number above 0, at most 1")
+}
+
+/// An accountant by its name.
+pub fn accountant(name: &str) -> Result<&'static dyn Accountant, String> {
+    accountant::by_name(name).map_err(|error| explain(&error))
+}
+
+fn number(text: &str, allowed: impl Fn(f64) -> bool, what: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|&n: &f64| n.is_finite() && allowed(n)).ok_or_else(|| format!("expected {what}"))
+}
+
+fn explain(error: &(impl Diagnostic + Display)) -> String {
+    match error.help() {
+        Some(help) => format!("{error}: {help}"),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_to_their_ranges() {
+        assert_eq!(positive("1e-3"), Ok(1e-3));
+        assert_eq!(non_negative("0"), Ok(0.0));
+        assert_eq!(rate("1"), Ok(1.0));
+        for text in ["0", "-1", "inf", "nan", "x"] {
+            assert!(positive(text).is_err(), "{text}");
+        }
+        assert!(between_0_and_1("1").is_err());
+        assert!(rate("1.01").is_err());
+    }
+
+    #[test]
+    fn errors_bring_their_help() {
+        let error = accountant("magic").err().unwrap();
+        assert!(error.contains("rdp"), "{error}");
+    }
+}

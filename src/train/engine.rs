@@ -1,0 +1,315 @@
+//! The host's side of a compiled program: which buffers it fills and reads, and the two halves of a
+//! logical step, physical batches and the update.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use super::data::{Batch, Dataset, LABEL, Values};
+use super::dropout::DropoutKeys;
+use super::optimizer::{OptimizerSpec, bias_corrections};
+use crate::device::{Device, DeviceError, Session};
+use crate::lower::program::{BufferId, Phase, Program, Role};
+use crate::lower::{host_inputs, host_outputs, hyper};
+use crate::tensors::{Tensor, Tensors};
+
+/// A program on a device, with its parameters.
+pub struct Engine {
+    session: Box<dyn Session>,
+    program: Arc<Program>,
+    /// In the order of the program's parameters.
+    parameters: Vec<Parameter>,
+    batch: Batch,
+    words: Vec<u32>,
+}
+
+/// The buffers of a parameter.
+struct Parameter {
+    name: String,
+    dims: Vec<usize>,
+    value: BufferId,
+    /// `None` where the parameter is frozen.
+    noise: Option<BufferId>,
+    states: Vec<(String, BufferId)>,
+}
+
+/// What a physical batch shows, one value a record.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Shown {
+    pub loss: Vec<f32>,
+    /// Norms of the per-sample gradients; empty in non-private training.
+    pub norm: Vec<f32>,
+}
+
+/// A program that lacks what its use needs.
+#[derive(Debug, Error, Diagnostic)]
+pub enum EngineError {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Device(#[from] DeviceError),
+
+    #[error("the compiled program has no {what}")]
+    #[diagnostic(code(dpc::engine::incomplete), help("compile the model again with this version of dpc"))]
+    Incomplete { what: String },
+
+    #[error("parameter `{name}` has {found} values, but the compiled program needs {expected}")]
+    #[diagnostic(code(dpc::engine::parameter), help("these parameters belong to another model; compile it again"))]
+    Parameter { name: String, found: usize, expected: usize },
+}
+
+impl Engine {
+    /// Puts `program` on `device` for physical batches of `rows`, with the parameters' values
+    /// `weights` by their ONNX names.
+    pub fn new(
+        device: &dyn Device,
+        program: Arc<Program>,
+        weights: &Tensors,
+        rows: usize,
+    ) -> Result<Self, EngineError> {
+        let session = device.load(program.clone(), rows)?;
+        let parameters = parameters(&program, weights)?;
+        let mut engine = Self { session, program, parameters, batch: Batch::default(), words: Vec::new() };
+        engine.set_parameters(weights)?;
+        Ok(engine)
+    }
+
+    /// Rows of a physical batch.
+    pub fn rows(&self) -> usize {
+        self.session.rows()
+    }
+
+    /// Bytes of device memory in use.
+    pub fn bytes(&self) -> usize {
+        self.session.bytes()
+    }
+
+    /// The number of values of each trained parameter, in the order in which
+    /// [`Engine::update`] takes noise.
+    pub fn noise_lengths(&self) -> Vec<usize> {
+        let trained = self.parameters.iter().filter(|p| p.noise.is_some());
+        trained.map(|p| p.dims.iter().product()).collect()
+    }
+
+    /// Runs `phase` on one physical batch: the records of `data` in the first rows, masked rows
+    /// after them.
+    ///
+    /// # Panics
+    /// If there are more records than rows.
+    pub fn run(
+        &mut self,
+        phase: Phase,
+        data: &Dataset,
+        records: &[usize],
+        dropout: Option<(&DropoutKeys, u64)>,
+    ) -> Result<(), EngineError> {
+        let rows = self.rows();
+        let mut batch = std::mem::take(&mut self.batch);
+        data.fill(records, rows, &mut batch);
+        for (column, values) in data.inputs().iter().zip(&batch.inputs) {
+            self.write_input(&column.name, values)?;
+        }
+        if let Some(target) = &batch.target {
+            self.write_input(LABEL, target)?;
+        }
+        if let Some(weight) = self.input(host_inputs::WEIGHT) {
+            self.session.write_f32(weight, &batch.weights)?;
+        }
+        self.batch = batch;
+        if let Some(buffer) = self.input(host_inputs::DROPOUT_KEYS) {
+            self.words.clear();
+            self.words.resize(2 * rows, 0);
+            if let Some((keys, step)) = dropout {
+                keys.fill(step, records, &mut self.words);
+            }
+            self.session.write(buffer, &self.words)?;
+        }
+        Ok(self.session.run(phase)?)
+    }
+
+    /// What the last [`Engine::run`] of a training phase shows of its `records` records.
+    pub fn shown(&mut self, phase: Phase, records: usize) -> Result<Shown, EngineError> {
+        let mut read = |name: &str| -> Result<Vec<f32>, EngineError> {
+            let mut values = self.output(name)?;
+            values.truncate(records);
+            Ok(values)
+        };
+        Ok(Shown {
+            loss: read(host_outputs::LOSS)?,
+            norm: match phase {
+                Phase::Private => read(host_outputs::NORM)?,
+                _ => Vec::new(),
+            },
+        })
+    }
+
+    /// Reads the f32 result `name`.
+    pub fn output(&mut self, name: &str) -> Result<Vec<f32>, EngineError> {
+        let buffer = self.require(&Role::Output(name.to_owned()), || format!("output `{name}`"))?;
+        Ok(self.session.read_f32(buffer)?)
+    }
+
+    /// The sum of a parameter's (clipped) gradients over the physical batches since the last
+    /// update.
+    pub fn gradient_sum(&mut self, parameter: &str) -> Result<Vec<f32>, EngineError> {
+        let role = Role::GradientSum(parameter.to_owned());
+        let buffer = self.require(&role, || format!("gradient of `{parameter}`"))?;
+        Ok(self.session.read_f32(buffer)?)
+    }
+
+    /// Ends logical step number `step`, counted from 1: adds `noise` to the gradient sums, divides
+    /// them by `divisor` and updates the parameters.
+    pub fn update(
+        &mut self,
+        optimizer: &OptimizerSpec,
+        step: u64,
+        learning_rate: f64,
+        divisor: f64,
+        noise: Option<&[Vec<f32>]>,
+    ) -> Result<(), EngineError> {
+        let trained = self.parameters.iter().filter_map(|p| p.noise);
+        for (buffer, values) in trained.zip(noise.unwrap_or_default()) {
+            self.session.write_f32(buffer, values)?;
+        }
+        let mut numbers = [0.0; hyper::LEN];
+        numbers[hyper::INVERSE_BATCH] = (1.0 / divisor) as f32;
+        numbers[hyper::LEARNING_RATE] = learning_rate as f32;
+        if let OptimizerSpec::Adam(adam) | OptimizerSpec::AdamW(adam) = optimizer {
+            let (first, second) = bias_corrections(adam, step);
+            numbers[hyper::BIAS_CORRECTION_1] = first as f32;
+            numbers[hyper::BIAS_CORRECTION_2] = second as f32;
+        }
+        let role = Role::Input(host_inputs::HYPER.to_owned());
+        let buffer = self.require(&role, || format!("input `{}`", host_inputs::HYPER))?;
+        self.session.write_f32(buffer, &numbers)?;
+        Ok(self.session.run(Phase::Update)?)
+    }
+
+    /// The parameters' values now.
+    pub fn parameters(&mut self) -> Result<Tensors, EngineError> {
+        let mut out = Tensors::new();
+        for parameter in &self.parameters {
+            let data = self.session.read_f32(parameter.value)?;
+            let dims = parameter.dims.clone();
+            out.insert(parameter.name.clone(), Tensor { dims, data });
+        }
+        Ok(out)
+    }
+
+    /// The optimizer's states now, by `PARAMETER/STATE`.
+    pub fn states(&mut self) -> Result<Tensors, EngineError> {
+        let mut out = Tensors::new();
+        for parameter in &self.parameters {
+            for (state, buffer) in &parameter.states {
+                let data = self.session.read_f32(*buffer)?;
+                let dims = parameter.dims.clone();
+                out.insert(state_name(&parameter.name, state), Tensor { dims, data });
+            }
+        }
+        Ok(out)
+    }
+
+    /// Sets every parameter that `values` has.
+    pub fn set_parameters(&mut self, values: &Tensors) -> Result<(), EngineError> {
+        for parameter in &self.parameters {
+            if let Some(tensor) = values.get(&parameter.name) {
+                parameter.write(&mut *self.session, &parameter.name, parameter.value, tensor)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets every optimizer state that `values` has, by `PARAMETER/STATE`.
+    pub fn set_states(&mut self, values: &Tensors) -> Result<(), EngineError> {
+        for parameter in &self.parameters {
+            for (state, buffer) in &parameter.states {
+                let name = state_name(&parameter.name, state);
+                if let Some(tensor) = values.get(&name) {
+                    parameter.write(&mut *self.session, &name, *buffer, tensor)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn input(&self, name: &str) -> Option<BufferId> {
+        self.program.find(&Role::Input(name.to_owned()))
+    }
+
+    /// An input that the program does not read is left out of it.
+    fn write_input(&mut self, name: &str, values: &Values) -> Result<(), EngineError> {
+        if let Some(buffer) = self.input(name) {
+            match values {
+                Values::F32(values) => self.session.write_f32(buffer, values)?,
+                Values::I32(values) => self.session.write_i32(buffer, values)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn require(&self, role: &Role, what: impl FnOnce() -> String) -> Result<BufferId, EngineError> {
+        let found = self.program.find(role);
+        found.ok_or_else(|| EngineError::Incomplete { what: what() })
+    }
+}
+
+impl Parameter {
+    fn write(
+        &self,
+        session: &mut dyn Session,
+        name: &str,
+        buffer: BufferId,
+        tensor: &Tensor,
+    ) -> Result<(), EngineError> {
+        let expected = self.dims.iter().product();
+        if tensor.data.len() != expected {
+            return Err(EngineError::Parameter { name: name.to_owned(), found: tensor.data.len(), expected });
+        }
+        Ok(session.write_f32(buffer, &tensor.data)?)
+    }
+}
+
+fn state_name(parameter: &str, state: &str) -> String {
+    format!("{parameter}/{state}")
+}
+
+/// The parameters of `program`, in its order, with the shapes of `weights`.
+fn parameters(program: &Program, weights: &Tensors) -> Result<Vec<Parameter>, EngineError> {
+    let mut noise = BTreeMap::new();
+    let mut states: BTreeMap<&str, Vec<(String, BufferId)>> = BTreeMap::new();
+    for id in program.ids() {
+        match &program.buffer(id).role {
+            Role::Noise(name) => {
+                noise.insert(name.as_str(), id);
+            }
+            Role::OptimizerState(name, state) => {
+                let of_parameter = states.entry(name.as_str()).or_default();
+                of_parameter.push((state.clone(), id));
+            }
+            _ => {}
+        }
+    }
+    let mut out = Vec::new();
+    for id in program.ids() {
+        let buffer = program.buffer(id);
+        let Role::Parameter(name) = &buffer.role else {
+            continue;
+        };
+        let Some(tensor) = weights.get(name) else {
+            return Err(EngineError::Incomplete { what: format!("values of parameter `{name}`") });
+        };
+        let expected = buffer.len.at(1);
+        if tensor.data.len() != expected {
+            return Err(EngineError::Parameter { name: name.clone(), found: tensor.data.len(), expected });
+        }
+        out.push(Parameter {
+            name: name.clone(),
+            dims: tensor.dims.clone(),
+            value: id,
+            noise: noise.get(name.as_str()).copied(),
+            states: states.remove(name.as_str()).unwrap_or_default(),
+        });
+    }
+    Ok(out)
+}

@@ -1,0 +1,149 @@
+//! Loss and accuracy of a model on a data set.
+
+use serde::Serialize;
+
+use super::data::{Column, Dataset, Values};
+use super::engine::{Engine, EngineError};
+use crate::artifact::Manifest;
+use crate::lower::host_outputs;
+use crate::lower::program::Phase;
+use crate::options::Loss;
+
+/// What a model does on a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    pub records: usize,
+    /// Mean over the records.
+    pub loss: f64,
+    /// The fraction of labels, ignored ones aside, that the largest logit (or its sign, for binary
+    /// cross-entropy) gives; `None` for losses without classes.
+    pub accuracy: Option<f64>,
+}
+
+/// Where the classes are in a model's output, and which output it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// The ONNX name of the output that the loss is on.
+    pub output: String,
+    /// Its shape for one record.
+    pub dims: Vec<usize>,
+    pub loss: Loss,
+}
+
+impl Scored {
+    /// What the manifest's loss is on.
+    pub fn of(manifest: &Manifest) -> Self {
+        let output = manifest.outputs.first();
+        Self {
+            output: output.map(|output| output.name.clone()).unwrap_or_default(),
+            dims: output.map(|output| output.dims.clone()).unwrap_or_default(),
+            loss: manifest.loss,
+        }
+    }
+}
+
+/// Evaluates the engine's parameters on all of `data`.
+///
+/// # Panics
+/// If `data` has no target.
+pub fn evaluate(engine: &mut Engine, data: &Dataset, scored: &Scored) -> Result<Evaluation, EngineError> {
+    let target = data.target().expect("data to evaluate on has a target");
+    let mut loss = 0.0;
+    let mut tally = Tally::default();
+    let all: Vec<usize> = (0..data.records()).collect();
+    for records in all.chunks(engine.rows()) {
+        engine.run(Phase::Forward, data, records, None)?;
+        let losses = engine.output(host_outputs::LOSS)?;
+        loss += losses[..records.len()].iter().map(|&l| f64::from(l)).sum::<f64>();
+        if scored.loss != Loss::Mse {
+            let scores = engine.output(&scored.output)?;
+            let width: usize = scored.dims.iter().product();
+            for (&record, scores) in records.iter().zip(scores.chunks_exact(width)) {
+                tally.count(scored, scores, target, record);
+            }
+        }
+    }
+    Ok(Evaluation {
+        records: data.records(),
+        loss: loss / data.records() as f64,
+        accuracy: (tally.labels > 0).then(|| tally.right as f64 / tally.labels as f64),
+    })
+}
+
+#[derive(Default)]
+struct Tally {
+    labels: u64,
+    right: u64,
+}
+
+impl Tally {
+    /// Counts one record's labels against its scores.
+    fn count(&mut self, scored: &Scored, scores: &[f32], target: &Column, record: usize) {
+        let span = record * target.width()..(record + 1) * target.width();
+        match (&target.values, scored.loss) {
+            (Values::F32(labels), _) => {
+                for (score, label) in scores.iter().zip(&labels[span]) {
+                    self.add((*score > 0.0) == (*label > 0.5));
+                }
+            }
+            (Values::I32(labels), Loss::CrossEntropy { ignore_index }) => {
+                let classes = scores.len() / target.width();
+                let (step, stride) = strides(&scored.dims, classes, target.width());
+                for (at, &label) in labels[span].iter().enumerate() {
+                    if label != ignore_index {
+                        let of_class = |class: usize| scores[at * step + class * stride];
+                        self.add(largest(classes, of_class) == label as usize);
+                    }
+                }
+            }
+            (Values::I32(_), _) => {}
+        }
+    }
+
+    fn add(&mut self, right: bool) {
+        self.labels += 1;
+        self.right += u64::from(right);
+    }
+}
+
+/// Distances between the scores of neighbouring labels and of neighbouring classes: the classes are
+/// the last axis of a record or the first.
+fn strides(dims: &[usize], classes: usize, labels: usize) -> (usize, usize) {
+    if dims.last() == Some(&classes) { (classes, 1) } else { (1, labels) }
+}
+
+fn largest(classes: usize, of_class: impl Fn(usize) -> f32) -> usize {
+    (1..classes).fold(0, |best, class| if of_class(class) > of_class(best) { class } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accuracy(loss: &str, dims: &[usize], scores: &[f32], labels: Values) -> (u64, u64) {
+        let width = match &labels {
+            Values::F32(values) => values.len(),
+            Values::I32(values) => values.len(),
+        };
+        let target = Column { name: "label".to_owned(), dims: vec![width], values: labels };
+        let scored = Scored { output: "logits".to_owned(), dims: dims.to_vec(), loss: loss.parse().unwrap() };
+        let mut tally = Tally::default();
+        tally.count(&scored, scores, &target, 0);
+        (tally.right, tally.labels)
+    }
+
+    #[test]
+    fn classes_are_last_or_first() {
+        let labels = || Values::I32(vec![2, -100]);
+        let last = [0.0, 1.0, 2.0, 5.0, 0.0, 0.0];
+        let first = [0.0, 5.0, 1.0, 0.0, 2.0, 0.0];
+        assert_eq!(accuracy("cross-entropy", &[2, 3], &last, labels()), (1, 1));
+        assert_eq!(accuracy("cross-entropy", &[3, 2], &first, labels()), (1, 1));
+    }
+
+    #[test]
+    fn binary_labels_go_by_the_sign_of_the_logit() {
+        let labels = Values::F32(vec![1.0, 0.0, 1.0]);
+        assert_eq!(accuracy("bce", &[3], &[0.3, -2.0, -0.1], labels), (2, 3));
+    }
+}

@@ -1,0 +1,38 @@
+//! The directory of a run: what `dpc train --out` writes and `dpc export` reads.
+
+use std::path::{Path, PathBuf};
+
+/// The files of a run.
+#[derive(Clone, Debug)]
+pub struct RunDir(PathBuf);
+
+impl RunDir {
+    pub fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The artifact that is trained, with its values before training.
+    pub fn artifact(&self) -> PathBuf {
+        self.0.join("model.dpc")
+    }
+
+    pub fn ledger(&self) -> PathBuf {
+        self.0.join("ledger.jsonl")
+    }
+
+    pub fn certificate(&self) -> PathBuf {
+        self.0.join("certificate.json")
+    }
+
+    pub fn metrics(&self) -> PathBuf {
+        self.0.join("metrics.jsonl")
+    }
+
+    pub fn checkpoints(&self) -> PathBuf {
+        self.0.join("checkpoints")
+    }
+}

@@ -1,0 +1,382 @@
+//! The training loop: logical steps, and what a run leaves on disk.
+//!
+//! A logical step draws its records by Poisson sampling, runs them through as many physical batches
+//! as they fill, records itself in the ledger, and only then updates the parameters with the noisy
+//! sum over the expected batch size. A step without records still gets its noise. Everything that
+//! sampling, noise, division and accounting use comes from the one [`PrivacyPlan`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use miette::Diagnostic;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::checkpoint::{Checkpoint, CheckpointError, Checkpoints};
+use super::data::Dataset;
+use super::dropout::DropoutKeys;
+use super::engine::{Engine, EngineError, Shown};
+use super::evaluate::{Evaluation, Scored, evaluate};
+use super::metrics::{MetricsLog, Observed, StepMetrics};
+use super::optimizer::OptimizerSpec;
+use super::progress::Progress;
+use super::run_dir::RunDir;
+use crate::artifact::{Artifact, ArtifactError};
+use crate::device::Device;
+use crate::files::FileError;
+use crate::lower::program::Phase;
+use crate::privacy::accountant::{Accountant, InvalidInput};
+use crate::privacy::certificate::{Certificate, CertificateError, Provenance};
+use crate::privacy::keys::{EntropyError, RunKey, run_id};
+use crate::privacy::ledger::{Contents, Head, Ledger, LedgerError};
+use crate::privacy::noise::{GaussianNoise, NoiseError, NoiseSource};
+use crate::privacy::plan::PrivacyPlan;
+use crate::privacy::sampler::PoissonSampler;
+
+/// Between lines of metrics.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// Between checkpoints.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// All that a run is made from.
+pub struct Training<'a> {
+    pub artifact: &'a Artifact,
+    pub device: &'a dyn Device,
+    pub data: &'a Dataset,
+    /// Evaluated after the last step.
+    pub valid: Option<&'a Dataset>,
+    pub plan: &'a PrivacyPlan,
+    pub accountant: &'static dyn Accountant,
+    pub learning_rate: f64,
+    /// Rows of a physical batch; it does not change the result.
+    pub physical_batch: usize,
+    pub directory: RunDir,
+    /// Go on from the directory's last checkpoint.
+    pub resume: bool,
+    /// Show progress on standard error.
+    pub progress: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Logical steps of the trained parameters.
+    pub steps: u64,
+    /// ε of all steps in the ledger; `None` where nothing is guaranteed.
+    pub epsilon: Option<f64>,
+    pub delta: Option<f64>,
+    pub valid: Option<Evaluation>,
+    /// The run's directory.
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+pub enum TrainError {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Artifact(#[from] ArtifactError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Noise(#[from] NoiseError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Accounting(#[from] InvalidInput),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Entropy(#[from] EntropyError),
+
+    #[error("{} holds a run already", path.display())]
+    #[diagnostic(code(dpc::train::exists), help("go on with it by --resume, or give another directory by --out"))]
+    Exists { path: PathBuf },
+
+    #[error("the run in {} was started with another {}", path.display(), what.join(", another "))]
+    #[diagnostic(
+        code(dpc::train::resume),
+        help("resume with what it was started with, or give another directory by --out")
+    )]
+    OtherRun { path: PathBuf, what: Vec<&'static str> },
+}
+
+/// What a checkpoint says of its run, to be found unchanged on resuming.
+#[derive(Debug, Serialize, Deserialize)]
+struct Context {
+    plan: PrivacyPlan,
+    provenance: Provenance,
+    learning_rate: f64,
+    ledger: Head,
+}
+
+/// Trains, and writes the run's directory.
+///
+/// # Errors
+/// Everything that can go wrong while training. The ledger and the last checkpoint are then whole,
+/// and the run can be resumed.
+pub fn train(training: &Training<'_>) -> Result<Summary, TrainError> {
+    let mut run = Run::start(training)?;
+    let planned = training.plan.planned_steps;
+    while run.step < planned {
+        run.logical_step()?;
+        run.log(run.step == planned)?;
+        run.checkpoint(run.step == planned)?;
+    }
+    run.finish()
+}
+
+struct Run<'a> {
+    training: &'a Training<'a>,
+    id: String,
+    provenance: Provenance,
+    optimizer: OptimizerSpec,
+    /// Logical steps taken.
+    step: u64,
+    engine: Engine,
+    sampler: PoissonSampler,
+    dropout: DropoutKeys,
+    /// `None` in non-private training.
+    noise: Option<NoiseSource>,
+    ledger: Ledger,
+    checkpoints: Checkpoints,
+    metrics: MetricsLog,
+    progress: Progress,
+    since_log: SinceLog,
+    checkpointed: Instant,
+}
+
+impl<'a> Run<'a> {
+    fn start(training: &'a Training<'a>) -> Result<Self, TrainError> {
+        let (plan, directory) = (training.plan, &training.directory);
+        if !training.resume && directory.ledger().exists() {
+            let path = directory.path().to_owned();
+            return Err(TrainError::Exists { path });
+        }
+        let checkpoints = Checkpoints::open(&directory.checkpoints())?;
+        let artifact = training.artifact;
+        let provenance = artifact.provenance()?;
+        let program = Arc::new(artifact.program.clone());
+        let mut engine = Engine::new(training.device, program, &artifact.weights, training.physical_batch)?;
+
+        let id = run_id()?;
+        let ledger = Ledger::open(&directory.ledger(), &id, plan)?;
+        let mut step = 0;
+        if training.resume
+            && let Some(checkpoint) = checkpoints.latest()?
+        {
+            check_resumable(training, &provenance, &checkpoint, ledger.contents())?;
+            engine.set_parameters(&checkpoint.parameters)?;
+            engine.set_states(&checkpoint.states)?;
+            step = checkpoint.step;
+        } else {
+            artifact.save(&directory.artifact())?;
+        }
+
+        let key = RunKey::for_plan(plan)?;
+        let lengths = engine.noise_lengths();
+        let noise = match plan.non_private {
+            true => None,
+            false => {
+                let noise = Arc::new(GaussianNoise::new(&key, plan));
+                Some(NoiseSource::spawn(noise, &lengths, step)?)
+            }
+        };
+        Ok(Self {
+            training,
+            id,
+            provenance,
+            optimizer: artifact.manifest.optimizer,
+            step,
+            engine,
+            sampler: PoissonSampler::new(&key, plan, training.data.records()),
+            dropout: DropoutKeys::new(&key),
+            noise,
+            ledger,
+            checkpoints,
+            metrics: MetricsLog::open(&directory.metrics(), step)?,
+            progress: match training.progress {
+                true => Progress::new(plan.planned_steps, step),
+                false => Progress::silent(),
+            },
+            since_log: SinceLog::new(step),
+            checkpointed: Instant::now(),
+        })
+    }
+
+    fn logical_step(&mut self) -> Result<(), TrainError> {
+        let Training { data, plan, .. } = self.training;
+        let phase = match plan.non_private {
+            true => Phase::Plain,
+            false => Phase::Private,
+        };
+        let step = self.step;
+        let records = self.sampler.sample(step);
+        for batch in records.chunks(self.engine.rows()) {
+            self.engine.run(phase, data, batch, Some((&self.dropout, step)))?;
+            let shown = self.engine.shown(phase, batch.len())?;
+            self.since_log.add(&shown, plan);
+        }
+        let _receipt = self.ledger.record(step)?;
+        let noise = match &mut self.noise {
+            Some(noise) => Some(noise.take(step)?),
+            None => None,
+        };
+        self.step += 1;
+        self.engine.update(&self.optimizer, self.step, self.training.learning_rate, plan.divisor(), noise)?;
+        Ok(())
+    }
+
+    fn log(&mut self, last: bool) -> Result<(), TrainError> {
+        if !last && self.since_log.started.elapsed() < LOG_INTERVAL {
+            return Ok(());
+        }
+        let plan = self.training.plan;
+        let metrics = StepMetrics {
+            step: self.step,
+            epoch: self.step as f64 * plan.sample_rate,
+            epsilon: self.epsilon()?,
+            samples_per_second: (self.step - self.since_log.step) as f64 * plan.expected_batch
+                / self.since_log.started.elapsed().as_secs_f64(),
+            not_private: self.since_log.observed(),
+        };
+        self.metrics.write(&metrics)?;
+        self.progress.update(&metrics);
+        self.since_log = SinceLog::new(self.step);
+        Ok(())
+    }
+
+    /// ε of everything in the ledger.
+    fn epsilon(&self) -> Result<Option<f64>, TrainError> {
+        let Training { plan, accountant, .. } = self.training;
+        let Some(delta) = plan.delta else {
+            return Ok(None);
+        };
+        let history = self.ledger.contents().history(plan);
+        let epsilon = accountant.epsilon(&history, delta)?;
+        Ok(epsilon.is_finite().then_some(epsilon))
+    }
+
+    fn checkpoint(&mut self, last: bool) -> Result<(), TrainError> {
+        if !last && self.checkpointed.elapsed() < CHECKPOINT_INTERVAL {
+            return Ok(());
+        }
+        let context = Context {
+            plan: self.training.plan.clone(),
+            provenance: self.provenance.clone(),
+            learning_rate: self.training.learning_rate,
+            ledger: self.ledger.contents().head(),
+        };
+        let directory = self.training.directory.checkpoints();
+        let context = serde_json::to_value(&context).map_err(|error| FileError::write(&directory, error.into()))?;
+        self.checkpoints.save(&Checkpoint {
+            step: self.step,
+            run: self.id.clone(),
+            context,
+            parameters: self.engine.parameters()?,
+            states: self.engine.states()?,
+        })?;
+        self.checkpointed = Instant::now();
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Summary, TrainError> {
+        self.progress.finish();
+        let training = self.training;
+        let certificate =
+            Certificate::new(training.plan, self.ledger.contents(), training.accountant, self.provenance)?;
+        certificate.write(&training.directory.certificate())?;
+        let scored = Scored::of(&training.artifact.manifest);
+        let valid = match training.valid {
+            Some(data) => Some(evaluate(&mut self.engine, data, &scored)?),
+            None => None,
+        };
+        Ok(Summary {
+            steps: self.step,
+            epsilon: certificate.epsilon.filter(|_| certificate.guarantee),
+            delta: training.plan.delta,
+            valid,
+            out: training.directory.path().to_owned(),
+        })
+    }
+}
+
+fn check_resumable(
+    training: &Training<'_>,
+    provenance: &Provenance,
+    checkpoint: &Checkpoint,
+    ledger: &Contents,
+) -> Result<(), TrainError> {
+    let path = training.directory.path().to_owned();
+    let Ok(context) = serde_json::from_value::<Context>(checkpoint.context.clone()) else {
+        let what = vec!["version of dpc"];
+        return Err(TrainError::OtherRun { path, what });
+    };
+    ledger.check_continues(&training.directory.ledger(), &context.ledger)?;
+    let mut what = Vec::new();
+    let mut same = |name, same: bool| {
+        if !same {
+            what.push(name);
+        }
+    };
+    same("privacy plan", context.plan == *training.plan);
+    same("model or program", context.provenance == *provenance);
+    same("learning rate", context.learning_rate == training.learning_rate);
+    match what.is_empty() {
+        true => Ok(()),
+        false => Err(TrainError::OtherRun { path, what }),
+    }
+}
+
+/// What has been observed since the last line of metrics.
+struct SinceLog {
+    started: Instant,
+    step: u64,
+    records: u64,
+    finite_losses: u64,
+    loss: f64,
+    clipped: u64,
+    nonfinite: u64,
+}
+
+impl SinceLog {
+    fn new(step: u64) -> Self {
+        Self { started: Instant::now(), step, records: 0, finite_losses: 0, loss: 0.0, clipped: 0, nonfinite: 0 }
+    }
+
+    fn add(&mut self, shown: &Shown, plan: &PrivacyPlan) {
+        self.records += shown.loss.len() as u64;
+        for loss in shown.loss.iter().filter(|loss| loss.is_finite()) {
+            self.loss += f64::from(*loss);
+            self.finite_losses += 1;
+        }
+        for &norm in &shown.norm {
+            if !norm.is_finite() {
+                self.nonfinite += 1;
+            } else if plan.clip.factor(norm) < 1.0 {
+                self.clipped += 1;
+            }
+        }
+    }
+
+    fn observed(&self) -> Observed {
+        let fraction = |part: f64, whole: u64| (whole > 0).then(|| part / whole as f64);
+        Observed {
+            loss: fraction(self.loss, self.finite_losses),
+            clipped_fraction: fraction(self.clipped as f64, self.records),
+            nonfinite_records: self.nonfinite,
+        }
+    }
+}
