@@ -10,10 +10,7 @@ use thiserror::Error;
 pub enum OnnxError {
     /// The file cannot be read.
     #[error("cannot read {}", path.display())]
-    #[diagnostic(
-        code(dpc::onnx::read),
-        help("check that the file exists and is readable")
-    )]
+    #[diagnostic(code(dpc::onnx::read), help("check that the file exists and is readable"))]
     Read {
         /// The model's path, or that of its external data.
         path: PathBuf,
@@ -39,10 +36,7 @@ pub enum OnnxError {
 
     /// The model has no graph, no node or no output.
     #[error("{} has {what}", path.display())]
-    #[diagnostic(
-        code(dpc::onnx::empty),
-        help("export the model again; a model needs nodes and at least one output")
-    )]
+    #[diagnostic(code(dpc::onnx::empty), help("export the model again; a model needs nodes and at least one output"))]
     Empty {
         /// The model's path.
         path: PathBuf,
@@ -54,9 +48,7 @@ pub enum OnnxError {
     #[error("{} uses {}", path.display(), found.map_or("no version of the default operator set".to_owned(), |v| format!("operator set {v}")))]
     #[diagnostic(
         code(dpc::onnx::opset),
-        help(
-            "dpc reads operator sets 13 to 23: export with opset_version=20, or run onnx.version_converter"
-        )
+        help("dpc reads operator sets 13 to 23: export with opset_version=20, or run onnx.version_converter")
     )]
     Opset {
         /// The model's path.
@@ -66,10 +58,7 @@ pub enum OnnxError {
     },
 
     /// Initialisers or inputs whose element type dpc cannot compute with.
-    #[error(
-        "values with an element type that dpc does not read:\n{}",
-        list(values)
-    )]
+    #[error("values with an element type that dpc does not read:\n{}", list(values))]
     #[diagnostic(
         code(dpc::onnx::element_type),
         help(
@@ -83,10 +72,7 @@ pub enum OnnxError {
 
     /// Tensors whose data does not fit their declaration.
     #[error("malformed tensors:\n{}", list(tensors))]
-    #[diagnostic(
-        code(dpc::onnx::tensor),
-        help("the file is damaged or was written wrongly; export the model again")
-    )]
+    #[diagnostic(code(dpc::onnx::tensor), help("the file is damaged or was written wrongly; export the model again"))]
     MalformedTensors {
         /// `name: what is wrong` for each.
         tensors: Vec<String>,
@@ -96,9 +82,7 @@ pub enum OnnxError {
     #[error("external data that cannot be used:\n{}", list(tensors))]
     #[diagnostic(
         code(dpc::onnx::external_data),
-        help(
-            "keep the data files beside the model: their paths are relative to its directory and may not leave it"
-        )
+        help("keep the data files beside the model: their paths are relative to its directory and may not leave it")
     )]
     ExternalData {
         /// `name: what is wrong` for each.
@@ -107,10 +91,7 @@ pub enum OnnxError {
 
     /// Nodes whose operands are not defined, are defined twice or form a cycle.
     #[error("the graph is not well formed:\n{}", list(problems))]
-    #[diagnostic(
-        code(dpc::onnx::wiring),
-        help("onnx.checker.check_model(path) says more; export the model again")
-    )]
+    #[diagnostic(code(dpc::onnx::wiring), help("onnx.checker.check_model(path) says more; export the model again"))]
     Wiring {
         /// One line for each problem.
         problems: Vec<String>,
@@ -118,10 +99,7 @@ pub enum OnnxError {
 
     /// Graph inputs that dpc has no use for.
     #[error("graph inputs that dpc cannot feed:\n{}", list(inputs))]
-    #[diagnostic(
-        code(dpc::onnx::input),
-        help("every input has to be a tensor with a declared shape")
-    )]
+    #[diagnostic(code(dpc::onnx::input), help("every input has to be a tensor with a declared shape"))]
     Input {
         /// `name: what is wrong` for each.
         inputs: Vec<String>,
@@ -143,10 +121,7 @@ pub enum OnnxError {
 
     /// An attribute that is absent, or has another type than the operator's.
     #[error("node `{node}` ({op_type}): attribute `{attribute}` {problem}")]
-    #[diagnostic(
-        code(dpc::onnx::attribute),
-        help("onnx.checker.check_model(path) says more; export the model again")
-    )]
+    #[diagnostic(code(dpc::onnx::attribute), help("onnx.checker.check_model(path) says more; export the model again"))]
     Attribute {
         /// The node's name.
         node: String,
@@ -162,9 +137,7 @@ pub enum OnnxError {
     #[error("patterns that match no float initialiser:\n{}", list(patterns))]
     #[diagnostic(
         code(dpc::onnx::pattern),
-        help(
-            "`dpc inspect MODEL.onnx` prints the names; `*` matches any run of characters, `?` one"
-        )
+        help("`dpc inspect MODEL.onnx` prints the names; `*` matches any run of characters, `?` one")
     )]
     Patterns {
         /// `pattern: near names` for each.
@@ -188,9 +161,7 @@ pub enum OnnxError {
     #[error("trained values that do not fit the model:\n{}", list(values))]
     #[diagnostic(
         code(dpc::onnx::export_mismatch),
-        help(
-            "the trained values and the source model come from different files; compile the model again"
-        )
+        help("the trained values and the source model come from different files; compile the model again")
     )]
     ExportMismatch {
         /// `name: what is wrong` for each.
@@ -199,10 +170,7 @@ pub enum OnnxError {
 
     /// The exported model would not fit a protocol buffer.
     #[error("the exported model would take {bytes} bytes; a protocol buffer holds less than 2 GiB")]
-    #[diagnostic(
-        code(dpc::onnx::export_size),
-        help("export the parameters alone: -o TRAINED.safetensors")
-    )]
+    #[diagnostic(code(dpc::onnx::export_size), help("export the parameters alone: -o TRAINED.safetensors"))]
     ExportSize {
         /// The size of the encoded model.
         bytes: usize,
@@ -211,9 +179,5 @@ pub enum OnnxError {
 
 /// One indented line for each item.
 pub(crate) fn list(items: &[String]) -> String {
-    items
-        .iter()
-        .map(|item| format!("  - {item}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    items.iter().map(|item| format!("  - {item}")).collect::<Vec<_>>().join("\n")
 }

@@ -1,1 +1,81 @@
 //! Trained values, written back into the model that they came from.
+
+use prost::Message;
+
+use super::error::OnnxError;
+use super::proto::{GraphProto, StringStringEntryProto, TensorProto};
+use super::source::Source;
+use super::tensor::{Elem, f32_to_raw};
+use crate::tensors::Tensors;
+
+/// The source model with the values of `trained` in place of its initialisers' and `metadata` added to its properties.
+///
+/// Names, shapes, element types, attributes and the order of everything are the source's. External data is taken into
+/// the file, and Dropout is switched to inference by leaving out its `training_mode` operand.
+///
+/// # Errors
+///
+/// [`OnnxError::ExportMismatch`] with every value that is no float initialiser of the source or has another shape,
+/// [`OnnxError::ExportSize`] for a model of 2 GiB or more.
+pub fn export(source: &Source, trained: &Tensors, metadata: &[(String, String)]) -> Result<Vec<u8>, OnnxError> {
+    check(source, trained)?;
+    let mut model = source.model.clone();
+    if let Some(graph) = &mut model.graph {
+        for tensor in &mut graph.initializer {
+            if let Some(values) = trained.get(tensor.name()) {
+                replace(tensor, &values.data);
+            }
+        }
+        infer_dropout(graph);
+    }
+    for (key, value) in metadata {
+        model.metadata_props.retain(|entry| entry.key() != key);
+        model.metadata_props.push(StringStringEntryProto { key: Some(key.clone()), value: Some(value.clone()) });
+    }
+    match model.encoded_len() {
+        bytes if bytes > LARGEST_FILE => Err(OnnxError::ExportSize { bytes }),
+        _ => Ok(model.encode_to_vec()),
+    }
+}
+
+/// The most bytes of a protocol buffer.
+const LARGEST_FILE: usize = i32::MAX as usize;
+
+fn check(source: &Source, trained: &Tensors) -> Result<(), OnnxError> {
+    let mut values = Vec::new();
+    for (name, tensor) in trained {
+        match source.initializers.get(name) {
+            Some(original) if original.floats().is_none() => {
+                values.push(format!("`{name}`: not of floats in the model"))
+            }
+            Some(original) if original.dims != tensor.dims || original.len() != tensor.data.len() => {
+                values.push(format!(
+                    "`{name}`: shape {:?} with {} elements, {:?} in the model",
+                    tensor.dims,
+                    tensor.data.len(),
+                    original.dims
+                ))
+            }
+            Some(_) => {}
+            None => values.push(format!("`{name}`: not in the model")),
+        }
+    }
+    if values.is_empty() { Ok(()) } else { Err(OnnxError::ExportMismatch { values }) }
+}
+
+/// Gives a float tensor other values, in its own element type.
+fn replace(tensor: &mut TensorProto, values: &[f32]) {
+    tensor.raw_data = Some(f32_to_raw(Elem::from_onnx(tensor.data_type()), values).into());
+    tensor.float_data.clear();
+    tensor.double_data.clear();
+    tensor.int32_data.clear();
+}
+
+fn infer_dropout(graph: &mut GraphProto) {
+    const TRAINING_MODE: usize = 2;
+    for node in &mut graph.node {
+        if node.op_type() == "Dropout" && matches!(node.domain(), "" | "ai.onnx") {
+            node.input.truncate(TRAINING_MODE);
+        }
+    }
+}

@@ -10,13 +10,13 @@ use super::error::OnnxError;
 use super::proto::{GraphProto, TensorProto};
 use super::tensor::{Elem, Tensor, TensorError};
 
-/// Reads every initialiser, and notes those whose element type was widened.
+/// Reads every initialiser, takes external data into `graph`, and notes values that lose precision.
 ///
 /// # Errors
 ///
 /// [`OnnxError::ElementType`], [`OnnxError::ExternalData`] or [`OnnxError::MalformedTensors`], each naming all of its kind.
 pub(super) fn initializers(
-    graph: &GraphProto,
+    graph: &mut GraphProto,
     path: &Path,
     notes: &mut Vec<String>,
 ) -> Result<BTreeMap<String, Tensor>, OnnxError> {
@@ -24,20 +24,18 @@ pub(super) fn initializers(
     let mut tensors = BTreeMap::new();
     let (mut types, mut external, mut malformed) = (Vec::new(), Vec::new(), Vec::new());
     let mut narrowed = Vec::new();
-    for proto in &graph.initializer {
-        let name = proto.name();
-        let tensor = if is_external(proto) {
+    for proto in &mut graph.initializer {
+        if is_external(proto) {
             match files.read(proto) {
-                Ok(raw) => Tensor::from_raw(proto, &raw),
+                Ok(raw) => embed(proto, raw),
                 Err(problem) => {
-                    external.push(format!("`{name}`: {problem}"));
+                    external.push(format!("`{}`: {problem}", proto.name()));
                     continue;
                 }
             }
-        } else {
-            Tensor::from_proto(proto)
-        };
-        match tensor {
+        }
+        let name = proto.name();
+        match Tensor::from_proto(proto) {
             Ok(tensor) => {
                 if Elem::from_onnx(proto.data_type()) == Elem::F64 {
                     narrowed.push(name.to_owned());
@@ -78,6 +76,12 @@ pub(super) fn is_external(proto: &TensorProto) -> bool {
     proto.data_location() == EXTERNAL
 }
 
+fn embed(proto: &mut TensorProto, raw: Vec<u8>) {
+    proto.raw_data = Some(raw.into());
+    proto.external_data.clear();
+    proto.data_location = None;
+}
+
 /// The data files of a model, each opened once.
 struct Files {
     directory: PathBuf,
@@ -90,71 +94,46 @@ impl Files {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        Files {
-            directory,
-            open: HashMap::new(),
-        }
+        Files { directory, open: HashMap::new() }
     }
 
     /// The bytes of an external tensor. The error completes the sentence "the tensor's data …".
     fn read(&mut self, proto: &TensorProto) -> Result<Vec<u8>, String> {
-        let entry = |key: &str| {
-            proto
-                .external_data
-                .iter()
-                .find(|entry| entry.key() == key)
-                .map(|entry| entry.value())
-        };
+        let entry = |key: &str| proto.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value());
         let number = |key: &str| match entry(key) {
             None => Ok(None),
-            Some(text) => text
-                .parse::<u64>()
-                .map(Some)
-                .map_err(|_| format!("{key} `{text}` is not a number")),
+            Some(text) => text.parse::<u64>().map(Some).map_err(|_| format!("{key} `{text}` is not a number")),
         };
         let location = entry("location").ok_or("it names no file")?;
         let offset = number("offset")?.unwrap_or(0);
         let length = number("length")?;
         let (file, size) = self.file(location)?;
-        let available = size.checked_sub(offset).ok_or_else(|| {
-            format!("offset {offset} lies behind the end of `{location}` ({size} bytes)")
-        })?;
+        let available = size
+            .checked_sub(offset)
+            .ok_or_else(|| format!("offset {offset} lies behind the end of `{location}` ({size} bytes)"))?;
         let length = length.unwrap_or(available);
         if length > available {
-            return Err(format!(
-                "`{location}` has {available} bytes from offset {offset}, {length} are needed"
-            ));
+            return Err(format!("`{location}` has {available} bytes from offset {offset}, {length} are needed"));
         }
         let unreadable = |error: std::io::Error| format!("`{location}` cannot be read: {error}");
         file.seek(SeekFrom::Start(offset)).map_err(unreadable)?;
         let mut raw = Vec::new();
-        file.take(length)
-            .read_to_end(&mut raw)
-            .map_err(unreadable)?;
+        file.take(length).read_to_end(&mut raw).map_err(unreadable)?;
         Ok(raw)
     }
 
     /// The file at `location`, which may not leave the model's directory, and its size.
     fn file(&mut self, location: &str) -> Result<(&mut File, u64), String> {
         let relative = Path::new(location);
-        let stays = relative
-            .components()
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let stays = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !stays || location.is_empty() {
-            return Err(format!(
-                "`{location}` is not a path below the model's directory"
-            ));
+            return Err(format!("`{location}` is not a path below the model's directory"));
         }
         let unreadable = |error: std::io::Error| format!("`{location}` cannot be opened: {error}");
         let directory = self.directory.canonicalize().map_err(unreadable)?;
-        let path = directory
-            .join(relative)
-            .canonicalize()
-            .map_err(unreadable)?;
+        let path = directory.join(relative).canonicalize().map_err(unreadable)?;
         if !path.starts_with(&directory) {
-            return Err(format!(
-                "`{location}` is a link that leaves the model's directory"
-            ));
+            return Err(format!("`{location}` is a link that leaves the model's directory"));
         }
         let entry = match self.open.entry(path) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),

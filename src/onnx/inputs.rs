@@ -23,20 +23,12 @@ pub(super) fn inputs(
     initializers: &BTreeMap<String, Tensor>,
     notes: &mut Vec<String>,
 ) -> Result<Vec<ValueInfo>, OnnxError> {
-    let fed = || {
-        graph
-            .input
-            .iter()
-            .filter(|input| !initializers.contains_key(input.name()))
-    };
+    let fed = || graph.input.iter().filter(|input| !initializers.contains_key(input.name()));
     let (mut declared, mut wrong, mut types) = (Vec::new(), Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
     for input in fed() {
         if !seen.insert(input.name()) {
-            wrong.push(format!(
-                "`{}`: there are two inputs of this name",
-                input.name()
-            ));
+            wrong.push(format!("`{}`: there are two inputs of this name", input.name()));
         }
         match read(input) {
             Ok(found) if matches!(found.dtype, Elem::Other(_)) => {
@@ -71,29 +63,21 @@ struct Declared {
 
 impl Declared {
     fn symbols(&self) -> impl Iterator<Item = (usize, Option<&str>)> {
-        self.axes
-            .iter()
-            .enumerate()
-            .filter_map(|(axis, size)| match size {
-                Axis::Symbol(symbol) => Some((axis, symbol.as_deref())),
-                Axis::Known(_) => None,
-            })
+        self.axes.iter().enumerate().filter_map(|(axis, size)| match size {
+            Axis::Symbol(symbol) => Some((axis, symbol.as_deref())),
+            Axis::Known(_) => None,
+        })
     }
 }
 
 fn read(input: &ValueInfoProto) -> Result<Declared, &'static str> {
-    let Some(TypeValue::Tensor(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref())
-    else {
+    let Some(TypeValue::Tensor(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
         return Err("it is not a tensor");
     };
     let shape = tensor.shape.as_ref().ok_or("it has no declared shape")?;
     let axis = |dimension: &Dimension| match &dimension.value {
-        Some(DimensionValue::Value(size)) => {
-            usize::try_from(*size).map_or(Axis::Symbol(None), Axis::Known)
-        }
-        Some(DimensionValue::Param(symbol)) if !symbol.is_empty() => {
-            Axis::Symbol(Some(symbol.clone()))
-        }
+        Some(DimensionValue::Value(size)) => usize::try_from(*size).map_or(Axis::Symbol(None), Axis::Known),
+        Some(DimensionValue::Param(symbol)) if !symbol.is_empty() => Axis::Symbol(Some(symbol.clone())),
         _ => Axis::Symbol(None),
     };
     Ok(Declared {
@@ -105,16 +89,9 @@ fn read(input: &ValueInfoProto) -> Result<Declared, &'static str> {
 
 fn resolve(inputs: &[Declared], notes: &mut Vec<String>) -> Result<Vec<ValueInfo>, OnnxError> {
     let symbols = || inputs.iter().flat_map(Declared::symbols);
-    let leading: BTreeSet<Option<&str>> = symbols()
-        .filter(|&(axis, _)| axis == 0)
-        .map(|(_, symbol)| symbol)
-        .collect();
+    let leading: BTreeSet<Option<&str>> = symbols().filter(|&(axis, _)| axis == 0).map(|(_, symbol)| symbol).collect();
     let all: BTreeSet<Option<&str>> = symbols().map(|(_, symbol)| symbol).collect();
-    let only = if leading.is_empty() && all.len() == 1 {
-        all.first().copied().flatten()
-    } else {
-        None
-    };
+    let only = if leading.is_empty() && all.len() == 1 { all.first().copied().flatten() } else { None };
     let mut surplus = Vec::new();
     let mut resolved = Vec::new();
     for input in inputs {
@@ -125,8 +102,7 @@ fn resolve(inputs: &[Declared], notes: &mut Vec<String>) -> Result<Vec<ValueInfo
                 Axis::Known(size) => Dim::Known(*size),
                 Axis::Symbol(_) if axis == 0 => Dim::Batch(1),
                 Axis::Symbol(Some(symbol))
-                    if single
-                        && (only == Some(symbol) || leading.contains(&Some(symbol.as_str()))) =>
+                    if single && (only == Some(symbol) || leading.contains(&Some(symbol.as_str()))) =>
                 {
                     if only.is_some() {
                         notes.push(format!(
@@ -143,21 +119,14 @@ fn resolve(inputs: &[Declared], notes: &mut Vec<String>) -> Result<Vec<ValueInfo
                 }
             });
         }
-        resolved.push(ValueInfo {
-            name: input.name.clone(),
-            dtype: input.dtype,
-            dims,
-        });
+        resolved.push(ValueInfo { name: input.name.clone(), dtype: input.dtype, dims });
     }
     if !surplus.is_empty() {
         return Err(OnnxError::SymbolicAxes { axes: surplus });
     }
     let named: Vec<&str> = leading.iter().copied().flatten().collect();
     if named.len() > 1 {
-        notes.push(format!(
-            "the leading axes {} are all taken as the batch axis",
-            named.join(", ")
-        ));
+        notes.push(format!("the leading axes {} are all taken as the batch axis", named.join(", ")));
     }
     Ok(resolved)
 }
@@ -171,29 +140,15 @@ mod tests {
             Ok(size) => Axis::Known(size),
             Err(_) => Axis::Symbol((*text != "?").then(|| (*text).to_owned())),
         };
-        Declared {
-            name: name.to_owned(),
-            dtype: Elem::F32,
-            axes: axes.iter().map(axis).collect(),
-        }
+        Declared { name: name.to_owned(), dtype: Elem::F32, axes: axes.iter().map(axis).collect() }
     }
 
     fn shapes(inputs: &[(&str, &[&str])]) -> Result<Vec<String>, String> {
-        let inputs: Vec<Declared> = inputs
-            .iter()
-            .map(|(name, axes)| declared(name, axes))
-            .collect();
+        let inputs: Vec<Declared> = inputs.iter().map(|(name, axes)| declared(name, axes)).collect();
         match resolve(&inputs, &mut Vec::new()) {
             Ok(inputs) => Ok(inputs
                 .iter()
-                .map(|input| {
-                    input
-                        .dims
-                        .iter()
-                        .map(Dim::to_string)
-                        .collect::<Vec<_>>()
-                        .join(",")
-                })
+                .map(|input| input.dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(","))
                 .collect()),
             Err(OnnxError::SymbolicAxes { axes }) => Err(axes.join("; ")),
             Err(other) => panic!("{other}"),
@@ -204,23 +159,14 @@ mod tests {
     fn leading_symbols_are_the_batch() {
         assert_eq!(shapes(&[("x", &["batch", "3"])]).unwrap(), ["N,3"]);
         assert_eq!(shapes(&[("x", &["?", "3"])]).unwrap(), ["N,3"]);
-        assert_eq!(
-            shapes(&[("x", &["batch_0", "3"]), ("y", &["batch_1"])]).unwrap(),
-            ["N,3", "N"]
-        );
+        assert_eq!(shapes(&[("x", &["batch_0", "3"]), ("y", &["batch_1"])]).unwrap(), ["N,3", "N"]);
         assert_eq!(shapes(&[("x", &["1", "3"])]).unwrap(), ["1,3"]);
-        assert_eq!(
-            shapes(&[("x", &["n", "3"]), ("mask", &["4", "4"])]).unwrap(),
-            ["N,3", "4,4"]
-        );
+        assert_eq!(shapes(&[("x", &["n", "3"]), ("mask", &["4", "4"])]).unwrap(), ["N,3", "4,4"]);
     }
 
     #[test]
     fn a_sequence_first_input_has_its_batch_on_another_axis() {
-        assert_eq!(
-            shapes(&[("x", &["n", "3"]), ("s", &["7", "n", "4"])]).unwrap(),
-            ["N,3", "7,N,4"]
-        );
+        assert_eq!(shapes(&[("x", &["n", "3"]), ("s", &["7", "n", "4"])]).unwrap(), ["N,3", "7,N,4"]);
         assert_eq!(shapes(&[("s", &["7", "n", "4"])]).unwrap(), ["7,N,4"]);
     }
 
@@ -230,13 +176,7 @@ mod tests {
             shapes(&[("ids", &["batch", "seq"]), ("mask", &["batch", "?"])]).unwrap_err(),
             "input `ids`, axis 1: seq; input `mask`, axis 1: of unknown size"
         );
-        assert_eq!(
-            shapes(&[("x", &["n", "n"])]).unwrap_err(),
-            "input `x`, axis 1: n"
-        );
-        assert_eq!(
-            shapes(&[("x", &["n", "3"]), ("y", &["4", "m"])]).unwrap_err(),
-            "input `y`, axis 1: m"
-        );
+        assert_eq!(shapes(&[("x", &["n", "n"])]).unwrap_err(), "input `x`, axis 1: n");
+        assert_eq!(shapes(&[("x", &["n", "3"]), ("y", &["4", "m"])]).unwrap_err(), "input `y`, axis 1: m");
     }
 }

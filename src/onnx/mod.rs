@@ -19,9 +19,10 @@ pub mod tensor;
 mod wiring;
 
 pub use error::OnnxError;
+pub use export::export;
 pub use facts::{Facts, Int};
 pub use glob::Glob;
 pub use node::OnnxNode;
-pub use parameters::{Parameter, discover};
+pub use parameters::{Parameter, Parameters, discover};
 pub use source::{Dim, OutputInfo, Source, ValueInfo};
 pub use tensor::{Elem, Tensor, TensorData};

@@ -38,28 +38,30 @@ impl OnnxNode {
             domain: domain.to_owned(),
             inputs: proto.input.clone(),
             outputs: proto.output.clone(),
-            attributes: proto
-                .attribute
-                .iter()
-                .map(|a| (a.name().to_owned(), a.clone()))
-                .collect(),
+            attributes: proto.attribute.iter().map(|a| (a.name().to_owned(), a.clone())).collect(),
+        }
+    }
+
+    /// The node's message, without its name.
+    pub fn to_proto(&self) -> NodeProto {
+        NodeProto {
+            op_type: Some(self.op_type.clone()),
+            domain: Some(self.domain.clone()),
+            input: self.inputs.clone(),
+            output: self.outputs.clone(),
+            attribute: self.attributes.values().cloned().collect(),
+            ..NodeProto::default()
         }
     }
 
     /// The operand in this position; `None` where it is absent.
     pub fn input(&self, position: usize) -> Option<&str> {
-        self.inputs
-            .get(position)
-            .map(String::as_str)
-            .filter(|name| !name.is_empty())
+        self.inputs.get(position).map(String::as_str).filter(|name| !name.is_empty())
     }
 
     /// The result in this position; `None` where nobody asked for it.
     pub fn output(&self, position: usize) -> Option<&str> {
-        self.outputs
-            .get(position)
-            .map(String::as_str)
-            .filter(|name| !name.is_empty())
+        self.outputs.get(position).map(String::as_str).filter(|name| !name.is_empty())
     }
 
     /// Whether the node has this attribute.
@@ -79,15 +81,12 @@ impl OnnxNode {
 
     /// An integer.
     pub fn int(&self, attribute: &str, default: i64) -> Result<i64, OnnxError> {
-        Ok(self
-            .get(attribute, INT, |a| Some(a.i()))?
-            .unwrap_or(default))
+        Ok(self.get(attribute, INT, |a| Some(a.i()))?.unwrap_or(default))
     }
 
     /// An integer that has to be there.
     pub fn require_int(&self, attribute: &str) -> Result<i64, OnnxError> {
-        self.get(attribute, INT, |a| Some(a.i()))?
-            .ok_or_else(|| self.missing(attribute))
+        self.get(attribute, INT, |a| Some(a.i()))?.ok_or_else(|| self.missing(attribute))
     }
 
     /// A list of integers.
@@ -102,15 +101,12 @@ impl OnnxNode {
 
     /// A float.
     pub fn float(&self, attribute: &str, default: f32) -> Result<f32, OnnxError> {
-        Ok(self
-            .get(attribute, FLOAT, |a| Some(a.f()))?
-            .unwrap_or(default))
+        Ok(self.get(attribute, FLOAT, |a| Some(a.f()))?.unwrap_or(default))
     }
 
     /// A float that has to be there.
     pub fn require_float(&self, attribute: &str) -> Result<f32, OnnxError> {
-        self.get(attribute, FLOAT, |a| Some(a.f()))?
-            .ok_or_else(|| self.missing(attribute))
+        self.get(attribute, FLOAT, |a| Some(a.f()))?.ok_or_else(|| self.missing(attribute))
     }
 
     /// A list of floats.
@@ -148,10 +144,9 @@ impl OnnxNode {
         };
         match Tensor::from_proto(proto) {
             Ok(tensor) => Ok(Some(tensor)),
-            Err(TensorError::ElementType(elem)) => Err(self.attribute_error(
-                attribute,
-                &format!("has element type {elem}, which dpc does not read"),
-            )),
+            Err(TensorError::ElementType(elem)) => {
+                Err(self.attribute_error(attribute, &format!("has element type {elem}, which dpc does not read")))
+            }
             Err(TensorError::Malformed(problem)) => {
                 Err(self.attribute_error(attribute, &format!("is malformed: {problem}")))
             }
@@ -160,8 +155,7 @@ impl OnnxNode {
 
     /// A tensor that has to be there.
     pub fn require_tensor(&self, attribute: &str) -> Result<Tensor, OnnxError> {
-        self.tensor(attribute)?
-            .ok_or_else(|| self.missing(attribute))
+        self.tensor(attribute)?.ok_or_else(|| self.missing(attribute))
     }
 
     /// An error about an attribute of this node: `problem` completes the sentence "attribute `x` …".
@@ -179,15 +173,10 @@ impl OnnxNode {
     }
 
     fn text(&self, attribute: &str) -> Result<Option<&str>, OnnxError> {
-        let Some(bytes) = self.get(attribute, STRING, |a| {
-            Some(a.s.as_deref().unwrap_or_default())
-        })?
-        else {
+        let Some(bytes) = self.get(attribute, STRING, |a| Some(a.s.as_deref().unwrap_or_default()))? else {
             return Ok(None);
         };
-        std::str::from_utf8(bytes)
-            .map(Some)
-            .map_err(|_| self.attribute_error(attribute, "is not UTF-8"))
+        std::str::from_utf8(bytes).map(Some).map_err(|_| self.attribute_error(attribute, "is not UTF-8"))
     }
 
     fn get<'a, T>(
@@ -205,10 +194,7 @@ impl OnnxNode {
         }
         match read(found) {
             Some(value) => Ok(Some(value)),
-            None => Err(self.attribute_error(
-                attribute,
-                &format!("has no value; it says that it is {}", kind.1),
-            )),
+            None => Err(self.attribute_error(attribute, &format!("has no value; it says that it is {}", kind.1))),
         }
     }
 }
@@ -239,10 +225,7 @@ mod tests {
     fn node(attribute: AttributeProto) -> OnnxNode {
         let proto = NodeProto {
             op_type: Some("Conv".to_owned()),
-            attribute: vec![AttributeProto {
-                name: Some("a".to_owned()),
-                ..attribute
-            }],
+            attribute: vec![AttributeProto { name: Some("a".to_owned()), ..attribute }],
             ..NodeProto::default()
         };
         OnnxNode::from_proto(&proto, "/conv1/Conv".to_owned())
@@ -250,11 +233,7 @@ mod tests {
 
     #[test]
     fn attributes_are_read_by_their_type() {
-        let ints = node(AttributeProto {
-            r#type: Some(7),
-            ints: vec![1, 2],
-            ..AttributeProto::default()
-        });
+        let ints = node(AttributeProto { r#type: Some(7), ints: vec![1, 2], ..AttributeProto::default() });
         assert_eq!(ints.require_ints("a").unwrap(), [1, 2]);
         assert_eq!(ints.int("absent", 5).unwrap(), 5);
         assert_eq!(
@@ -265,22 +244,13 @@ mod tests {
             ints.require_float("axis").unwrap_err().to_string(),
             "node `/conv1/Conv` (Conv): attribute `axis` is required and absent"
         );
-        let text = node(AttributeProto {
-            r#type: Some(3),
-            s: Some((&b"SAME"[..]).into()),
-            ..AttributeProto::default()
-        });
+        let text =
+            node(AttributeProto { r#type: Some(3), s: Some((&b"SAME"[..]).into()), ..AttributeProto::default() });
         assert_eq!(text.string("a", "NOTSET").unwrap(), "SAME");
-        let broken = node(AttributeProto {
-            r#type: Some(3),
-            s: Some((&[0xff][..]).into()),
-            ..AttributeProto::default()
-        });
+        let broken =
+            node(AttributeProto { r#type: Some(3), s: Some((&[0xff][..]).into()), ..AttributeProto::default() });
         assert!(broken.string("a", "").is_err());
-        let empty = node(AttributeProto {
-            r#type: Some(4),
-            ..AttributeProto::default()
-        });
+        let empty = node(AttributeProto { r#type: Some(4), ..AttributeProto::default() });
         assert!(empty.tensor("a").is_err());
     }
 }

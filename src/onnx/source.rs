@@ -58,9 +58,9 @@ pub struct OutputInfo {
 /// A model, ready for the compiler.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// The file's message.
+    /// The file's message, with external data taken in.
     pub model: ModelProto,
-    /// The file's bytes.
+    /// The file's bytes; with external data, the model that has taken it in. Either way they stand for themselves.
     pub bytes: Bytes,
     /// The version of the default operator set.
     pub opset: i64,
@@ -87,10 +87,7 @@ impl Source {
     ///
     /// Any [`OnnxError`] of reading; problems of one kind are reported together.
     pub fn open(path: &Path) -> Result<Source, OnnxError> {
-        let bytes = std::fs::read(path).map_err(|source| OnnxError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let bytes = std::fs::read(path).map_err(|source| OnnxError::Read { path: path.to_owned(), source })?;
         Source::from_bytes(bytes.into(), path)
     }
 
@@ -100,20 +97,26 @@ impl Source {
     ///
     /// As [`Source::open`].
     pub fn from_bytes(bytes: Bytes, path: &Path) -> Result<Source, OnnxError> {
-        let model = decode(&bytes, path)?;
+        let mut model = decode(&bytes, path)?;
         let mut notes = Vec::new();
-        let empty = |what| OnnxError::Empty {
-            path: path.to_owned(),
-            what,
-        };
-        let graph = model.graph.as_ref().ok_or_else(|| empty("no graph"))?;
+        let unread = bytes.len().saturating_sub(model.encoded_len());
+        if unread > 0 {
+            notes.push(format!(
+                "the file has {unread} bytes more than dpc reads: it may hold fields newer than IR version 14, which an \
+                 export lacks"
+            ));
+        }
+        let opset = opset(&model, path, &mut notes);
+        let empty = |what| OnnxError::Empty { path: path.to_owned(), what };
+        let graph = model.graph.as_mut().ok_or_else(|| empty("no graph"))?;
         if graph.node.is_empty() {
             return Err(empty("a graph without nodes"));
         }
         if graph.output.is_empty() {
             return Err(empty("a graph without outputs"));
         }
-        let opset = opset(&model, path, &mut notes)?;
+        let opset = opset?;
+        let external = graph.initializer.iter().any(external::is_external);
         let initializers = external::initializers(graph, path, &mut notes)?;
         let inputs = inputs::inputs(graph, &initializers, &mut notes)?;
         let nodes = wiring::nodes(graph, &initializers, &inputs)?;
@@ -127,21 +130,11 @@ impl Source {
                 dims: facts.shape(output.name()).map(<[Dim]>::to_vec),
             })
             .collect();
-        if model.encoded_len() != bytes.len() {
-            notes.push("the file holds fields that this version of dpc does not know; an export will lack them".to_owned());
-        }
-        Ok(Source {
-            opset,
-            nodes,
-            initializers,
-            inputs,
-            outputs,
-            facts,
-            path: path.to_owned(),
-            notes,
-            model,
-            bytes,
-        })
+        let bytes = match external {
+            true => model.encode_to_vec().into(),
+            false => bytes,
+        };
+        Ok(Source { opset, nodes, initializers, inputs, outputs, facts, path: path.to_owned(), notes, model, bytes })
     }
 }
 
@@ -166,9 +159,7 @@ fn hint(bytes: &[u8]) -> &'static str {
         [b'P', b'K', 3, 4, ..] => {
             "this is a zip archive, as torch.save and dpc compile write them; give the .onnx file"
         }
-        _ if bytes.starts_with(b"version https://git-lfs") => {
-            "this is a Git LFS pointer; run `git lfs pull`"
-        }
+        _ if bytes.starts_with(b"version https://git-lfs") => "this is a Git LFS pointer; run `git lfs pull`",
         _ if bytes.starts_with(b"<") => "this is a web page or XML; download the raw file",
         _ => "the file is truncated or of another format; export or download it again",
     }
@@ -176,11 +167,7 @@ fn hint(bytes: &[u8]) -> &'static str {
 
 /// The version of the default operator set.
 fn opset(model: &ModelProto, path: &Path, notes: &mut Vec<String>) -> Result<i64, OnnxError> {
-    let found = model
-        .opset_import
-        .iter()
-        .find(|set| matches!(set.domain(), "" | "ai.onnx"))
-        .map(|set| set.version());
+    let found = model.opset_import.iter().find(|set| matches!(set.domain(), "" | "ai.onnx")).map(|set| set.version());
     match found {
         Some(version) if version >= OLDEST_OPSET => {
             if version > NEWEST_OPSET {
@@ -191,10 +178,7 @@ fn opset(model: &ModelProto, path: &Path, notes: &mut Vec<String>) -> Result<i64
             }
             Ok(version)
         }
-        found => Err(OnnxError::Opset {
-            path: path.to_owned(),
-            found,
-        }),
+        found => Err(OnnxError::Opset { path: path.to_owned(), found }),
     }
 }
 

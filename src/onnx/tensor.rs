@@ -237,7 +237,7 @@ impl Tensor {
     }
 
     /// Reads a tensor of `proto`'s type and shape from little-endian `raw` bytes.
-    pub fn from_raw(proto: &TensorProto, raw: &[u8]) -> Result<Tensor, TensorError> {
+    fn from_raw(proto: &TensorProto, raw: &[u8]) -> Result<Tensor, TensorError> {
         let elem = Elem::from_onnx(proto.data_type.unwrap_or(0));
         let size = elem.size().ok_or(TensorError::ElementType(elem))?;
         let (dims, count) = shape(proto)?;
@@ -291,16 +291,8 @@ impl Tensor {
         let data = match elem {
             Elem::F32 => TensorData::F32(proto.float_data.clone()),
             Elem::F64 => TensorData::F32(proto.double_data.iter().map(|&x| x as f32).collect()),
-            Elem::F16 => TensorData::F32(
-                ints.iter()
-                    .map(|&x| f16::from_bits(x as u16).to_f32())
-                    .collect(),
-            ),
-            Elem::Bf16 => TensorData::F32(
-                ints.iter()
-                    .map(|&x| f32::from_bits(u32::from(x as u16) << 16))
-                    .collect(),
-            ),
+            Elem::F16 => TensorData::F32(ints.iter().map(|&x| f16::from_bits(x as u16).to_f32()).collect()),
+            Elem::Bf16 => TensorData::F32(ints.iter().map(|&x| f32::from_bits(u32::from(x as u16) << 16)).collect()),
             Elem::I64 => TensorData::I64(proto.int64_data.clone()),
             Elem::U32 | Elem::U64 => TensorData::I64(signed(&proto.uint64_data)?),
             Elem::Bool => TensorData::Bool(ints.iter().map(|&x| x != 0).collect()),
@@ -316,33 +308,42 @@ impl Tensor {
     }
 }
 
+/// Little-endian bytes of `values` in a float element type; halves are rounded to the nearest, ties to even.
+pub(super) fn f32_to_raw(elem: Elem, values: &[f32]) -> Vec<u8> {
+    match elem {
+        Elem::F64 => values.iter().flat_map(|&x| f64::from(x).to_le_bytes()).collect(),
+        Elem::F16 => values.iter().flat_map(|&x| f16::from_f32(x).to_bits().to_le_bytes()).collect(),
+        Elem::Bf16 => values.iter().flat_map(|&x| bf16_bits(x).to_le_bytes()).collect(),
+        _ => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+    }
+}
+
+fn bf16_bits(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        const QUIET: u16 = 0x40;
+        return (bits >> 16) as u16 | QUIET;
+    }
+    let half = 0x7fff + ((bits >> 16) & 1);
+    ((bits + half) >> 16) as u16
+}
+
 /// The declared axes and the number of elements.
 fn shape(proto: &TensorProto) -> Result<(Vec<usize>, usize), TensorError> {
     if proto.segment.is_some() {
-        return Err(TensorError::Malformed(
-            "it is stored in segments, which ONNX has withdrawn".to_owned(),
-        ));
+        return Err(TensorError::Malformed("it is stored in segments, which ONNX has withdrawn".to_owned()));
     }
     let malformed = || TensorError::Malformed(format!("{:?} is not a shape", proto.dims));
-    let dims: Vec<usize> = proto
-        .dims
-        .iter()
-        .map(|&dim| usize::try_from(dim).map_err(|_| malformed()))
-        .collect::<Result<_, _>>()?;
-    let count = dims
-        .iter()
-        .try_fold(1_usize, |count, &dim| count.checked_mul(dim))
-        .ok_or_else(malformed)?;
+    let dims: Vec<usize> =
+        proto.dims.iter().map(|&dim| usize::try_from(dim).map_err(|_| malformed())).collect::<Result<_, _>>()?;
+    let count = dims.iter().try_fold(1_usize, |count, &dim| count.checked_mul(dim)).ok_or_else(malformed)?;
     Ok((dims, count))
 }
 
 fn signed(values: &[u64]) -> Result<Vec<i64>, TensorError> {
     values
         .iter()
-        .map(|&x| {
-            i64::try_from(x)
-                .map_err(|_| TensorError::Malformed(format!("{x} exceeds a signed 64-bit integer")))
-        })
+        .map(|&x| i64::try_from(x).map_err(|_| TensorError::Malformed(format!("{x} exceeds a signed 64-bit integer"))))
         .collect()
 }
 
@@ -362,21 +363,30 @@ mod tests {
     #[test]
     fn half_precision_is_widened() {
         // 1.5, -2, the largest finite number and the smallest subnormal of IEEE 754 binary16.
-        let raw: Vec<u8> = [0x3e00_u16, 0xc000, 0x7bff, 0x0001]
-            .iter()
-            .flat_map(|x| x.to_le_bytes())
-            .collect();
+        let raw: Vec<u8> = [0x3e00_u16, 0xc000, 0x7bff, 0x0001].iter().flat_map(|x| x.to_le_bytes()).collect();
         let tensor = Tensor::from_proto(&proto(Elem::F16, &[2, 2], &raw)).unwrap();
-        assert_eq!(
-            tensor.floats().unwrap(),
-            [1.5, -2.0, 65504.0, 2.0_f32.powi(-24)]
-        );
-        let raw: Vec<u8> = [0x3fc0_u16, 0xc2f7]
-            .iter()
-            .flat_map(|x| x.to_le_bytes())
-            .collect();
+        assert_eq!(tensor.floats().unwrap(), [1.5, -2.0, 65504.0, 2.0_f32.powi(-24)]);
+        let raw: Vec<u8> = [0x3fc0_u16, 0xc2f7].iter().flat_map(|x| x.to_le_bytes()).collect();
         let tensor = Tensor::from_proto(&proto(Elem::Bf16, &[2], &raw)).unwrap();
         assert_eq!(tensor.floats().unwrap(), [1.5, -123.5]);
+    }
+
+    #[test]
+    fn halves_survive_a_round_trip() {
+        for elem in [Elem::F16, Elem::Bf16] {
+            let raw: Vec<u8> = (0..=u16::MAX).flat_map(|x| x.to_le_bytes()).collect();
+            let tensor = Tensor::from_proto(&proto(elem, &[1 << 16], &raw)).unwrap();
+            let values = tensor.floats().unwrap();
+            let back = f32_to_raw(elem, values);
+            for ((before, after), value) in raw.chunks(2).zip(back.chunks(2)).zip(values) {
+                assert!(before == after || value.is_nan(), "{elem} {value}");
+            }
+        }
+        // A tie goes to the even neighbour; just above it, up.
+        assert_eq!(bf16_bits(f32::from_bits(0x3f80_8000)), 0x3f80);
+        assert_eq!(bf16_bits(f32::from_bits(0x3f80_8001)), 0x3f81);
+        assert_eq!(bf16_bits(f32::from_bits(0x3f81_8000)), 0x3f82);
+        assert!(f32::from_bits(u32::from(bf16_bits(f32::NAN)) << 16).is_nan());
     }
 
     #[test]
@@ -387,14 +397,8 @@ mod tests {
             int32_data: vec![-1, 0, 7],
             ..TensorProto::default()
         };
-        let raw: Vec<u8> = [-1_i32, 0, 7]
-            .iter()
-            .flat_map(|x| x.to_le_bytes())
-            .collect();
-        assert_eq!(
-            Tensor::from_proto(&fields),
-            Tensor::from_proto(&proto(Elem::I32, &[3], &raw))
-        );
+        let raw: Vec<u8> = [-1_i32, 0, 7].iter().flat_map(|x| x.to_le_bytes()).collect();
+        assert_eq!(Tensor::from_proto(&fields), Tensor::from_proto(&proto(Elem::I32, &[3], &raw)));
     }
 
     #[test]
@@ -403,11 +407,7 @@ mod tests {
             let found = Tensor::from_proto(&proto(Elem::F32, &dims, &[0; 8]));
             assert!(matches!(found, Err(TensorError::Malformed(_))), "{dims:?}");
         }
-        assert!(
-            Tensor::from_proto(&proto(Elem::F32, &[0, 5], &[]))
-                .unwrap()
-                .is_empty()
-        );
+        assert!(Tensor::from_proto(&proto(Elem::F32, &[0, 5], &[])).unwrap().is_empty());
     }
 
     #[test]

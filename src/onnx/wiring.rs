@@ -24,18 +24,12 @@ pub(super) fn nodes(
     let nodes = named(graph);
     let mut problems = Vec::new();
     let mut producer: HashMap<&str, usize> = HashMap::new();
-    let given: HashSet<&str> = initializers
-        .keys()
-        .map(String::as_str)
-        .chain(inputs.iter().map(|input| input.name.as_str()))
-        .collect();
+    let given: HashSet<&str> =
+        initializers.keys().map(String::as_str).chain(inputs.iter().map(|input| input.name.as_str())).collect();
     for (index, node) in nodes.iter().enumerate() {
         for output in node.outputs.iter().filter(|name| !name.is_empty()) {
             if given.contains(output.as_str()) || producer.insert(output, index).is_some() {
-                problems.push(format!(
-                    "`{output}` of node `{}` is defined twice",
-                    node.name
-                ));
+                problems.push(format!("`{output}` of node `{}` is defined twice", node.name));
             }
         }
     }
@@ -49,24 +43,16 @@ pub(super) fn nodes(
                     readers[from].push(index);
                 }
                 None if given.contains(input.as_str()) => {}
-                None => problems.push(format!(
-                    "`{input}`, which node `{}` reads, is not defined",
-                    node.name
-                )),
+                None => problems.push(format!("`{input}`, which node `{}` reads, is not defined", node.name)),
             }
         }
     }
     for output in &graph.output {
         if !producer.contains_key(output.name()) && !given.contains(output.name()) {
-            problems.push(format!(
-                "the graph's output `{}` is not defined",
-                output.name()
-            ));
+            problems.push(format!("the graph's output `{}` is not defined", output.name()));
         }
     }
-    let mut ready: BTreeSet<usize> = (0..nodes.len())
-        .filter(|&index| waiting[index] == 0)
-        .collect();
+    let mut ready: BTreeSet<usize> = (0..nodes.len()).filter(|&index| waiting[index] == 0).collect();
     let mut order = Vec::with_capacity(nodes.len());
     while let Some(index) = ready.pop_first() {
         order.push(index);
@@ -78,23 +64,15 @@ pub(super) fn nodes(
         }
     }
     if order.len() < nodes.len() {
-        let stuck: Vec<&str> = (0..nodes.len())
-            .filter(|&index| waiting[index] > 0)
-            .map(|index| nodes[index].name.as_str())
-            .collect();
-        problems.push(format!(
-            "these nodes lie on a cycle or behind one: {}",
-            stuck.join(", ")
-        ));
+        let stuck: Vec<&str> =
+            (0..nodes.len()).filter(|&index| waiting[index] > 0).map(|index| nodes[index].name.as_str()).collect();
+        problems.push(format!("these nodes lie on a cycle or behind one: {}", stuck.join(", ")));
     }
     if !problems.is_empty() {
         return Err(OnnxError::Wiring { problems });
     }
     let mut nodes: Vec<Option<OnnxNode>> = nodes.into_iter().map(Some).collect();
-    Ok(order
-        .into_iter()
-        .filter_map(|index| nodes[index].take())
-        .collect())
+    Ok(order.into_iter().filter_map(|index| nodes[index].take()).collect())
 }
 
 fn named(graph: &GraphProto) -> Vec<OnnxNode> {

@@ -18,13 +18,13 @@ impl Default for LogSum {
 }
 
 impl LogSum {
-    /// Adds `e^log_term`.
+    /// Adds `e^log_term`. A NaN makes the sum NaN.
     pub(super) fn add(&mut self, log_term: f64) {
         if log_term > self.largest {
             self.scaled *= libm::exp(self.largest - log_term);
             self.scaled += 1.0;
             self.largest = log_term;
-        } else if log_term > self.largest - NEGLIGIBLE {
+        } else if log_term.is_nan() || log_term > self.largest - NEGLIGIBLE {
             self.scaled += libm::exp(log_term - self.largest);
         }
     }
@@ -87,6 +87,11 @@ mod tests {
             }
             assert_eq!(sum.value(), 700.0);
         }
+        let mut sum = LogSum::default();
+        sum.add(1.0);
+        sum.add(f64::NAN);
+        sum.add(2000.0);
+        assert!(sum.value().is_nan());
         let mut sum = LogSum::default();
         assert_eq!(sum.value(), f64::NEG_INFINITY);
         sum.add(2000.0);

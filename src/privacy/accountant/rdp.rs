@@ -36,7 +36,7 @@ const LARGEST_ORDER: u32 = 8192;
 /// `ln n` for every n up to the largest order.
 static LOG: LazyLock<Vec<f64>> = LazyLock::new(|| (0..=LARGEST_ORDER).map(|n| libm::log(f64::from(n))).collect());
 
-/// An upper bound on the relative rounding error of A, added to the series of the fractional orders.
+/// What is added, relative to A, for rounding in the series of the fractional orders.
 const ROUNDING: f64 = 1e-13;
 /// The series stops where its tail is this small beside its sum.
 const SMALL_TAIL: f64 = 1e-12;
@@ -92,10 +92,11 @@ fn delta_at(order: f64, rdp: f64, epsilon: f64) -> f64 {
 
 impl Rdp {
     /// The Rényi divergence of one step, the larger of the two directions, at order α in (1, 8192]:
-    /// infinite without noise, `None` where the series for a fractional order does not converge or the
-    /// order is out of range.
+    /// infinite without noise, `None` where the series for a fractional order does not converge or a
+    /// number is out of range.
     pub fn divergence(sigma: f64, q: f64, order: f64) -> Option<f64> {
-        if !(order > 1.0 && order <= f64::from(LARGEST_ORDER)) {
+        let in_range = sigma >= 0.0 && (0.0..=1.0).contains(&q) && order > 1.0 && order <= f64::from(LARGEST_ORDER);
+        if !in_range {
             return None;
         }
         if q == 0.0 {
@@ -113,7 +114,7 @@ impl Rdp {
         } else {
             log_a_fractional(sigma, q, order)?
         };
-        Some(log_a / (order - 1.0))
+        Some(log_a / (order - 1.0)).filter(|rdp| !rdp.is_nan())
     }
 }
 
@@ -285,8 +286,16 @@ mod tests {
 
     #[test]
     fn an_order_that_does_not_converge_is_left_out() {
-        for order in [f64::NAN, 1.0, 8193.0] {
-            assert_eq!(Rdp::divergence(1.0, 0.5, order), None);
+        for (sigma, q, order) in [
+            (1.0, 0.5, f64::NAN),
+            (1.0, 0.5, 1.0),
+            (1.0, 0.5, 8193.0),
+            (1.0, 1.5, 2.0),
+            (1.0, f64::NAN, 2.0),
+            (-1.0, 0.5, 2.0),
+            (f64::NAN, 0.5, 2.0),
+        ] {
+            assert_eq!(Rdp::divergence(sigma, q, order), None);
         }
         assert_eq!(log_a_fractional(1e-200, 0.5, 1.5), None);
         assert!(epsilon(0.02, 0.5, 1, 1e-5).is_finite());

@@ -43,7 +43,7 @@ impl Claim {
             "data used for pre-training, and validation and test data",
             "several records of one person: the unit is one record",
             "the finite precision of floating-point noise and sums",
-            "observation of the computation itself: its memory, its timing, the ledger's run times",
+            "observation of the computation itself: its memory and its timing",
         ];
         if plan.public_records.is_some() {
             items.push("the number of records, which is public: the sample rate was worked out from it");

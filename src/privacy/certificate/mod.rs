@@ -158,25 +158,26 @@ impl Certificate {
         equal!(ledger);
         equal!(covers);
         equal!(does_not_cover);
+        let statement = Claim::new(&self.plan, self.epsilon).to_string();
+        compare("statement", self.statement.clone(), statement.clone(), self.statement == statement);
         for (member, stated, recorded) in self.constants(ledger) {
             compare(member, stated.clone(), recorded.clone(), stated == recorded);
         }
         Ok(found)
     }
 
-    /// The plan's constants beside those of the first ledger entry that has others.
+    /// The plan's constants beside those with which the ledger's last step was taken.
     fn constants(&self, ledger: &Contents) -> Vec<(&'static str, String, String)> {
-        let clip = self.plan.clip.to_string();
-        let batch = self.plan.expected_batch;
-        let entries = ledger.entries();
-        let clips = entries.iter().find(|entry| entry.clip != clip);
-        let batches = entries.iter().find(|entry| entry.expected_batch != batch);
-        let clips = clips.map(|entry| ("clip", clip, entry.clip.clone()));
-        let batches = batches.map(|entry| {
-            let recorded = entry.expected_batch.to_string();
-            ("expected_batch", batch.to_string(), recorded)
-        });
-        clips.into_iter().chain(batches).collect()
+        let Some(last) = ledger.entries().iter().rfind(|entry| !entry.recovered) else {
+            return vec![];
+        };
+        let plan = &self.plan;
+        vec![
+            ("sample_rate", plan.sample_rate.to_string(), last.sample_rate.to_string()),
+            ("expected_batch", plan.expected_batch.to_string(), last.expected_batch.to_string()),
+            ("noise_multiplier", plan.noise_multiplier.to_string(), last.noise_multiplier.to_string()),
+            ("clip", plan.clip.to_string(), last.clip.clone()),
+        ]
     }
 }
 
@@ -325,23 +326,33 @@ mod tests {
         let mut lie = honest.clone();
         lie.epsilon = Some(epsilon - 1e-7);
         lie.steps = 19;
-        assert_eq!(members(&lie, &ledger), ["epsilon", "steps"]);
-
-        let mut lie = honest.clone();
-        lie.epsilon = Some(epsilon * (1.0 + 1e-12));
-        assert_eq!(members(&lie, &ledger), [""; 0]);
+        assert_eq!(members(&lie, &ledger), ["epsilon", "steps", "statement"]);
 
         let (mut lie, seeded) = certify(plan::example(), 20);
         lie.guarantee = true;
         assert_eq!(members(&lie, &seeded), ["guarantee"]);
 
-        let other = PrivacyPlan::new(PlanSpec { clip: "flat:3".parse().unwrap(), expected_batch: 65.0, ..private() });
+        let other = PrivacyPlan::new(PlanSpec {
+            sample_rate: 0.2,
+            expected_batch: 65.0,
+            noise_multiplier: 2.0,
+            clip: "flat:3".parse().unwrap(),
+            ..private()
+        });
         let mut lie = honest.clone();
         lie.plan = other.unwrap();
-        assert_eq!(members(&lie, &ledger), ["clip", "expected_batch"]);
+        assert_eq!(members(&lie, &ledger), ["sample_rate", "expected_batch", "noise_multiplier", "clip"]);
 
         let (_, longer) = certify(private(), 21);
         assert_eq!(members(&honest, &longer), ["epsilon", "steps", "history", "ledger"]);
+    }
+
+    #[test]
+    fn epsilon_may_differ_by_rounding() {
+        assert!(same_epsilon(Some(3.0), Some(3.0 * (1.0 + 1e-12))));
+        assert!(!same_epsilon(Some(3.0), Some(3.0 + 1e-8)));
+        assert!(!same_epsilon(Some(3.0), None));
+        assert!(same_epsilon(None, None));
     }
 
     #[test]

@@ -1,0 +1,201 @@
+//! tract's inference of one operator.
+//!
+//! Each node is given to tract by itself, so that one that tract rejects, or panics on, costs no other its facts.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use prost::Message;
+use tract_onnx::pb;
+use tract_onnx::tract_hir::infer::{Factoid, InferenceFact, InferenceOp};
+use tract_onnx::tract_hir::internal::{DatumType, Tensor as TractTensor, TractResult, tvec};
+
+use super::pinned::{Known, LARGEST_VALUE};
+use crate::onnx::node::OnnxNode;
+use crate::onnx::tensor::{Elem, Tensor, TensorData};
+
+/// tract's operator for a node.
+pub(super) struct Operator {
+    operator: Box<dyn InferenceOp>,
+    /// The operand that names axes, among those that are not absent.
+    axes: Option<usize>,
+    results: usize,
+    /// Whether results may be computed: not for operators that draw random numbers.
+    deterministic: bool,
+    /// Whether results depend on the operands' elements, not on their shapes alone.
+    reads_values: bool,
+}
+
+impl Operator {
+    /// The operator of `node` in operator set `opset`. The error says why there is none.
+    pub(super) fn new(node: &OnnxNode, opset: i64) -> Result<Operator, String> {
+        if !node.domain.is_empty() {
+            return Err(format!("there is no rule for operators of domain `{}`", node.domain));
+        }
+        const AXES: [&str; 3] = ["axis", "axes", "perm"];
+        if node.attributes().any(|a| AXES.contains(&a.name()) && (far(a.i()) || a.ints.iter().any(|&i| far(i)))) {
+            return Err("an axis is out of range".to_owned());
+        }
+        let operator = guarded(|| {
+            let proto = pb::NodeProto::decode(node.to_proto().encode_to_vec().as_slice())?;
+            let model = pb::ModelProto {
+                opset_import: vec![pb::OperatorSetIdProto { domain: String::new(), version: opset }],
+                graph: Some(pb::GraphProto { node: vec![proto], ..pb::GraphProto::default() }),
+                ..pb::ModelProto::default()
+            };
+            let parsed = tract_onnx::onnx().parse(&model, None)?;
+            Ok(parsed.model.node(0).op.clone())
+        })?;
+        Ok(Operator {
+            operator,
+            axes: axes_operand(node),
+            results: node.outputs.iter().filter(|name| !name.is_empty()).count(),
+            deterministic: !node.op_type.starts_with("Random") && node.op_type != "Multinomial",
+            reads_values: !matches!(node.op_type.as_str(), "Shape" | "Size"),
+        })
+    }
+
+    /// The results of the operator on these operands: type and shape, and the elements if all operands have theirs.
+    pub(super) fn infer(&self, operands: &[&Known]) -> Result<Vec<Known>, String> {
+        let axes = self.axes.and_then(|position| operands.get(position)?.value.as_ref()?.ints());
+        if axes.is_some_and(|axes| axes.iter().any(|&axis| far(axis))) {
+            return Err("an axis is out of range".to_owned());
+        }
+        let known = self.facts(operands, false)?;
+        let small = |known: &Known| known.shape.as_deref().and_then(count).is_some_and(|n| n <= LARGEST_VALUE);
+        let computable = self.deterministic
+            && !operands.is_empty()
+            && operands.iter().all(|operand| operand.value.is_some())
+            && known.iter().all(small);
+        let from_weights = self.reads_values && operands.iter().any(|operand| operand.from_weights);
+        // An operator that tract cannot compute by itself still has the type and shape.
+        let results = match computable {
+            true => self.facts(operands, true).unwrap_or(known),
+            false => known,
+        };
+        Ok(results.into_iter().map(|known| Known { from_weights, ..known }).collect())
+    }
+
+    fn facts(&self, operands: &[&Known], compute: bool) -> Result<Vec<Known>, String> {
+        guarded(|| {
+            let operands: Vec<InferenceFact> =
+                operands.iter().map(|known| to_fact(known)).collect::<TractResult<_>>()?;
+            let results = vec![InferenceFact::default(); self.results];
+            let mut operator = self.operator.clone();
+            let (operands, results) = (operands.iter().collect(), results.iter().collect());
+            let (_, results, _) = match compute {
+                true => operator.infer(operands, results, tvec!())?,
+                false => operator.infer_facts(operands, results, tvec!())?,
+            };
+            results.iter().map(from_fact).collect()
+        })
+    }
+}
+
+/// The highest rank, and so the last axis, that any model is taken to have.
+const HIGHEST_RANK: u64 = 64;
+
+/// Whether `axis` lies beyond the axes of any model: tract would allocate a shape that reaches that far.
+fn far(axis: i64) -> bool {
+    axis.unsigned_abs() > HIGHEST_RANK
+}
+
+fn axes_operand(node: &OnnxNode) -> Option<usize> {
+    match node.op_type.as_str() {
+        "Squeeze" | "Unsqueeze" | "CumSum" => Some(1),
+        "Slice" | "Pad" => Some(node.inputs.iter().take(3).filter(|name| !name.is_empty()).count()),
+        reduce if reduce.starts_with("Reduce") => Some(1),
+        _ => None,
+    }
+}
+
+/// Runs tract's code. The model is not trusted, and tract may panic on one that is malformed: that is an error here.
+fn guarded<T>(run: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(error)) => Err(error.root_cause().to_string().lines().next().unwrap_or_default().to_owned()),
+        Err(_) => Err("shape inference panicked".to_owned()),
+    }
+}
+
+fn count(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |count, &size| count.checked_mul(size))
+}
+
+fn to_fact(known: &Known) -> TractResult<InferenceFact> {
+    let mut fact = InferenceFact::default();
+    if let Some(datum) = known.elem.and_then(to_datum) {
+        fact = fact.with_datum_type(datum);
+        if let Some(value) = &known.value {
+            return Ok(to_tract(value)?.cast_to_dt(datum)?.into_owned().into());
+        }
+    }
+    if let Some(shape) = &known.shape {
+        fact = fact.with_shape(shape.as_slice());
+    }
+    Ok(fact)
+}
+
+fn from_fact(fact: &InferenceFact) -> TractResult<Known> {
+    let elem = fact.datum_type.concretize().and_then(from_datum);
+    let shape = fact.shape.as_concrete_finite()?.map(|shape| shape.to_vec());
+    let small = shape.as_deref().and_then(count).is_some_and(|n| n <= LARGEST_VALUE);
+    let value = match (elem, fact.value.concretize()) {
+        (Some(elem), Some(value)) if small => Some(from_tract(elem, &value)?),
+        _ => None,
+    };
+    Ok(Known { elem, shape, value, from_weights: false })
+}
+
+pub(super) fn to_tract(tensor: &Tensor) -> TractResult<TractTensor> {
+    match &tensor.data {
+        TensorData::F32(values) => TractTensor::from_shape(&tensor.dims, values),
+        TensorData::I64(values) => TractTensor::from_shape(&tensor.dims, values),
+        TensorData::Bool(values) => TractTensor::from_shape(&tensor.dims, values),
+    }
+}
+
+fn from_tract(elem: Elem, tensor: &TractTensor) -> TractResult<Tensor> {
+    let data = match elem {
+        Elem::Bool => TensorData::Bool(tensor.cast_to::<bool>()?.try_as_plain_ram()?.as_slice()?.to_vec()),
+        elem if elem.is_float() => TensorData::F32(tensor.cast_to::<f32>()?.try_as_plain_ram()?.as_slice()?.to_vec()),
+        _ => TensorData::I64(tensor.cast_to::<i64>()?.try_as_plain_ram()?.as_slice()?.to_vec()),
+    };
+    Ok(Tensor { dims: tensor.shape().to_vec(), data })
+}
+
+fn to_datum(elem: Elem) -> Option<DatumType> {
+    Some(match elem {
+        Elem::F32 | Elem::Bf16 => DatumType::F32,
+        Elem::F64 => DatumType::F64,
+        Elem::F16 => DatumType::F16,
+        Elem::I8 => DatumType::I8,
+        Elem::I16 => DatumType::I16,
+        Elem::I32 => DatumType::I32,
+        Elem::I64 => DatumType::I64,
+        Elem::U8 => DatumType::U8,
+        Elem::U16 => DatumType::U16,
+        Elem::U32 => DatumType::U32,
+        Elem::U64 => DatumType::U64,
+        Elem::Bool => DatumType::Bool,
+        Elem::Other(_) => return None,
+    })
+}
+
+/// The element type of tract's; its symbolic dimensions are ONNX's 64-bit integers.
+fn from_datum(datum: DatumType) -> Option<Elem> {
+    Some(match datum {
+        DatumType::F32 => Elem::F32,
+        DatumType::F64 => Elem::F64,
+        DatumType::F16 => Elem::F16,
+        DatumType::I8 => Elem::I8,
+        DatumType::I16 => Elem::I16,
+        DatumType::I32 => Elem::I32,
+        DatumType::I64 | DatumType::TDim => Elem::I64,
+        DatumType::U8 => Elem::U8,
+        DatumType::U16 => Elem::U16,
+        DatumType::U32 => Elem::U32,
+        DatumType::U64 => Elem::U64,
+        DatumType::Bool => Elem::Bool,
+        _ => return None,
+    })
+}

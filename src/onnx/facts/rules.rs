@@ -1,0 +1,246 @@
+//! Inference of the operators that tract does not know, or infers otherwise than the ONNX specification.
+
+use super::pinned::{Known, LARGEST_VALUE, Pinned};
+use crate::onnx::node::OnnxNode;
+use crate::onnx::tensor::{Elem, Tensor, TensorData};
+
+/// The results of a rule, one for each output of the node; `None` for an output that is no tensor.
+type Results = Result<Vec<Option<Known>>, String>;
+
+/// The results of `node`, if there is a rule for its operator.
+pub(super) fn infer(node: &OnnxNode, pinned: &mut Pinned) -> Option<Results> {
+    if !node.domain.is_empty() {
+        return None;
+    }
+    Some(match node.op_type.as_str() {
+        "Constant" => constant(node),
+        "Dropout" => dropout(node, pinned),
+        "BatchNormalization" => batch_normalization(node, pinned),
+        "Bernoulli" | "ReverseSequence" => Ok(vec![Some(like(operand(node, pinned, 0)))]),
+        "ConstantOfShape" => constant_of_shape(node, pinned),
+        "CastLike" => cast_like(node, pinned),
+        "Range" => range(node, pinned),
+        "SoftmaxCrossEntropyLoss" | "NegativeLogLikelihoodLoss" => loss(node, pinned),
+        "SplitToSequence" => split_to_sequence(node, pinned),
+        "SequenceAt" => sequence_at(node, pinned),
+        _ => return None,
+    })
+}
+
+fn operand(node: &OnnxNode, pinned: &Pinned, position: usize) -> Known {
+    node.input(position).and_then(|name| pinned.values.get(name)).cloned().unwrap_or_default()
+}
+
+/// A value of the type and shape of `known`.
+fn like(known: Known) -> Known {
+    Known::new(known.elem, known.shape)
+}
+
+/// [Constant](https://onnx.ai/onnx/operators/onnx__Constant.html).
+fn constant(node: &OnnxNode) -> Results {
+    let message = |error: crate::onnx::OnnxError| error.to_string();
+    let scalar = |data| Tensor { dims: vec![], data };
+    let vector = |data: TensorData| Tensor { dims: vec![data.len()], data };
+    let elem = node.attributes().find(|a| a.name() == "value").and_then(|a| a.t.as_ref()).map(|t| t.data_type());
+    let (elem, tensor) = if let Some(tensor) = node.tensor("value").map_err(message)? {
+        (Elem::from_onnx(elem.unwrap_or_default()), tensor)
+    } else if node.has("value_int") {
+        (Elem::I64, scalar(TensorData::I64(vec![node.require_int("value_int").map_err(message)?])))
+    } else if node.has("value_float") {
+        (Elem::F32, scalar(TensorData::F32(vec![node.require_float("value_float").map_err(message)?])))
+    } else if let Some(values) = node.ints("value_ints").map_err(message)? {
+        (Elem::I64, vector(TensorData::I64(values)))
+    } else if let Some(values) = node.floats("value_floats").map_err(message)? {
+        (Elem::F32, vector(TensorData::F32(values)))
+    } else {
+        return Err("the constant is neither a number nor a tensor of numbers".to_owned());
+    };
+    Ok(vec![Some(Known::constant(elem, &tensor))])
+}
+
+/// [ConstantOfShape](https://onnx.ai/onnx/operators/onnx__ConstantOfShape.html): a float zero unless `value` says otherwise.
+fn constant_of_shape(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let fill = node.tensor("value").map_err(|error| error.to_string())?;
+    let fill = fill.unwrap_or(Tensor { dims: vec![1], data: TensorData::F32(vec![0.0]) });
+    let elem = node.attributes().find_map(|a| a.t.as_ref()).map_or(Elem::F32, |t| Elem::from_onnx(t.data_type()));
+    let shape = operand(node, pinned, 0).value.ok_or("its shape depends on data")?;
+    let dims = shape.ints().ok_or("its shape is not of integers")?;
+    let dims: Vec<usize> = dims
+        .iter()
+        .map(|&dim| usize::try_from(dim))
+        .collect::<Result<_, _>>()
+        .map_err(|_| "its shape has a negative size")?;
+    let count = dims.iter().try_fold(1_usize, |count, &dim| count.checked_mul(dim)).ok_or("its shape is too large")?;
+    let mut known = Known::new(Some(elem), Some(dims.clone()));
+    if count <= LARGEST_VALUE {
+        let data = match &fill.data {
+            TensorData::F32(values) => values.first().map(|&x| TensorData::F32(vec![x; count])),
+            TensorData::I64(values) => values.first().map(|&x| TensorData::I64(vec![x; count])),
+            TensorData::Bool(values) => values.first().map(|&x| TensorData::Bool(vec![x; count])),
+        };
+        known.value = Some(Tensor { dims, data: data.ok_or("its value has no element")? });
+    }
+    Ok(vec![Some(known)])
+}
+
+/// [Dropout](https://onnx.ai/onnx/operators/onnx__Dropout.html): the data and the mask.
+fn dropout(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let data = operand(node, pinned, 0);
+    let mask = Known::new(Some(Elem::Bool), data.shape.clone());
+    Ok([like(data), mask].into_iter().map(Some).take(node.outputs.len()).collect())
+}
+
+/// [BatchNormalization](https://onnx.ai/onnx/operators/onnx__BatchNormalization.html): the data, then in training mode
+/// the running statistics.
+fn batch_normalization(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let results = node.outputs.iter().enumerate().map(|(position, _)| match position {
+        0 => Some(like(operand(node, pinned, 0))),
+        1 | 3 => Some(like(operand(node, pinned, 3))),
+        _ => Some(like(operand(node, pinned, 4))),
+    });
+    Ok(results.collect())
+}
+
+/// [CastLike](https://onnx.ai/onnx/operators/onnx__CastLike.html).
+fn cast_like(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let (data, target) = (operand(node, pinned, 0), operand(node, pinned, 1));
+    let value = match (&data.value, target.elem) {
+        (Some(tensor), Some(elem)) => Some(cast(tensor, elem)),
+        _ => None,
+    };
+    let from_weights = data.from_weights;
+    Ok(vec![Some(Known { elem: target.elem, shape: data.shape, value, from_weights })])
+}
+
+fn cast(tensor: &Tensor, elem: Elem) -> Tensor {
+    let numbers: Vec<f64> = match &tensor.data {
+        TensorData::F32(values) => values.iter().map(|&x| f64::from(x)).collect(),
+        TensorData::I64(values) if elem.is_integer() => {
+            return Tensor { dims: tensor.dims.clone(), data: TensorData::I64(values.clone()) };
+        }
+        TensorData::I64(values) => values.iter().map(|&x| x as f64).collect(),
+        TensorData::Bool(values) => values.iter().map(|&x| f64::from(u8::from(x))).collect(),
+    };
+    let data = match elem {
+        Elem::Bool => TensorData::Bool(numbers.iter().map(|&x| x != 0.0).collect()),
+        elem if elem.is_float() => TensorData::F32(numbers.iter().map(|&x| x as f32).collect()),
+        _ => TensorData::I64(numbers.iter().map(|&x| x as i64).collect()),
+    };
+    Tensor { dims: tensor.dims.clone(), data }
+}
+
+/// [Range](https://onnx.ai/onnx/operators/onnx__Range.html): `max(⌈(limit − start)/delta⌉, 0)` elements.
+fn range(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let operands = [0, 1, 2].map(|position| operand(node, pinned, position));
+    let elem = operands[0].elem;
+    let [Some(start), Some(limit), Some(delta)] = [0, 1, 2].map(|i| operands[i].value.as_ref()) else {
+        return Err("its bounds depend on data".to_owned());
+    };
+    let from_weights = operands.iter().any(|operand| operand.from_weights);
+    let too_long = || "it has too many elements".to_owned();
+    let data = match (&start.data, &limit.data, &delta.data) {
+        (TensorData::I64(start), TensorData::I64(limit), TensorData::I64(delta)) => {
+            let (&[start], &[limit], &[delta]) = (&start[..], &limit[..], &delta[..]) else {
+                return Err("its bounds are not scalars".to_owned());
+            };
+            if delta == 0 {
+                return Err("its step is zero".to_owned());
+            }
+            let (start, limit, delta) = (i128::from(start), i128::from(limit), i128::from(delta));
+            let length = (limit - start + delta - delta.signum()).div_euclid(delta).max(0);
+            let length = usize::try_from(length).ok().filter(|&n| n <= LARGEST_VALUE).ok_or_else(too_long)?;
+            TensorData::I64((0..length as i128).map(|i| (start + i * delta) as i64).collect())
+        }
+        (TensorData::F32(start), TensorData::F32(limit), TensorData::F32(delta)) => {
+            let (&[start], &[limit], &[delta]) = (&start[..], &limit[..], &delta[..]) else {
+                return Err("its bounds are not scalars".to_owned());
+            };
+            let length = ((f64::from(limit) - f64::from(start)) / f64::from(delta)).ceil();
+            if length.is_nan() || length > LARGEST_VALUE as f64 {
+                return Err(too_long());
+            }
+            TensorData::F32((0..length.max(0.0) as usize).map(|i| start + i as f32 * delta).collect())
+        }
+        _ => return Err("its bounds are of different types".to_owned()),
+    };
+    let tensor = Tensor { dims: vec![data.len()], data };
+    Ok(vec![Some(Known { elem, shape: Some(tensor.dims.clone()), value: Some(tensor), from_weights })])
+}
+
+/// [SoftmaxCrossEntropyLoss](https://onnx.ai/onnx/operators/onnx__SoftmaxCrossEntropyLoss.html): the loss, of the
+/// labels' shape or a scalar, and the log-probabilities.
+fn loss(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let (scores, labels) = (operand(node, pinned, 0), operand(node, pinned, 1));
+    let reduction = node.string("reduction", "mean").map_err(|error| error.to_string())?;
+    let shape = if reduction == "none" { labels.shape } else { Some(vec![]) };
+    let loss = Known::new(scores.elem, shape);
+    Ok([loss, like(scores)].into_iter().map(Some).take(node.outputs.len()).collect())
+}
+
+/// [SplitToSequence](https://onnx.ai/onnx/operators/onnx__SplitToSequence.html).
+fn split_to_sequence(node: &OnnxNode, pinned: &mut Pinned) -> Results {
+    let message = |error: crate::onnx::OnnxError| error.to_string();
+    let data = operand(node, pinned, 0);
+    let shape = data.shape.ok_or("the shape of its operand is unknown")?;
+    let axis = from_end(node.int("axis", 0).map_err(message)?, shape.len()).ok_or("its axis is out of range")?;
+    let keep = node.int("keepdims", 1).map_err(message)? != 0;
+    let size = shape[axis];
+    let mut parts: Vec<Vec<usize>> = Vec::new();
+    let mut part = |size: usize| {
+        let mut shape = shape.clone();
+        shape[axis] = size;
+        parts.push(shape);
+    };
+    const TOO_MANY: &str = "it splits into too many parts";
+    match node.input(1) {
+        None if size > LARGEST_VALUE => return Err(TOO_MANY.to_owned()),
+        None => (0..size).for_each(|_| part(1)),
+        Some(_) => {
+            let split = operand(node, pinned, 1).value.ok_or("how it splits depends on data")?;
+            let equal = split.dims.is_empty();
+            let split = split.ints().ok_or("how it splits is not an integer")?;
+            let lengths: Vec<usize> = split
+                .iter()
+                .map(|&n| usize::try_from(n))
+                .collect::<Result<_, _>>()
+                .map_err(|_| "it splits into negative parts")?;
+            match lengths[..] {
+                [length] if equal && length > 0 && size.div_ceil(length) <= LARGEST_VALUE => {
+                    (0..size).step_by(length).for_each(|start| part(length.min(size - start)));
+                }
+                [_] if equal => return Err(TOO_MANY.to_owned()),
+                _ => lengths.into_iter().for_each(part),
+            }
+        }
+    }
+    if node.input(1).is_none() && !keep {
+        parts.iter_mut().for_each(|shape| {
+            shape.remove(axis);
+        });
+    }
+    let elements = parts.into_iter().map(|shape| Known::new(data.elem, Some(shape))).collect();
+    if let Some(name) = node.output(0) {
+        pinned.sequences.insert(name.to_owned(), elements);
+    }
+    Ok(vec![None])
+}
+
+/// [SequenceAt](https://onnx.ai/onnx/operators/onnx__SequenceAt.html).
+fn sequence_at(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let position = operand(node, pinned, 1).value;
+    let position = match position.as_ref().and_then(Tensor::ints) {
+        Some(&[position]) => position,
+        _ => return Err("its position depends on data".to_owned()),
+    };
+    let sequence =
+        node.input(0).and_then(|name| pinned.sequences.get(name)).ok_or("the elements of its sequence are unknown")?;
+    let element = from_end(position, sequence.len()).ok_or("its position is behind the end of the sequence")?;
+    Ok(vec![Some(sequence[element].clone())])
+}
+
+/// A position that counts from the end if it is negative.
+fn from_end(position: i64, length: usize) -> Option<usize> {
+    let length = i64::try_from(length).ok()?;
+    let position = if position < 0 { position.checked_add(length)? } else { position };
+    usize::try_from(position).ok().filter(|_| position < length)
+}

@@ -1,0 +1,111 @@
+//! Where initialisers meet the data.
+//!
+//! An initialiser is followed forward through the nodes that no graph input reaches, whatever they compute, up to the
+//! operands of the nodes that one does. Those operands are its slots.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use crate::onnx::node::OnnxNode;
+use crate::onnx::source::Source;
+
+/// An operand of a node that also reads data.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot {
+    /// The node's name.
+    pub node: String,
+    /// Its operator.
+    pub op_type: String,
+    /// The operand's position.
+    pub position: usize,
+    /// What such an operand holds.
+    pub kind: SlotKind,
+}
+
+/// What an operand holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SlotKind {
+    /// A weight, whatever it is called.
+    Weight,
+    /// A bias, or the scale or bias of a normalisation.
+    Bias,
+    /// A parameter or a constant: only the name can tell.
+    Operand,
+    /// No parameter: running statistics, bounds, scales of a resize.
+    Other,
+}
+
+/// The slots that each float initialiser reaches, in the order of the nodes.
+pub(super) fn find(source: &Source) -> BTreeMap<String, Vec<Slot>> {
+    let fed = reached_by_inputs(source);
+    // For each constant value, the initialisers that it is made of.
+    let mut origins: HashMap<&str, BTreeSet<&str>> = HashMap::new();
+    for (name, tensor) in &source.initializers {
+        if tensor.floats().is_some() {
+            origins.insert(name, BTreeSet::from([name.as_str()]));
+        }
+    }
+    let mut slots: BTreeMap<String, Vec<Slot>> = BTreeMap::new();
+    for node in &source.nodes {
+        if !carries_elements(node) {
+            continue;
+        }
+        if node.outputs.iter().any(|output| fed.contains(output.as_str())) {
+            for (position, input) in node.inputs.iter().enumerate() {
+                for origin in origins.get(input.as_str()).into_iter().flatten() {
+                    slots.entry((*origin).to_owned()).or_default().push(Slot {
+                        node: node.name.clone(),
+                        op_type: node.op_type.clone(),
+                        position,
+                        kind: kind(node, position),
+                    });
+                }
+            }
+        } else {
+            let made_of: BTreeSet<&str> =
+                node.inputs.iter().filter_map(|input| origins.get(input.as_str())).flatten().copied().collect();
+            for output in &node.outputs {
+                origins.insert(output, made_of.clone());
+            }
+        }
+    }
+    slots
+}
+
+/// The values whose elements depend on a graph input's.
+fn reached_by_inputs(source: &Source) -> HashSet<&str> {
+    let mut fed: HashSet<&str> = source.inputs.iter().map(|input| input.name.as_str()).collect();
+    for node in source.nodes.iter().filter(|node| carries_elements(node)) {
+        if node.inputs.iter().any(|input| fed.contains(input.as_str())) {
+            fed.extend(node.outputs.iter().filter(|output| !output.is_empty()).map(String::as_str));
+        }
+    }
+    fed
+}
+
+/// Whether results depend on the elements of operands, not on their shapes alone.
+fn carries_elements(node: &OnnxNode) -> bool {
+    !matches!(node.op_type.as_str(), "Shape" | "Size")
+}
+
+fn kind(node: &OnnxNode, position: usize) -> SlotKind {
+    use SlotKind::{Bias, Operand, Other, Weight};
+    match (node.op_type.as_str(), position) {
+        ("Gemm" | "MatMul", 0 | 1) | ("Conv" | "ConvTranspose", 1) | ("Gather", 0) | ("Einsum", _) => Weight,
+        ("LSTM" | "GRU" | "RNN", 1..=3) | ("LSTM", 7) => Weight,
+        ("Gemm" | "Conv" | "ConvTranspose", 2) | ("PRelu", 1) => Bias,
+        ("LayerNormalization" | "GroupNormalization" | "InstanceNormalization" | "BatchNormalization", 1 | 2) => Bias,
+        ("RMSNormalization" | "SimplifiedLayerNormalization", 1) => Bias,
+        ("Add" | "Sub" | "Mul" | "Div" | "Sum" | "Concat", _) => Operand,
+        ("LSTM" | "GRU" | "RNN", 5 | 6) => Operand,
+        _ => Other,
+    }
+}
+
+/// `Gemm.1 of /fc1/Gemm and 2 more`.
+pub(super) fn describe(slots: &[Slot]) -> String {
+    match slots {
+        [] => "it meets no data".to_owned(),
+        [slot] => format!("{}.{} of {}", slot.op_type, slot.position, slot.node),
+        [slot, rest @ ..] => format!("{}.{} of {} and {} more", slot.op_type, slot.position, slot.node, rest.len()),
+    }
+}
