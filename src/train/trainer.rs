@@ -36,8 +36,6 @@ use crate::privacy::sampler::PoissonSampler;
 
 /// Between lines of metrics.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
-/// Between checkpoints.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// All that a run is made from.
 pub struct Training<'a> {
@@ -54,6 +52,8 @@ pub struct Training<'a> {
     pub directory: RunDir,
     /// Go on from the directory's last checkpoint.
     pub resume: bool,
+    /// The time between checkpoints; there is always one after the last step.
+    pub checkpoint_interval: Duration,
     /// Show progress on standard error.
     pub progress: bool,
 }
@@ -270,7 +270,7 @@ impl<'a> Run<'a> {
     }
 
     fn checkpoint(&mut self, last: bool) -> Result<(), TrainError> {
-        if !last && self.checkpointed.elapsed() < CHECKPOINT_INTERVAL {
+        if !last && self.checkpointed.elapsed() < self.training.checkpoint_interval {
             return Ok(());
         }
         let context = Context {
@@ -380,3 +380,6 @@ impl SinceLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

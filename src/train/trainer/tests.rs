@@ -1,0 +1,389 @@
+//! The training loop against its definition, on a device that knows one model: linear regression.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+use crate::artifact::{FormatVersion, Manifest, OutputEntry, compiler};
+use crate::device::{DeviceError, Session};
+use crate::graph::DType;
+use crate::lower::program::{Buffer, BufferId, Extent, Program, Role};
+use crate::lower::{host_inputs, host_outputs, hyper};
+use crate::options::NormChoice;
+use crate::privacy::accountant::Rdp;
+use crate::privacy::noise::Noise;
+use crate::privacy::plan::{Adjacency, PlanSpec, Sampling, Unit};
+use crate::tensors::{Tensor, Tensors};
+use crate::train::data::{Array, InputKind, InputSchema, Schema, TargetKind, TargetSchema};
+
+const WIDTH: usize = 3;
+const RECORDS: usize = 20;
+const OPTIMIZER: &str = "sgd:momentum=0.9";
+
+/// Computes what a program of linear regression under half the squared error would.
+struct Regression {
+    /// Updates that go well before the device is lost.
+    updates: AtomicU64,
+}
+
+impl Regression {
+    fn new() -> Self {
+        Self::lost_after(u64::MAX)
+    }
+
+    fn lost_after(updates: u64) -> Self {
+        Self { updates: AtomicU64::new(updates) }
+    }
+}
+
+struct RegressionSession {
+    program: Arc<Program>,
+    rows: usize,
+    buffers: Vec<Vec<u32>>,
+    updates: u64,
+}
+
+impl Device for Regression {
+    fn name(&self) -> String {
+        "regression".to_owned()
+    }
+
+    fn load(&self, program: Arc<Program>, rows: usize) -> Result<Box<dyn Session>, DeviceError> {
+        let buffers = program.buffers.iter().map(|buffer| vec![0; buffer.len.at(rows)]).collect();
+        let updates = self.updates.load(Ordering::Relaxed);
+        Ok(Box::new(RegressionSession { program, rows, buffers, updates }))
+    }
+}
+
+impl RegressionSession {
+    fn at(&self, role: Role) -> usize {
+        self.program.find(&role).unwrap().0 as usize
+    }
+
+    fn get(&self, role: Role) -> Vec<f32> {
+        bytemuck::cast_slice(&self.buffers[self.at(role)]).to_vec()
+    }
+
+    fn set(&mut self, role: Role, values: &[f32]) {
+        let at = self.at(role);
+        self.buffers[at] = bytemuck::cast_slice(values).to_vec();
+    }
+
+    fn batch(&mut self, phase: Phase) {
+        let x = self.get(input("x"));
+        let label = self.get(input("label"));
+        let weight = self.get(input(host_inputs::WEIGHT));
+        let w = self.get(Role::Parameter("w".to_owned()));
+        let mut sum = self.get(Role::GradientSum("w".to_owned()));
+        let (mut loss, mut norm) = (vec![0.0; self.rows], vec![0.0; self.rows]);
+        for n in 0..self.rows {
+            let x = &x[n * WIDTH..][..WIDTH];
+            let error = x.iter().zip(&w).map(|(x, w)| x * w).sum::<f32>() - label[n];
+            loss[n] = error * error / 2.0;
+            norm[n] = error.abs() * x.iter().map(|x| x * x).sum::<f32>().sqrt();
+            let factor = match phase {
+                Phase::Private => plan(0.0).clip.factor(norm[n]),
+                _ => 1.0,
+            };
+            for (sum, x) in sum.iter_mut().zip(x) {
+                if weight[n] * factor > 0.0 {
+                    *sum += weight[n] * factor * error * x;
+                }
+            }
+        }
+        self.set(Role::GradientSum("w".to_owned()), &sum);
+        self.set(Role::Output(host_outputs::LOSS.to_owned()), &loss);
+        self.set(Role::Output(host_outputs::NORM.to_owned()), &norm);
+    }
+
+    fn update(&mut self) {
+        let numbers = self.get(input(host_inputs::HYPER));
+        let sum = self.get(Role::GradientSum("w".to_owned()));
+        let noise = self.get(Role::Noise("w".to_owned()));
+        let gradient: Vec<f32> =
+            sum.iter().zip(&noise).map(|(sum, noise)| (sum + noise) * numbers[hyper::INVERSE_BATCH]).collect();
+        let mut w = self.get(Role::Parameter("w".to_owned()));
+        let mut states = vec![self.get(momentum())];
+        let optimizer: OptimizerSpec = OPTIMIZER.parse().unwrap();
+        optimizer.update(numbers[hyper::LEARNING_RATE], 1, &mut w, &gradient, &mut states);
+        self.set(Role::Parameter("w".to_owned()), &w);
+        self.set(momentum(), &states[0]);
+        self.set(Role::GradientSum("w".to_owned()), &[0.0; WIDTH]);
+    }
+}
+
+impl Session for RegressionSession {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<(), DeviceError> {
+        self.buffers[buffer.0 as usize].copy_from_slice(words);
+        Ok(())
+    }
+
+    fn read(&mut self, buffer: BufferId) -> Result<Vec<u32>, DeviceError> {
+        Ok(self.buffers[buffer.0 as usize].clone())
+    }
+
+    fn run(&mut self, phase: Phase) -> Result<(), DeviceError> {
+        if phase != Phase::Update {
+            self.batch(phase);
+        } else if self.updates == 0 {
+            return Err(DeviceError::Lost { device: "regression".to_owned(), what: "unplugged".to_owned() });
+        } else {
+            self.updates -= 1;
+            self.update();
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+fn input(name: &str) -> Role {
+    Role::Input(name.to_owned())
+}
+
+fn momentum() -> Role {
+    Role::OptimizerState("w".to_owned(), "momentum".to_owned())
+}
+
+fn program() -> Program {
+    let w = || "w".to_owned();
+    let roles = [
+        (input("x"), Extent::rows(WIDTH)),
+        (input("label"), Extent::rows(1)),
+        (input(host_inputs::WEIGHT), Extent::rows(1)),
+        (input(host_inputs::HYPER), Extent::fixed(hyper::LEN)),
+        (Role::Parameter(w()), Extent::fixed(WIDTH)),
+        (Role::GradientSum(w()), Extent::fixed(WIDTH)),
+        (Role::Noise(w()), Extent::fixed(WIDTH)),
+        (momentum(), Extent::fixed(WIDTH)),
+        (Role::Output(host_outputs::LOSS.to_owned()), Extent::rows(1)),
+        (Role::Output(host_outputs::NORM.to_owned()), Extent::rows(1)),
+    ];
+    let buffer = |(role, len)| Buffer { name: String::new(), dtype: DType::F32, len, role, slot: 0 };
+    Program { buffers: roles.map(buffer).into(), ..Program::default() }
+}
+
+fn schema() -> Schema {
+    Schema {
+        inputs: vec![InputSchema { name: "x".to_owned(), dims: vec![WIDTH], kind: InputKind::F32 }],
+        target: Some(TargetSchema { dims: vec![], kind: TargetKind::Real { within: None } }),
+    }
+}
+
+fn artifact() -> Artifact {
+    Artifact {
+        manifest: Manifest {
+            format_version: FormatVersion::CURRENT,
+            compiler: compiler(),
+            schema: schema(),
+            outputs: vec![OutputEntry { name: "y".to_owned(), dims: vec![] }],
+            loss: "mse".parse().unwrap(),
+            clip: plan(0.0).clip,
+            norm: NormChoice::Auto,
+            optimizer: OPTIMIZER.parse().unwrap(),
+            max_batch: 64,
+            parameters: vec![],
+            members: BTreeMap::new(),
+        },
+        program: program(),
+        source: vec![],
+        weights: Tensors::from([("w".to_owned(), Tensor { dims: vec![WIDTH], data: vec![0.5, -0.5, 0.25] })]),
+    }
+}
+
+/// Record n is `x[n, k] = sin(3n + k)` with the label `n mod 4`.
+fn data() -> Dataset {
+    let x: Vec<f32> = (0..RECORDS * WIDTH).map(|i| (i as f32).sin()).collect();
+    let label: Vec<f32> = (0..RECORDS).map(|n| (n % 4) as f32).collect();
+    dataset(&x, &label)
+}
+
+fn dataset(x: &[f32], label: &[f32]) -> Dataset {
+    let arrays = BTreeMap::from([
+        ("x".to_owned(), Array::from_f32(vec![label.len(), WIDTH], x)),
+        ("label".to_owned(), Array::from_f32(vec![label.len()], label)),
+    ]);
+    Dataset::from_arrays("memory", &arrays, &schema()).unwrap()
+}
+
+fn spec(noise_multiplier: f64) -> PlanSpec {
+    PlanSpec {
+        sample_rate: 0.4,
+        public_records: None,
+        expected_batch: 8.0,
+        noise_multiplier,
+        clip: "flat:0.7".parse().unwrap(),
+        delta: Some(1e-5),
+        planned_steps: 6,
+        adjacency: Adjacency::AddRemove,
+        unit: Unit::Record,
+        sampling: Sampling::Poisson,
+        insecure_seed: Some(11),
+        non_private: false,
+    }
+}
+
+fn plan(noise_multiplier: f64) -> PrivacyPlan {
+    PrivacyPlan::new(spec(noise_multiplier)).unwrap()
+}
+
+/// A run's directory and what varies between runs.
+struct Setting {
+    directory: tempfile::TempDir,
+    plan: PrivacyPlan,
+    data: Dataset,
+    physical_batch: usize,
+    learning_rate: f64,
+}
+
+impl Setting {
+    fn new(plan: PrivacyPlan) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self { directory, plan, data: data(), physical_batch: 3, learning_rate: 0.1 }
+    }
+
+    fn dir(&self) -> RunDir {
+        RunDir::new(self.directory.path())
+    }
+
+    fn train(&self, device: &Regression, resume: bool) -> Result<Summary, TrainError> {
+        train(&Training {
+            artifact: &artifact(),
+            device,
+            data: &self.data,
+            valid: None,
+            plan: &self.plan,
+            accountant: &Rdp,
+            learning_rate: self.learning_rate,
+            physical_batch: self.physical_batch,
+            directory: self.dir(),
+            resume,
+            checkpoint_interval: Duration::ZERO,
+            progress: false,
+        })
+    }
+
+    fn parameters(&self) -> Vec<f32> {
+        let checkpoints = Checkpoints::open(&self.dir().checkpoints()).unwrap();
+        checkpoints.latest().unwrap().unwrap().parameters["w"].data.clone()
+    }
+
+    fn trained(&self) -> Vec<f32> {
+        self.train(&Regression::new(), false).unwrap();
+        self.parameters()
+    }
+}
+
+/// DP-SGD as it is defined (Abadi et al. 2016, Algorithm 1), in double precision.
+fn by_definition(plan: &PrivacyPlan, data: &Dataset) -> Vec<f64> {
+    let key = RunKey::for_plan(plan).unwrap();
+    let sampler = PoissonSampler::new(&key, plan, data.records());
+    let noise = GaussianNoise::new(&key, plan);
+    let (x, label) = match (&data.inputs()[0].values, &data.target().unwrap().values) {
+        (crate::train::data::Values::F32(x), crate::train::data::Values::F32(label)) => (x, label),
+        _ => unreachable!(),
+    };
+    let (mut w, mut velocity) = (vec![0.5, -0.5, 0.25], [0.0; WIDTH]);
+    for step in 0..plan.planned_steps {
+        let mut sum = [0.0; WIDTH];
+        for n in sampler.sample(step) {
+            let x: Vec<f64> = x[n * WIDTH..][..WIDTH].iter().map(|&x| f64::from(x)).collect();
+            let error = x.iter().zip(&w).map(|(x, w)| x * w).sum::<f64>() - f64::from(label[n]);
+            let gradient: Vec<f64> = x.iter().map(|x| error * x).collect();
+            let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+            let factor = if plan.non_private { 1.0 } else { (0.7 / norm).min(1.0) };
+            sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += factor * g);
+        }
+        let mut added = [0.0f32; WIDTH];
+        if !plan.non_private {
+            noise.fill(step, 0, &mut added);
+        }
+        for k in 0..WIDTH {
+            velocity[k] = 0.9 * velocity[k] + (sum[k] + f64::from(added[k])) / plan.expected_batch;
+            w[k] -= 0.1 * velocity[k];
+        }
+    }
+    w
+}
+
+fn assert_close(found: &[f32], expected: &[f64]) {
+    for (a, b) in found.iter().zip(expected) {
+        assert!((f64::from(*a) - b).abs() < 1e-5, "{found:?} is not {expected:?}");
+    }
+}
+
+#[test]
+fn a_run_is_dp_sgd_whatever_the_physical_batch() {
+    for plan in [plan(1.3), plan(0.0)] {
+        let expected = by_definition(&plan, &data());
+        for physical_batch in [1, 7, 64] {
+            let setting = Setting { physical_batch, ..Setting::new(plan.clone()) };
+            assert_close(&setting.trained(), &expected);
+        }
+    }
+}
+
+#[test]
+fn non_private_training_neither_clips_nor_adds_noise() {
+    let plan = PrivacyPlan::new(PlanSpec { non_private: true, delta: None, ..spec(0.0) }).unwrap();
+    let expected = by_definition(&plan, &data());
+    assert_close(&Setting::new(plan).trained(), &expected);
+}
+
+#[test]
+fn a_step_without_records_still_gets_noise() {
+    let plan = PrivacyPlan::new(PlanSpec { sample_rate: 1e-12, planned_steps: 1, ..spec(2.0) }).unwrap();
+    let expected = by_definition(&plan, &data());
+    let found = Setting::new(plan).trained();
+    assert_close(&found, &expected);
+    assert!(found.iter().zip([0.5, -0.5, 0.25]).all(|(found, start)| *found != start));
+}
+
+#[test]
+fn a_lost_device_loses_nothing_and_every_step_is_counted() {
+    let whole = Setting::new(plan(1.3)).trained();
+    let setting = Setting::new(plan(1.3));
+    let error = setting.train(&Regression::lost_after(4), false).unwrap_err();
+    assert!(matches!(error, TrainError::Engine(EngineError::Device(DeviceError::Lost { .. }))));
+    let summary = setting.train(&Regression::new(), true).unwrap();
+    assert_eq!(setting.parameters(), whole);
+    assert_eq!(summary.steps, 6);
+    // The fifth step was paid for, lost, and paid for again.
+    let ledger = Contents::read(&setting.dir().ledger()).unwrap();
+    let steps: Vec<u64> = ledger.entries().iter().map(|entry| entry.step).collect();
+    assert_eq!(steps, [0, 1, 2, 3, 4, 4, 5]);
+    let certificate = Certificate::read(&setting.dir().certificate()).unwrap();
+    assert_eq!(certificate.steps, 7);
+    assert!(certificate.mismatches(&ledger).unwrap().is_empty());
+}
+
+#[test]
+fn a_run_is_resumed_only_as_it_was_started() {
+    let setting = Setting::new(plan(1.3));
+    setting.train(&Regression::lost_after(2), false).unwrap_err();
+    assert!(matches!(setting.train(&Regression::new(), false), Err(TrainError::Exists { .. })));
+    let other = Setting { plan: plan(0.9), learning_rate: 0.2, ..setting };
+    let error = other.train(&Regression::new(), true).unwrap_err().to_string();
+    assert!(error.ends_with("was started with another privacy plan, another learning rate"), "{error}");
+}
+
+#[test]
+fn a_record_that_is_not_finite_counts_as_zero_and_is_reported() {
+    let plan = PrivacyPlan::new(PlanSpec { sample_rate: 1.0, ..spec(0.0) }).unwrap();
+    let x: Vec<f32> = (0..RECORDS * WIDTH).map(|i| if i == 4 { f32::NAN } else { (i as f32).sin() }).collect();
+    let label: Vec<f32> = (0..RECORDS).map(|n| (n % 4) as f32).collect();
+    let without = |values: &[f32], width: usize| [&values[..width], &values[2 * width..]].concat();
+    let expected = by_definition(&plan, &dataset(&without(&x, WIDTH), &without(&label, 1)));
+    let setting = Setting { data: dataset(&x, &label), ..Setting::new(plan) };
+    assert_close(&setting.trained(), &expected);
+    let metrics = std::fs::read_to_string(setting.dir().metrics()).unwrap();
+    let last: StepMetrics = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+    assert_eq!(last.not_private.nonfinite_records, 6);
+}
