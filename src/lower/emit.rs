@@ -1,9 +1,154 @@
 //! The WGSL emitter: specialises the templates of `shaders/`.
 //!
 //! Templates are valid WGSL as they stand. Specialising one replaces the value of a `const NAME: T = …;` line, or the
-//! text between a `// begin NAME` and a `// end NAME` line; nothing else about a template can change.
+//! text between a `// begin NAME` and a `// end NAME` line; nothing else about a template can change. The snippets of
+//! `shaders/shared/` take the place of the blocks of their names.
+//!
+//! Every shader binds, in group 0, its `Params` as a uniform at binding 0 and the buffers of the dispatch from binding 1
+//! on, the read ones `read` and the written ones `read_write`. Sizes are uniforms, so that layers share pipelines.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
+
+use miette::Diagnostic;
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::kernels::{Kernel, MAX_ITERATIONS};
+use super::program::{Dispatch, Program, Shader};
+
+/// Embeds files of `shaders/` with their names.
+macro_rules! embed {
+    ($folder:literal: $($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../../shaders/", $folder, $name, ".wgsl")))),*]
+    };
+}
+
+/// The templates by name.
+const TEMPLATES: &[(&str, &str)] = embed!["":
+    "accumulate" "adam" "clip_factor" "copy" "cross_entropy" "cross_entropy_vjp" "dropout" "elementwise" "fill" "gather"
+    "gemm" "ghost_norm" "lstm" "lstm_vjp" "outer_norm" "outer_sum" "pool" "pool_vjp" "privatize" "rearrange" "reduce"
+    "scatter" "segment_cross" "segment_norm" "sgd" "softmax" "softmax_vjp" "sort_ids" "tile_norm"
+];
+
+/// The shared snippets by name.
+const SNIPPETS: &[(&str, &str)] = embed!["shared/": "tile" "tokens" "total" "view" "window"];
+
+/// The most storage buffers of a dispatch that WebGPU guarantees.
+pub const MAX_BUFFERS: usize = 8;
+
+/// A program that no shaders can be made for.
+#[derive(Debug, Error, Diagnostic)]
+#[error("no shaders can be made for {} of the dispatches", .problems.len())]
+#[diagnostic(code(dpc::emit::refused))]
+pub struct EmitError {
+    /// One for each dispatch.
+    #[related]
+    pub problems: Vec<EmitProblem>,
+}
+
+/// What stands between a dispatch and its shader.
+#[derive(Debug, Error, Diagnostic)]
+pub enum EmitProblem {
+    /// More buffers than WebGPU guarantees.
+    #[error("`{label}` ({template}) binds {count} buffers, and a shader has at most {MAX_BUFFERS}")]
+    #[diagnostic(code(dpc::emit::buffers), help("this is a defect of dpc: fusion should have stopped before"))]
+    TooManyBuffers {
+        /// The dispatch.
+        label: String,
+        /// Its kernel.
+        template: &'static str,
+        /// Its buffers.
+        count: usize,
+    },
+    /// A loop that some drivers cut short without an error.
+    #[error("`{label}` ({template}) takes a loop of {iterations} iterations, and drivers allow {MAX_ITERATIONS}")]
+    #[diagnostic(
+        code(dpc::emit::iterations),
+        help("make the tensor smaller, or choose another way for its norm with `--norm materialize`")
+    )]
+    TooManyIterations {
+        /// The dispatch.
+        label: String,
+        /// Its kernel.
+        template: &'static str,
+        /// The loop's iterations.
+        iterations: usize,
+    },
+    /// WGSL that is not valid.
+    #[error("the shader of `{label}` ({template}) is not valid: {what}")]
+    #[diagnostic(code(dpc::emit::invalid), help("this is a defect of dpc"))]
+    Invalid {
+        /// The dispatch.
+        label: String,
+        /// Its kernel.
+        template: &'static str,
+        /// naga's words.
+        what: String,
+    },
+}
+
+/// Specialises the shader of every dispatch, once for each text, and validates it.
+///
+/// # Errors
+/// Every dispatch that has no shader, see [`EmitProblem`].
+pub fn shaders(program: &mut Program) -> Result<(), EmitError> {
+    let mut known = BTreeMap::new();
+    let mut problems = Vec::new();
+    program.shaders.clear();
+    for dispatch in program.phases.values_mut().flatten() {
+        let text = specialise(&dispatch.kernel);
+        let fresh = program.shaders.len() as u32;
+        dispatch.shader = *known.entry(text).or_insert_with_key(|text| {
+            problems.extend(invalid(dispatch, text));
+            program.shaders.push(Shader { name: name(&dispatch.kernel, text), wgsl: text.clone() });
+            fresh
+        });
+        problems.extend(over_limit(dispatch));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(EmitError { problems }) }
+}
+
+/// The WGSL of a kernel.
+pub fn specialise(kernel: &Kernel) -> String {
+    let mut template = Specialise::template(kernel.rules().template());
+    kernel.rules().specialise(&mut template);
+    template.finish()
+}
+
+/// Parses and validates WGSL against core WebGPU.
+///
+/// # Errors
+/// naga's message, with the place in the text.
+pub fn validate(wgsl: &str) -> Result<(naga::Module, naga::valid::ModuleInfo), String> {
+    let module = naga::front::wgsl::parse_str(wgsl).map_err(|e| e.emit_to_string(wgsl))?;
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .map_err(|e| e.emit_to_string(wgsl))?;
+    Ok((module, info))
+}
+
+fn name(kernel: &Kernel, text: &str) -> String {
+    let hash = Sha256::digest(text.as_bytes());
+    let hex: String = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{hex}", kernel.rules().template())
+}
+
+fn invalid(dispatch: &Dispatch, text: &str) -> Option<EmitProblem> {
+    let what = validate(text).err()?;
+    Some(EmitProblem::Invalid { label: dispatch.label.clone(), template: dispatch.kernel.rules().template(), what })
+}
+
+fn over_limit(dispatch: &Dispatch) -> Option<EmitProblem> {
+    let (label, rules) = (&dispatch.label, dispatch.kernel.rules());
+    let (count, iterations, template) = (dispatch.buffers.len(), rules.iterations(), rules.template());
+    if count > MAX_BUFFERS {
+        return Some(EmitProblem::TooManyBuffers { label: label.clone(), template, count });
+    }
+    (iterations > MAX_ITERATIONS)
+        .then(|| EmitProblem::TooManyIterations { label: label.clone(), template, iterations })
+}
 
 /// A template being specialised.
 #[derive(Clone, Debug)]
@@ -12,9 +157,14 @@ pub struct Specialise {
 }
 
 impl Specialise {
-    /// Starts from the text of a template.
-    pub fn new(template: &str) -> Specialise {
-        Specialise { text: template.into() }
+    /// Starts from the text of a template, the shared snippets in their places.
+    pub fn template(name: &str) -> Specialise {
+        let text = TEMPLATES.iter().find(|(n, _)| *n == name).map_or("", |(_, text)| text);
+        let mut this = Specialise { text: text.into() };
+        for (snippet, text) in SNIPPETS {
+            this.block(snippet, text);
+        }
+        this
     }
 
     /// The specialised text.
@@ -58,4 +208,26 @@ impl Specialise {
 
 fn lines(text: &str, f: impl Fn(&str) -> Option<String>) -> String {
     text.lines().map(|line| f(line).unwrap_or_else(|| line.into()) + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_valid_as_they_stand() {
+        let wrong: Vec<String> = TEMPLATES
+            .iter()
+            .filter_map(|(name, _)| Some(format!("{name}: {}", validate(&Specialise::template(name).finish()).err()?)))
+            .collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn specialising_sets_constants_and_blocks() {
+        let mut this = Specialise { text: "const A: u32 = 1u;\n  // begin b\n  x;\n  // end b\n".into() };
+        this.constant("A", "2u");
+        this.block("b", "  y;");
+        assert_eq!(this.finish(), "const A: u32 = 2u;\n  // begin b\n  y;\n  // end b\n");
+    }
 }

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
-
+use super::{KernelRules, Launch};
 
 /// `y[i] += x[i]` for `len` elements.
 ///
@@ -17,6 +16,10 @@ pub struct Accumulate {
 impl KernelRules for Accumulate {
     fn template(&self) -> &'static str {
         "accumulate"
+    }
+
+    fn launches(&self, _rows: usize) -> Vec<Launch> {
+        Launch::linear(self.len, &[])
     }
 
     fn flops(&self, _rows: usize) -> u64 {

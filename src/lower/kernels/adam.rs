@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
-
+use super::{KernelRules, Launch};
+use crate::lower::emit::Specialise;
 
 /// With `g = grad + weight_decay · param` (Adam) or `param −= lr · weight_decay · param` first (AdamW, `decoupled`):
 /// `m = β₁ m + (1−β₁) g`, `v = β₂ v + (1−β₂) g²`,
@@ -32,6 +32,16 @@ impl KernelRules for Adam {
 
     fn writes(&self) -> usize {
         3
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("DECOUPLED", self.decoupled);
+    }
+
+    fn launches(&self, _rows: usize) -> Vec<Launch> {
+        let [beta_1, beta_2] = self.betas;
+        let floats = [beta_1, beta_2, 1.0 - beta_1, 1.0 - beta_2, self.eps, self.weight_decay];
+        Launch::linear(self.len, &floats.map(f32::to_bits))
     }
 
     fn flops(&self, _rows: usize) -> u64 {

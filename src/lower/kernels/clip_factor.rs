@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
+use super::{KernelRules, Launch};
 use crate::privacy::ClipRule;
-
 
 /// `norm[n] = √sq[n]`, and `factor[n]` = the clip rule's factor of that norm times `weight[n]`; 0 where `weight[n]` is 0
 /// or `sq[n]` is not finite. A square that rounding made negative counts as not finite.
@@ -25,6 +24,11 @@ impl KernelRules for ClipFactor {
 
     fn writes(&self) -> usize {
         2
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let ClipRule::Flat { c } = self.rule;
+        Launch::linear(rows, &[(c as f32).to_bits(), f32::NAN.to_bits()])
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
-
+use super::{KernelRules, Launch, words};
+use crate::lower::emit::Specialise;
 
 /// An axis of a [`Copy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,6 +39,22 @@ pub struct Copy {
 impl KernelRules for Copy {
     fn template(&self) -> &'static str {
         "copy"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("RANK", format!("{}u", self.axes.len().max(1)));
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let records = if self.batched { rows } else { 1 };
+        let len: usize = self.axes.iter().map(|a| a.size).product();
+        let mut rest =
+            words(&[len, self.from_record, self.to_record, self.from_offset, self.to_offset, 0, 0]);
+        if self.axes.is_empty() {
+            rest.extend([1, 0, 0, 0]);
+        }
+        rest.extend(self.axes.iter().flat_map(|a| words(&[a.size, a.from, a.to, 0])));
+        Launch::linear(records * len, &rest)
     }
 
     fn flops(&self, _rows: usize) -> u64 {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
-
+use super::{KernelRules, Launch, Window, lanes, linear_grid, words};
+use crate::lower::emit::Specialise;
 
 /// The tokens and classes of a cross-entropy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,9 +34,46 @@ pub struct CrossEntropy(pub Tokens);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CrossEntropyVjp(pub Tokens);
 
+impl Tokens {
+    /// Invocations that share a token.
+    fn lanes(&self) -> usize {
+        lanes(self.classes, 64)
+    }
+
+    /// Iterations that the partition function of a token takes.
+    fn iterations(&self) -> usize {
+        2 * self.classes.div_ceil(self.lanes()) + 16
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("LANES", format!("{}u", self.lanes()));
+        template.constant("LOG_PROBABILITIES", self.log_probabilities);
+    }
+
+    fn words(&self, count: usize) -> Vec<u32> {
+        [words(&[count, self.tokens, self.classes]), vec![self.ignore as u32]].concat()
+    }
+}
+
 impl KernelRules for CrossEntropy {
     fn template(&self) -> &'static str {
         "cross_entropy"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        self.0.specialise(template);
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let launch = |part: &Window| {
+            let window = words(&part.outer);
+            Launch::new([self.0.words(rows), window].concat(), linear_grid(rows, 1))
+        };
+        Window::split(self.0.tokens, 1, self.0.iterations()).iter().map(launch).collect()
+    }
+
+    fn iterations(&self) -> usize {
+        self.0.iterations() + self.0.tokens.div_ceil(self.0.lanes())
     }
 
     fn flops(&self, rows: usize) -> u64 {
@@ -51,6 +88,19 @@ impl KernelRules for CrossEntropy {
 impl KernelRules for CrossEntropyVjp {
     fn template(&self) -> &'static str {
         "cross_entropy_vjp"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        self.0.specialise(template);
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let count = rows * self.0.tokens;
+        vec![Launch::new(self.0.words(count), linear_grid(count, 1))]
+    }
+
+    fn iterations(&self) -> usize {
+        2 * self.0.iterations() + self.0.tokens.div_ceil(self.0.lanes())
     }
 
     fn flops(&self, rows: usize) -> u64 {

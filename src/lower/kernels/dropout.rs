@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
-
+use super::{KernelRules, Launch};
 
 /// `y[n, i] = x[n, i] · m / (1 − ratio)` with `m = [u(keys[n], layer, i) ≥ ratio]`.
 ///
@@ -24,6 +23,11 @@ pub struct Dropout {
 impl KernelRules for Dropout {
     fn template(&self) -> &'static str {
         "dropout"
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let floats = [self.ratio, 1.0 / (1.0 - self.ratio)].map(f32::to_bits);
+        Launch::linear(rows * self.len, &[self.len as u32, self.layer, floats[0], floats[1]])
     }
 
     fn flops(&self, rows: usize) -> u64 {

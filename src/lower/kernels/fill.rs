@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
+use super::{KernelRules, Launch};
 use crate::lower::program::Extent;
-
 
 /// `y[i] = value` for `len` elements.
 ///
@@ -20,6 +19,10 @@ pub struct Fill {
 impl KernelRules for Fill {
     fn template(&self) -> &'static str {
         "fill"
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        Launch::linear(self.len.at(rows), &[self.value.to_bits()])
     }
 
     fn flops(&self, _rows: usize) -> u64 {

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
-
+use super::{KernelRules, Launch, words};
 
 /// `y[n, t, :] = table[ids[n, t], :]`. Ids are in `0..table_rows`: the host checks its data, and a negative id of the
 /// model itself has been resolved; a kernel clamps what it reads all the same.
@@ -24,6 +23,11 @@ pub struct Gather {
 impl KernelRules for Gather {
     fn template(&self) -> &'static str {
         "gather"
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let records = if self.batched { rows } else { 1 };
+        Launch::linear(records * self.count * self.width, &words(&[self.width, self.table_rows]))
     }
 
     fn flops(&self, _rows: usize) -> u64 {

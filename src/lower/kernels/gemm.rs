@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
+use super::{KernelRules, Launch, Window, tile_grids, words};
+use crate::lower::emit::Specialise;
 use super::operand::View;
 use crate::lower::program::Extent;
-use crate::lower::scalar::Func;
-
+use crate::lower::scalar::{self, Func};
 
 /// Where a bias varies in a [`Gemm`]'s result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -57,6 +57,39 @@ pub struct Gemm {
 impl KernelRules for Gemm {
     fn template(&self) -> &'static str {
         "gemm"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("A_VIEW", self.a.constant());
+        template.constant("B_VIEW", self.b.constant());
+        template.block("prelude", scalar::WGSL_PRELUDE);
+        if self.bias.is_some() {
+            template.block(
+                "results",
+                "@group(0) @binding(3) var<storage, read> bias: array<f32>;\n\
+                 @group(0) @binding(4) var<storage, read_write> c: array<f32>;",
+            );
+        }
+        let value = match self.bias {
+            None => "sum",
+            Some(Bias::Rows) => "sum + bias[g * params.rows + row]",
+            Some(Bias::Cols) => "sum + bias[g * params.cols + col]",
+        };
+        let result = self.activation.map_or("value".into(), |f| f.wgsl(&["value".into()]));
+        template.block("finish", &format!("    let value = {value};\n    return {result};"));
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let height = self.rows.at(rows);
+        let mut launches = Vec::new();
+        for (first, grid) in tile_grids(self.records.at(rows) * self.groups, height, self.cols) {
+            for part in Window::split(1, self.inner, 1) {
+                let sizes = [first[0], first[1], self.groups, height, self.cols, self.inner, part.inner[0], part.inner[1]];
+                let out = [self.out_record, self.out_group, self.out_row, self.out_col];
+                launches.push(Launch::new([self.a.words(), self.b.words(), words(&sizes), words(&out)].concat(), grid));
+            }
+        }
+        launches
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
+use super::{KernelRules, Launch, linear_grid, words};
+use crate::lower::emit::Specialise;
 use super::operand::View;
-
 
 /// `y[n, q] = s Σ (Σ_i a[n, g](i, t) · c[n, g](i, u)) (Σ_j b[n, g](j, t) · d[n, g](j, u))` over the pairs of positions
 /// `(t, u)` of tile `q` (Li et al., arXiv 2110.05679, §4): the inner product of the per-sample gradients
@@ -45,6 +45,27 @@ impl GhostNorm {
 impl KernelRules for GhostNorm {
     fn template(&self) -> &'static str {
         "ghost_norm"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        for (name, view) in ["A_VIEW", "B_VIEW", "C_VIEW", "D_VIEW"].iter().zip(&self.views) {
+            template.constant(name, view.constant());
+        }
+        template.constant("SYMMETRIC", self.symmetric);
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let count = rows * self.tiles();
+        let [t, u] = self.steps;
+        let tiles = [t, u].map(|n| n.div_ceil(Self::TILE));
+        let mut all: Vec<u32> = self.views.iter().flat_map(View::words).collect();
+        all.extend(words(&[count, self.tiles(), tiles[0], tiles[1], self.rows, self.cols, t, u]));
+        all.push(self.scale.to_bits());
+        vec![Launch::new(all, linear_grid(count, 1))]
+    }
+
+    fn iterations(&self) -> usize {
+        self.rows + self.cols + 16
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
-
+use super::{KernelRules, Launch, Window, lanes, linear_grid, words};
+use crate::lower::emit::Specialise;
+use crate::lower::scalar;
 
 /// Sizes of an LSTM recurrence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,6 +42,21 @@ pub struct LstmVjp {
 }
 
 impl LstmSizes {
+    /// Invocations that share a record's units.
+    fn lanes(&self) -> usize {
+        lanes(self.hidden, 256)
+    }
+
+    /// Launches of sweeps over time in which a unit sums `gates · hidden` terms.
+    fn launches(&self, rows: usize, gates: usize) -> Vec<Launch> {
+        let launch = |part: &Window| {
+            let sizes = [rows, self.steps, self.hidden, self.initial_record];
+            Launch::new(words(&[&sizes[..], &part.outer, &part.inner].concat()), linear_grid(rows, 1))
+        };
+        let blocks = self.hidden.div_ceil(self.lanes());
+        Window::split(self.steps, blocks, gates * self.hidden + 1).iter().map(launch).collect()
+    }
+
     fn flops(&self, rows: usize) -> u64 {
         8 * (rows * self.steps) as u64 * (self.hidden * self.hidden) as u64
     }
@@ -49,6 +65,29 @@ impl LstmSizes {
 impl KernelRules for Lstm {
     fn template(&self) -> &'static str {
         "lstm"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("LANES", format!("{}u", self.0.lanes()));
+        template.block("prelude", scalar::WGSL_PRELUDE);
+        if self.0.initial {
+            template.block(
+                "results",
+                "@group(0) @binding(3) var<storage, read> h0: array<f32>;\n\
+                 @group(0) @binding(4) var<storage, read> c0: array<f32>;\n\
+                 @group(0) @binding(5) var<storage, read_write> tape: array<f32>;",
+            );
+            template.block("first_h", "    return h0[n * params.initial_record + u];");
+            template.block("first_c", "    return c0[n * params.initial_record + u];");
+        }
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        self.0.launches(rows, 1)
+    }
+
+    fn iterations(&self) -> usize {
+        self.0.hidden + 1_000
     }
 
     fn flops(&self, rows: usize) -> u64 {
@@ -63,6 +102,36 @@ impl KernelRules for Lstm {
 impl KernelRules for LstmVjp {
     fn template(&self) -> &'static str {
         "lstm_vjp"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("LANES", format!("{}u", self.sizes.lanes()));
+        template.block("prelude", scalar::WGSL_PRELUDE);
+        let mut names = Vec::new();
+        if self.sizes.initial {
+            names.push("c0");
+            template.block("first_c", "    return c0[n * params.initial_record + u];");
+        }
+        names.push("dh");
+        if self.cell {
+            names.push("dc");
+            template.block("outer_dc", "    return dc[at];");
+        }
+        let mut bindings = String::new();
+        for (k, name) in names.iter().enumerate() {
+            bindings += &format!("@group(0) @binding({}) var<storage, read> {name}: array<f32>;\n", k + 3);
+        }
+        bindings +=
+            &format!("@group(0) @binding({}) var<storage, read_write> dpre: array<f32>;", names.len() + 3);
+        template.block("results", &bindings);
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        self.sizes.launches(rows, 4)
+    }
+
+    fn iterations(&self) -> usize {
+        4 * self.sizes.hidden + 1_000
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -17,6 +17,24 @@ pub struct Launch {
     pub grid: [u32; 3],
 }
 
+impl Launch {
+    /// A launch; the words are padded to the 16 bytes that a uniform block is a multiple of.
+    pub fn new(mut words: Vec<u32>, grid: [u32; 3]) -> Launch {
+        words.resize(words.len().next_multiple_of(4), 0);
+        Launch { words, grid }
+    }
+
+    /// One thread for each of `count` items, 64 a workgroup; `count` is the first word and `rest` follows it.
+    pub fn linear(count: usize, rest: &[u32]) -> Vec<Launch> {
+        vec![Launch::new([&words(&[count]), rest].concat(), linear_grid(count, 64))]
+    }
+}
+
+/// Sizes as uniform words.
+pub fn words(sizes: &[usize]) -> Vec<u32> {
+    sizes.iter().map(|&n| n as u32).collect()
+}
+
 /// The most workgroups that WebGPU allows in a dimension.
 pub const MAX_WORKGROUPS: u32 = 65_535;
 
@@ -29,7 +47,7 @@ pub trait KernelRules {
     /// The template's name: `shaders/NAME.wgsl`.
     fn template(&self) -> &'static str;
 
-    /// Specialises the template; by default it is used as it stands.
+    /// Specialises the template, by what the kernel's launches do not say; by default it is used as it stands.
     fn specialise(&self, _template: &mut Specialise) {}
 
     /// How many of the last buffers are written; the others are read.
@@ -38,8 +56,12 @@ pub trait KernelRules {
     }
 
     /// The launches at a physical batch of `rows`, in order. More than one where a grid or a loop would pass a limit.
-    fn launches(&self, _rows: usize) -> Vec<Launch> {
-        Vec::new()
+    fn launches(&self, rows: usize) -> Vec<Launch>;
+
+    /// The most iterations of one invocation that no launch can split; the emitter refuses more than
+    /// [`MAX_ITERATIONS`].
+    fn iterations(&self) -> usize {
+        0
     }
 
     /// Floating-point operations at a physical batch of `rows`.
@@ -110,4 +132,79 @@ pub fn linear_grid(items: usize, size: usize) -> [u32; 3] {
     let groups = items.div_ceil(size).max(1);
     let x = groups.min(MAX_WORKGROUPS as usize);
     [x as u32, groups.div_ceil(x) as u32, 1]
+}
+
+/// How many invocations share a loop over `items`: a power of two, from 8 to `most`.
+pub fn lanes(items: usize, most: usize) -> usize {
+    items.next_power_of_two().clamp(8, most)
+}
+
+/// A part of two nested loops that one launch makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// First and last iteration, exclusive, of the outer loop.
+    pub outer: [usize; 2],
+    /// First and last iteration, exclusive, of the inner loop.
+    pub inner: [usize; 2],
+}
+
+impl Window {
+    /// Cuts a loop of `outer` iterations around one of `inner`, whose body makes `cost − 1` more, into parts of at most
+    /// [`MAX_ITERATIONS`] iterations in all. There is at least one part.
+    pub fn split(outer: usize, inner: usize, cost: usize) -> Vec<Window> {
+        let limit = MAX_ITERATIONS - 1_000;
+        let inner_size = inner.clamp(1, (limit / cost.max(1)).max(1));
+        let outer_size = outer.clamp(1, (limit / (inner_size * cost + 1)).max(1));
+        let parts = |n: usize, size: usize| {
+            (0..n.div_ceil(size).max(1)).map(move |i| [(i * size).min(n), ((i + 1) * size).min(n)])
+        };
+        parts(outer, outer_size)
+            .flat_map(|outer| parts(inner, inner_size).map(move |inner| Window { outer, inner }))
+            .collect()
+    }
+
+    /// Whether nothing precedes this part.
+    pub fn is_first(&self) -> bool {
+        self.outer[0] == 0 && self.inner[0] == 0
+    }
+}
+
+/// Grids of tiles of 32 × 32 results for `matrices` products of `rows` by `cols`, each with its first matrix and row.
+pub fn tile_grids(matrices: usize, rows: usize, cols: usize) -> Vec<([usize; 2], [u32; 3])> {
+    let most = MAX_WORKGROUPS as usize;
+    let tiles = rows.div_ceil(32);
+    let mut grids = Vec::new();
+    for matrix in (0..matrices).step_by(most) {
+        for tile in (0..tiles).step_by(most) {
+            let grid = [cols.div_ceil(32), (tiles - tile).min(most), (matrices - matrix).min(most)];
+            grids.push(([matrix, 32 * tile], grid.map(|n| n as u32)));
+        }
+    }
+    grids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_cover_both_loops_and_keep_the_limit() {
+        for (outer, inner, cost) in [(1, 1, 1), (7, 65_536, 1), (100_000, 3, 2), (5, 200_000, 3), (4_096, 1_000, 1), (0, 4, 1)] {
+            let windows = Window::split(outer, inner, cost);
+            let size = |r: [usize; 2]| r[1] - r[0];
+            let done: usize = windows.iter().map(|w| size(w.outer) * size(w.inner)).sum();
+            assert_eq!(done, outer * inner);
+            assert!(windows.iter().all(|w| size(w.outer) * (size(w.inner) * cost + 1) <= MAX_ITERATIONS));
+            assert_eq!(windows.iter().filter(|w| w.is_first()).count(), 1);
+        }
+    }
+
+    #[test]
+    fn grids_keep_the_limit() {
+        assert_eq!(linear_grid(0, 64), [1, 1, 1]);
+        assert_eq!(linear_grid(65, 64), [2, 1, 1]);
+        let [x, y, _] = linear_grid(10_000_000, 64);
+        assert!(x <= MAX_WORKGROUPS && x as usize * y as usize * 64 >= 10_000_000);
+        assert_eq!(tile_grids(70_000, 33, 1).len(), 2);
+    }
 }

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
+use super::{KernelRules, Launch, Window, tile_grids, words};
+use crate::lower::emit::Specialise;
 use super::operand::View;
-
 
 /// `y[c, g, i, j] = Σ_n w[n] Σ_t a[n, g](i, t) · b[n, g](j, t)`, where chunk `c` sums the rows
 /// `c·chunk ≤ n < min((c+1)·chunk, P)`. A row of weight 0 is skipped, whatever it holds.
@@ -31,6 +31,24 @@ pub struct OuterSum {
 impl KernelRules for OuterSum {
     fn template(&self) -> &'static str {
         "outer_sum"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("A_VIEW", self.a.constant());
+        template.constant("B_VIEW", self.b.constant());
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let matrices = rows.div_ceil(self.chunk) * self.groups;
+        let mut launches = Vec::new();
+        for (first, grid) in tile_grids(matrices, self.rows, self.cols) {
+            for part in Window::split(self.chunk.min(rows), self.steps, 1) {
+                let sizes = [first[0], first[1], self.groups, self.rows, self.cols, rows, self.chunk];
+                let part = [&part.outer[..], &part.inner, &[usize::from(!part.is_first())]].concat();
+                launches.push(Launch::new([self.a.words(), self.b.words(), words(&sizes), words(&part)].concat(), grid));
+            }
+        }
+        launches
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
-
+use super::{KernelRules, Launch, words};
+use crate::lower::emit::Specialise;
 
 /// How a window is reduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,7 +64,25 @@ pub struct PoolVjp {
     pub geometry: PoolGeometry,
 }
 
+impl PoolKind {
+    /// The constant of `shaders/shared/window.wgsl` that stands for the kind.
+    fn constant(self) -> &'static str {
+        match self {
+            PoolKind::Max => "MAX",
+            PoolKind::AverageInside => "AVERAGE_INSIDE",
+            PoolKind::AveragePadded => "AVERAGE_PADDED",
+        }
+    }
+}
+
 impl PoolGeometry {
+    /// The words of `shaders/shared/window.wgsl` after the count.
+    fn words(&self) -> Vec<u32> {
+        let padded = [0, 1].map(|i| self.pad[i] + self.input[i] + self.pad_end[i]);
+        let pairs = [self.input, self.output, self.kernel, self.stride, self.dilation, self.pad, padded];
+        words(pairs.as_flattened())
+    }
+
     fn flops(&self, batched: bool, rows: usize) -> u64 {
         let records = if batched { rows } else { 1 };
         (records * self.channels * self.output[0] * self.output[1] * self.kernel[0] * self.kernel[1]) as u64
@@ -74,6 +92,19 @@ impl PoolGeometry {
 impl KernelRules for Pool {
     fn template(&self) -> &'static str {
         "pool"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("KIND", self.kind.constant());
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let planes = self.geometry.channels * if self.batched { rows } else { 1 };
+        Launch::linear(planes * self.geometry.output[0] * self.geometry.output[1], &self.geometry.words())
+    }
+
+    fn iterations(&self) -> usize {
+        2 * self.geometry.kernel[0] * self.geometry.kernel[1]
     }
 
     fn flops(&self, rows: usize) -> u64 {
@@ -88,6 +119,29 @@ impl KernelRules for Pool {
 impl KernelRules for PoolVjp {
     fn template(&self) -> &'static str {
         "pool_vjp"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("KIND", self.kind.constant());
+        if self.kind != PoolKind::Max {
+            template.block(
+                "operands",
+                "@group(0) @binding(1) var<storage, read> dy: array<f32>;\n\
+                 @group(0) @binding(2) var<storage, read_write> dx: array<f32>;",
+            );
+            template.block("share", "    return 1.0 / divisor(oh, ow);");
+        }
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let planes = self.geometry.channels * if self.batched { rows } else { 1 };
+        Launch::linear(planes * self.geometry.input[0] * self.geometry.input[1], &self.geometry.words())
+    }
+
+    fn iterations(&self) -> usize {
+        let g = &self.geometry;
+        let windows = |axis: usize| ((g.kernel[axis] - 1) * g.dilation[axis] / g.stride[axis] + 1).min(g.output[axis]);
+        windows(0) * windows(1) * (g.kernel[0] * g.kernel[1] + 1) + windows(0)
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
-
+use super::{KernelRules, Launch};
 
 /// `y[i] = (sum[i] + noise[i]) · hyper[INVERSE_BATCH]`: the clipped sum of a logical step, plus noise that the host has
 /// drawn once for the step and already scaled by σC, over the expected batch size.
@@ -18,6 +17,10 @@ pub struct Privatize {
 impl KernelRules for Privatize {
     fn template(&self) -> &'static str {
         "privatize"
+    }
+
+    fn launches(&self, _rows: usize) -> Vec<Launch> {
+        Launch::linear(self.len, &[])
     }
 
     fn flops(&self, _rows: usize) -> u64 {

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
-
+use super::{KernelRules, Launch, words};
 
 /// `y[n, i] = x[n, map[i]]` for `len` elements `i`.
 ///
@@ -21,6 +20,11 @@ pub struct Rearrange {
 impl KernelRules for Rearrange {
     fn template(&self) -> &'static str {
         "rearrange"
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let records = if self.batched { rows } else { 1 };
+        Launch::linear(records * self.len, &words(&[self.from_len, self.len]))
     }
 
     fn flops(&self, _rows: usize) -> u64 {

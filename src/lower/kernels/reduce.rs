@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
+use super::{KernelRules, Launch, Window, linear_grid, words};
+use crate::lower::emit::Specialise;
 use crate::lower::program::Extent;
-
 
 /// An axis of a strided walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,11 +55,60 @@ impl Reduce {
     pub fn terms(&self) -> usize {
         self.reduced.iter().map(|w| w.size).product()
     }
+
+    /// Invocations that share a sum.
+    fn lanes(&self) -> usize {
+        if self.terms() < 64 { 1 } else { 64 }
+    }
 }
 
 impl KernelRules for Reduce {
     fn template(&self) -> &'static str {
         "reduce"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("KEPT", format!("{}u", self.kept.len().max(1)));
+        template.constant("REDUCED", format!("{}u", self.reduced.len().max(1)));
+        template.constant("SQUARE", self.square);
+        template.constant("EACH", matches!(self.records, Records::Each(_)));
+        if self.records == Records::Weighted {
+            template.block(
+                "results",
+                "@group(0) @binding(2) var<storage, read> weight: array<f32>;\n\
+                 @group(0) @binding(3) var<storage, read_write> y: array<f32>;",
+            );
+            template.block("weight", "    return weight[n];");
+        }
+        if self.lanes() > 1 {
+            template.constant("LANES", format!("{}u", self.lanes()));
+            template.block("index", "    let i = group.y * groups.x + group.x;\n    let share = lane;");
+            template.block("share", "    sum = total(lane, sum);");
+        } else {
+            template.block("total", "");
+        }
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let (results, summed) = match self.records {
+            Records::Each(e) => (e.at(rows), 1),
+            Records::All(e) => (1, e.at(rows)),
+            Records::Weighted => (1, rows),
+        };
+        let count = results * self.len();
+        let grid = linear_grid(count, 64 / self.lanes());
+        let axes = |walks: &[Walk]| -> Vec<u32> {
+            let walks = if walks.is_empty() { &[Walk { size: 1, stride: 0 }] } else { walks };
+            walks.iter().flat_map(|w| words(&[w.size, w.stride, 0, 0])).collect()
+        };
+        let launch = |part: &Window| {
+            let inner = part.inner.map(|step| (step * self.lanes()).min(self.terms()));
+            let sizes = [&[count, self.len(), self.record], &part.outer[..], &inner].concat();
+            let adds = [u32::from(!part.is_first())];
+            Launch::new([words(&sizes), adds.into(), axes(&self.kept), axes(&self.reduced)].concat(), grid)
+        };
+        let steps = self.terms().div_ceil(self.lanes());
+        Window::split(summed, steps, self.reduced.len().max(1) + self.kept.len()).iter().map(launch).collect()
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
+use super::{KernelRules, Launch, Window, linear_grid, words};
+use crate::lower::emit::Specialise;
 use super::Records;
-
 
 /// `y[(n,) v, :] = Σ_t [ids[n, t] = v] x[n, t, :]`, over each record ([`Records::Each`]: a table a record), over all
 /// records, or weighted by `weight[n]` (a row of weight 0 is skipped). Tables are written whole.
@@ -28,9 +28,44 @@ pub struct Scatter {
     pub table_rows: usize,
 }
 
+impl Scatter {
+    /// Shares that the rows of a table are divided into, for as many invocations a column.
+    const SHARDS: usize = 16;
+}
+
 impl KernelRules for Scatter {
     fn template(&self) -> &'static str {
         "scatter"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("SHARDS", format!("{}u", Self::SHARDS));
+        template.constant("EACH", matches!(self.records, Records::Each(_)));
+        if self.records == Records::Weighted {
+            template.block(
+                "results",
+                "@group(0) @binding(3) var<storage, read> weight: array<f32>;\n\
+                 @group(0) @binding(4) var<storage, read_write> y: array<f32>;",
+            );
+            template.block("weight", "    return weight[n];");
+        }
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let (tables, summed) = match self.records {
+            Records::Each(e) => (e.at(rows), 1),
+            Records::All(e) => (1, e.at(rows)),
+            Records::Weighted => (1, rows),
+        };
+        let launch = |adds: usize, count: usize, part: &Window| {
+            let sizes = [count, adds, self.ids_record, self.record, self.width, self.table_rows];
+            Launch::new(words(&[&sizes[..], &part.outer, &part.inner].concat()), linear_grid(count, 64))
+        };
+        let nothing = Window { outer: [0; 2], inner: [0; 2] };
+        let mut launches = vec![launch(0, tables * self.table_rows * self.width, &nothing)];
+        let columns = tables * Self::SHARDS * self.width;
+        launches.extend(Window::split(summed, self.count, 1).iter().map(|part| launch(1, columns, part)));
+        launches
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
+use super::{KernelRules, Launch, Window, linear_grid, words};
+use crate::lower::emit::Specialise;
 use super::operand::View;
-
 
 /// `y[n] = 2 Σ_t Σ_u b[n](ids[n, t], u) · (Σ_j x[n, t, j] · a[n](j, u))`: twice the inner product of the table gradient
 /// `Σ_t e(ids[n, t]) ⊗ x[n, t]` and the outer-product gradient `Σ_u b_u ⊗ a_u` of the same table, without making either.
@@ -29,6 +29,24 @@ pub struct SegmentCross {
 impl KernelRules for SegmentCross {
     fn template(&self) -> &'static str {
         "segment_cross"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("A_VIEW", self.a.constant());
+        template.constant("B_VIEW", self.b.constant());
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let launch = |part: &Window| {
+            let sizes = [rows, self.count, self.steps, self.width, self.table_rows, part.outer[0], part.outer[1]];
+            Launch::new([self.a.words(), self.b.words(), words(&sizes)].concat(), linear_grid(rows, 1))
+        };
+        let blocks = (self.count * self.steps).div_ceil(64);
+        Window::split(blocks, self.width, 1).iter().map(launch).collect()
+    }
+
+    fn iterations(&self) -> usize {
+        self.width + 1_000
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
-
+use super::{KernelRules, Launch, Window, lanes, linear_grid, words};
+use crate::lower::emit::Specialise;
 
 /// `y[n] = Σ_v ‖Σ_t [ids[n, t] = v] x[n, t, :]‖²`: the positions of a record are walked in `order`, and each run of equal
 /// ids is summed and squared; no table is made (Kong and Muñoz Medina, NeurIPS 2023).
@@ -20,6 +20,23 @@ pub struct SegmentNorm {
 impl KernelRules for SegmentNorm {
     fn template(&self) -> &'static str {
         "segment_norm"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("LANES", format!("{}u", lanes(self.width, 64)));
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let launch = |part: &Window| {
+            let sizes = [rows, self.count, self.width, part.outer[0], part.outer[1]];
+            Launch::new(words(&sizes), linear_grid(rows, 1))
+        };
+        let blocks = self.width.div_ceil(lanes(self.width, 64));
+        Window::split(blocks, self.count, 1).iter().map(launch).collect()
+    }
+
+    fn iterations(&self) -> usize {
+        self.count + 1_000
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
-
+use super::{KernelRules, Launch};
+use crate::lower::emit::Specialise;
 
 /// With `g = grad + weight_decay · param`: without momentum `param −= lr · g`; with it `velocity = momentum · velocity + g`
 /// and `param −= lr · velocity`, or `param −= lr · (g + momentum · velocity)` if `nesterov`. `lr` is `hyper[LEARNING_RATE]`.
@@ -28,6 +28,21 @@ impl KernelRules for Sgd {
 
     fn writes(&self) -> usize {
         if self.momentum == 0.0 { 1 } else { 2 }
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        if self.momentum != 0.0 {
+            template.block("state", "@group(0) @binding(4) var<storage, read_write> velocity: array<f32>;");
+            let step = if self.nesterov { "g + params.momentum * v" } else { "v" };
+            template.block(
+                "momentum",
+                &format!("    let v = params.momentum * velocity[i] + g;\n    velocity[i] = v;\n    step = {step};"),
+            );
+        }
+    }
+
+    fn launches(&self, _rows: usize) -> Vec<Launch> {
+        Launch::linear(self.len, &[self.momentum.to_bits(), self.weight_decay.to_bits()])
     }
 
     fn flops(&self, _rows: usize) -> u64 {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
-
+use super::{KernelRules, Launch, lanes, linear_grid, words};
+use crate::lower::emit::Specialise;
 
 /// The rows of a softmax: `outer × len × inner` elements a record, normalised along `len`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,6 +37,20 @@ impl SoftmaxRows {
         self.outer * self.len * self.inner * if self.batched { rows } else { 1 }
     }
 
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("LANES", format!("{}u", lanes(self.len, 64)));
+        template.constant("LOG", self.log);
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let count = self.outer * self.inner * if self.batched { rows } else { 1 };
+        vec![Launch::new(words(&[count, self.len, self.inner]), linear_grid(count, 1))]
+    }
+
+    fn iterations(&self) -> usize {
+        3 * self.len.div_ceil(lanes(self.len, 64)) + 16
+    }
+
     fn text(&self) -> String {
         format!("{}[{}, {}, {}]", if self.log { "log " } else { "" }, self.outer, self.len, self.inner)
     }
@@ -45,6 +59,18 @@ impl SoftmaxRows {
 impl KernelRules for Softmax {
     fn template(&self) -> &'static str {
         "softmax"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        self.0.specialise(template);
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        self.0.launches(rows)
+    }
+
+    fn iterations(&self) -> usize {
+        self.0.iterations()
     }
 
     fn flops(&self, rows: usize) -> u64 {
@@ -59,6 +85,18 @@ impl KernelRules for Softmax {
 impl KernelRules for SoftmaxVjp {
     fn template(&self) -> &'static str {
         "softmax_vjp"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        self.0.specialise(template);
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        self.0.launches(rows)
+    }
+
+    fn iterations(&self) -> usize {
+        self.0.iterations()
     }
 
     fn flops(&self, rows: usize) -> u64 {

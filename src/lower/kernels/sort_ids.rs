@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
-
+use super::{KernelRules, Launch, words};
 
 /// `order[n, r]` = the position `t` whose id has rank `r` among `ids[n, :]`, equal ids in order of position.
 ///
@@ -17,6 +16,14 @@ pub struct SortIds {
 impl KernelRules for SortIds {
     fn template(&self) -> &'static str {
         "sort_ids"
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        Launch::linear(rows * self.count, &words(&[self.count]))
+    }
+
+    fn iterations(&self) -> usize {
+        self.count
     }
 
     fn flops(&self, _rows: usize) -> u64 {

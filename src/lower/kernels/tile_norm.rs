@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KernelRules;
+use super::{KernelRules, Launch, linear_grid, words};
+use crate::lower::emit::Specialise;
 use super::operand::View;
-
 
 /// `y[n, q] = Σ (Σ_t a[n, g](i, t) · b[n, g](j, t))²` over the pairs `(i, j)` of tile `q`: tiles of [`TileNorm::TILE`]
 /// by [`TileNorm::TILE`] items, numbered row-major within a group, groups in order.
@@ -39,6 +39,22 @@ impl TileNorm {
 impl KernelRules for TileNorm {
     fn template(&self) -> &'static str {
         "tile_norm"
+    }
+
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("A_VIEW", self.a.constant());
+        template.constant("B_VIEW", self.b.constant());
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let count = rows * self.tiles();
+        let tiles = [self.rows.div_ceil(Self::TILE), self.cols.div_ceil(Self::TILE)];
+        let sizes = [count, self.tiles(), tiles[0], tiles[1], self.rows, self.cols, self.steps];
+        vec![Launch::new([self.a.words(), self.b.words(), words(&sizes)].concat(), linear_grid(count, 1))]
+    }
+
+    fn iterations(&self) -> usize {
+        self.steps + 16
     }
 
     fn flops(&self, rows: usize) -> u64 {

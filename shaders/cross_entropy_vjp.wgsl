@@ -1,0 +1,46 @@
+// CrossEntropyVjp: dlogits[n, t, k] = dloss[n] (softmax(logits[n, t])[k] − [k = label]) / count[n], 0 for tokens that do not
+// count. A workgroup makes a token's.
+
+const LANES: u32 = 64u;
+const LOG_PROBABILITIES: bool = false;
+
+struct Params {
+    count: u32,
+    tokens: u32,
+    classes: u32,
+    ignore: i32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;
+@group(0) @binding(2) var<storage, read> label: array<i32>;
+@group(0) @binding(3) var<storage, read> dloss: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dlogits: array<f32>;
+
+// begin total
+// end total
+
+// begin tokens
+// end tokens
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let token = group.y * groups.x + group.x;
+    if (token >= params.count) {
+        return;
+    }
+    let n = token / params.tokens;
+    let base = token * params.classes;
+    let parts = softmax_parts(base, lane);
+    let scale = dloss[n] / max(counted(n, lane), 1.0);
+    let class_ = label[token];
+    for (var k = lane; k < params.classes; k += LANES) {
+        let p = select(exp(logits[base + k] - parts.x) / parts.y, 0.0, LOG_PROBABILITIES);
+        let hit = select(0.0, 1.0, i32(k) == class_);
+        dlogits[base + k] = select(0.0, scale * (p - hit), counts(class_));
+    }
+}

@@ -1,0 +1,79 @@
+// OuterNorm: y[n] = Σ_g (Σ_i a[n, g](i, 0)²) (Σ_j b[n, g](j, 0)²), groups `begin` to `end` a launch. A workgroup makes a
+// record's.
+
+const LANES: u32 = 64u;
+const A_VIEW: u32 = STRIDED;
+const B_VIEW: u32 = STRIDED;
+
+// begin view
+// end view
+
+// begin total
+// end total
+
+struct Params {
+    a: View,
+    b: View,
+    count: u32,
+    rows: u32,
+    cols: u32,
+    begin: u32,
+    end: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+fn at_a(base: u32, row: Place, col: Place) -> f32 {
+    let at = offset(A_VIEW, params.a, row, col);
+    if (has_holes(A_VIEW) && at == NOWHERE) {
+        return 0.0;
+    }
+    return a[base + at];
+}
+
+fn at_b(base: u32, row: Place, col: Place) -> f32 {
+    let at = offset(B_VIEW, params.b, row, col);
+    if (has_holes(B_VIEW) && at == NOWHERE) {
+        return 0.0;
+    }
+    return b[base + at];
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let n = group.y * groups.x + group.x;
+    if (n >= params.count) {
+        return;
+    }
+    let col_a = col_place(A_VIEW, params.a, 0u);
+    let col_b = col_place(B_VIEW, params.b, 0u);
+    var sum = 0.0;
+    for (var g = params.begin; g < params.end; g += 1u) {
+        let base_a = n * params.a.record + g * params.a.group;
+        let base_b = n * params.b.record + g * params.b.group;
+        var squares_a = 0.0;
+        for (var i = lane; i < params.rows; i += LANES) {
+            let x = at_a(base_a, row_place(A_VIEW, params.a, i), col_a);
+            squares_a += x * x;
+        }
+        var squares_b = 0.0;
+        for (var j = lane; j < params.cols; j += LANES) {
+            let x = at_b(base_b, row_place(B_VIEW, params.b, j), col_b);
+            squares_b += x * x;
+        }
+        sum += total(lane, squares_a) * total(lane, squares_b);
+    }
+    if (lane == 0u) {
+        if (params.begin > 0u) {
+            sum += y[n];
+        }
+        y[n] = sum;
+    }
+}

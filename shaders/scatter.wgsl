@@ -1,0 +1,72 @@
+// Scatter: y[(n,) v, :] = Σ_t [ids[n, t] = v] x[n, t, :], a table a record (EACH) or one for all records, with or without
+// weights. The first launch clears the tables, the others add some of the records and positions, in order.
+// An invocation owns column j of the table rows whose remainder by SHARDS is its own.
+
+const SHARDS: u32 = 16u;
+const EACH: bool = true;
+
+struct Params {
+    count: u32,
+    adds: u32,
+    ids_record: u32,
+    record: u32,
+    width: u32,
+    table_rows: u32,
+    record_begin: u32,
+    record_end: u32,
+    begin: u32,
+    end: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> ids: array<i32>;
+@group(0) @binding(2) var<storage, read> x: array<f32>;
+// begin results
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+// end results
+
+fn weight_of(n: u32) -> f32 {
+    // begin weight
+    return 1.0;
+    // end weight
+}
+
+// Adds the positions of record n to column j of the table at `base`.
+fn add(n: u32, weight: f32, base: u32, j: u32, shard: u32) {
+    for (var t = params.begin; t < params.end; t += 1u) {
+        let id = u32(ids[n * params.ids_record + t]);
+        if (id % SHARDS == shard && id < params.table_rows) {
+            y[base + id * params.width + j] += weight * x[n * params.record + t * params.width + j];
+        }
+    }
+}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if (i >= params.count) {
+        return;
+    }
+    if (params.adds == 0u) {
+        y[i] = 0.0;
+        return;
+    }
+    let column = i / params.width;
+    let j = i - column * params.width;
+    let shard = column % SHARDS;
+    if (EACH) {
+        let n = column / SHARDS;
+        add(n, 1.0, n * params.table_rows * params.width, j, shard);
+    } else {
+        for (var n = params.record_begin; n < params.record_end; n += 1u) {
+            let weight = weight_of(n);
+            if (weight != 0.0) {
+                add(n, weight, 0u, j, shard);
+            }
+        }
+    }
+}

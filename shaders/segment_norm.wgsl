@@ -1,0 +1,53 @@
+// SegmentNorm: y[n] = Σ_v ‖Σ_t [ids[n, t] = v] x[n, t, :]‖²: positions in `order`, each run of equal ids summed and squared.
+// A workgroup makes a record's; a launch adds the columns of blocks `begin` to `end` of LANES.
+
+const LANES: u32 = 64u;
+
+// begin total
+// end total
+
+struct Params {
+    count: u32,
+    len: u32,
+    width: u32,
+    begin: u32,
+    end: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> ids: array<i32>;
+@group(0) @binding(2) var<storage, read> order: array<i32>;
+@group(0) @binding(3) var<storage, read> x: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let n = group.y * groups.x + group.x;
+    if (n >= params.count) {
+        return;
+    }
+    var squares = 0.0;
+    let last = min(params.end * LANES, params.width);
+    for (var j = params.begin * LANES + lane; j < last; j += LANES) {
+        var run = 0.0;
+        var id = 0;
+        for (var r = 0u; r < params.len; r += 1u) {
+            let t = n * params.len + u32(order[n * params.len + r]);
+            if (ids[t] != id) {
+                squares += run * run;
+                run = 0.0;
+                id = ids[t];
+            }
+            run += x[t * params.width + j];
+        }
+        squares += run * run;
+    }
+    let sum = total(lane, squares);
+    if (lane == 0u) {
+        y[n] = select(0.0, y[n], params.begin > 0u) + sum;
+    }
+}

@@ -1,0 +1,49 @@
+// Softmax: y = exp(x − max) / Σ exp(x − max), or its logarithm, along an axis. A workgroup makes a row.
+
+const LANES: u32 = 64u;
+const LOG: bool = false;
+
+// begin total
+// end total
+
+struct Params {
+    count: u32,
+    len: u32,
+    inner: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = group.y * groups.x + group.x;
+    if (row >= params.count) {
+        return;
+    }
+    let outer = row / params.inner;
+    let base = outer * params.len * params.inner + (row - outer * params.inner);
+    var top = x[base];
+    for (var k = lane; k < params.len; k += LANES) {
+        top = max(top, x[base + k * params.inner]);
+    }
+    top = largest(lane, top);
+    var share = 0.0;
+    for (var k = lane; k < params.len; k += LANES) {
+        share += exp(x[base + k * params.inner] - top);
+    }
+    let sum = total(lane, share);
+    for (var k = lane; k < params.len; k += LANES) {
+        let at = base + k * params.inner;
+        if (LOG) {
+            y[at] = x[at] - top - log(sum);
+        } else {
+            y[at] = exp(x[at] - top) / sum;
+        }
+    }
+}

@@ -1,0 +1,100 @@
+// TileNorm: y[n, q] = Σ (Σ_t a[n, g](i, t) · b[n, g](j, t))² over the pairs (i, j) of tile q of 32 × 32 items.
+// A workgroup makes a tile.
+
+const LANES: u32 = 64u;
+const A_VIEW: u32 = STRIDED;
+const B_VIEW: u32 = STRIDED;
+
+// begin view
+// end view
+
+// begin tile
+// end tile
+
+// begin total
+// end total
+
+struct Params {
+    a: View,
+    b: View,
+    count: u32,
+    tiles: u32,
+    tiles_i: u32,
+    tiles_j: u32,
+    rows: u32,
+    cols: u32,
+    steps: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+fn at_a(base: u32, row: Place, col: Place) -> f32 {
+    let at = offset(A_VIEW, params.a, row, col);
+    if (has_holes(A_VIEW) && at == NOWHERE) {
+        return 0.0;
+    }
+    return a[base + at];
+}
+
+fn load_a(base: u32, places: Places, k: Place) -> vec4<f32> {
+    return vec4<f32>(at_a(base, places.p0, k), at_a(base, places.p1, k), at_a(base, places.p2, k), at_a(base, places.p3, k));
+}
+
+fn at_b(base: u32, row: Place, col: Place) -> f32 {
+    let at = offset(B_VIEW, params.b, row, col);
+    if (has_holes(B_VIEW) && at == NOWHERE) {
+        return 0.0;
+    }
+    return b[base + at];
+}
+
+fn load_b(base: u32, places: Places, k: Place) -> vec4<f32> {
+    return vec4<f32>(at_b(base, places.p0, k), at_b(base, places.p1, k), at_b(base, places.p2, k), at_b(base, places.p3, k));
+}
+
+@compute @workgroup_size(8, 8)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let at = group.y * groups.x + group.x;
+    if (at >= params.count) {
+        return;
+    }
+    let n = at / params.tiles;
+    let q = at - n * params.tiles;
+    let g = q / (params.tiles_i * params.tiles_j);
+    let tile_i = q / params.tiles_j - g * params.tiles_i;
+    let tile_j = q % params.tiles_j;
+    let rows = tile_rows(tile_i, local.y);
+    let cols = tile_cols(tile_j, local.x);
+    let base_a = n * params.a.record + g * params.a.group;
+    let base_b = n * params.b.record + g * params.b.group;
+    let places_a = row_places(A_VIEW, params.a, rows, params.rows);
+    let places_b = row_places(B_VIEW, params.b, cols, params.cols);
+    var t_a = col_place(A_VIEW, params.a, 0u);
+    var t_b = col_place(B_VIEW, params.b, 0u);
+    var sum = mat4x4<f32>();
+    for (var t = 0u; t < params.steps; t += 1u) {
+        sum += outer(load_a(base_a, places_a, t_a), load_b(base_b, places_b, t_b));
+        t_a = col_next(A_VIEW, params.a, t_a);
+        t_b = col_next(B_VIEW, params.b, t_b);
+    }
+    let in_rows = select(vec4<f32>(0.0), vec4<f32>(1.0), rows < vec4<u32>(params.rows));
+    let in_cols = select(vec4<f32>(0.0), vec4<f32>(1.0), cols < vec4<u32>(params.cols));
+    let squares = vec4<f32>(
+        dot(sum[0] * sum[0], in_cols),
+        dot(sum[1] * sum[1], in_cols),
+        dot(sum[2] * sum[2], in_cols),
+        dot(sum[3] * sum[3], in_cols),
+    );
+    let result = total(lane, dot(squares, in_rows));
+    if (lane == 0u) {
+        y[at] = result;
+    }
+}

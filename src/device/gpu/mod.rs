@@ -1,0 +1,96 @@
+//! The gpu device: programs as WGSL through wgpu, on Vulkan, Metal or DX12.
+//!
+//! Only core WebGPU is required of an adapter; larger buffers are used where it offers them.
+
+mod adapter;
+mod faults;
+mod load;
+mod session;
+
+use std::sync::Arc;
+
+pub use adapter::{AdapterSummary, list};
+
+use self::faults::Faults;
+use super::{Device, DeviceError, Session};
+use crate::lower::program::Program;
+
+/// An open adapter.
+pub struct Gpu {
+    name: String,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    faults: Arc<Faults>,
+}
+
+impl Gpu {
+    /// Opens the adapter whose name contains `wanted`, in any case; without a name, the one that the environment
+    /// variable `WGPU_ADAPTER_NAME` names, or else the fastest kind there is.
+    ///
+    /// # Errors
+    /// [`DeviceError::NoAdapter`] if none answers, [`DeviceError::Refused`] if the driver does not open it.
+    pub fn open(wanted: Option<&str>) -> Result<Gpu, DeviceError> {
+        Gpu::from_adapter(&adapter::select(wanted)?)
+    }
+
+    /// Opens a hardware adapter; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`DeviceError::Refused`] if the driver does not open it.
+    pub fn open_hardware() -> Result<Option<Gpu>, DeviceError> {
+        adapter::hardware().map(|adapter| Gpu::from_adapter(&adapter)).transpose()
+    }
+
+    fn from_adapter(adapter: &wgpu::Adapter) -> Result<Gpu, DeviceError> {
+        let name = adapter::describe(&adapter.get_info());
+        let offered = adapter.limits();
+        let required_limits = wgpu::Limits {
+            max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+            max_buffer_size: offered.max_buffer_size,
+            ..wgpu::Limits::default()
+        };
+        let wanted = wgpu::DeviceDescriptor { label: Some("dpc"), required_limits, ..Default::default() };
+        let (device, queue) = pollster::block_on(adapter.request_device(&wanted))
+            .map_err(|e| DeviceError::Refused { device: name.clone(), what: e.to_string() })?;
+        let faults = Faults::watch(&name, &device);
+        Ok(Gpu { name, device, queue, faults })
+    }
+}
+
+impl Device for Gpu {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn load(&self, program: Arc<Program>, rows: usize) -> Result<Box<dyn Session>, DeviceError> {
+        Ok(Box::new(load::load(self, program, rows)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::cases::{self, Case};
+    use crate::lower::emit;
+
+    /// The adapter of the tests: software Vulkan where there is no GPU.
+    fn gpu() -> Gpu {
+        Gpu::open(None).unwrap_or_else(|e| {
+            panic!("the tests need a GPU adapter: `apt-get install mesa-vulkan-drivers` gives a software one ({e})")
+        })
+    }
+
+    fn emitted() -> Vec<Case> {
+        let mut all = cases::cases();
+        for case in &mut all {
+            emit::shaders(&mut case.program).unwrap_or_else(|e| panic!("{}: {:?}", case.name, e.problems));
+        }
+        all
+    }
+
+    #[test]
+    fn every_kernel_keeps_its_contract() {
+        let checked = cases::check(&gpu(), &emitted());
+        assert!(checked.is_ok(), "{}", checked.unwrap_err());
+    }
+}

@@ -1,0 +1,172 @@
+//! A loaded program: runs phases as lists of prepared commands, and moves data.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
+
+use super::Gpu;
+use super::faults::Faults;
+use crate::device::{DeviceError, Session};
+use crate::lower::program::{BufferId, Phase, Program};
+
+/// Floating-point operations after which commands are handed to the driver: long submissions make it lose the device.
+const SUBMIT_FLOPS: u64 = 20_000_000_000;
+
+/// Commands after which they are handed to the driver, which then runs while more are recorded.
+const SUBMIT_COMMANDS: usize = 256;
+
+/// A launch with everything it needs.
+pub struct Command {
+    /// What runs.
+    pub pipeline: wgpu::ComputePipeline,
+    /// Its buffers.
+    pub group: wgpu::BindGroup,
+    /// Where its uniforms start.
+    pub offset: u32,
+    /// Workgroups.
+    pub grid: [u32; 3],
+    /// Estimated work.
+    pub flops: u64,
+}
+
+/// A program on an adapter.
+pub struct GpuSession {
+    name: String,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    faults: Arc<Faults>,
+    program: Arc<Program>,
+    rows: usize,
+    buffers: Vec<wgpu::Buffer>,
+    slots: Vec<usize>,
+    commands: BTreeMap<Phase, Vec<Command>>,
+    staging: Option<wgpu::Buffer>,
+    bytes: usize,
+}
+
+impl GpuSession {
+    pub(super) fn new(
+        gpu: &Gpu,
+        program: Arc<Program>,
+        rows: usize,
+        buffers: Vec<wgpu::Buffer>,
+        slots: Vec<usize>,
+        commands: BTreeMap<Phase, Vec<Command>>,
+        bytes: usize,
+    ) -> GpuSession {
+        GpuSession {
+            name: gpu.name.clone(),
+            device: gpu.device.clone(),
+            queue: gpu.queue.clone(),
+            faults: gpu.faults.clone(),
+            program,
+            rows,
+            buffers,
+            slots,
+            commands,
+            staging: None,
+            bytes,
+        }
+    }
+
+    fn buffer(&self, id: BufferId) -> &wgpu::Buffer {
+        &self.buffers[self.slots[id.0 as usize]]
+    }
+
+    fn len(&self, id: BufferId) -> usize {
+        self.program.buffer(id).len.at(self.rows)
+    }
+
+    /// Records commands into one pass and submits it.
+    fn submit(&self, commands: &[Command]) {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        let mut pipeline = None;
+        for command in commands {
+            if pipeline != Some(&command.pipeline) {
+                pass.set_pipeline(&command.pipeline);
+                pipeline = Some(&command.pipeline);
+            }
+            pass.set_bind_group(0, &command.group, &[command.offset]);
+            pass.dispatch_workgroups(command.grid[0], command.grid[1], command.grid[2]);
+        }
+        drop(pass);
+        self.queue.submit([encoder.finish()]);
+    }
+
+    /// A mappable buffer of at least `bytes`.
+    fn staging(&mut self, bytes: u64) -> Result<wgpu::Buffer, DeviceError> {
+        if let Some(buffer) = self.staging.as_ref().filter(|b| b.size() >= bytes) {
+            return Ok(buffer.clone());
+        }
+        self.staging = None;
+        let buffer = self.faults.scope(&self.device, || {
+            self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("staging"),
+                size: bytes,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        })?;
+        self.staging = Some(buffer.clone());
+        Ok(buffer)
+    }
+}
+
+impl Session for GpuSession {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<(), DeviceError> {
+        if words.len() != self.len(buffer) {
+            let name = &self.program.buffer(buffer).name;
+            let what = format!("{} words for `{name}`, which has {}", words.len(), self.len(buffer));
+            return Err(DeviceError::Refused { device: self.name.clone(), what });
+        }
+        self.queue.write_buffer(self.buffer(buffer), 0, bytemuck::cast_slice(words));
+        self.faults.check()
+    }
+
+    fn read(&mut self, buffer: BufferId) -> Result<Vec<u32>, DeviceError> {
+        let bytes = 4 * self.len(buffer) as u64;
+        if bytes == 0 {
+            return Ok(Vec::new());
+        }
+        let staging = self.staging(bytes)?;
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(self.buffer(buffer), 0, &staging, 0, bytes);
+        self.queue.submit([encoder.finish()]);
+        let (sender, receiver) = mpsc::channel();
+        staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+            let _ = sender.send(result);
+        });
+        self.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| self.faults.lost(e))?;
+        self.faults.check()?;
+        receiver.recv().map_err(|e| self.faults.lost(e))?.map_err(|e| self.faults.lost(e))?;
+        let view = staging.get_mapped_range(0..bytes).map_err(|e| self.faults.lost(e))?;
+        let words = bytemuck::pod_collect_to_vec(&view[..]);
+        drop(view);
+        staging.unmap();
+        Ok(words)
+    }
+
+    fn run(&mut self, phase: Phase) -> Result<(), DeviceError> {
+        let mut rest = self.commands.get(&phase).map_or(&[][..], Vec::as_slice);
+        while !rest.is_empty() {
+            let mut flops = 0;
+            let mut count = 0;
+            while count < rest.len().min(SUBMIT_COMMANDS) && flops < SUBMIT_FLOPS {
+                flops += rest[count].flops;
+                count += 1;
+            }
+            self.submit(&rest[..count]);
+            rest = &rest[count..];
+        }
+        self.device.poll(wgpu::PollType::Poll).map_err(|e| self.faults.lost(e))?;
+        self.faults.check()
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
