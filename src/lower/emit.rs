@@ -146,8 +146,7 @@ fn over_limit(dispatch: &Dispatch) -> Option<EmitProblem> {
     if count > MAX_BUFFERS {
         return Some(EmitProblem::TooManyBuffers { label: label.clone(), template, count });
     }
-    (iterations > MAX_ITERATIONS)
-        .then(|| EmitProblem::TooManyIterations { label: label.clone(), template, iterations })
+    (iterations > MAX_ITERATIONS).then(|| EmitProblem::TooManyIterations { label: label.clone(), template, iterations })
 }
 
 /// A template being specialised.

@@ -180,7 +180,12 @@ struct Pipelines {
 }
 
 impl Pipelines {
-    fn get(&mut self, gpu: &Gpu, program: &Program, dispatch: &Dispatch) -> (wgpu::ComputePipeline, wgpu::BindGroupLayout) {
+    fn get(
+        &mut self,
+        gpu: &Gpu,
+        program: &Program,
+        dispatch: &Dispatch,
+    ) -> (wgpu::ComputePipeline, wgpu::BindGroupLayout) {
         let (count, writes) = (dispatch.buffers.len(), dispatch.kernel.writes());
         let layout = self.layouts.entry((count, writes)).or_insert_with(|| layout(gpu, count, writes)).clone();
         let pipeline = self.pipelines.entry((dispatch.shader, count, writes)).or_insert_with(|| {
@@ -231,9 +236,10 @@ fn bind<'a>(
 ) -> wgpu::BindGroup {
     let params = wgpu::BufferBinding { buffer: uniform, offset: 0, size: std::num::NonZeroU64::new(size) };
     let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(params) }];
-    entries.extend(slots.enumerate().map(|(k, buffer)| wgpu::BindGroupEntry {
-        binding: k as u32 + 1,
-        resource: buffer.as_entire_binding(),
-    }));
+    entries.extend(
+        slots
+            .enumerate()
+            .map(|(k, buffer)| wgpu::BindGroupEntry { binding: k as u32 + 1, resource: buffer.as_entire_binding() }),
+    );
     gpu.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
 }

@@ -189,7 +189,9 @@ mod tests {
 
     #[test]
     fn windows_cover_both_loops_and_keep_the_limit() {
-        for (outer, inner, cost) in [(1, 1, 1), (7, 65_536, 1), (100_000, 3, 2), (5, 200_000, 3), (4_096, 1_000, 1), (0, 4, 1)] {
+        for (outer, inner, cost) in
+            [(1, 1, 1), (7, 65_536, 1), (100_000, 3, 2), (5, 200_000, 3), (4_096, 1_000, 1), (0, 4, 1)]
+        {
             let windows = Window::split(outer, inner, cost);
             let size = |r: [usize; 2]| r[1] - r[0];
             let done: usize = windows.iter().map(|w| size(w.outer) * size(w.inner)).sum();
