@@ -79,16 +79,26 @@ class ImdbLstm(nn.Module):
 
 
 class DigitsCnn(nn.Module):
-    """For scikit-learn's digits, `[N, 1, 8, 8]` in [0, 1]."""
+    """7,690 parameters, for scikit-learn's digits, `[N, 1, 8, 8]` in [0, 1].
+
+    The filters start with mean zero, so that they answer to edges and not to the brightness that all images share: the
+    samples' gradients then differ from each other, and clipping and noise cost less.
+    """
 
     def __init__(self):
         super().__init__()
         self.conv1 = nn.Conv2d(1, 16, 3, padding=1)
-        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
-        self.fc = nn.Linear(32 * 4, 10)
+        self.conv2 = nn.Conv2d(16, 32, 3)
+        self.fc = nn.Linear(32 * 9, 10)
+        with torch.no_grad():
+            for conv, norm in ((self.conv1, 2.0), (self.conv2, 1.0)):
+                filters = torch.randn(conv.weight.shape)
+                filters -= filters.mean((1, 2, 3), keepdim=True)
+                conv.weight.copy_(norm * F.normalize(filters.flatten(1)).view_as(filters))
+                conv.bias.zero_()
 
     def forward(self, input):
-        x = F.max_pool2d(torch.tanh(self.conv1(input)), 2)
+        x = torch.tanh(self.conv1(input))
         x = F.max_pool2d(torch.tanh(self.conv2(x)), 2)
         return self.fc(x.flatten(1))
 
@@ -136,6 +146,6 @@ PAPER = {
         Model("cifar_cnn", CifarCnn, 605_226, "input", _images(3, 32, 32), 10),
         Model("imdb_embedding", ImdbEmbedding, 160_098, "tokens", _words, 2),
         Model("imdb_lstm", ImdbLstm, 1_081_402, "tokens", _words, 2),
-        Model("digits_cnn", DigitsCnn, 6_090, "input", _images(1, 8, 8), 10),
+        Model("digits_cnn", DigitsCnn, 7_690, "input", _images(1, 8, 8), 10),
     )
 }
