@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 pub mod cases;
+pub mod cpu;
 pub mod gpu;
 
 use std::sync::Arc;

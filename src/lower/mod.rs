@@ -2,6 +2,7 @@
 
 pub mod emit;
 pub mod kernels;
+pub mod math;
 pub mod program;
 pub mod scalar;
 

@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::math;
+
 /// Declares the scalar functions: variant, name, parameters, WGSL (with `{a}`, `{b}`, `{c}` for the arguments), Rust.
 macro_rules! scalar_table {
     ($($func:ident $name:literal ($($arg:ident),*) $wgsl:literal => $body:expr;)*) => {
@@ -61,25 +63,19 @@ scalar_table! {
     Mul "mul" (a, b) "({a} * {b})" => a * b;
     Div "div" (a, b) "({a} / {b})" => a / b;
     Neg "neg" (a) "(-{a})" => -a;
-    Exp "exp" (a) "exp({a})" => a.exp();
+    Exp "exp" (a) "exp({a})" => math::exp(a);
     Log "log" (a) "log({a})" => a.ln();
     Sqrt "sqrt" (a) "sqrt({a})" => a.sqrt();
     Relu "relu" (a) "max({a}, 0.0)" => a.max(0.0);
-    Tanh "tanh" (a) "tanh_(({a}))" => tanh(a);
-    Sigmoid "sigmoid" (a) "(1.0 / (1.0 + exp(-{a})))" => 1.0 / (1.0 + (-a).exp());
+    Tanh "tanh" (a) "tanh_(({a}))" => math::tanh(a);
+    Sigmoid "sigmoid" (a) "(1.0 / (1.0 + exp(-{a})))" => math::sigmoid(a);
     ReluVjp "relu_vjp" (a, b) "select(0.0, {b}, {a} > 0.0)" => if a > 0.0 { b } else { 0.0 };
     TanhVjp "tanh_vjp" (a, b) "({b} * (1.0 - {a} * {a}))" => b * (1.0 - a * a);
     SigmoidVjp "sigmoid_vjp" (a, b) "({b} * {a} * (1.0 - {a}))" => b * a * (1.0 - a);
     BceWithLogits "bce_with_logits" (a, b) "(max({a}, 0.0) - {a} * {b} + log(1.0 + exp(-abs({a}))))"
-        => a.max(0.0) - a * b + (-a.abs()).exp().ln_1p();
+        => a.max(0.0) - a * b + math::exp(-a.abs()).ln_1p();
     BceWithLogitsVjp "bce_with_logits_vjp" (a, b, c) "({c} * (1.0 / (1.0 + exp(-{a})) - {b}))"
-        => c * (1.0 / (1.0 + (-a).exp()) - b);
-}
-
-/// Hyperbolic tangent by the exponential; vectorises, and is within 2 ULP of the exact value away from 0.
-#[inline]
-fn tanh(x: f32) -> f32 {
-    x.tanh()
+        => c * (math::sigmoid(a) - b);
 }
 
 /// WGSL that every shader with scalar functions starts with: `tanh` of large arguments overflows on some drivers.

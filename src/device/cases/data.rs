@@ -127,3 +127,14 @@ impl Values {
 pub fn weights(rows: usize) -> Vec<f32> {
     [0.0, 1.0, 0.25, 0.0, 1.0, 0.75, 0.0].into_iter().cycle().take(rows).collect()
 }
+
+#[test]
+fn wrong_results_are_found() {
+    let data = Data::F32(vec![1.0, -2.0, 0.0]);
+    assert!(data.compare(&[1.0, -2.0, 1e-6]).is_ok());
+    assert!(data.compare(&[1.0, -2.0, 1e-4]).is_err());
+    assert!(data.compare(&[1.0, -2.0]).is_err());
+    assert!(data.compare(&[1.0, -2.0, f64::NAN]).is_err());
+    assert!(Data::F32(vec![f32::NAN]).compare(&[0.0]).is_err());
+    assert!(Data::I32(vec![7]).compare(&[7.0 + 1e-9]).is_err());
+}

@@ -1,7 +1,12 @@
 //! What the contracts say, worked out element by element in double precision.
 
-use std::cmp::Ordering;
+mod layers;
+mod products;
+
 use std::collections::BTreeMap;
+
+use layers::{labels, lines, log_softmax, lstm, lstm_vjp, windows};
+use products::{gemm, ghost_norm, outer_sum, read, tile_norm};
 
 use super::{Case, Data};
 use crate::lower::hyper;
@@ -228,121 +233,6 @@ fn indices(sizes: &[usize]) -> impl Iterator<Item = Vec<usize>> + use<> {
     })
 }
 
-/// Element (`row`, `col`) of matrix `g` of record `n`.
-fn read(view: &View, x: &[f64], n: usize, g: usize, row: usize, col: usize) -> f64 {
-    match *view {
-        View::Strided { record, group, row: r, col: c } => x[n * record + g * group + row * r + col * c],
-        View::PatchesTransposed { conv, record } => read(&View::Patches { conv, record }, x, n, g, col, row),
-        View::Patches { conv, record } => {
-            let [kh, kw] = conv.kernel;
-            let (c, k, o) = (row / (kh * kw), [row / kw % kh, row % kw], [col / conv.output[1], col % conv.output[1]]);
-            let at = [0, 1].map(|i| (o[i] * conv.stride[i] + k[i] * conv.dilation[i]).wrapping_sub(conv.pad[i]));
-            if at[0] >= conv.input[0] || at[1] >= conv.input[1] {
-                return 0.0;
-            }
-            let channel = g * conv.group_channels() + c;
-            x[n * record + (channel * conv.input[0] + at[0]) * conv.input[1] + at[1]]
-        }
-        View::CotangentPatches { conv, record } => {
-            let [kh, kw] = conv.kernel;
-            let (o, k, at) = (row / (kh * kw), [row / kw % kh, row % kw], [col / conv.input[1], col % conv.input[1]]);
-            let filter = g * conv.group_filters() + o;
-            let reach = [0, 1].map(|i| (at[i] + conv.pad[i]).wrapping_sub(k[i] * conv.dilation[i]));
-            let out = [0, 1].map(|i| reach[i] / conv.stride[i]);
-            if (0..2).any(|i| reach[i] % conv.stride[i] != 0 || out[i] >= conv.output[i]) {
-                return 0.0;
-            }
-            x[n * record + (filter * conv.output[0] + out[0]) * conv.output[1] + out[1]]
-        }
-        View::WeightTransposed { conv } => {
-            let area = conv.kernel[0] * conv.kernel[1];
-            let filter = g * conv.group_filters() + col / area;
-            x[(filter * conv.group_channels() + row) * area + col % area]
-        }
-    }
-}
-
-/// Matrix `g` of record `n`, row by row.
-fn matrix(view: &View, x: &[f64], n: usize, g: usize, rows: usize, cols: usize) -> Vec<Floats> {
-    (0..rows).map(|row| (0..cols).map(|col| read(view, x, n, g, row, col)).collect()).collect()
-}
-
-/// Inner products of each of the `a` with each of the `b`, row-major.
-fn products<'a>(a: &'a [Floats], b: &'a [Floats]) -> impl Iterator<Item = f64> + 'a {
-    a.iter().flat_map(move |a| b.iter().map(move |b| a.iter().zip(b).map(|(a, b)| a * b).sum()))
-}
-
-fn columns(matrix: &[Floats], len: usize) -> Vec<Floats> {
-    (0..len).map(|col| matrix.iter().map(|row| row[col]).collect()).collect()
-}
-
-fn gemm(k: &Gemm, rows: usize, x: &[Floats], y: &mut [f64]) {
-    let m = k.rows.at(rows);
-    for i in indices(&[k.records.at(rows), k.groups]) {
-        let (n, g) = (i[0], i[1]);
-        let a = matrix(&k.a, &x[0], n, g, m, k.inner);
-        let b = columns(&matrix(&k.b, &x[1], n, g, k.inner, k.cols), k.cols);
-        for (e, sum) in products(&a, &b).enumerate() {
-            let (row, col) = (e / k.cols, e % k.cols);
-            let bias = match k.bias {
-                Some(Bias::Rows) => x[2][g * m + row],
-                Some(Bias::Cols) => x[2][g * k.cols + col],
-                None => 0.0,
-            };
-            let value = k.activation.map_or(sum + bias, |f| scalar(f, [sum + bias, 0.0, 0.0]));
-            y[n * k.out_record + g * k.out_group + row * k.out_row + col * k.out_col] = value;
-        }
-    }
-}
-
-fn outer_sum(k: &OuterSum, rows: usize, x: &[Floats], y: &mut [f64]) {
-    let size = k.rows * k.cols;
-    y.fill(0.0);
-    for n in (0..rows).filter(|&n| x[2][n] != 0.0) {
-        for g in 0..k.groups {
-            let a = matrix(&k.a, &x[0], n, g, k.rows, k.steps);
-            let b = matrix(&k.b, &x[1], n, g, k.cols, k.steps);
-            let sum = &mut y[(n / k.chunk * k.groups + g) * size..][..size];
-            sum.iter_mut().zip(products(&a, &b)).for_each(|(y, v)| *y += x[2][n] * v);
-        }
-    }
-}
-
-fn tile_norm(k: &TileNorm, rows: usize, x: &[Floats], y: &mut [f64]) {
-    let tiles = [k.rows.div_ceil(TileNorm::TILE), k.cols.div_ceil(TileNorm::TILE)];
-    y.fill(0.0);
-    for i in indices(&[rows, k.groups]) {
-        let (n, g) = (i[0], i[1]);
-        let a = matrix(&k.a, &x[0], n, g, k.rows, k.steps);
-        let b = matrix(&k.b, &x[1], n, g, k.cols, k.steps);
-        for (e, v) in products(&a, &b).enumerate() {
-            let tile = [e / k.cols / TileNorm::TILE, e % k.cols / TileNorm::TILE];
-            y[n * k.tiles() + (g * tiles[0] + tile[0]) * tiles[1] + tile[1]] += v * v;
-        }
-    }
-}
-
-fn ghost_norm(k: &GhostNorm, rows: usize, x: &[Floats], y: &mut [f64]) {
-    let across = k.steps.map(|s| s.div_ceil(GhostNorm::TILE));
-    y.fill(0.0);
-    for i in indices(&[rows, k.groups]) {
-        let (n, g) = (i[0], i[1]);
-        let [a, b, c, d] = [0, 1, 2, 3].map(|v| {
-            let (len, steps) = ([k.rows, k.cols][v % 2], k.steps[v / 2]);
-            columns(&matrix(&k.views[v], &x[v], n, g, len, steps), steps)
-        });
-        for (e, (p, q)) in products(&a, &c).zip(products(&b, &d)).enumerate() {
-            let tile = [e / k.steps[1] / GhostNorm::TILE, e % k.steps[1] / GhostNorm::TILE];
-            let times = match (k.symmetric, tile[0].cmp(&tile[1])) {
-                (false, _) | (_, Ordering::Equal) => 1.0,
-                (_, Ordering::Less) => 2.0,
-                (_, Ordering::Greater) => 0.0,
-            };
-            y[n * k.tiles() + (g * across[0] + tile[0]) * across[1] + tile[1]] += times * f64::from(k.scale) * p * q;
-        }
-    }
-}
-
 fn reduce(k: &Reduce, rows: usize, x: &[Floats], y: &mut [f64]) {
     let records = match k.records {
         Records::Each(e) | Records::All(e) => e.at(rows),
@@ -418,48 +308,6 @@ fn scalar(func: Func, [a, b, c]: [f64; 3]) -> f64 {
     }
 }
 
-/// The elements of a pooling window inside the input, and how many are inside the padded one.
-struct Window {
-    inside: Vec<usize>,
-    padded: usize,
-}
-
-fn windows(g: &PoolGeometry, records: usize) -> Vec<Window> {
-    let window = |i: Vec<usize>| {
-        let mut window = Window { inside: Vec::new(), padded: 0 };
-        for k in indices(&g.kernel) {
-            let at = [0, 1].map(|d| (i[1 + d] * g.stride[d] + k[d] * g.dilation[d]) as i64 - g.pad[d] as i64);
-            window.padded += usize::from((0..2).all(|d| at[d] < (g.input[d] + g.pad_end[d]) as i64));
-            if (0..2).all(|d| at[d] >= 0 && at[d] < g.input[d] as i64) {
-                window.inside.push((i[0] * g.input[0] + at[0] as usize) * g.input[1] + at[1] as usize);
-            }
-        }
-        window
-    };
-    indices(&[records * g.channels, g.output[0], g.output[1]]).map(window).collect()
-}
-
-/// The indices of each row that a softmax normalises.
-fn lines(k: &SoftmaxRows, rows: usize) -> Vec<Vec<usize>> {
-    let outer = k.outer * if k.batched { rows } else { 1 };
-    indices(&[outer, k.inner]).map(|i| (0..k.len).map(|l| (i[0] * k.len + l) * k.inner + i[1]).collect()).collect()
-}
-
-/// The tokens of record `n` that count, with their labels.
-fn labels(k: &Tokens, n: usize, labels: &[f64]) -> impl Iterator<Item = (usize, usize)> {
-    let record = labels[n * k.tokens..][..k.tokens].iter().enumerate();
-    record
-        .filter(|(_, l)| **l != f64::from(k.ignore) && (0.0..k.classes as f64).contains(*l))
-        .map(|(t, &l)| (t, l as usize))
-}
-
-/// The logits of token `t` as log-probabilities, and the softmax that the VJP takes for them.
-fn log_softmax(k: &Tokens, n: usize, t: usize, logits: &[f64]) -> Vec<[f64; 2]> {
-    let row = &logits[(n * k.tokens + t) * k.classes..][..k.classes];
-    let sum: f64 = row.iter().map(|x| x.exp()).sum();
-    row.iter().map(|x| if k.log_probabilities { [*x, 0.0] } else { [x - sum.ln(), x.exp() / sum] }).collect()
-}
-
 /// Threefry-2x32-20 (Salmon et al., SC 2011, §3.2 and table 2).
 fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
     let keys = [key[0], key[1], 0x1bd1_1bda ^ key[0] ^ key[1]];
@@ -474,62 +322,6 @@ fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
         }
     }
     x
-}
-
-fn lstm(k: &LstmSizes, rows: usize, x: &[Floats], tape: &mut [f64]) {
-    let (steps, hidden) = (k.steps, k.hidden);
-    for n in 0..rows {
-        let state = |i: usize, j: usize| if k.initial { x[i][n * k.initial_record + j] } else { 0.0 };
-        let mut h: Floats = (0..hidden).map(|j| state(2, j)).collect();
-        let mut c: Floats = (0..hidden).map(|j| state(3, j)).collect();
-        for t in 0..steps {
-            let z = |gate: usize| {
-                let recurrent: f64 = (0..hidden).map(|j| x[1][gate * hidden + j] * h[j]).sum();
-                x[0][(n * steps + t) * 4 * hidden + gate] + recurrent
-            };
-            let mut next = vec![0.0; hidden];
-            for j in 0..hidden {
-                let [i, o, f] = [0, 1, 2].map(|gate| sigmoid(z(gate * hidden + j)));
-                let g = z(3 * hidden + j).tanh();
-                c[j] = f * c[j] + i * g;
-                next[j] = o * c[j].tanh();
-                for (plane, v) in [i, o, f, g, c[j], next[j]].into_iter().enumerate() {
-                    tape[((n * 6 + plane) * steps + t) * hidden + j] = v;
-                }
-            }
-            h = next;
-        }
-    }
-}
-
-fn lstm_vjp(k: &LstmVjp, rows: usize, x: &[Floats], dpre: &mut [f64]) {
-    let LstmSizes { steps, hidden, initial, initial_record } = k.sizes;
-    let (c0, dh, dc) = (2, 2 + usize::from(initial), 3 + usize::from(initial));
-    for n in 0..rows {
-        let tape = |plane: usize, t: usize, j: usize| x[0][((n * 6 + plane) * steps + t) * hidden + j];
-        let (mut dz, mut carried) = (vec![0.0; 4 * hidden], vec![0.0; hidden]);
-        for t in (0..steps).rev() {
-            let mut now = vec![0.0; 4 * hidden];
-            for j in 0..hidden {
-                let [i, o, f, g, c] = [0, 1, 2, 3, 4].map(|plane| tape(plane, t, j));
-                let before = match t {
-                    0 if initial => x[c0][n * initial_record + j],
-                    0 => 0.0,
-                    t => tape(4, t - 1, j),
-                };
-                let at = (n * steps + t) * hidden + j;
-                let dh = x[dh][at] + (0..4 * hidden).map(|gate| x[1][gate * hidden + j] * dz[gate]).sum::<f64>();
-                let dc = if k.cell { x[dc][at] } else { 0.0 } + carried[j] + dh * o * (1.0 - c.tanh().powi(2));
-                now[j] = dc * g * i * (1.0 - i);
-                now[hidden + j] = dh * c.tanh() * o * (1.0 - o);
-                now[2 * hidden + j] = dc * before * f * (1.0 - f);
-                now[3 * hidden + j] = dc * i * (1.0 - g * g);
-                carried[j] = dc * f;
-            }
-            dpre[(n * steps + t) * 4 * hidden..][..4 * hidden].copy_from_slice(&now);
-            dz = now;
-        }
-    }
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! Matrix products and the norms of per-sample gradients.
+
+use std::cmp::Ordering;
+
+use super::{Floats, indices, scalar};
+use crate::lower::kernels::*;
+
+/// Element (`row`, `col`) of matrix `g` of record `n`.
+pub fn read(view: &View, x: &[f64], n: usize, g: usize, row: usize, col: usize) -> f64 {
+    match *view {
+        View::Strided { record, group, row: r, col: c } => x[n * record + g * group + row * r + col * c],
+        View::PatchesTransposed { conv, record } => read(&View::Patches { conv, record }, x, n, g, col, row),
+        View::Patches { conv, record } => {
+            let [kh, kw] = conv.kernel;
+            let (c, k, o) = (row / (kh * kw), [row / kw % kh, row % kw], [col / conv.output[1], col % conv.output[1]]);
+            let at = [0, 1].map(|i| (o[i] * conv.stride[i] + k[i] * conv.dilation[i]).wrapping_sub(conv.pad[i]));
+            if at[0] >= conv.input[0] || at[1] >= conv.input[1] {
+                return 0.0;
+            }
+            let channel = g * conv.group_channels() + c;
+            x[n * record + (channel * conv.input[0] + at[0]) * conv.input[1] + at[1]]
+        }
+        View::CotangentPatches { conv, record } => {
+            let [kh, kw] = conv.kernel;
+            let (o, k, at) = (row / (kh * kw), [row / kw % kh, row % kw], [col / conv.input[1], col % conv.input[1]]);
+            let filter = g * conv.group_filters() + o;
+            let reach = [0, 1].map(|i| (at[i] + conv.pad[i]).wrapping_sub(k[i] * conv.dilation[i]));
+            let out = [0, 1].map(|i| reach[i] / conv.stride[i]);
+            if (0..2).any(|i| reach[i] % conv.stride[i] != 0 || out[i] >= conv.output[i]) {
+                return 0.0;
+            }
+            x[n * record + (filter * conv.output[0] + out[0]) * conv.output[1] + out[1]]
+        }
+        View::WeightTransposed { conv } => {
+            let area = conv.kernel[0] * conv.kernel[1];
+            let filter = g * conv.group_filters() + col / area;
+            x[(filter * conv.group_channels() + row) * area + col % area]
+        }
+    }
+}
+
+/// Matrix `g` of record `n`, row by row.
+fn matrix(view: &View, x: &[f64], n: usize, g: usize, rows: usize, cols: usize) -> Vec<Floats> {
+    (0..rows).map(|row| (0..cols).map(|col| read(view, x, n, g, row, col)).collect()).collect()
+}
+
+/// Inner products of each of the `a` with each of the `b`, row-major.
+fn products<'a>(a: &'a [Floats], b: &'a [Floats]) -> impl Iterator<Item = f64> + 'a {
+    a.iter().flat_map(move |a| b.iter().map(move |b| a.iter().zip(b).map(|(a, b)| a * b).sum()))
+}
+
+fn columns(matrix: &[Floats], len: usize) -> Vec<Floats> {
+    (0..len).map(|col| matrix.iter().map(|row| row[col]).collect()).collect()
+}
+
+pub fn gemm(k: &Gemm, rows: usize, x: &[Floats], y: &mut [f64]) {
+    let m = k.rows.at(rows);
+    for i in indices(&[k.records.at(rows), k.groups]) {
+        let (n, g) = (i[0], i[1]);
+        let a = matrix(&k.a, &x[0], n, g, m, k.inner);
+        let b = columns(&matrix(&k.b, &x[1], n, g, k.inner, k.cols), k.cols);
+        for (e, sum) in products(&a, &b).enumerate() {
+            let (row, col) = (e / k.cols, e % k.cols);
+            let bias = match k.bias {
+                Some(Bias::Rows) => x[2][g * m + row],
+                Some(Bias::Cols) => x[2][g * k.cols + col],
+                None => 0.0,
+            };
+            let value = k.activation.map_or(sum + bias, |f| scalar(f, [sum + bias, 0.0, 0.0]));
+            y[n * k.out_record + g * k.out_group + row * k.out_row + col * k.out_col] = value;
+        }
+    }
+}
+
+pub fn outer_sum(k: &OuterSum, rows: usize, x: &[Floats], y: &mut [f64]) {
+    let size = k.rows * k.cols;
+    y.fill(0.0);
+    for n in (0..rows).filter(|&n| x[2][n] != 0.0) {
+        for g in 0..k.groups {
+            let a = matrix(&k.a, &x[0], n, g, k.rows, k.steps);
+            let b = matrix(&k.b, &x[1], n, g, k.cols, k.steps);
+            let sum = &mut y[(n / k.chunk * k.groups + g) * size..][..size];
+            sum.iter_mut().zip(products(&a, &b)).for_each(|(y, v)| *y += x[2][n] * v);
+        }
+    }
+}
+
+pub fn tile_norm(k: &TileNorm, rows: usize, x: &[Floats], y: &mut [f64]) {
+    let tiles = [k.rows.div_ceil(TileNorm::TILE), k.cols.div_ceil(TileNorm::TILE)];
+    y.fill(0.0);
+    for i in indices(&[rows, k.groups]) {
+        let (n, g) = (i[0], i[1]);
+        let a = matrix(&k.a, &x[0], n, g, k.rows, k.steps);
+        let b = matrix(&k.b, &x[1], n, g, k.cols, k.steps);
+        for (e, v) in products(&a, &b).enumerate() {
+            let tile = [e / k.cols / TileNorm::TILE, e % k.cols / TileNorm::TILE];
+            y[n * k.tiles() + (g * tiles[0] + tile[0]) * tiles[1] + tile[1]] += v * v;
+        }
+    }
+}
+
+pub fn ghost_norm(k: &GhostNorm, rows: usize, x: &[Floats], y: &mut [f64]) {
+    let across = k.steps.map(|s| s.div_ceil(GhostNorm::TILE));
+    y.fill(0.0);
+    for i in indices(&[rows, k.groups]) {
+        let (n, g) = (i[0], i[1]);
+        let [a, b, c, d] = [0, 1, 2, 3].map(|v| {
+            let (len, steps) = ([k.rows, k.cols][v % 2], k.steps[v / 2]);
+            columns(&matrix(&k.views[v], &x[v], n, g, len, steps), steps)
+        });
+        for (e, (p, q)) in products(&a, &c).zip(products(&b, &d)).enumerate() {
+            let tile = [e / k.steps[1] / GhostNorm::TILE, e % k.steps[1] / GhostNorm::TILE];
+            let times = match (k.symmetric, tile[0].cmp(&tile[1])) {
+                (false, _) | (_, Ordering::Equal) => 1.0,
+                (_, Ordering::Less) => 2.0,
+                (_, Ordering::Greater) => 0.0,
+            };
+            y[n * k.tiles() + (g * across[0] + tile[0]) * across[1] + tile[1]] += times * f64::from(k.scale) * p * q;
+        }
+    }
+}

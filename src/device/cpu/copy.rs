@@ -1,0 +1,29 @@
+//! Native twin of [`Copy`].
+
+use super::{Native, parallel};
+use crate::lower::kernels::{Copy, CopyAxis};
+
+impl Native for Copy {
+    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
+        let records = if self.batched { rows } else { 1 };
+        if self.axes.iter().any(|a| a.size == 0) {
+            return;
+        }
+        let span = self.to_offset + self.axes.iter().map(|a| (a.size - 1) * a.to).sum::<usize>() + 1;
+        parallel::pieces(written[0], records, self.to_record, span, |_: &mut (), n, y| {
+            copy(&self.axes, &read[0][n * self.from_record + self.from_offset..], &mut y[self.to_offset..]);
+        });
+    }
+}
+
+fn copy(axes: &[CopyAxis], x: &[f32], y: &mut [f32]) {
+    match axes {
+        [] => y[0] = x[0],
+        &[CopyAxis { size, from: 1, to: 1 }] => y[..size].copy_from_slice(&x[..size]),
+        &[CopyAxis { size, from: 0, to: 1 }] => y[..size].fill(x[0]),
+        &[CopyAxis { size, from, to }] => (0..size).for_each(|i| y[i * to] = x[i * from]),
+        [first, rest @ ..] => {
+            (0..first.size).for_each(|i| copy(rest, &x[i * first.from..], &mut y[i * first.to..]));
+        }
+    }
+}

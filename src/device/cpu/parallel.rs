@@ -1,0 +1,72 @@
+//! Loops over disjoint pieces of a written buffer.
+
+use rayon::prelude::*;
+
+/// Elements below which a map over a buffer is not worth a second thread.
+pub const GRAIN: usize = 16_384;
+
+/// Calls `f(scratch, n, piece)` for `n` in `0..count`, with `piece` the part of `out` from `n · stride` on; in parallel
+/// where the pieces, `span` elements long, do not overlap, and in order otherwise. Scratch starts out as the default and is
+/// reused.
+pub fn pieces<S: Default>(
+    out: &mut [f32],
+    count: usize,
+    stride: usize,
+    span: usize,
+    f: impl Fn(&mut S, usize, &mut [f32]) + Sync,
+) {
+    if count <= 1 || span > stride {
+        let mut scratch = S::default();
+        (0..count).for_each(|n| f(&mut scratch, n, &mut out[n * stride..]));
+    } else if span > 0 {
+        // Enough records at a time to pay for the hand-over.
+        let least = (GRAIN / 4).div_ceil(span);
+        let pieces = out.par_chunks_mut(stride).take(count).enumerate().with_min_len(least);
+        pieces.for_each_init(S::default, |scratch, (n, piece)| f(scratch, n, piece));
+    }
+}
+
+/// Calls `f(start, piece)` for pieces of `out` that start at multiples of a fixed number of elements.
+pub fn blocks(out: &mut [f32], f: impl Fn(usize, &mut [f32]) + Sync) {
+    out.par_chunks_mut(GRAIN).enumerate().for_each(|(i, piece)| f(i * GRAIN, piece));
+}
+
+/// [`blocks`] of two buffers of one length side by side.
+pub fn blocks2(a: &mut [f32], b: &mut [f32], f: impl Fn(usize, &mut [f32], &mut [f32]) + Sync) {
+    let pieces = a.par_chunks_mut(GRAIN).zip(b.par_chunks_mut(GRAIN)).enumerate();
+    pieces.for_each(|(i, (a, b))| f(i * GRAIN, a, b));
+}
+
+/// The integers that a buffer holds.
+pub fn integers(buffer: &[f32]) -> &[i32] {
+    bytemuck::cast_slice(buffer)
+}
+
+/// The integers that a buffer holds.
+pub fn integers_mut(buffer: &mut [f32]) -> &mut [i32] {
+    bytemuck::cast_slice_mut(buffer)
+}
+
+/// Sum of `f(i)` over `0..len` in a fixed order, in lanes so that it vectorises.
+#[inline(always)]
+pub fn sum(len: usize, f: impl Fn(usize) -> f32) -> f32 {
+    const LANES: usize = 16;
+    let mut lanes = [0.0f32; LANES];
+    let whole = len / LANES * LANES;
+    for i in (0..whole).step_by(LANES) {
+        for (l, lane) in lanes.iter_mut().enumerate() {
+            *lane += f(i + l);
+        }
+    }
+    for (l, lane) in lanes.iter_mut().enumerate().take(len - whole) {
+        *lane += f(whole + l);
+    }
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for l in 0..width {
+            lanes[l] += lanes[l + width];
+        }
+    }
+    lanes[0]
+}

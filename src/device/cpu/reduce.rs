@@ -1,0 +1,105 @@
+//! Native twin of [`Reduce`].
+
+use super::{Native, parallel};
+use crate::lower::kernels::{Records, Reduce, Walk};
+
+/// Records that are summed one after another; blocks of them are summed at the same time.
+const RECORDS: usize = 32;
+/// Results from which on it is the results that are shared out, not the records.
+const WIDE: usize = 4096;
+/// Results that one thread works out at a time, where they are shared out.
+const COLUMNS: usize = 1024;
+
+impl Native for Reduce {
+    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
+        let (x, len, out) = (read[0], self.len(), &mut *written[0]);
+        let (records, weight) = match self.records {
+            Records::Each(e) => {
+                return parallel::pieces(out, e.at(rows), len, len, |_: &mut (), n, y| {
+                    y[..len].fill(0.0);
+                    self.add(x, n, 1.0, 0, &mut y[..len]);
+                });
+            }
+            Records::All(e) => (e.at(rows), None),
+            Records::Weighted => (rows, Some(read[1])),
+        };
+        let add = |from: usize, to: usize, first: usize, y: &mut [f32]| {
+            for n in from..to.min(records) {
+                let w = weight.map_or(1.0, |w| w[n]);
+                if w != 0.0 {
+                    self.add(x, n, w, first, y);
+                }
+            }
+        };
+        out[..len].fill(0.0);
+        if len >= WIDE {
+            let parts = len.div_ceil(COLUMNS);
+            parallel::pieces(&mut out[..len], parts, COLUMNS, COLUMNS, |_: &mut (), i, y| {
+                let width = y.len().min(COLUMNS);
+                add(0, records, i * COLUMNS, &mut y[..width]);
+            });
+            return;
+        }
+        let parts = records.div_ceil(RECORDS);
+        let mut sums = vec![0.0; parts * len];
+        parallel::pieces(&mut sums, parts, len, len, |_: &mut (), i, y| {
+            add(i * RECORDS, (i + 1) * RECORDS, 0, &mut y[..len]);
+        });
+        for sum in sums.chunks_exact(len.max(1)) {
+            out.iter_mut().zip(sum).for_each(|(y, s)| *y += s);
+        }
+    }
+}
+
+impl Reduce {
+    /// Adds `w` times the sums of record `n` to `y`, results `first..first + y.len()`.
+    fn add(&self, x: &[f32], n: usize, w: f32, first: usize, y: &mut [f32]) {
+        let one = Walk { size: 1, stride: 0 };
+        let (kept, outer_kept) = self.kept.split_last().unwrap_or((&one, &[]));
+        let (terms, outer_terms) = self.reduced.split_last().unwrap_or((&one, &[]));
+        let (mut line, mut column, mut done) = (first / kept.size, first % kept.size, 0);
+        while done < y.len() {
+            let to = y.len().min(done + kept.size - column);
+            let start = n * self.record + offset(outer_kept, line) + column * kept.stride;
+            for r in 0..outer_terms.iter().map(|a| a.size).product() {
+                let x = &x[start + offset(outer_terms, r)..];
+                if self.square {
+                    lines(x, w, *kept, *terms, &mut y[done..to], |v| v * v);
+                } else {
+                    lines(x, w, *kept, *terms, &mut y[done..to], |v| v);
+                }
+            }
+            (line, column, done) = (line + 1, 0, to);
+        }
+    }
+}
+
+/// Where index `i` of the walks, row-major, leads.
+fn offset(walks: &[Walk], mut i: usize) -> usize {
+    let mut offset = 0;
+    for walk in walks.iter().rev() {
+        offset += i % walk.size * walk.stride;
+        i /= walk.size;
+    }
+    offset
+}
+
+/// Adds to each `y[k]` the sum of `w · f` of the terms of its line.
+#[inline(always)]
+fn lines(x: &[f32], w: f32, kept: Walk, terms: Walk, y: &mut [f32], f: impl Fn(f32) -> f32) {
+    if kept.stride == 1 && y.len() >= terms.size.min(8) {
+        for r in 0..terms.size {
+            y.iter_mut().zip(&x[r * terms.stride..]).for_each(|(y, &x)| *y += w * f(x));
+        }
+        return;
+    }
+    for (k, y) in y.iter_mut().enumerate() {
+        let x = &x[k * kept.stride..];
+        *y += w * if terms.stride == 1 {
+            let x = &x[..terms.size];
+            parallel::sum(x.len(), |r| f(x[r]))
+        } else {
+            parallel::sum(terms.size, |r| f(x[r * terms.stride]))
+        };
+    }
+}

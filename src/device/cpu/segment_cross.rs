@@ -1,0 +1,24 @@
+//! Native twin of [`SegmentCross`].
+
+use super::matmul::{Into, Matrix, MatrixMut, matmul};
+use super::operand::Operand;
+use super::{Native, parallel};
+use crate::lower::kernels::SegmentCross;
+
+impl Native for SegmentCross {
+    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
+        let (ids, x) = (parallel::integers(read[0]), read[1]);
+        let SegmentCross { count, width, table_rows, steps, .. } = *self;
+        let b = Operand::new(self.b, read[2], 1, table_rows, steps);
+        let a = Operand::new(self.a, read[3], 1, width, steps);
+        parallel::pieces(written[0], rows, 1, 1, |[s, t, products]: &mut [Vec<f32>; 3], n, y| {
+            let x = Matrix { data: &x[n * count * width..], rows: count, cols: width, row: width, col: 1 };
+            let (a, b) = (a.matrix(n, 0, s), b.matrix(n, 0, t));
+            products.resize(count * steps, 0.0);
+            matmul(MatrixMut::contiguous(products, count, steps), Into::Set, 1.0, x, a);
+            let row = |t: usize| usize::try_from(ids[n * count + t]).ok().filter(|&id| id < table_rows);
+            let term = |t: usize| row(t).map(|id| parallel::sum(steps, |u| b.at(id, u) * products[t * steps + u]));
+            y[0] = 2.0 * (0..count).filter_map(term).sum::<f32>();
+        });
+    }
+}

@@ -1,0 +1,54 @@
+//! The device against the contracts.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::device::cases::{Case, cases, check};
+
+#[test]
+fn every_kernel_keeps_its_contract() {
+    check(&Cpu, &cases()).unwrap_or_else(|problems| panic!("{problems}"));
+}
+
+fn outputs(case: &Case, threads: usize) -> Vec<Vec<u32>> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| {
+        let mut session = Cpu.load(Arc::new(case.program.clone()), case.rows).unwrap();
+        case.inputs.iter().for_each(|(id, words)| session.write(*id, words).unwrap());
+        session.run(Phase::Forward).unwrap();
+        case.outputs.iter().map(|id| session.read(*id).unwrap()).collect()
+    })
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    for case in cases() {
+        let one = outputs(&case, 1);
+        for threads in [2, 5] {
+            assert!(one == outputs(&case, threads), "{} with {threads} threads", case.name);
+        }
+    }
+}
+
+#[test]
+fn a_buffer_that_is_read_and_written_is_refused() {
+    let mut case = cases().into_iter().find(|c| c.name == "accumulate/1").unwrap();
+    case.program.buffers[1].slot = 0;
+    let refused = Cpu.load(Arc::new(case.program), case.rows).err().unwrap().to_string();
+    assert!(refused.contains("shares memory with `b0`"), "{refused}");
+}
+
+#[test]
+fn programs_without_a_memory_plan_run() {
+    let mut case = cases().into_iter().find(|c| c.name == "accumulate/1").unwrap();
+    let planned = outputs(&case, 1);
+    case.program.slots.clear();
+    assert_eq!(outputs(&case, 1), planned);
+}
+
+#[test]
+fn a_write_of_the_wrong_length_is_refused() {
+    let case = cases().into_iter().find(|c| c.name == "accumulate/1").unwrap();
+    let mut session = Cpu.load(Arc::new(case.program), case.rows).unwrap();
+    assert!(session.write(BufferId(0), &[0; 2]).is_err());
+}

@@ -1,0 +1,38 @@
+//! Native twin of [`TileNorm`].
+
+use super::matmul::{Into, MatrixMut, matmul};
+use super::operand::Operand;
+use super::{Native, parallel};
+use crate::lower::kernels::TileNorm;
+
+/// Rows of a gradient that are worked out at a time, a whole number of tiles.
+const STRIPE: usize = 4 * TileNorm::TILE;
+
+impl Native for TileNorm {
+    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
+        let a = Operand::new(self.a, read[0], self.groups, self.rows, self.steps);
+        let b = Operand::new(self.b, read[1], self.groups, self.cols, self.steps);
+        let (tiles, across) = (self.tiles(), self.cols.div_ceil(TileNorm::TILE));
+        parallel::pieces(written[0], rows, tiles, tiles, |[s, t, gradient]: &mut [Vec<f32>; 3], n, y| {
+            let mut stripes = y[..tiles].chunks_exact_mut(across.max(1));
+            for g in 0..self.groups {
+                let (a, b) = (a.matrix(n, g, s), b.matrix(n, g, t).transposed());
+                for first in (0..self.rows).step_by(STRIPE) {
+                    let count = STRIPE.min(self.rows - first);
+                    gradient.resize(count * self.cols, 0.0);
+                    let out = MatrixMut::contiguous(gradient, count, self.cols);
+                    matmul(out, Into::Set, 1.0, a.rows(first, count), b);
+                    for rows in gradient.chunks(TileNorm::TILE * self.cols) {
+                        let Some(stripe) = stripes.next() else { return };
+                        stripe.fill(0.0);
+                        for row in rows.chunks_exact(self.cols) {
+                            for (tile, part) in stripe.iter_mut().zip(row.chunks(TileNorm::TILE)) {
+                                *tile += parallel::sum(part.len(), |i| part[i] * part[i]);
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
