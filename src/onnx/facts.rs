@@ -49,15 +49,17 @@ pub struct Facts {
 const BATCHES: [usize; 2] = [13, 17];
 
 impl Facts {
-    /// Infers what can be known of every value of `nodes`, which are in topological order.
-    pub fn infer(
+    /// Infers what can be known of every value of `nodes`, which are in topological order. `elems` has the element
+    /// types that the file gives the initialisers.
+    pub(super) fn infer(
         nodes: &[OnnxNode],
         initializers: &BTreeMap<String, Tensor>,
+        elems: &HashMap<String, Elem>,
         inputs: &[ValueInfo],
         opset: i64,
     ) -> Facts {
         let operators: Vec<_> = nodes.iter().map(|node| bridge::Operator::new(node, opset)).collect();
-        let [a, b] = BATCHES.map(|batch| Pinned::infer(nodes, &operators, initializers, inputs, batch));
+        let [a, b] = BATCHES.map(|batch| Pinned::infer(nodes, &operators, initializers, elems, inputs, batch));
         let mut facts = Facts::default();
         for input in inputs {
             facts.shapes.insert(input.name.clone(), input.dims.clone());

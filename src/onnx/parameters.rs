@@ -136,7 +136,9 @@ fn by_default(name: &str, dims: &[usize], slots: &[Slot], buffer: bool) -> (bool
     let anonymous = is_anonymous(name);
     let trains = |slot: &&Slot| match slot.kind {
         SlotKind::Weight => !anonymous || dims.len() > 1,
-        SlotKind::Bias | SlotKind::Operand => !anonymous,
+        // A nameless scale or bias of a normalisation is one that the exporter put there to have none.
+        SlotKind::Bias => !anonymous || !slot.op_type.ends_with("Normalization"),
+        SlotKind::Operand => !anonymous,
         SlotKind::Other => false,
     };
     match slots.iter().find(trains) {

@@ -10,7 +10,7 @@ use prost::bytes::{Buf, Bytes};
 use super::error::OnnxError;
 use super::facts::Facts;
 use super::node::OnnxNode;
-use super::proto::ModelProto;
+use super::proto::{ModelProto, TensorProto};
 use super::tensor::{Elem, Tensor};
 use super::{external, inputs, wiring};
 
@@ -120,7 +120,9 @@ impl Source {
         let initializers = external::initializers(graph, path, &mut notes)?;
         let inputs = inputs::inputs(graph, &initializers, &mut notes)?;
         let nodes = wiring::nodes(graph, &initializers, &inputs)?;
-        let facts = Facts::infer(&nodes, &initializers, &inputs, opset);
+        let elem = |tensor: &TensorProto| (tensor.name().to_owned(), Elem::from_onnx(tensor.data_type()));
+        let elems = graph.initializer.iter().map(elem).collect();
+        let facts = Facts::infer(&nodes, &initializers, &elems, &inputs, opset);
         let outputs = graph
             .output
             .iter()

@@ -6,7 +6,7 @@ use super::bridge::Operator;
 use super::rules;
 use crate::onnx::node::OnnxNode;
 use crate::onnx::source::{Dim, ValueInfo};
-use crate::onnx::tensor::{Elem, Tensor};
+use crate::onnx::tensor::{Elem, Tensor, TensorData};
 
 /// What is known of a value at one batch size.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,12 +54,13 @@ impl Pinned {
         nodes: &[OnnxNode],
         operators: &[Result<Operator, String>],
         initializers: &BTreeMap<String, Tensor>,
+        elems: &HashMap<String, Elem>,
         inputs: &[ValueInfo],
         batch: usize,
     ) -> Pinned {
         let mut pinned = Pinned::default();
         for (name, tensor) in initializers {
-            pinned.values.insert(name.clone(), initializer(tensor));
+            pinned.values.insert(name.clone(), initializer(tensor, elems.get(name)));
         }
         for input in inputs {
             let size = |dim: &Dim| match *dim {
@@ -125,12 +126,17 @@ impl Pinned {
     }
 }
 
-fn initializer(tensor: &Tensor) -> Known {
-    let (elem, limit, weight) = match tensor.data {
-        crate::onnx::tensor::TensorData::F32(_) => (Elem::F32, LARGEST_WEIGHT, true),
-        crate::onnx::tensor::TensorData::I64(_) => (Elem::I64, LARGEST_VALUE, false),
-        crate::onnx::tensor::TensorData::Bool(_) => (Elem::Bool, LARGEST_VALUE, false),
+fn initializer(tensor: &Tensor, elem: Option<&Elem>) -> Known {
+    let (default, limit, weight) = match tensor.data {
+        TensorData::F32(_) => (Elem::F32, LARGEST_WEIGHT, true),
+        TensorData::I64(_) => (Elem::I64, LARGEST_VALUE, false),
+        TensorData::Bool(_) => (Elem::Bool, LARGEST_VALUE, false),
     };
     let value = (tensor.len() <= limit).then(|| tensor.clone());
-    Known { elem: Some(elem), shape: Some(tensor.dims.clone()), from_weights: weight && value.is_some(), value }
+    Known {
+        elem: elem.copied().or(Some(default)),
+        shape: Some(tensor.dims.clone()),
+        from_weights: weight && value.is_some(),
+        value,
+    }
 }

@@ -14,6 +14,7 @@ pub(super) fn infer(node: &OnnxNode, pinned: &mut Pinned) -> Option<Results> {
     }
     Some(match node.op_type.as_str() {
         "Constant" => constant(node),
+        "Attention" => attention(node, pinned),
         "Dropout" => dropout(node, pinned),
         "BatchNormalization" => batch_normalization(node, pinned),
         "Bernoulli" | "ReverseSequence" => Ok(vec![Some(like(operand(node, pinned, 0)))]),
@@ -101,6 +102,52 @@ fn batch_normalization(node: &OnnxNode, pinned: &Pinned) -> Results {
     Ok(results.collect())
 }
 
+/// [Attention](https://onnx.ai/onnx/operators/onnx__Attention.html): the result, the present keys and values, and the
+/// scores. Queries, keys and values are `[N, heads, positions, width]` or, of rank 3, `[N, positions, heads · width]`.
+fn attention(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let message = |error: crate::onnx::OnnxError| error.to_string();
+    let operand = |position| operand(node, pinned, position);
+    let heads = |attribute| node.int(attribute, 0).map_err(message);
+    let query = split_heads(operand(0).shape, heads("q_num_heads")?)?;
+    let key = split_heads(operand(1).shape, heads("kv_num_heads")?)?;
+    let value = split_heads(operand(2).shape, heads("kv_num_heads")?)?;
+    let merged = operand(0).shape.is_some_and(|shape| shape.len() == 3);
+    let past = match node.input(4) {
+        Some(_) => {
+            operand(4).shape.and_then(|shape| shape.get(2).copied()).ok_or("the shape of its past is unknown")?
+        }
+        None => 0,
+    };
+    let ([batch, heads, positions, _], [_, kv_heads, _, key_width]) = (query, key);
+    let [_, _, value_positions, width] = value;
+    let total = past.checked_add(value_positions).ok_or("it has too many positions")?;
+    let result = match merged {
+        true => vec![batch, positions, heads.checked_mul(width).ok_or("its result is too wide")?],
+        false => vec![batch, heads, positions, width],
+    };
+    let shapes = [
+        result,
+        vec![batch, kv_heads, total, key_width],
+        vec![batch, kv_heads, total, width],
+        vec![batch, heads, positions, total],
+    ];
+    let elems = [operand(0).elem, operand(1).elem, operand(2).elem, operand(0).elem];
+    let results = elems.into_iter().zip(shapes).map(|(elem, shape)| Some(Known::new(elem, Some(shape))));
+    Ok(results.take(node.outputs.len()).collect())
+}
+
+/// An operand of attention as `[N, heads, positions, width]`.
+fn split_heads(shape: Option<Vec<usize>>, heads: i64) -> Result<[usize; 4], String> {
+    let shape = shape.ok_or("the shape of an operand is unknown")?;
+    match (shape[..].try_into(), &shape[..], usize::try_from(heads)) {
+        (Ok(split), _, _) => Ok(split),
+        (_, &[batch, positions, width], Ok(heads)) if heads > 0 && width % heads == 0 => {
+            Ok([batch, heads, positions, width / heads])
+        }
+        _ => Err(format!("an operand of shape {shape:?} has no {heads} heads")),
+    }
+}
+
 /// [CastLike](https://onnx.ai/onnx/operators/onnx__CastLike.html).
 fn cast_like(node: &OnnxNode, pinned: &Pinned) -> Results {
     let (data, target) = (operand(node, pinned, 0), operand(node, pinned, 1));
@@ -147,7 +194,8 @@ fn range(node: &OnnxNode, pinned: &Pinned) -> Results {
                 return Err("its step is zero".to_owned());
             }
             let (start, limit, delta) = (i128::from(start), i128::from(limit), i128::from(delta));
-            let length = (limit - start + delta - delta.signum()).div_euclid(delta).max(0);
+            let span = (limit - start) * delta.signum();
+            let length = (span + delta.abs() - 1).div_euclid(delta.abs()).max(0);
             let length = usize::try_from(length).ok().filter(|&n| n <= LARGEST_VALUE).ok_or_else(too_long)?;
             TensorData::I64((0..length as i128).map(|i| (start + i * delta) as i64).collect())
         }

@@ -13,6 +13,7 @@ pub(super) fn find(source: &Source, parameters: &[Parameter]) -> Vec<String> {
     let mut warnings = Vec::new();
     merged(source, parameters, &mut warnings);
     folded(source, parameters, &mut warnings);
+    overlooked(parameters, &mut warnings);
     untied(source, parameters, &mut warnings);
     warnings
 }
@@ -90,6 +91,25 @@ fn folded(source: &Source, parameters: &[Parameter], warnings: &mut Vec<String>)
              trained values come under these names; export with optimize=False, or in training mode without constant \
              folding, to keep the module's",
             nameless.join(", ")
+        ));
+    }
+}
+
+/// Nameless vectors that scale or shift the data and are not trained: the scale and bias of a norm end up so.
+fn overlooked(parameters: &[Parameter], warnings: &mut Vec<String>) {
+    let vector = |dims: &[usize]| dims.iter().filter(|&&size| size != 1).count() == 1;
+    let names: Vec<String> = parameters
+        .iter()
+        .filter(|parameter| !parameter.trainable && is_anonymous(&parameter.name) && vector(&parameter.dims))
+        .filter(|parameter| parameter.slots.iter().any(|slot| slot.kind == SlotKind::Operand))
+        .map(|parameter| format!("`{}`", parameter.name))
+        .collect();
+    if !names.is_empty() {
+        warnings.push(format!(
+            "the vectors {} have names that the exporter made up and are not trained; they may be the folded scales and \
+             biases of norms: train them with --train, or export with optimize=False, or in training mode without \
+             constant folding",
+            names.join(", ")
         ));
     }
 }

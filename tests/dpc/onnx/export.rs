@@ -30,9 +30,12 @@ fn reread(source: &Source, trained: &Tensors) -> (ModelProto, Source) {
 
 #[test]
 fn only_the_trained_values_change() {
-    for file in
-        ["zoo/mnist_small.ts.onnx", "zoo/lstm_small.dyn.onnx", "zoo/external_data.ts.onnx", "zoo/external_data.dyn.onnx"]
-    {
+    for file in [
+        "zoo/mnist_small.ts.onnx",
+        "zoo/lstm_small.dyn.onnx",
+        "zoo/external_data.ts.onnx",
+        "zoo/external_data.dyn.onnx",
+    ] {
         let source = open(file);
         let mut trained = shifted(&source);
         let untouched = trained.pop_first().unwrap().0;

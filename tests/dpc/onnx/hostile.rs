@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use dpc::onnx::proto::{
-    AttributeProto, Dimension, DimensionValue, ModelProto, NodeProto, StringStringEntryProto, TensorProto,
+    AttributeProto, Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto,
     TensorShapeProto, TypeValue,
 };
 use dpc::onnx::{OnnxError, Source};
 use proptest::prelude::*;
 use prost::Message;
 
-use super::{models, read};
+use super::{files, models, read};
 
 fn model(file: &str) -> ModelProto {
     ModelProto::decode(std::fs::read(models().join(file)).unwrap().as_slice()).unwrap()
@@ -224,15 +224,15 @@ fn an_input_of_absurd_size_is_an_input_all_the_same() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn damaged_bytes_never_panic(
-        file in prop::sample::select(vec!["zoo/mlp.ts.onnx", "zoo/shape_chain.ts.onnx", "zoo/mlp_dropout.dyn.onnx"]),
+        file in prop::sample::select(files("zoo")),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
-        let mut bytes = std::fs::read(models().join(file)).unwrap();
+        let mut bytes = std::fs::read(file).unwrap();
         for (at, byte) in damage {
             let at = at.index(bytes.len());
             bytes[at] = byte;
@@ -241,5 +241,100 @@ proptest! {
             bytes.truncate(cut.index(bytes.len()));
         }
         let _ = from(&bytes);
+    }
+
+    #[test]
+    fn damaged_graphs_never_panic(
+        file in prop::sample::select(files("zoo")),
+        damage in prop::collection::vec(damage(), 1..6),
+    ) {
+        let mut model = ModelProto::decode(std::fs::read(file).unwrap().as_slice()).unwrap();
+        damage.iter().for_each(|damage| damage.apply(model.graph.as_mut().unwrap()));
+        let _ = read(&model);
+    }
+}
+
+/// A change to a graph that leaves it a message: of one node, one tensor or one input, to a number that may be extreme.
+#[derive(Clone, Debug)]
+struct Damage {
+    kind: u8,
+    which: prop::sample::Index,
+    other: prop::sample::Index,
+    number: i64,
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let extreme = prop::sample::select(vec![i64::MIN, -1 << 40, -65, -1, 0, 1, 2, 13, 65, 1 << 31, 1 << 40, i64::MAX]);
+    let number = prop_oneof![extreme, -5..9_i64];
+    (0..6_u8, any::<prop::sample::Index>(), any::<prop::sample::Index>(), number)
+        .prop_map(|(kind, which, other, number)| Damage { kind, which, other, number })
+}
+
+impl Damage {
+    fn apply(&self, graph: &mut GraphProto) {
+        const OPERATORS: [&str; 24] = [
+            "Expand",
+            "Tile",
+            "Range",
+            "Reshape",
+            "Slice",
+            "Pad",
+            "Split",
+            "Concat",
+            "Gather",
+            "Unsqueeze",
+            "Squeeze",
+            "Transpose",
+            "ConstantOfShape",
+            "Conv",
+            "MaxPool",
+            "LSTM",
+            "Resize",
+            "OneHot",
+            "TopK",
+            "ReduceSum",
+            "Flatten",
+            "DepthToSpace",
+            "Attention",
+            "SplitToSequence",
+        ];
+        let node = self.which.index(graph.node.len());
+        let values: Vec<String> = graph.node.iter().flat_map(|node| &node.input).cloned().collect();
+        let node = &mut graph.node[node];
+        match self.kind {
+            0 => node.op_type = Some((*self.other.get(&OPERATORS)).to_owned()),
+            1 if !node.attribute.is_empty() => {
+                let attribute = self.other.index(node.attribute.len());
+                let attribute = &mut node.attribute[attribute];
+                attribute.i = attribute.i.map(|_| self.number);
+                attribute.ints.fill(self.number);
+                attribute.t.iter_mut().for_each(|tensor| Self::fill(tensor, self.number));
+            }
+            2 if !node.input.is_empty() => {
+                let input = self.other.index(node.input.len());
+                node.input[input].clone_from(self.which.get(&values));
+            }
+            3 => node.input.push(self.other.get(&values).clone()),
+            4 if !graph.initializer.is_empty() => {
+                let tensor = self.other.index(graph.initializer.len());
+                Self::fill(&mut graph.initializer[tensor], self.number);
+            }
+            _ => {
+                let input = self.other.index(graph.input.len());
+                let Some(TypeValue::Tensor(tensor)) = graph.input[input].r#type.as_mut().and_then(|t| t.value.as_mut())
+                else {
+                    return;
+                };
+                let Some(dim) = tensor.shape.as_mut().and_then(|shape| shape.dim.last_mut()) else { return };
+                dim.value = Some(DimensionValue::Value(self.number));
+            }
+        }
+    }
+
+    /// Gives an integer tensor one value throughout.
+    fn fill(tensor: &mut TensorProto, number: i64) {
+        if let (7, Some(raw)) = (tensor.data_type(), &tensor.raw_data) {
+            tensor.raw_data = Some(number.to_le_bytes().repeat(raw.len() / 8).into());
+        }
     }
 }
