@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::onnx::Dim;
+
 /// One factor of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Factor {
@@ -61,6 +63,16 @@ impl Axis {
     /// The product of the constant factors: the size of this axis for one record.
     pub fn per_record(&self) -> usize {
         self.0.iter().map(|f| if let Factor::Size(n) = f { *n } else { 1 }).product()
+    }
+}
+
+/// A multiple of the batch is taken as batch-major; an op that makes another order says so itself.
+impl From<&Dim> for Axis {
+    fn from(dim: &Dim) -> Axis {
+        match *dim {
+            Dim::Known(n) => Axis::size(n),
+            Dim::Batch(k) => Axis::of(&[Factor::Batch, Factor::Size(k)]),
+        }
     }
 }
 

@@ -1,6 +1,236 @@
-//! The compiler's graph.
+//! The compiler's graph: a `petgraph` DAG whose nodes are ops with a type and an origin, and whose edges are numbered
+//! operands. A node yields one value.
+//!
+//! Nodes are only ever appended, and operands must exist before their user, so ascending [`NodeId`] is a topological
+//! order. Passes build a new graph or append to a copy; [`Graph::prune`] drops what no output needs.
 
 pub mod axes;
+mod print;
 mod types;
+mod verify;
 
+use std::collections::BTreeMap;
+use std::fmt;
+
+use petgraph::Direction;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef;
+
+use crate::ops::Op;
 pub use types::{DType, Type, broadcast, strides};
+pub use verify::{Violation, verify};
+
+/// A node of a [`Graph`], and the value it yields.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct NodeId(NodeIndex);
+
+impl NodeId {
+    /// The position in the topological order.
+    pub fn index(self) -> usize {
+        self.0.index()
+    }
+}
+
+/// Where a node comes from: carried into every error, the textual form and every shader label.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// Name of the ONNX node, or empty for a node that the compiler made.
+    pub onnx: String,
+    /// A short name for the value, such as `fc1.weight` or `grad/fc1.weight`; may be empty.
+    pub value: String,
+}
+
+impl Origin {
+    /// The origin of an ONNX node.
+    pub fn onnx(name: &str) -> Origin {
+        Origin { onnx: name.into(), value: String::new() }
+    }
+
+    /// The origin of a named value.
+    pub fn value(name: impl Into<String>) -> Origin {
+        Origin { onnx: String::new(), value: name.into() }
+    }
+
+    /// The same origin with a name for the value.
+    pub fn named(&self, name: impl Into<String>) -> Origin {
+        Origin { onnx: self.onnx.clone(), value: name.into() }
+    }
+}
+
+/// An op, the type of the value it yields, and where it comes from.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What is computed.
+    pub op: Op,
+    /// The type of the value.
+    pub ty: Type,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Operands that an op cannot take.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{op} cannot take ({}): {why}", .operands.iter().map(|t| t.to_string()).collect::<Vec<_>>().join(", "))]
+pub struct TypeError {
+    /// Mnemonic of the op.
+    pub op: String,
+    /// The operand types.
+    pub operands: Vec<Type>,
+    /// What is wrong with them.
+    pub why: String,
+}
+
+/// A directed acyclic graph of ops.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    dag: DiGraph<Node, u32>,
+    /// The named results, in order of name.
+    pub outputs: BTreeMap<String, NodeId>,
+}
+
+impl Graph {
+    /// Appends a node, working out its type from its operands.
+    pub fn add(&mut self, op: impl Into<Op>, operands: &[NodeId], origin: Origin) -> Result<NodeId, TypeError> {
+        let op = op.into();
+        let types: Vec<&Type> = operands.iter().map(|&o| self.ty(o)).collect();
+        let ty = op.rules().infer(&types).map_err(|why| TypeError {
+            op: op.rules().mnemonic(),
+            operands: types.iter().map(|&t| t.clone()).collect(),
+            why,
+        })?;
+        let id = self.dag.add_node(Node { op, ty, origin });
+        for (k, operand) in operands.iter().enumerate() {
+            self.dag.add_edge(operand.0, id, k as u32);
+        }
+        Ok(NodeId(id))
+    }
+
+    /// The node behind an id.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.dag[id.0]
+    }
+
+    /// The op of a node.
+    pub fn op(&self, id: NodeId) -> &Op {
+        &self.dag[id.0].op
+    }
+
+    /// The type of a value.
+    pub fn ty(&self, id: NodeId) -> &Type {
+        &self.dag[id.0].ty
+    }
+
+    /// Names a value, for the textual form.
+    pub fn name(&mut self, id: NodeId, name: impl Into<String>) {
+        self.dag[id.0].origin.value = name.into();
+    }
+
+    /// The operands of a node, in order.
+    pub fn operands(&self, id: NodeId) -> Vec<NodeId> {
+        let mut edges: Vec<(u32, NodeId)> =
+            self.dag.edges_directed(id.0, Direction::Incoming).map(|e| (*e.weight(), NodeId(e.source()))).collect();
+        edges.sort_unstable_by_key(|(k, _)| *k);
+        edges.into_iter().map(|(_, n)| n).collect()
+    }
+
+    /// The nodes that use a value, in topological order, each once.
+    pub fn users(&self, id: NodeId) -> Vec<NodeId> {
+        let mut users: Vec<NodeId> = self.dag.neighbors_directed(id.0, Direction::Outgoing).map(NodeId).collect();
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
+    /// All nodes, in topological order.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
+        (0..self.dag.node_count()).map(|i| NodeId(NodeIndex::new(i)))
+    }
+
+    /// Number of nodes.
+    pub fn len(&self) -> usize {
+        self.dag.node_count()
+    }
+
+    /// Whether the graph has no nodes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Ids of all nodes from which `id` can be reached, and `id` itself, as a mask by index.
+    pub fn ancestors(&self, roots: impl IntoIterator<Item = NodeId>) -> Vec<bool> {
+        let mut seen = vec![false; self.len()];
+        for root in roots {
+            seen[root.index()] = true;
+        }
+        for id in self.ids().rev() {
+            if seen[id.index()] {
+                for operand in self.operands(id) {
+                    seen[operand.index()] = true;
+                }
+            }
+        }
+        seen
+    }
+
+    /// The nodes whose value depends on one of `roots`, as a mask by index (the roots included).
+    pub fn dependents(&self, roots: impl IntoIterator<Item = NodeId>) -> Vec<bool> {
+        let mut seen = vec![false; self.len()];
+        for root in roots {
+            seen[root.index()] = true;
+        }
+        for id in self.ids() {
+            if !seen[id.index()] {
+                seen[id.index()] = self.operands(id).iter().any(|o| seen[o.index()]);
+            }
+        }
+        seen
+    }
+
+    /// Copies the graph node by node. `f` sees the new graph, the old id and the new operands, and returns the id in
+    /// the new graph that stands for the old node; outputs follow.
+    pub fn rewrite<E>(
+        &self,
+        mut f: impl FnMut(&mut Graph, NodeId, Vec<NodeId>) -> Result<NodeId, E>,
+    ) -> Result<(Graph, Vec<NodeId>), E> {
+        let mut out = Graph::default();
+        let mut map: Vec<NodeId> = Vec::with_capacity(self.len());
+        for id in self.ids() {
+            let operands = self.operands(id).iter().map(|o| map[o.index()]).collect();
+            let new = f(&mut out, id, operands)?;
+            map.push(new);
+        }
+        out.outputs = self.outputs.iter().map(|(k, v)| (k.clone(), map[v.index()])).collect();
+        Ok((out, map))
+    }
+
+    /// Appends a copy of `id` of another graph with new operands; the copied type is kept as it was.
+    pub fn copy(&mut self, from: &Graph, id: NodeId, operands: &[NodeId]) -> Result<NodeId, TypeError> {
+        let node = from.node(id);
+        self.add(node.op.clone(), operands, node.origin.clone())
+    }
+
+    /// Drops every node that no output needs; inputs stay, so that the interface of a program never changes.
+    pub fn prune(&self) -> Graph {
+        let inputs = self.ids().filter(|&id| matches!(self.op(id), Op::Input(_)));
+        let live = self.ancestors(self.outputs.values().copied().chain(inputs));
+        let mut out = Graph::default();
+        let mut map: Vec<Option<NodeId>> = vec![None; self.len()];
+        for id in self.ids().filter(|id| live[id.index()]) {
+            let new = out.dag.add_node(self.node(id).clone());
+            for (k, operand) in self.operands(id).iter().enumerate() {
+                if let Some(o) = map[operand.index()] {
+                    out.dag.add_edge(o.0, new, k as u32);
+                }
+            }
+            map[id.index()] = Some(NodeId(new));
+        }
+        out.outputs = self.outputs.iter().filter_map(|(k, v)| map[v.index()].map(|v| (k.clone(), v))).collect();
+        out
+    }
+}
+
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print::print(self, f)
+    }
+}

@@ -2,9 +2,13 @@
 
 pub mod emit;
 pub mod kernels;
+mod lowering;
 pub mod math;
+pub mod plan;
 pub mod program;
 pub mod scalar;
+
+pub use lowering::{LowerError, Lowering, lower_graph};
 
 /// Inputs of a program that the host fills and no model declares.
 pub mod host_inputs {

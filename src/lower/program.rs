@@ -69,7 +69,8 @@ pub enum Role {
     Noise(String),
     /// Optimizer state of a parameter: parameter, then the name of the state (`momentum`, `exp_avg`, …).
     OptimizerState(String, String),
-    /// A result that the host may read after a phase, by name; never shares memory.
+    /// A result that the host may read after a phase, by name: an output of the model, or one of
+    /// [`crate::lower::host_outputs`]; never shares memory.
     Output(String),
     /// An intermediate; shares memory with others whose lifetimes are disjoint.
     Temporary,
@@ -131,6 +132,18 @@ pub enum Phase {
     Update,
 }
 
+impl Phase {
+    /// The name in printed programs and output names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Forward => "forward",
+            Phase::Private => "private",
+            Phase::Plain => "plain",
+            Phase::Update => "update",
+        }
+    }
+}
+
 /// A specialised shader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shader {
@@ -146,7 +159,7 @@ pub struct Shader {
 pub struct Program {
     /// All buffers.
     pub buffers: Vec<Buffer>,
-    /// Bytes of each memory slot.
+    /// The memory slots: the lengths of each one's tenants.
     pub slots: Vec<Vec<Extent>>,
     /// The dispatches of each phase.
     pub phases: std::collections::BTreeMap<Phase, Vec<Dispatch>>,

@@ -86,12 +86,13 @@ impl Tally {
                     self.add((*score > 0.0) == (*label > 0.5));
                 }
             }
-            (Values::I32(labels), Loss::CrossEntropy { ignore_index }) => {
+            (Values::I32(labels), Loss::CrossEntropy(kind) | Loss::Nll(kind)) => {
                 let classes = scores.len() / target.width();
-                let (step, stride) = strides(&scored.dims, classes, target.width());
+                let stride = class_stride(&scored.dims, kind.axis);
                 for (at, &label) in labels[span].iter().enumerate() {
-                    if label != ignore_index {
-                        let of_class = |class: usize| scores[at * step + class * stride];
+                    if label != kind.ignore_index {
+                        let first = at / stride * stride * classes + at % stride;
+                        let of_class = |class: usize| scores[first + class * stride];
                         self.add(largest(classes, of_class) == label as usize);
                     }
                 }
@@ -106,10 +107,12 @@ impl Tally {
     }
 }
 
-/// Distances between the scores of neighbouring labels and of neighbouring classes: the classes are
-/// the last axis of a record or the first.
-fn strides(dims: &[usize], classes: usize, labels: usize) -> (usize, usize) {
-    if dims.last() == Some(&classes) { (classes, 1) } else { (1, labels) }
+/// Elements between the scores of neighbouring classes in a record of these dims, for a class axis as the loss counts it:
+/// with the batch axis, which comes before.
+fn class_stride(dims: &[usize], axis: i64) -> usize {
+    let at = if axis < 0 { dims.len() as i64 + axis } else { axis - 1 };
+    let after = usize::try_from(at).map_or(0, |at| at + 1);
+    dims.get(after..).unwrap_or_default().iter().product()
 }
 
 fn largest(classes: usize, of_class: impl Fn(usize) -> f32) -> usize {
@@ -133,12 +136,15 @@ mod tests {
     }
 
     #[test]
-    fn classes_are_last_or_first() {
+    fn classes_are_where_the_loss_says() {
         let labels = || Values::I32(vec![2, -100]);
         let last = [0.0, 1.0, 2.0, 5.0, 0.0, 0.0];
         let first = [0.0, 5.0, 1.0, 0.0, 2.0, 0.0];
-        assert_eq!(accuracy("cross-entropy", &[2, 3], &last, labels()), (1, 1));
+        assert_eq!(accuracy("cross-entropy:axis=last", &[2, 3], &last, labels()), (1, 1));
         assert_eq!(accuracy("cross-entropy", &[3, 2], &first, labels()), (1, 1));
+        let square = [1.0, 2.0, 0.0, 5.0];
+        assert_eq!(accuracy("nll", &[2, 2], &square, Values::I32(vec![0, 1])), (2, 2));
+        assert_eq!(accuracy("nll:axis=last", &[2, 2], &square, Values::I32(vec![1, 1])), (2, 2));
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! The integration tests, one module a subject.
+//! The integration tests, one crate so that they link once.
 
 mod accounting;
+mod gradients;
 mod onnx;
+mod zoo;

@@ -1,0 +1,146 @@
+//! The pipeline: from a model to a program, one pass after the other, verified in between.
+
+mod phases;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::graph::{Graph, TypeError, Violation, verify};
+use crate::lower::program::Program;
+use crate::lower::{LowerError, emit};
+use crate::onnx::{OnnxError, Parameter, Source};
+use crate::ops::VjpError;
+use crate::options::{Loss, NormChoice};
+use crate::passes::attach_loss::{LossError, LossInfo, attach};
+use crate::passes::collapse::collapse;
+use crate::passes::differentiate::differentiate;
+use crate::passes::fuse::fuse;
+use crate::passes::inference::inference;
+use crate::passes::privatize::{Choice, PrivateOptions, privatize, weigh_rows};
+use crate::passes::prove::{Proved, Refused, prove};
+use crate::passes::simplify::simplify;
+use crate::passes::strategy::Way;
+use crate::privacy::ClipRule;
+use crate::train::optimizer::OptimizerSpec;
+
+/// What a user chooses about a compilation.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The loss, or `None` for a program that only runs forward.
+    pub loss: Option<Loss>,
+    /// The output that the loss is attached to; the only one by default.
+    pub output: Option<String>,
+    /// The clip rule.
+    pub clip: ClipRule,
+    /// How norms are computed.
+    pub norm: NormChoice,
+    /// The optimizer.
+    pub optimizer: OptimizerSpec,
+    /// Whether per-sample gradients are results of the private phase.
+    pub per_sample: bool,
+}
+
+/// A compiled model with the graph of every stage.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The proved forward pass, its interface and its loss.
+    pub proved: Proved,
+    /// What the loss takes.
+    pub loss: Option<LossInfo>,
+    /// The forward graph with the loss.
+    pub graph: Graph,
+    /// With the gradient of every trained parameter.
+    pub gradients: Graph,
+    /// With the gradients rewritten.
+    pub private: Graph,
+    /// How each norm is computed.
+    pub choices: Vec<Choice>,
+    /// The program that devices run.
+    pub program: Program,
+}
+
+/// Why a model was not compiled.
+#[derive(Debug, Error, Diagnostic)]
+pub enum CompileError {
+    /// The file cannot be read or is not a model.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The model mixes records, or uses what dpc does not have.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Refused(#[from] Refused),
+    /// The loss does not fit the model.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Loss(#[from] LossError),
+    /// Some ops on the way to the loss have no derivative.
+    #[error("the model cannot be differentiated: {}", list(.0))]
+    #[diagnostic(
+        code(dpc::differentiate),
+        help("freeze the parameters before these ops with --freeze, or rewrite this part of the model")
+    )]
+    Vjp(Vec<VjpError>),
+    /// No parameter is trained.
+    #[error("nothing to train: no trained parameter reaches the loss")]
+    #[diagnostic(
+        code(dpc::compile::nothing_to_train),
+        help("name parameters with --train GLOB; `dpc inspect` lists them")
+    )]
+    NothingToTrain,
+    /// No kernel for some op.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Lower(#[from] LowerError),
+    /// A shader that naga does not accept.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Emit(#[from] emit::EmitError),
+    /// A pass built a node that does not type-check.
+    #[error("internal error: {0}")]
+    #[diagnostic(code(dpc::internal), help("this is a defect of dpc; please report it with the model"))]
+    Type(#[from] TypeError),
+    /// A pass broke an invariant of the graph.
+    #[error("internal error: {}", list(.0))]
+    #[diagnostic(code(dpc::internal), help("this is a defect of dpc; please report it with the model"))]
+    Violations(Vec<Violation>),
+}
+
+fn list<T: std::fmt::Display>(items: &[T]) -> String {
+    items.iter().map(|i| i.to_string()).collect::<Vec<_>>().join("; ")
+}
+
+/// Compiles a model.
+pub fn compile(source: &Source, parameters: &[Parameter], options: &Options) -> Result<Compiled, CompileError> {
+    let mut proved = prove(source, parameters)?;
+    let loss = options.loss.map(|loss| attach(&mut proved, loss, options.output.as_deref())).transpose()?;
+    let graph = checked("simplify", simplify(&collapse(&proved.graph)?)?)?;
+    let gradients = checked("differentiate", simplify(&differentiate(&graph).map_err(CompileError::Vjp)?)?)?;
+    if loss.is_some() && !gradients.outputs.keys().any(|k| k.starts_with("grad/")) {
+        return Err(CompileError::NothingToTrain);
+    }
+    let way = match options.norm {
+        NormChoice::Auto => None,
+        NormChoice::Materialize => Some(Way::Materialize),
+        NormChoice::Ghost => Some(Way::Ghost),
+        NormChoice::Tile => Some(Way::Tile),
+    };
+    let wanted = PrivateOptions { clip: options.clip, way, per_sample: options.per_sample };
+    let rewritten = privatize(&gradients, &wanted)?;
+    let private = checked("privatize", rewritten.graph)?;
+
+    let mut program = phases::Builder::default();
+    program.forward(&checked("fuse", fuse(&inference(&graph)?)?)?)?;
+    if loss.is_some() {
+        program.private(&checked("fuse", fuse(&private)?)?)?;
+        program.plain(&checked("fuse", fuse(&simplify(&weigh_rows(&gradients)?)?)?)?)?;
+        program.update(&options.optimizer);
+    }
+    let program = program.finish()?;
+    Ok(Compiled { proved, loss, graph, gradients, private, choices: rewritten.choices, program })
+}
+
+fn checked(pass: &str, graph: Graph) -> Result<Graph, CompileError> {
+    verify(&graph, pass).map_err(CompileError::Violations)?;
+    Ok(graph)
+}

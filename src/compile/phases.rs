@@ -1,0 +1,138 @@
+//! Puts the phases of a program together from the graphs.
+
+use crate::graph::{DType, Graph};
+use crate::lower::emit::{self, EmitError};
+use crate::lower::kernels::{Accumulate, Adam, Copy, CopyAxis, Fill, Kernel, Privatize, Sgd};
+use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
+use crate::lower::{LowerError, host_inputs, host_outputs, hyper, lower_graph, plan};
+use crate::passes::differentiate::LOSS;
+use crate::passes::privatize::SUM;
+use crate::train::optimizer::OptimizerSpec;
+
+/// A program in the making.
+#[derive(Default)]
+pub(super) struct Builder {
+    program: Program,
+}
+
+impl Builder {
+    /// The forward phase: the model's outputs, and the loss if there is one.
+    pub fn forward(&mut self, graph: &Graph) -> Result<(), LowerError> {
+        self.phase(Phase::Forward, graph)
+    }
+
+    /// The private phase; its clipped sums are added to the gradient sums.
+    pub fn private(&mut self, graph: &Graph) -> Result<(), LowerError> {
+        self.phase(Phase::Private, graph)
+    }
+
+    /// The non-private phase; its sums are added to the same gradient sums.
+    pub fn plain(&mut self, graph: &Graph) -> Result<(), LowerError> {
+        self.phase(Phase::Plain, graph)
+    }
+
+    /// The update phase: for every gradient sum noise, division, optimizer and a return to zero.
+    pub fn update(&mut self, optimizer: &OptimizerSpec) {
+        let sums: Vec<(String, BufferId)> = self
+            .program
+            .ids()
+            .filter_map(|id| match &self.program.buffer(id).role {
+                Role::GradientSum(name) => Some((name.clone(), id)),
+                _ => None,
+            })
+            .collect();
+        let hyper = self.get_or_add(Role::Input(host_inputs::HYPER.into()), "hyper", hyper::LEN);
+        for (name, sum) in sums {
+            let len = self.program.buffer(sum).len.fixed;
+            let noise = self.get_or_add(Role::Noise(name.clone()), &format!("noise.{name}"), len);
+            let gradient = self.add(Role::Temporary, &format!("gradient.{name}"), DType::F32, Extent::fixed(len));
+            let Some(parameter) = self.program.find(&Role::Parameter(name.clone())) else { continue };
+            self.dispatch(Phase::Update, Privatize { len }, &[sum, noise, hyper, gradient], &name);
+            let mut buffers = vec![gradient, hyper, parameter];
+            for state in optimizer.states() {
+                let role = Role::OptimizerState(name.clone(), state.to_string());
+                buffers.push(self.get_or_add(role, &format!("{state}.{name}"), len));
+            }
+            let step: Kernel = match optimizer {
+                OptimizerSpec::Sgd(s) => {
+                    Sgd { len, momentum: s.momentum, nesterov: s.nesterov, weight_decay: s.weight_decay }.into()
+                }
+                OptimizerSpec::Adam(a) | OptimizerSpec::AdamW(a) => Adam {
+                    len,
+                    betas: [a.beta1, a.beta2],
+                    eps: a.eps,
+                    weight_decay: a.weight_decay,
+                    decoupled: matches!(optimizer, OptimizerSpec::AdamW(_)),
+                }
+                .into(),
+            };
+            self.dispatch(Phase::Update, step, &buffers, &name);
+            self.dispatch(Phase::Update, Fill { len: Extent::fixed(len), value: 0.0 }, &[sum], &name);
+        }
+    }
+
+    /// The memory plan and the shaders.
+    pub fn finish(mut self) -> Result<Program, EmitError> {
+        plan::plan(&mut self.program);
+        emit::shaders(&mut self.program)?;
+        Ok(self.program)
+    }
+
+    fn phase(&mut self, phase: Phase, graph: &Graph) -> Result<(), LowerError> {
+        let results = lower_graph(graph, &mut self.program, phase)?;
+        for (name, buffer) in results {
+            let len = self.program.buffer(buffer).len;
+            if let Some(parameter) = name.strip_prefix(SUM) {
+                let role = Role::GradientSum(parameter.into());
+                let sum = self.get_or_add(role, &format!("sum.{parameter}"), len.fixed);
+                self.dispatch(phase, Accumulate { len: len.fixed }, &[buffer, sum], parameter);
+                continue;
+            }
+            let role = Role::Output(if name == LOSS { host_outputs::LOSS.into() } else { name.clone() });
+            let computed = self.program.buffer(buffer).role == Role::Temporary;
+            match self.program.find(&role) {
+                // Phases that yield the same result write it to the same buffer.
+                Some(out) if computed => {
+                    for dispatch in self.program.phases.entry(phase).or_default() {
+                        dispatch.buffers.iter_mut().filter(|b| **b == buffer).for_each(|b| *b = out);
+                    }
+                    continue;
+                }
+                None if computed => {
+                    self.program.buffers[buffer.0 as usize].role = role;
+                    continue;
+                }
+                _ => {}
+            }
+            // An output that is also something else, such as an input handed through.
+            let dtype = self.program.buffer(buffer).dtype;
+            let out = self.program.find(&role).unwrap_or_else(|| self.add(role, &name, dtype, len));
+            let (batched, record) = (len.per_row > 0, len.per_row.max(len.fixed));
+            let copy = Copy {
+                batched,
+                from_record: record,
+                to_record: record,
+                from_offset: 0,
+                to_offset: 0,
+                axes: vec![CopyAxis { size: record, from: 1, to: 1 }],
+            };
+            self.dispatch(phase, copy, &[buffer, out], &name);
+        }
+        Ok(())
+    }
+
+    fn get_or_add(&mut self, role: Role, name: &str, len: usize) -> BufferId {
+        let found = self.program.find(&role);
+        found.unwrap_or_else(|| self.add(role, name, DType::F32, Extent::fixed(len)))
+    }
+
+    fn add(&mut self, role: Role, name: &str, dtype: DType, len: Extent) -> BufferId {
+        self.program.buffers.push(Buffer { name: name.into(), dtype, len, role, slot: 0 });
+        BufferId(self.program.buffers.len() as u32 - 1)
+    }
+
+    fn dispatch(&mut self, phase: Phase, kernel: impl Into<Kernel>, buffers: &[BufferId], label: &str) {
+        let dispatch = Dispatch { kernel: kernel.into(), buffers: buffers.to_vec(), label: label.into(), shader: 0 };
+        self.program.phases.entry(phase).or_default().push(dispatch);
+    }
+}

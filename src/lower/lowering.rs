@@ -1,0 +1,158 @@
+//! From a graph to the dispatches of a phase.
+
+use super::kernels::{Copy, CopyAxis, Kernel};
+use super::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
+use crate::graph::{DType, Graph, NodeId, Type};
+
+/// A graph that cannot be lowered.
+#[derive(Debug, Clone, thiserror::Error, miette::Diagnostic)]
+pub enum LowerError {
+    /// An op in a form that no kernel computes.
+    #[error("{op}{}: no kernel for {what}", if .onnx.is_empty() { String::new() } else { format!(" (node `{}`)", .onnx) })]
+    #[diagnostic(code(dpc::lower::no_kernel), help("this is a limit of dpc; rewrite this part of the model"))]
+    NoKernel {
+        /// Mnemonic of the op.
+        op: String,
+        /// Name of the ONNX node it came from.
+        onnx: String,
+        /// The form.
+        what: String,
+    },
+}
+
+/// What an op's lowering sees: its node, the buffers of its operands, and the program to append to.
+pub struct Lowering<'a> {
+    graph: &'a Graph,
+    program: &'a mut Program,
+    phase: Phase,
+    buffers: Vec<Option<BufferId>>,
+    node: NodeId,
+}
+
+impl Lowering<'_> {
+    /// The type of the node being lowered.
+    pub fn ty(&self) -> &Type {
+        self.graph.ty(self.node)
+    }
+
+    /// The type of operand `i`.
+    pub fn operand_ty(&self, i: usize) -> &Type {
+        self.graph.ty(self.graph.operands(self.node)[i])
+    }
+
+    /// Number of operands.
+    pub fn arity(&self) -> usize {
+        self.graph.operands(self.node).len()
+    }
+
+    /// The buffer of operand `i`.
+    pub fn operand(&self, i: usize) -> BufferId {
+        let id = self.graph.operands(self.node)[i];
+        self.buffers[id.index()].unwrap_or(BufferId(u32::MAX))
+    }
+
+    /// Elements between records of operand `i`: its length, or 0 if it is shared.
+    pub fn record_stride(&self, i: usize) -> usize {
+        let ty = self.operand_ty(i);
+        if ty.batched { ty.len() } else { 0 }
+    }
+
+    /// Makes the node's own buffer.
+    pub fn output(&mut self) -> BufferId {
+        let ty = self.ty().clone();
+        let id = self.buffer(self.label(), ty.dtype, Extent::of(ty.len(), ty.batched), Role::Temporary);
+        self.buffers[self.node.index()] = Some(id);
+        id
+    }
+
+    /// Makes a buffer of one float per record that the host reads by name.
+    pub fn result(&mut self, name: &str) -> BufferId {
+        self.buffer(name.into(), DType::F32, Extent::rows(1), Role::Output(name.into()))
+    }
+
+    /// Lets the node share the buffer of operand `i`: the same elements in the same order under another shape.
+    pub fn alias(&mut self, i: usize) {
+        self.buffers[self.node.index()] = Some(self.operand(i));
+    }
+
+    /// Makes a buffer for a kernel's intermediate result.
+    pub fn temporary(&mut self, what: &str, dtype: DType, len: Extent) -> BufferId {
+        let name = format!("{}.{what}", self.label());
+        self.buffer(name, dtype, len, Role::Temporary)
+    }
+
+    /// The buffer of integers that never change.
+    pub fn constant(&mut self, what: &str, data: Vec<i32>) -> BufferId {
+        let (name, len) = (format!("{}.{what}", self.label()), Extent::fixed(data.len()));
+        let role = Role::ConstantI32(data);
+        self.program.find(&role).unwrap_or_else(|| self.buffer(name, DType::I32, len, role))
+    }
+
+    /// The buffer of operand `i` with one copy for each record where the node is batched and the operand is shared.
+    pub fn spread(&mut self, i: usize) -> BufferId {
+        let (ty, read) = (self.operand_ty(i).clone(), self.operand(i));
+        if ty.batched || !self.ty().batched {
+            return read;
+        }
+        let len = ty.len();
+        let copies = self.temporary("spread", ty.dtype, Extent::rows(len));
+        let axes = vec![CopyAxis { size: len, from: 1, to: 1 }];
+        let kernel = Copy { batched: true, from_record: 0, to_record: len, from_offset: 0, to_offset: 0, axes };
+        self.launch(kernel, &[read], &[copies]);
+        copies
+    }
+
+    /// Binds the node to a buffer that outlives the phase: the one that has the role, or a new one.
+    pub fn external(&mut self, role: Role) {
+        let ty = self.ty().clone();
+        let found = self.program.find(&role);
+        let id = found.unwrap_or_else(|| self.buffer(self.label(), ty.dtype, Extent::of(ty.len(), ty.batched), role));
+        self.buffers[self.node.index()] = Some(id);
+    }
+
+    /// Appends a dispatch: `reads` in the order of the kernel's doc, then `writes`.
+    pub fn launch(&mut self, kernel: impl Into<Kernel>, reads: &[BufferId], writes: &[BufferId]) {
+        let kernel = kernel.into();
+        debug_assert_eq!(kernel.writes(), writes.len());
+        let label = self.label();
+        let buffers = reads.iter().chain(writes).copied().collect();
+        self.program.phases.entry(self.phase).or_default().push(Dispatch { kernel, buffers, label, shader: 0 });
+    }
+
+    /// The error of a form that no kernel computes.
+    pub fn no_kernel(&self, what: impl Into<String>) -> LowerError {
+        let node = self.graph.node(self.node);
+        LowerError::NoKernel { op: node.op.rules().mnemonic(), onnx: node.origin.onnx.clone(), what: what.into() }
+    }
+
+    fn buffer(&mut self, name: String, dtype: DType, len: Extent, role: Role) -> BufferId {
+        self.program.buffers.push(Buffer { name, dtype, len, role, slot: 0 });
+        BufferId(self.program.buffers.len() as u32 - 1)
+    }
+
+    fn label(&self) -> String {
+        let node = self.graph.node(self.node);
+        let text = if node.origin.value.is_empty() { node.op.rules().mnemonic() } else { node.origin.value.clone() };
+        if node.origin.onnx.is_empty() || node.origin.value == node.origin.onnx {
+            text
+        } else {
+            format!("{text} {}", node.origin.onnx)
+        }
+    }
+}
+
+/// Appends the dispatches of a graph to a phase of the program, and returns the buffer of each of its outputs, by name.
+pub fn lower_graph(
+    graph: &Graph,
+    program: &mut Program,
+    phase: Phase,
+) -> Result<std::collections::BTreeMap<String, BufferId>, LowerError> {
+    program.phases.entry(phase).or_default();
+    let mut buffers = vec![None; graph.len()];
+    for node in graph.ids() {
+        let mut cx = Lowering { graph, program, phase, buffers, node };
+        graph.op(node).rules().lower(&mut cx)?;
+        buffers = cx.buffers;
+    }
+    Ok(graph.outputs.iter().filter_map(|(name, id)| buffers[id.index()].map(|b| (name.clone(), b))).collect())
+}

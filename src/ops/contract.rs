@@ -1,0 +1,415 @@
+//! Matrix products, with native VJPs.
+//!
+//! ONNX: [MatMul](https://onnx.ai/onnx/operators/onnx__MatMul.html), [Gemm](https://onnx.ai/onnx/operators/onnx__Gemm.html).
+
+use super::elementwise::{Elementwise, align};
+use super::movement::{Broadcast, Reshape, Transpose};
+use super::outer::Outer;
+use super::{Backward, OpRules, VjpError};
+use crate::graph::axes::{Axes, Axis};
+use crate::graph::{DType, NodeId, Type, broadcast};
+use crate::lower::kernels::{self, Bias, View};
+use crate::lower::program::Extent;
+use crate::lower::scalar::Func;
+use crate::lower::{LowerError, Lowering};
+use crate::onnx::OnnxNode;
+use crate::passes::prove::{Import, Refusal, Rule, Value};
+
+/// `a · b` on the last two dims of one record, with the dims before them equal or absent in one operand.
+///
+/// A left operand of rank 1 is a row and a right one a column, and the result lacks that dim. A third operand is a bias
+/// along the columns, and `activation` is applied last; passes fuse them in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contract {
+    /// Whether the last two dims of `a` are exchanged.
+    pub trans_a: bool,
+    /// Whether the last two dims of `b` are exchanged.
+    pub trans_b: bool,
+    /// Whether there is a third operand, the bias `[columns]`.
+    pub bias: bool,
+    /// Applied to the result.
+    pub activation: Option<Func>,
+}
+
+impl Contract {
+    /// The plain product.
+    pub fn new(trans_a: bool, trans_b: bool) -> Contract {
+        Contract { trans_a, trans_b, bias: false, activation: None }
+    }
+}
+
+pub(super) const IMPORTS: &[(&str, Rule)] = &[("MatMul", matmul), ("Gemm", gemm)];
+
+const CONTRACTS: &str = "a product may not sum over the batch; transpose so that the batch is a row or leading axis";
+
+fn matmul(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    let (a, b) = (cx.value(node, 0)?, cx.value(node, 1)?);
+    Ok(vec![product(cx, node, a, b)?])
+}
+
+fn gemm(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    let flag = |cx: &Import<'_>, name: &str| node.int(name, 0).map(|v| v != 0).map_err(|e| cx.attribute(node, e));
+    let number = |cx: &Import<'_>, name: &str| node.float(name, 1.0).map_err(|e| cx.attribute(node, e));
+    let (trans_a, trans_b) = (flag(cx, "transA")?, flag(cx, "transB")?);
+    let (alpha, beta) = (number(cx, "alpha")?, number(cx, "beta")?);
+    let mut a = cx.value(node, 0)?;
+    let mut b = cx.value(node, 1)?;
+    for value in [&a, &b] {
+        if value.axes.rank() != 2 {
+            return Err(cx.invalid(node, format!("an operand has axes {} where Gemm takes matrices", value.axes)));
+        }
+    }
+    if trans_a {
+        a = transpose_2d(cx, node, a)?;
+    }
+    // The weight stays as it is stored, so that its gradient is the parameter's own.
+    let mut y = if trans_b && b.axes.batch_axis().is_none() {
+        let axes = Axes(vec![b.axes.0[1].clone(), b.axes.0[0].clone()]);
+        product_of(cx, node, a, Value { node: b.node, axes }, true)?
+    } else {
+        if trans_b {
+            b = transpose_2d(cx, node, b)?;
+        }
+        product_of(cx, node, a, b, false)?
+    };
+    if alpha != 1.0 {
+        y.node = cx.emit(node, Elementwise::scale(alpha), &[y.node])?;
+    }
+    if let Some(mut c) = cx.optional(node, 2)? {
+        if beta != 1.0 {
+            c.node = cx.emit(node, Elementwise::scale(beta), &[c.node])?;
+        }
+        let (nodes, axes) = align(cx, node, &[y, c])?;
+        y = Value { node: cx.emit(node, Elementwise::call(Func::Add), &nodes)?, axes };
+    }
+    Ok(vec![y])
+}
+
+fn transpose_2d(cx: &mut Import<'_>, node: &OnnxNode, x: Value) -> Result<Value, Refusal> {
+    let axes = Axes(vec![x.axes.0[1].clone(), x.axes.0[0].clone()]);
+    let plain = cx.ty(x.node).dims.len() == 2;
+    let id = if plain { cx.emit(node, Transpose { perm: vec![1, 0] }, &[x.node])? } else { x.node };
+    Ok(Value { node: id, axes })
+}
+
+fn product(cx: &mut Import<'_>, node: &OnnxNode, a: Value, b: Value) -> Result<Value, Refusal> {
+    product_of(cx, node, a, b, false)
+}
+
+/// The batch rule of products: the contraction must not hold the batch, and two batched operands must hold it in the
+/// same leading axis. `b.axes` are those after the exchange that `trans_b` asks for.
+fn product_of(cx: &mut Import<'_>, node: &OnnxNode, a: Value, b: Value, trans_b: bool) -> Result<Value, Refusal> {
+    let (ra, rb) = (a.axes.rank(), b.axes.rank());
+    if ra == 0 || rb == 0 {
+        return Err(cx.invalid(node, "an operand is a scalar"));
+    }
+    let contracted = |cx: &Import<'_>, v: &Value, axis: usize, side: &str| {
+        if v.axes.0[axis].is_batched() {
+            return Err(cx.mixes(node, format!("it sums over axis {axis} of its {side} operand {}, which holds the batch", v.axes), CONTRACTS));
+        }
+        Ok(())
+    };
+    contracted(cx, &a, ra - 1, "left")?;
+    contracted(cx, &b, rb.saturating_sub(2), "right")?;
+    let rank = ra.max(rb).max(2);
+    let at_a = |k: usize| (k + ra.max(2)).checked_sub(rank).filter(|_| ra > 1).map(|i| a.axes.0[i].clone());
+    let at_b = |k: usize| (k + rb.max(2)).checked_sub(rank).filter(|_| rb > 1).map(|i| b.axes.0[i].clone());
+    let (batch_a, batch_b) = (a.axes.batch_axis().map(|i| i + rank - ra.max(2)), b.axes.batch_axis().map(|i| i + rank - rb.max(2)));
+    if let (Some(p), Some(q)) = (batch_a, batch_b)
+        && (p != q || p + 2 >= rank || at_a(p) != at_b(q))
+    {
+        let why = format!("both operands hold the batch ({} and {}), so the product pairs records with each other", a.axes, b.axes);
+        return Err(cx.mixes(node, why, "batched operands must hold the batch in the same leading axis, as in batched attention"));
+    }
+    let mut lead = Vec::new();
+    for k in 0..rank - 2 {
+        let (x, y) = (at_a(k).unwrap_or(Axis::size(1)), at_b(k).unwrap_or(Axis::size(1)));
+        let clash = |cx: &Import<'_>| Err(cx.invalid(node, format!("axes {} and {} do not broadcast", a.axes, b.axes)));
+        lead.push(match (x.is_batched(), y.is_batched()) {
+            (true, true) => x,
+            (true, false) if y.per_record() == 1 => x,
+            (false, true) if x.per_record() == 1 => y,
+            (false, false) if x.per_record() == y.per_record() || y.per_record() == 1 => x,
+            (false, false) if x.per_record() == 1 => y,
+            (false, false) => return clash(cx),
+            _ => return Err(cx.mixes(node, "one operand varies along the other's batch axis", CONTRACTS)),
+        });
+    }
+    let row = if ra > 1 { Some(a.axes.0[ra - 2].clone()) } else { None };
+    let col = if rb > 1 { Some(b.axes.0[rb - 1].clone()) } else { None };
+    let inner = a.axes.0[ra - 1].per_record();
+    let left = operand(cx, node, &a, &lead, inner, false)?;
+    let right = operand(cx, node, &b, &lead, inner, true)?;
+    let id = cx.emit(node, Contract::new(false, trans_b), &[left, right])?;
+    let mut axes = lead;
+    axes.extend(row);
+    axes.extend(col);
+    let axes = Axes(axes);
+    let dims = axes.per_record();
+    let id = if cx.ty(id).dims == dims { id } else { cx.emit(node, Reshape { dims }, &[id])? };
+    Ok(Value { node: id, axes })
+}
+
+/// Brings an operand's record dims to `lead + matrix`, with the leading dims whole or absent.
+fn operand(
+    cx: &mut Import<'_>,
+    node: &OnnxNode,
+    value: &Value,
+    lead: &[Axis],
+    inner: usize,
+    right: bool,
+) -> Result<NodeId, Refusal> {
+    let rank = value.axes.rank();
+    let own_lead = &value.axes.0[..rank.saturating_sub(2)];
+    let offset = lead.len() - own_lead.len();
+    let (mut whole, mut own) = (Vec::new(), Vec::new());
+    for (k, axis) in lead.iter().enumerate().filter(|(_, x)| !x.is_batch()) {
+        whole.push(axis.per_record());
+        own.push(k.checked_sub(offset).map_or(1, |i| own_lead[i].per_record()));
+    }
+    // With the batch alone on the matrix axis that stays, a record has a vector; it needs a unit dim beside leading ones.
+    let vector = rank == 1 || value.axes.0[if right { rank - 1 } else { rank - 2 }].is_batch();
+    let matrix = match (vector, whole.is_empty(), right) {
+        (true, true, _) => vec![inner],
+        (true, false, false) => vec![1, inner],
+        (true, false, true) => vec![inner, 1],
+        (false, ..) => {
+            let dims = &cx.ty(value.node).dims;
+            dims[dims.len() - 2..].to_vec()
+        }
+    };
+    let trivial = own.iter().product::<usize>() == 1;
+    let dims: Vec<usize> = if trivial { matrix.clone() } else { own.iter().chain(&matrix).copied().collect() };
+    let mut id = value.node;
+    if cx.ty(id).dims != dims {
+        id = cx.emit(node, Reshape { dims }, &[id])?;
+    }
+    if !trivial && own != whole {
+        let dims = whole.iter().chain(&matrix).copied().collect();
+        id = cx.emit(node, Broadcast { dims }, &[id])?;
+    }
+    Ok(id)
+}
+
+/// The dims of one operand: leading ones, then (outer, inner), the outer one absent for rank 1.
+struct Parts {
+    lead: Vec<usize>,
+    outer: Option<usize>,
+    inner: usize,
+}
+
+fn parts(dims: &[usize], inner_last: bool) -> Result<Parts, String> {
+    match dims {
+        [] => Err("an operand is a scalar".into()),
+        [k] => Ok(Parts { lead: vec![], outer: None, inner: *k }),
+        [lead @ .., x, y] => {
+            let (outer, inner) = if inner_last { (*x, *y) } else { (*y, *x) };
+            Ok(Parts { lead: lead.to_vec(), outer: Some(outer), inner })
+        }
+    }
+}
+
+impl OpRules for Contract {
+    fn mnemonic(&self) -> String {
+        "contract".into()
+    }
+
+    fn text(&self, operands: &[String]) -> String {
+        let t = |name: &String, flag: bool| if flag { format!("{name}ᵀ") } else { name.clone() };
+        let (Some(a), Some(b)) = (operands.first(), operands.get(1)) else { return self.mnemonic() };
+        let mut text = format!("contract {}, {}", t(a, self.trans_a), t(b, self.trans_b));
+        if let Some(bias) = operands.get(2) {
+            text += &format!(" + {bias}");
+        }
+        if let Some(f) = self.activation {
+            text += &format!(" → {}", f.name());
+        }
+        text
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        let (a, b, bias) = match (operands, self.bias) {
+            ([a, b], false) => (a, b, None),
+            ([a, b, c], true) => (a, b, Some(c)),
+            _ => return Err("wrong operand count".into()),
+        };
+        if operands.iter().any(|t| t.dtype != DType::F32) {
+            return Err("an operand is not a float".into());
+        }
+        let (x, y) = (parts(&a.dims, !self.trans_a)?, parts(&b.dims, self.trans_b)?);
+        if x.inner != y.inner {
+            return Err(format!("inner dims {} and {} differ", x.inner, y.inner));
+        }
+        if !x.lead.is_empty() && !y.lead.is_empty() && x.lead != y.lead {
+            return Err("leading dims differ".into());
+        }
+        let mut dims = if x.lead.is_empty() { y.lead } else { x.lead };
+        dims.extend(x.outer);
+        dims.extend(y.outer);
+        if let Some(c) = bias
+            && (c.batched || c.dims != [y.outer.unwrap_or(1)])
+        {
+            return Err("the bias does not run along the columns".into());
+        }
+        Ok(Type { dtype: DType::F32, batched: a.batched || b.batched, dims })
+    }
+
+    fn vjp(&self, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
+        if self.bias || self.activation.is_some() {
+            return Err(bw.not_differentiable());
+        }
+        let out = (0..2).map(|i| bw.needs(i).then(|| self.cotangent_of(bw, i)).transpose()).collect();
+        out
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let (a, b) = (cx.operand_ty(0).clone(), cx.operand_ty(1).clone());
+        let bad = |cx: &Lowering<'_>, why: String| cx.no_kernel(why);
+        let x = parts(&a.dims, !self.trans_a).map_err(|e| bad(cx, e))?;
+        let y = parts(&b.dims, self.trans_b).map_err(|e| bad(cx, e))?;
+        let (rows, cols, inner) = (x.outer.unwrap_or(1), y.outer.unwrap_or(1), x.inner);
+        let batched = cx.ty().batched;
+        let groups: usize = if x.lead.is_empty() { y.lead.iter().product() } else { x.lead.iter().product() };
+        let strided = |outer_first: bool, outer: usize, group: usize, record: usize| {
+            let (row, col) = if outer_first { (inner, 1) } else { (1, outer) };
+            View::Strided { record, group, row, col }
+        };
+        let group = |lead: &[usize], outer: usize| if lead.is_empty() { 0 } else { outer * inner };
+        let view_a = strided(!self.trans_a, rows, group(&x.lead, rows), cx.record_stride(0));
+        // `b` is read with row k and column j.
+        let view_b = match strided(self.trans_b, cols, group(&y.lead, cols), cx.record_stride(1)) {
+            View::Strided { record, group, row, col } => View::Strided { record, group, row: col, col: row },
+            other => other,
+        };
+        // Records of the left operand are rows of one large product where the right one is the same for all.
+        let merge = !b.batched && y.lead.is_empty() && (!self.trans_a || x.outer.is_none());
+        let kernel = if merge {
+            let all = rows * groups;
+            kernels::Gemm {
+                records: Extent::fixed(1),
+                groups: 1,
+                rows: Extent::of(all, a.batched),
+                cols,
+                inner,
+                a: View::Strided { record: 0, group: 0, row: inner, col: 1 },
+                b: view_b,
+                bias: self.bias.then_some(Bias::Cols),
+                activation: self.activation,
+                out_record: 0,
+                out_group: 0,
+                out_row: cols,
+                out_col: 1,
+            }
+        } else {
+            kernels::Gemm {
+                records: Extent::of(1, batched),
+                groups,
+                rows: Extent::fixed(rows),
+                cols,
+                inner,
+                a: view_a,
+                b: view_b,
+                bias: None,
+                activation: self.activation,
+                out_record: groups * rows * cols,
+                out_group: rows * cols,
+                out_row: cols,
+                out_col: 1,
+            }
+        };
+        if self.bias && kernel.bias.is_none() {
+            return Err(cx.no_kernel("a bias on a product that is not one of rows by a shared matrix"));
+        }
+        let reads: Vec<_> = (0..cx.arity()).map(|i| cx.operand(i)).collect();
+        let out = cx.output();
+        cx.launch(kernel, &reads, &[out]);
+        Ok(())
+    }
+}
+
+impl Contract {
+    /// Whether a bias along the last dim of the result can be added by the kernel.
+    pub fn takes_bias(&self, b: &Type) -> bool {
+        !self.bias && self.activation.is_none() && !self.trans_a && !b.batched && b.dims.len() == 2
+    }
+
+    fn cotangent_of(&self, bw: &mut Backward<'_>, i: usize) -> Result<NodeId, VjpError> {
+        let (a, b, d) = (bw.operand(0), bw.operand(1), bw.cotangent());
+        let (ta, tb) = (bw.ty(a), bw.ty(b));
+        // Give rank-1 operands their unit dim, so that every value below is a stack of matrices.
+        let matrix = |bw: &mut Backward<'_>, x: NodeId, at_end: bool| -> Result<NodeId, VjpError> {
+            let dims = bw.ty(x).dims;
+            if dims.len() != 1 {
+                return Ok(x);
+            }
+            let dims = if at_end { vec![dims[0], 1] } else { vec![1, dims[0]] };
+            bw.emit(Reshape { dims }, &[x])
+        };
+        let trans_a = self.trans_a && ta.dims.len() > 1;
+        let trans_b = self.trans_b && tb.dims.len() > 1;
+        let lead_of = |dims: &[usize]| dims[..dims.len().saturating_sub(2)].to_vec();
+        let (lead_a, lead_b) = (lead_of(&ta.dims), lead_of(&tb.dims));
+        let lead = broadcast(&lead_a, &lead_b).unwrap_or_default();
+        let m = if ta.dims.len() == 1 { 1 } else { ta.dims[ta.dims.len() - if trans_a { 1 } else { 2 }] };
+        let n = if tb.dims.len() == 1 { 1 } else { tb.dims[tb.dims.len() - if trans_b { 2 } else { 1 }] };
+        let a2 = matrix(bw, a, false)?;
+        let b2 = matrix(bw, b, true)?;
+        let full: Vec<usize> = lead.iter().copied().chain([m, n]).collect();
+        let d2 = if bw.ty(d).dims == full { d } else { bw.emit(Reshape { dims: full }, &[d])? };
+        let (own, own_lead) = if i == 0 { (&ta, &lead_a) } else { (&tb, &lead_b) };
+        let met = bw.ty(d).batched || if i == 0 { tb.batched } else { ta.batched };
+        if !own.batched && met && (own_lead.is_empty() || *own_lead == lead) {
+            let groups: usize = own_lead.iter().product();
+            // Both sides as positions × items; the operand's own gradient has the left side's items as rows.
+            let left = if i == 0 { (d2, true) } else { (a2, trans_a) };
+            let right = if i == 0 { (b2, !trans_b) } else { (d2, false) };
+            let (left, right) = if (i == 0 && trans_a) || (i == 1 && trans_b) { (right, left) } else { (left, right) };
+            let (x, vx, rows, steps) = positions(bw, left, groups)?;
+            let (y, vy, cols, _) = positions(bw, right, groups)?;
+            let g = bw.emit(Outer::new(groups, rows, cols, steps, vx, vy), &[x, y])?;
+            return bw.emit(Reshape { dims: own.dims.clone() }, &[g]);
+        }
+        let g = match (i, trans_a, trans_b) {
+            (0, false, _) => bw.emit(Contract::new(false, !trans_b), &[d2, b2])?,
+            (0, true, _) => bw.emit(Contract::new(trans_b, true), &[b2, d2])?,
+            (_, _, false) => bw.emit(Contract::new(!trans_a, false), &[a2, d2])?,
+            (_, _, true) => bw.emit(Contract::new(true, trans_a), &[d2, a2])?,
+        };
+        let target = own.dims.len();
+        if target == 1 {
+            let dims: Vec<usize> = lead.iter().copied().chain([own.dims[0]]).collect();
+            let g = if bw.ty(g).dims == dims { g } else { bw.emit(Reshape { dims }, &[g])? };
+            return bw.reduce_to_operand(i, g);
+        }
+        bw.reduce_to_operand(i, g)
+    }
+}
+
+/// A stack of matrices as `groups` matrices of positions × items: the value, its view (row = item, column = position),
+/// the number of items and that of positions. `exchanged` says that the items are the rows of the matrices.
+fn positions(
+    bw: &mut Backward<'_>,
+    (x, exchanged): (NodeId, bool),
+    groups: usize,
+) -> Result<(NodeId, View, usize, usize), VjpError> {
+    let dims = bw.ty(x).dims;
+    let rank = dims.len();
+    let (r, c) = (dims[rank - 2], dims[rank - 1]);
+    let stack: usize = dims[..rank - 2].iter().product();
+    let per_group = stack / groups;
+    if per_group == 1 {
+        let (items, steps) = if exchanged { (r, c) } else { (c, r) };
+        let (row, col) = if exchanged { (c, 1) } else { (1, c) };
+        return Ok((x, View::Strided { record: 0, group: r * c, row, col }, items, steps));
+    }
+    // Positions run over the stack too, so the items must be the fast axis.
+    let (x, items, steps) = if exchanged {
+        let mut perm: Vec<usize> = (0..rank).collect();
+        perm.swap(rank - 2, rank - 1);
+        (bw.emit(Transpose { perm }, &[x])?, r, c)
+    } else {
+        (x, c, r)
+    };
+    let view = View::Strided { record: 0, group: per_group * steps * items, row: 1, col: items };
+    Ok((x, view, items, per_group * steps))
+}

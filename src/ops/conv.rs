@@ -1,0 +1,270 @@
+//! Convolutions, and their gradient with respect to the input, which is the transposed convolution.
+//!
+//! ONNX: [Conv](https://onnx.ai/onnx/operators/onnx__Conv.html) over one or two spatial axes. The two ops are each other's
+//! derivative; that of the weight is a sum over output positions of outer products, an [`Outer`].
+
+use super::elementwise::Elementwise;
+use super::movement::{self, Reshape, relabel};
+use super::outer::Outer;
+use super::window::{Window, image, map_dims};
+use super::{Backward, OpRules, VjpError};
+use crate::graph::axes::{Axes, Axis};
+use crate::graph::{DType, NodeId, Type};
+use crate::lower::kernels::{self, Bias, ConvGeometry, View};
+use crate::lower::program::Extent;
+use crate::lower::scalar::Func;
+use crate::lower::{LowerError, Lowering};
+use crate::onnx::OnnxNode;
+use crate::passes::prove::{Import, Refusal, Rule, Value};
+
+/// `y[o, oh, ow] = Σ w[o, c, kh, kw] x[g·C/G + c, oh·stride + kh·dilation − pad, …]` of `x[C, H, W]` and
+/// `w[O, C/G, KH, KW]`, with `g` the group of `o`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv {
+    /// The sizes.
+    pub geometry: ConvGeometry,
+    /// Whether operand 2 is a bias, one number per filter; passes fuse it in.
+    pub bias: bool,
+    /// Applied to the result; passes fuse it in.
+    pub activation: Option<Func>,
+}
+
+impl Conv {
+    /// The plain convolution.
+    pub fn new(geometry: ConvGeometry) -> Conv {
+        Conv { geometry, bias: false, activation: None }
+    }
+}
+
+/// The cotangent `[C, H, W]` of a convolution's input, from that of its result `dy[O, OH, OW]` and its weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConvInputGradient {
+    /// The sizes of the convolution.
+    pub geometry: ConvGeometry,
+}
+
+pub(super) const IMPORTS: &[(&str, Rule)] = &[("Conv", conv)];
+
+fn conv(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    let (x, w, bias) = (cx.value(node, 0)?, cx.value(node, 1)?, cx.optional(node, 2)?);
+    let dims = image(cx, node, &x)?;
+    let (spatial, shape) = (dims.len() - 1, cx.ty(w.node).dims.clone());
+    if w.axes.batch_axis().is_some() || cx.ty(w.node).batched {
+        return Err(cx.unsupported(node, "a weight that depends on the record"));
+    }
+    let groups = usize::try_from(node.int("group", 1).map_err(|e| cx.attribute(node, e))?).unwrap_or(0);
+    let fits = shape.len() == spatial + 2
+        && groups > 0
+        && shape[0].is_multiple_of(groups)
+        && shape[1].checked_mul(groups) == Some(dims[0]);
+    if !fits {
+        let why = format!("a weight of dims {shape:?} in {groups} groups does not fit an input of axes {}", x.axes);
+        return Err(cx.invalid(node, why));
+    }
+    let window = Window::read(cx, node, &dims[1..], Some(&shape[2..]))?;
+    let geometry = ConvGeometry {
+        channels: dims[0],
+        filters: shape[0],
+        groups,
+        input: window.input,
+        output: window.output,
+        kernel: window.kernel,
+        stride: window.stride,
+        dilation: window.dilation,
+        pad: window.pad,
+    };
+    let x2 = reshaped(cx, node, x.node, vec![geometry.channels, geometry.input[0], geometry.input[1]])?;
+    let w2 = reshaped(cx, node, w.node, weight_dims(&geometry))?;
+    let mut y = cx.emit(node, Conv::new(geometry), &[x2, w2])?;
+    if let Some(bias) = bias.filter(|b| !movement::is_zero(cx.graph(), b.node)) {
+        if bias.axes != Axes::shared(&[geometry.filters]) {
+            return Err(cx.invalid(node, format!("a bias of axes {} for {} filters", bias.axes, geometry.filters)));
+        }
+        let bias = cx.emit(node, Reshape { dims: vec![geometry.filters, 1, 1] }, &[bias.node])?;
+        y = cx.emit(node, Elementwise::call(Func::Add), &[y, bias])?;
+    }
+    let mut axes = vec![Axis::batch()];
+    axes.extend(map_dims(geometry.filters, geometry.output, spatial).into_iter().map(Axis::size));
+    Ok(vec![relabel(cx, node, y, Axes(axes))?])
+}
+
+fn reshaped(cx: &mut Import<'_>, node: &OnnxNode, x: NodeId, dims: Vec<usize>) -> Result<NodeId, Refusal> {
+    if cx.ty(x).dims == dims { Ok(x) } else { cx.emit(node, Reshape { dims }, &[x]) }
+}
+
+fn weight_dims(g: &ConvGeometry) -> Vec<usize> {
+    vec![g.filters, g.group_channels(), g.kernel[0], g.kernel[1]]
+}
+
+fn input_dims(g: &ConvGeometry) -> Vec<usize> {
+    vec![g.channels, g.input[0], g.input[1]]
+}
+
+fn output_dims(g: &ConvGeometry) -> Vec<usize> {
+    vec![g.filters, g.output[0], g.output[1]]
+}
+
+fn infer(operands: &[&Type], from: Vec<usize>, weight: Vec<usize>, to: Vec<usize>) -> Result<Type, String> {
+    let [x, w] = operands else { return Err("takes two operands".into()) };
+    if x.dtype != DType::F32 || w.dtype != DType::F32 || x.dims != from || w.dims != weight {
+        return Err(format!("the operands are not f32{from:?} and f32{weight:?}"));
+    }
+    if w.batched {
+        return Err("the weight is not shared by the records".into());
+    }
+    Ok(x.with_dims(to))
+}
+
+fn attributes(g: &ConvGeometry) -> String {
+    let pair = |p: [usize; 2]| format!("{}×{}", p[0], p[1]);
+    let mut text = pair(g.kernel);
+    for (name, value, usual) in [("stride", g.stride, [1, 1]), ("pad", g.pad, [0, 0]), ("dilation", g.dilation, [1, 1])] {
+        if value != usual {
+            text += &format!(" {name}={}", pair(value));
+        }
+    }
+    if g.groups != 1 {
+        text += &format!(" groups={}", g.groups);
+    }
+    text
+}
+
+/// The patches of a convolution's input: row is an element of a patch, column an output position.
+pub fn patches(conv: ConvGeometry, record: usize) -> View {
+    let pointwise = conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.pad == [0, 0] && conv.input == conv.output;
+    if pointwise {
+        let col = conv.positions();
+        return View::Strided { record, group: conv.group_channels() * col, row: col, col: 1 };
+    }
+    View::Patches { conv, record }
+}
+
+/// The cotangent of the weight of the convolution `g` from its input `x` and the cotangent `dy` of its result, summed
+/// over the batch if one of them is batched.
+fn weight_cotangent(bw: &mut Backward<'_>, g: ConvGeometry, dy: NodeId, x: NodeId) -> Result<NodeId, VjpError> {
+    if !bw.ty(dy).batched && !bw.ty(x).batched {
+        return Err(bw.not_differentiable());
+    }
+    let steps = g.positions();
+    let a = View::Strided { record: 0, group: g.group_filters() * steps, row: steps, col: 1 };
+    let outer = Outer::new(g.groups, g.group_filters(), g.patch(), steps, a, patches(g, 0));
+    let dw = bw.emit(outer, &[dy, x])?;
+    bw.emit(Reshape { dims: weight_dims(&g) }, &[dw])
+}
+
+impl OpRules for Conv {
+    fn mnemonic(&self) -> String {
+        "conv".into()
+    }
+
+    fn attributes(&self) -> String {
+        let activation = self.activation.map_or(String::new(), |f| format!(" → {}", f.name()));
+        attributes(&self.geometry) + &activation
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        let g = &self.geometry;
+        let product = match operands {
+            [x, w, bias] if self.bias && !bias.batched && bias.len() == g.filters => &[*x, *w],
+            [x, w] if !self.bias => &[*x, *w],
+            _ => return Err("takes an input, a weight and a bias where it has one".into()),
+        };
+        infer(product, input_dims(g), weight_dims(g), output_dims(g))
+    }
+
+    fn vjp(&self, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
+        if self.bias || self.activation.is_some() {
+            return Err(bw.not_differentiable());
+        }
+        let (x, w, dy, geometry) = (bw.operand(0), bw.operand(1), bw.cotangent(), self.geometry);
+        let mut out = vec![None, None];
+        if bw.needs(0) {
+            let dx = bw.emit(ConvInputGradient { geometry }, &[dy, w])?;
+            out[0] = Some(bw.sum_batch_to(0, dx)?);
+        }
+        if bw.needs(1) {
+            out[1] = Some(weight_cotangent(bw, geometry, dy, x)?);
+        }
+        Ok(out)
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let g = self.geometry;
+        let (rows, inner, cols) = (g.group_filters(), g.patch(), g.positions());
+        let a = View::Strided { record: 0, group: rows * inner, row: inner, col: 1 };
+        let b = patches(g, cx.record_stride(0));
+        let epilogue = (self.bias.then_some(Bias::Rows), self.activation);
+        product(cx, g.groups, [rows, inner, cols], a, b, epilogue);
+        Ok(())
+    }
+}
+
+impl OpRules for ConvInputGradient {
+    fn mnemonic(&self) -> String {
+        "conv_input_gradient".into()
+    }
+
+    fn attributes(&self) -> String {
+        attributes(&self.geometry)
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        let g = &self.geometry;
+        infer(operands, output_dims(g), weight_dims(g), input_dims(g))
+    }
+
+    fn vjp(&self, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
+        let (dy, w, dx, geometry) = (bw.operand(0), bw.operand(1), bw.cotangent(), self.geometry);
+        let mut out = vec![None, None];
+        if bw.needs(0) {
+            let d = bw.emit(Conv::new(geometry), &[dx, w])?;
+            out[0] = Some(bw.sum_batch_to(0, d)?);
+        }
+        if bw.needs(1) {
+            out[1] = Some(weight_cotangent(bw, geometry, dy, dx)?);
+        }
+        Ok(out)
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let conv = self.geometry;
+        let inner = conv.group_filters() * conv.kernel[0] * conv.kernel[1];
+        let sizes = [conv.group_channels(), inner, conv.input[0] * conv.input[1]];
+        let b = View::CotangentPatches { conv, record: cx.record_stride(0) };
+        product(cx, conv.groups, sizes, View::WeightTransposed { conv }, b, (None, None));
+        Ok(())
+    }
+}
+
+/// The matrix product per record and group of the weight (operand 1) and patches of operand 0.
+fn product(
+    cx: &mut Lowering<'_>,
+    groups: usize,
+    [rows, inner, cols]: [usize; 3],
+    a: View,
+    b: View,
+    (bias, activation): (Option<Bias>, Option<Func>),
+) {
+    let (batched, len) = (cx.ty().batched, cx.ty().len());
+    let mut reads = vec![cx.operand(1), cx.operand(0)];
+    if bias.is_some() {
+        reads.push(cx.operand(2));
+    }
+    let out = cx.output();
+    let kernel = kernels::Gemm {
+        records: Extent::of(1, batched),
+        groups,
+        rows: Extent::fixed(rows),
+        cols,
+        inner,
+        a,
+        b,
+        bias,
+        activation,
+        out_record: if batched { len } else { 0 },
+        out_group: rows * cols,
+        out_row: cols,
+        out_col: 1,
+    };
+    cx.launch(kernel, &reads, &[out]);
+}

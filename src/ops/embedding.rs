@@ -1,0 +1,228 @@
+//! Rows of a table by id, and the gradient of the table.
+//!
+//! ONNX: [Gather](https://onnx.ai/onnx/operators/onnx__Gather.html). Ids that the data give address a shared table; ids that
+//! are known when the model is compiled select from any value.
+
+use super::movement::{Transpose, select};
+use super::{Backward, Op, OpRules, VjpError, WeightGradient, leaf};
+use crate::graph::axes::{Axes, Axis};
+use crate::graph::{DType, NodeId, Type};
+use crate::lower::kernels::{self, Records};
+use crate::lower::program::Extent;
+use crate::lower::{LowerError, Lowering};
+use crate::onnx::{Int, OnnxNode};
+use crate::passes::prove::{Import, Refusal, Rule, Value};
+
+/// `table[ids]`: of a shared `table[V, D…]` and ids of any dims, with dims `ids.dims ++ [D…]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gather {}
+
+/// The cotangent `[V, D…]` of a table, from the ids and the cotangent `[ids.dims…, D…]` of what was gathered: a
+/// weight-gradient node where one of them is batched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scatter {
+    /// Dims of the table.
+    pub table: Vec<usize>,
+    /// Whether the batch factor, if there is one, is kept: a table a record.
+    pub per_sample: bool,
+    /// Whether a third operand, `f32[N]`, weighs the records.
+    pub weighted: bool,
+}
+
+pub(super) const IMPORTS: &[(&str, Rule)] = &[("Gather", gather)];
+
+fn gather(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    let data = cx.value(node, 0)?;
+    let rank = data.axes.rank();
+    let axis = cx.axis(node, node.int("axis", 0).map_err(|e| cx.attribute(node, e))?, rank)?;
+    let is_table = cx.ty(data.node).dtype == DType::F32 && data.axes.batch_axis().is_none();
+    if let Some((ids, dims)) = constant_ids(cx, node)? {
+        let run = ids.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]) && (pair[0] < 0) == (pair[1] < 0));
+        if run || !is_table || ids.iter().any(|&id| id < 0) {
+            return Ok(vec![select(cx, node, &data, axis, &ids, &dims)?]);
+        }
+    }
+    if !is_table {
+        return Err(cx.unsupported(node, "ids that depend on the record, into data that do as well"));
+    }
+    let ids = cx.value(node, 1)?;
+    let table_rank = cx.ty(data.node).dims.len();
+    let mut table = data.node;
+    if axis != 0 {
+        let perm = std::iter::once(axis).chain((0..table_rank).filter(|&k| k != axis)).collect();
+        table = cx.emit(node, Transpose { perm }, &[table])?;
+    }
+    address(cx, node, ids.node, cx.ty(table).dims[0])?;
+    let mut value = cx.emit(node, Gather {}, &[table, ids.node])?;
+    if axis != 0 {
+        let own = cx.ty(ids.node).dims.len();
+        let perm = (own..own + axis).chain(0..own).chain(own + axis..own + table_rank - 1).collect();
+        value = cx.emit(node, Transpose { perm }, &[value])?;
+    }
+    let mut axes: Vec<Axis> = data.axes.0;
+    axes.splice(axis..=axis, ids.axes.0);
+    Ok(vec![Value { node: value, axes: Axes(axes) }])
+}
+
+/// Ids that are known when the model is compiled, and their dims.
+fn constant_ids(cx: &Import<'_>, node: &OnnxNode) -> Result<Option<(Vec<i64>, Vec<usize>)>, Refusal> {
+    if let Some(tensor) = cx.known(node, 1) {
+        return Ok(tensor.ints().map(|ids| (ids.to_vec(), tensor.dims.clone())));
+    }
+    match cx.symbolic(node, 1) {
+        Some(ids) if ids.iter().any(|id| matches!(id, Int::Batch(_))) => {
+            Err(cx.mixes(node, "its indices are computed from the batch size", "use constants instead"))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Follows ids to where they come from: an input of the model is noted to address `rows` rows, and constants must lie
+/// within them.
+fn address(cx: &mut Import<'_>, node: &OnnxNode, ids: NodeId, rows: usize) -> Result<(), Refusal> {
+    let mut open = vec![ids];
+    while let Some(id) = open.pop() {
+        match cx.graph().op(id) {
+            Op::Input(input) => {
+                let name = input.name.clone();
+                cx.declare_ids(&name, rows);
+            }
+            Op::Constant(leaf::Constant { data: leaf::Data::I32(data), .. }) => {
+                if data.iter().any(|&id| usize::try_from(id).map_or(true, |id| id >= rows)) {
+                    return Err(cx.unsupported(node, &format!("a constant id outside 0..{rows}, mixed with other ids")));
+                }
+            }
+            Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) | Op::Broadcast(_) | Op::Rearrange(_) => {
+                open.extend(cx.graph().operands(id));
+            }
+            _ => return Err(cx.unsupported(node, "ids that are computed from the data")),
+        }
+    }
+    Ok(())
+}
+
+impl OpRules for Gather {
+    fn mnemonic(&self) -> String {
+        "gather".into()
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        let [table, ids] = operands else { return Err("takes a table and ids".into()) };
+        if table.dtype != DType::F32 || table.batched || table.dims.is_empty() || ids.dtype != DType::I32 {
+            return Err("takes a shared float table and integer ids".into());
+        }
+        let dims: Vec<usize> = ids.dims.iter().chain(&table.dims[1..]).copied().collect();
+        Ok(Type { dtype: DType::F32, batched: ids.batched, dims })
+    }
+
+    fn vjp(&self, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
+        let (ids, d, table) = (bw.operand(1), bw.cotangent(), bw.ty(bw.operand(0)).dims);
+        let per_sample = !bw.ty(ids).batched && !bw.ty(d).batched;
+        let op = Scatter { table, per_sample, weighted: false };
+        Ok(vec![Some(bw.emit(op, &[ids, d])?), None])
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let (table, ids) = (cx.operand_ty(0).dims.clone(), cx.operand_ty(1).clone());
+        let width = table[1..].iter().product();
+        let kernel = kernels::Gather { batched: ids.batched, count: ids.len(), width, table_rows: table[0] };
+        let reads = [cx.operand(0), cx.operand(1)];
+        let out = cx.output();
+        cx.launch(kernel, &reads, &[out]);
+        Ok(())
+    }
+}
+
+impl OpRules for Scatter {
+    fn mnemonic(&self) -> String {
+        match (self.per_sample, self.weighted) {
+            (true, _) => "per_sample_gradient",
+            (_, true) => "weighted_sum",
+            _ => "weight_gradient",
+        }
+        .into()
+    }
+
+    fn text(&self, operands: &[String]) -> String {
+        match operands {
+            [ids, x, weight] => format!("{} {weight}, rows({ids}), {x}", self.mnemonic()),
+            [ids, x] => format!("{} rows({ids}), {x}", self.mnemonic()),
+            _ => format!("{} {}", self.mnemonic(), operands.join(", ")),
+        }
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        let (&[ids, x] | &[ids, x, _]) = operands else { return Err("takes ids and a cotangent".into()) };
+        let dims: Vec<usize> = ids.dims.iter().chain(self.table.get(1..).unwrap_or_default()).copied().collect();
+        if ids.dtype != DType::I32 || x.dtype != DType::F32 || x.dims != dims || self.table.is_empty() {
+            return Err(format!("rows {ids} of {:?} have no cotangent {x}", self.table));
+        }
+        if operands.len() != 2 + self.weighted as usize || (self.weighted && *operands[2] != Type::batched([])) {
+            return Err("the weights are not f32[N]".into());
+        }
+        let batched = ids.batched || x.batched;
+        if !self.per_sample && !batched {
+            return Err("there is no batch to sum over".into());
+        }
+        Ok(Type { batched: batched && self.per_sample, ..Type::shared(self.table.clone()) })
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let records = match (self.per_sample, self.weighted) {
+            (true, _) => Records::Each(Extent::of(1, cx.ty().batched)),
+            (_, true) => Records::Weighted,
+            _ => Records::All(Extent::rows(1)),
+        };
+        let kernel = kernels::Scatter {
+            records,
+            ids_record: cx.record_stride(0),
+            record: cx.record_stride(1),
+            count: cx.operand_ty(0).len(),
+            width: self.table[1..].iter().product(),
+            table_rows: self.table[0],
+        };
+        let reads: Vec<_> = (0..cx.arity()).map(|i| cx.operand(i)).collect();
+        let out = cx.output();
+        cx.launch(kernel, &reads, &[out]);
+        Ok(())
+    }
+
+    fn weight_gradient(&self) -> Option<&dyn WeightGradient> {
+        if self.per_sample { None } else { Some(self) }
+    }
+}
+
+impl WeightGradient for Scatter {
+    fn per_sample(&self) -> Op {
+        Scatter { per_sample: true, weighted: false, ..self.clone() }.into()
+    }
+
+    fn weighted(&self) -> Op {
+        Scatter { per_sample: false, weighted: true, ..self.clone() }.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_gradient_keeps_the_batch_only_per_sample() {
+        let ids = Type::shared([4]).of(DType::I32);
+        let d = Type::batched([4, 3]);
+        let sum = Scatter { table: vec![9, 3], per_sample: false, weighted: false };
+        assert_eq!(sum.infer(&[&ids, &d]), Ok(Type::shared([9, 3])));
+        let each = Scatter { per_sample: true, ..sum.clone() };
+        assert_eq!(each.infer(&[&ids, &d]), Ok(Type::batched([9, 3])));
+        let shared = Type::shared([4, 3]);
+        assert!(sum.infer(&[&ids, &shared]).is_err());
+        assert_eq!(each.infer(&[&ids, &shared]), Ok(Type::shared([9, 3])));
+    }
+
+    #[test]
+    fn gathered_rows_have_the_dims_of_the_ids_first() {
+        let (table, ids) = (Type::shared([9, 3, 2]), Type::batched([5]).of(DType::I32));
+        assert_eq!(Gather {}.infer(&[&table, &ids]), Ok(Type::batched([5, 3, 2])));
+        assert!(Gather {}.infer(&[&Type::batched([9, 3]), &ids]).is_err());
+    }
+}

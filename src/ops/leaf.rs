@@ -1,0 +1,185 @@
+//! Values that no node computes: inputs, parameters, constants.
+//!
+//! ONNX: [ConstantOfShape](https://onnx.ai/onnx/operators/onnx__ConstantOfShape.html) of a shape that holds the batch; of
+//! any other it is a constant, which takes no rule.
+
+use std::sync::Arc;
+
+use super::{Backward, OpRules, VjpError};
+use crate::graph::axes::{Axes, Axis};
+use crate::graph::{DType, NodeId, Type};
+use crate::lower::kernels;
+use crate::lower::program::{Extent, Role};
+use crate::lower::{LowerError, Lowering};
+use crate::onnx::OnnxNode;
+use crate::passes::prove::{Import, Refusal, Rule, Value};
+
+/// A value that the host fills for every physical batch.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The ONNX name, or one of [`crate::lower::host_inputs`].
+    pub name: String,
+    /// Its type.
+    pub ty: Type,
+}
+
+/// A parameter of the model.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// The ONNX initialiser.
+    pub name: String,
+    /// Its dims.
+    pub dims: Vec<usize>,
+    /// Whether it is trained; a frozen one is never written.
+    pub trainable: bool,
+}
+
+/// The elements of a [`Constant`].
+#[derive(Clone, Debug)]
+pub enum Data {
+    /// Floats.
+    F32(Arc<[f32]>),
+    /// Integers.
+    I32(Arc<[i32]>),
+}
+
+/// A value known at compile time.
+#[derive(Clone, Debug)]
+pub struct Constant {
+    /// Its dims.
+    pub dims: Vec<usize>,
+    /// Its elements, row-major.
+    pub data: Data,
+}
+
+/// A value all of whose elements are equal.
+#[derive(Clone, Debug)]
+pub struct Fill {
+    /// Its type.
+    pub ty: Type,
+    /// The element.
+    pub value: f32,
+}
+
+pub(super) const IMPORTS: &[(&str, Rule)] = &[("ConstantOfShape", constant_of_shape)];
+
+/// One value that all records share, such as the zero state of an LSTM.
+fn constant_of_shape(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    let axes = Axes(cx.output_dims(node, 0)?.iter().map(Axis::from).collect());
+    let tensor = node.tensor("value").map_err(|e| cx.attribute(node, e))?;
+    let value = match tensor.as_ref().map(|t| t.floats()) {
+        None => 0.0,
+        Some(Some(&[value])) => value,
+        Some(_) => return Err(cx.unsupported(node, "a shape that holds the batch, filled with integers")),
+    };
+    let fill = cx.emit(node, Fill { ty: Type::shared(axes.per_record()), value }, &[])?;
+    Ok(vec![Value { node: fill, axes }])
+}
+
+impl OpRules for Input {
+    fn mnemonic(&self) -> String {
+        "input".into()
+    }
+
+    fn attributes(&self) -> String {
+        format!("{:?}", self.name)
+    }
+
+    fn infer(&self, _operands: &[&Type]) -> Result<Type, String> {
+        Ok(self.ty.clone())
+    }
+
+    fn vjp(&self, _bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
+        Ok(vec![])
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        cx.external(Role::Input(self.name.clone()));
+        Ok(())
+    }
+}
+
+impl OpRules for Parameter {
+    fn mnemonic(&self) -> String {
+        if self.trainable { "parameter" } else { "frozen_parameter" }.into()
+    }
+
+    fn attributes(&self) -> String {
+        format!("{:?}", self.name)
+    }
+
+    fn infer(&self, _operands: &[&Type]) -> Result<Type, String> {
+        Ok(Type::shared(self.dims.clone()))
+    }
+
+    fn vjp(&self, _bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
+        Ok(vec![])
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        cx.external(Role::Parameter(self.name.clone()));
+        Ok(())
+    }
+}
+
+impl OpRules for Constant {
+    fn mnemonic(&self) -> String {
+        "constant".into()
+    }
+
+    fn attributes(&self) -> String {
+        let few = |texts: Vec<String>, len: usize| {
+            if len > texts.len() { format!("[{}, …]", texts.join(", ")) } else { format!("[{}]", texts.join(", ")) }
+        };
+        match &self.data {
+            Data::F32(v) => few(v.iter().take(4).map(|x| format!("{x:?}")).collect(), v.len()),
+            Data::I32(v) => few(v.iter().take(4).map(|x| x.to_string()).collect(), v.len()),
+        }
+    }
+
+    fn infer(&self, _operands: &[&Type]) -> Result<Type, String> {
+        let (dtype, len) = match &self.data {
+            Data::F32(v) => (DType::F32, v.len()),
+            Data::I32(v) => (DType::I32, v.len()),
+        };
+        let ty = Type::shared(self.dims.clone()).of(dtype);
+        if ty.len() == len { Ok(ty) } else { Err(format!("{len} elements cannot fill {ty}")) }
+    }
+
+    fn vjp(&self, _bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
+        Ok(vec![])
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        cx.external(match &self.data {
+            Data::F32(v) => Role::ConstantF32(v.to_vec()),
+            Data::I32(v) => Role::ConstantI32(v.to_vec()),
+        });
+        Ok(())
+    }
+}
+
+impl OpRules for Fill {
+    fn mnemonic(&self) -> String {
+        "fill".into()
+    }
+
+    fn attributes(&self) -> String {
+        format!("{:?}", self.value)
+    }
+
+    fn infer(&self, _operands: &[&Type]) -> Result<Type, String> {
+        Ok(self.ty.clone())
+    }
+
+    fn vjp(&self, _bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
+        Ok(vec![])
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let out = cx.output();
+        let len = Extent::of(self.ty.len(), self.ty.batched);
+        cx.launch(kernels::Fill { len, value: self.value }, &[], &[out]);
+        Ok(())
+    }
+}

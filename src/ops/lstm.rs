@@ -1,0 +1,333 @@
+//! The LSTM layer: one op for the recurrence, one for its backward sweep.
+//!
+//! ONNX: [LSTM](https://onnx.ai/onnx/operators/onnx__LSTM.html), forward direction, default activations, no peepholes. The
+//! input's product with its weight and the biases are ops of their own before the recurrence, so their gradients are
+//! those of a linear layer; the recurrent weight's is a sum over time of outer products.
+
+use super::contract::Contract;
+use super::elementwise::Elementwise;
+use super::leaf::Fill;
+use super::movement::{Concat, Reshape, Slice, is_zero, relabel};
+use super::outer::Outer;
+use super::{Backward, OpRules, VjpError};
+use crate::graph::axes::{Axes, Axis};
+use crate::graph::{DType, NodeId, Type};
+use crate::lower::kernels::{self, LstmSizes, View};
+use crate::lower::scalar::Func;
+use crate::lower::{LowerError, Lowering};
+use crate::onnx::OnnxNode;
+use crate::ops::Op;
+use crate::passes::prove::{Import, Refusal, Rule, Value};
+
+/// The tape `[6, T, H]` of the recurrence, planes i, o, f, g, c and h, from gate pre-activations `pre[T, 4H]`, the shared
+/// recurrent weight `R[4H, H]` and, if `initial`, the states `h0[H]` and `c0[H]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lstm {
+    /// Hidden units.
+    pub hidden: usize,
+    /// Whether initial states are given; without them they are zero.
+    pub initial: bool,
+}
+
+/// The cotangent of the pre-activations `[T, 4H]`, from the tape, `R`, `c0` if `initial`, the cotangent `[T, H]` of the
+/// hidden states and, if `cell`, that of the cell states.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LstmVjp {
+    /// Hidden units.
+    pub hidden: usize,
+    /// Whether initial states are given.
+    pub initial: bool,
+    /// Whether there is a cotangent of the cell states.
+    pub cell: bool,
+}
+
+/// Planes of the tape.
+const PLANES: usize = 6;
+const CELL: usize = 4;
+const STATE: usize = 5;
+
+pub(super) const IMPORTS: &[(&str, Rule)] = &[("LSTM", lstm)];
+
+fn lstm(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    let layout = check_attributes(cx, node)?;
+    let (x, w, r) = (cx.value(node, 0)?, cx.value(node, 1)?, cx.value(node, 2)?);
+    let batch = if layout == 0 { 1 } else { 0 };
+    check_batch(cx, node, &x, batch)?;
+    let (w_dims, r_dims) = (cx.ty(w.node).dims.clone(), cx.ty(r.node).dims.clone());
+    let (&[1, gates, inputs], &[1, _, hidden]) = (w_dims.as_slice(), r_dims.as_slice()) else {
+        return Err(cx.invalid(node, format!("weights of dims {w_dims:?} and {r_dims:?}")));
+    };
+    let dims = x.axes.per_record();
+    if x.axes.rank() != 3 || hidden == 0 || gates != 4 * hidden || r_dims[1] != gates || dims.last() != Some(&inputs) {
+        let why = format!("weights of dims {w_dims:?} and {r_dims:?} do not fit an input of axes {}", x.axes);
+        return Err(cx.invalid(node, why));
+    }
+    let steps = dims[0];
+    let w = cx.emit(node, Reshape { dims: vec![gates, inputs] }, &[w.node])?;
+    let r = cx.emit(node, Reshape { dims: vec![gates, hidden] }, &[r.node])?;
+    let mut pre = cx.emit(node, Contract::new(false, true), &[x.node, w])?;
+    if let Some(bias) = cx.optional(node, 3)?.filter(|b| !is_zero(cx.graph(), b.node)) {
+        if bias.axes != Axes::shared(&[1, 2 * gates]) {
+            return Err(cx.invalid(node, format!("biases of axes {} for {hidden} hidden units", bias.axes)));
+        }
+        let bias = cx.emit(node, Reshape { dims: vec![2 * gates] }, &[bias.node])?;
+        for start in [0, gates] {
+            let half = cx.emit(node, Slice { axis: 0, start, len: gates }, &[bias])?;
+            pre = cx.emit(node, Elementwise::call(Func::Add), &[pre, half])?;
+        }
+    }
+    let mut operands = vec![pre, r];
+    operands.extend(initial_states(cx, node, batch, hidden)?.into_iter().flatten());
+    let op = Lstm { hidden, initial: operands.len() > 2 };
+    if !cx.ty(pre).batched {
+        return Err(cx.unsupported(node, "an input that does not depend on the record"));
+    }
+    let tape = cx.emit(node, op, &operands)?;
+    let shape = |parts: [Axis; 3], steps: Option<usize>| {
+        let mut axes = parts.to_vec();
+        if let Some(steps) = steps {
+            axes.insert(if layout == 0 { 0 } else { 1 }, Axis::size(steps));
+        }
+        Axes(axes)
+    };
+    let parts = || {
+        let (one, h) = (Axis::size(1), Axis::size(hidden));
+        if layout == 0 { [one, Axis::batch(), h] } else { [Axis::batch(), one, h] }
+    };
+    let mut out = Vec::new();
+    for (k, plane) in [STATE, STATE, CELL].into_iter().enumerate() {
+        let mut value = cx.emit(node, Slice { axis: 0, start: plane, len: 1 }, &[tape])?;
+        if k > 0 {
+            value = cx.emit(node, Slice { axis: 1, start: steps - 1, len: 1 }, &[value])?;
+        }
+        out.push(relabel(cx, node, value, shape(parts(), (k == 0).then_some(steps)))?);
+    }
+    Ok(out)
+}
+
+/// Refuses forms of the layer that dpc lacks; returns the layout.
+fn check_attributes(cx: &Import<'_>, node: &OnnxNode) -> Result<i64, Refusal> {
+    let attribute = |e| cx.attribute(node, e);
+    let direction = node.string("direction", "forward").map_err(attribute)?;
+    if direction != "forward" {
+        return Err(cx.unsupported(node, &format!("direction {direction}")));
+    }
+    if let Some(activations) = node.strings("activations").map_err(attribute)?
+        && !activations.iter().map(|a| a.to_lowercase()).eq(["sigmoid", "tanh", "tanh"])
+    {
+        return Err(cx.unsupported(node, &format!("activations {}", activations.join(", "))));
+    }
+    if node.has("clip") || node.int("input_forget", 0).map_err(attribute)? != 0 {
+        return Err(cx.unsupported(node, "clip or input_forget"));
+    }
+    for (i, name) in [(4, "sequence_lens"), (7, "peephole weights")] {
+        if node.input(i).is_some() {
+            return Err(cx.unsupported(node, name));
+        }
+    }
+    match node.int("layout", 0).map_err(attribute)? {
+        layout @ (0 | 1) => Ok(layout),
+        layout => Err(cx.invalid(node, format!("layout {layout}"))),
+    }
+}
+
+/// The batch rule: the batch is the layer's batch axis and nothing else.
+fn check_batch(cx: &Import<'_>, node: &OnnxNode, x: &Value, batch: usize) -> Result<(), Refusal> {
+    match x.axes.batch_axis() {
+        Some(axis) if axis == batch && x.axes.0[axis].is_batch() => Ok(()),
+        Some(axis) if axis == batch => {
+            Err(cx.unsupported(node, &format!("the batch of {} is merged with another axis", x.axes)))
+        }
+        Some(axis) => {
+            let why = format!("the batch is axis {axis} of {}; the layer takes axis {batch} for the batch", x.axes);
+            Err(cx.mixes(node, why, "set batch_first to match the data, or transpose the input"))
+        }
+        None => Err(cx.unsupported(node, "an input without a batch axis")),
+    }
+}
+
+/// `h0` and `c0` of dims `[H]`, or `None` where both are zero.
+fn initial_states(
+    cx: &mut Import<'_>,
+    node: &OnnxNode,
+    batch: usize,
+    hidden: usize,
+) -> Result<Option<[NodeId; 2]>, Refusal> {
+    let mut states = [None, None];
+    for (state, i) in states.iter_mut().zip([5, 6]) {
+        let Some(value) = cx.optional(node, i)?.filter(|v| !is_zero(cx.graph(), v.node)) else { continue };
+        check_batch(cx, node, &value, batch)?;
+        *state = Some(cx.emit(node, Reshape { dims: vec![hidden] }, &[value.node])?);
+    }
+    if states == [None, None] {
+        return Ok(None);
+    }
+    let zero = cx.emit(node, Fill { ty: Type::shared([hidden]), value: 0.0 }, &[])?;
+    Ok(Some(states.map(|s| s.unwrap_or(zero))))
+}
+
+fn sizes(cx: &Lowering<'_>, steps: usize, hidden: usize, c0: Option<usize>) -> LstmSizes {
+    let record = c0.map_or(0, |i| if cx.operand_ty(i).batched { hidden } else { 0 });
+    LstmSizes { steps, hidden, initial: c0.is_some(), initial_record: record }
+}
+
+impl OpRules for Lstm {
+    fn mnemonic(&self) -> String {
+        "lstm".into()
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        let h = self.hidden;
+        if operands.len() != if self.initial { 4 } else { 2 } || operands.iter().any(|o| o.dtype != DType::F32) {
+            return Err("takes pre-activations, a recurrent weight and initial states where it has them".into());
+        }
+        let &[steps, gates] = operands[0].dims.as_slice() else { return Err("the pre-activations are not [T, 4H]".into()) };
+        let states = operands[2..].iter().all(|s| s.dims == [h]);
+        if gates != 4 * h || operands[1].dims != [gates, h] || operands[1].batched || !states {
+            return Err(format!("the operands do not fit {h} hidden units"));
+        }
+        Ok(Type { batched: operands.iter().any(|o| o.batched), ..Type::shared([PLANES, steps, h]) })
+    }
+
+    fn vjp(&self, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
+        if self.initial && bw.needs(3) {
+            return Err(bw.not_differentiable());
+        }
+        let (h, tape, r) = (self.hidden, bw.value(), bw.operand(1));
+        let steps = bw.ty(tape).dims[1];
+        let [dh, dc] = plane_cotangents(bw, steps, h)?;
+        let mut operands = vec![tape, r];
+        if self.initial {
+            operands.push(bw.operand(3));
+        }
+        let dh = match dh {
+            Some(dh) => dh,
+            None => bw.emit(Fill { ty: Type::shared([steps, h]), value: 0.0 }, &[])?,
+        };
+        operands.push(dh);
+        operands.extend(dc);
+        let op = LstmVjp { hidden: h, initial: self.initial, cell: dc.is_some() };
+        let dpre = bw.emit(op, &operands)?;
+        let mut out = vec![None; bw.arity()];
+        if bw.needs(0) {
+            out[0] = Some(bw.sum_batch_to(0, dpre)?);
+        }
+        if bw.needs(1) {
+            let before = states_before(bw, steps, h, self.initial)?;
+            let column = |width: usize| View::Strided { record: 0, group: 0, row: 1, col: width };
+            out[1] = Some(bw.emit(Outer::new(1, 4 * h, h, steps, column(4 * h), column(h)), &[dpre, before])?);
+        }
+        if self.initial && bw.needs(2) {
+            let first = bw.emit(Slice { axis: 0, start: 0, len: 1 }, &[dpre])?;
+            let d = bw.emit(Contract::new(false, false), &[first, r])?;
+            let d = bw.emit(Reshape { dims: vec![h] }, &[d])?;
+            out[2] = Some(bw.sum_batch_to(2, d)?);
+        }
+        Ok(out)
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let steps = cx.ty().dims[1];
+        let mut reads = vec![cx.spread(0), cx.operand(1)];
+        let mut sizes = sizes(cx, steps, self.hidden, self.initial.then_some(3));
+        if self.initial {
+            let mixed = cx.operand_ty(2).batched || cx.operand_ty(3).batched;
+            sizes.initial_record = if mixed { self.hidden } else { 0 };
+            reads.extend([2, 3].map(|i| if mixed { cx.spread(i) } else { cx.operand(i) }));
+        }
+        let out = cx.output();
+        cx.launch(kernels::Lstm(sizes), &reads, &[out]);
+        Ok(())
+    }
+}
+
+/// The cotangents `[T, H]` of the hidden and of the cell states: found behind the sums and embeddings that make up the
+/// tape's cotangent, or else cut out of it.
+fn plane_cotangents(bw: &mut Backward<'_>, steps: usize, hidden: usize) -> Result<[Option<NodeId>; 2], VjpError> {
+    let tape = bw.cotangent();
+    let planes = [STATE, CELL];
+    let found = embedded_planes(bw, tape, planes);
+    let mut out = [None, None];
+    for (k, plane) in planes.into_iter().enumerate() {
+        let terms = match &found {
+            Some(terms) => terms[k].clone(),
+            None => vec![bw.emit(Slice { axis: 0, start: plane, len: 1 }, &[tape])?],
+        };
+        for term in terms {
+            let term = bw.emit(Reshape { dims: vec![steps, hidden] }, &[term])?;
+            out[k] = Some(match out[k] {
+                Some(sum) => bw.emit(Elementwise::call(Func::Add), &[sum, term])?,
+                None => term,
+            });
+        }
+    }
+    Ok(out)
+}
+
+/// The terms `[1, T, H]` of each plane, if the tape's cotangent is a sum of embeddings of these planes alone.
+fn embedded_planes(bw: &Backward<'_>, tape: NodeId, planes: [usize; 2]) -> Option<[Vec<NodeId>; 2]> {
+    let graph = bw.graph();
+    let mut terms = [Vec::new(), Vec::new()];
+    let mut open = vec![tape];
+    while let Some(id) = open.pop() {
+        let operands = graph.operands(id);
+        match graph.op(id) {
+            Op::Elementwise(e) if *e == Elementwise::call(Func::Add) => open.extend(operands),
+            Op::Embed(e) if e.axis == 0 && graph.ty(operands[0]).dims.first() == Some(&1) => {
+                let k = planes.iter().position(|&p| p == e.start)?;
+                terms[k].push(operands[0]);
+            }
+            _ => return None,
+        }
+    }
+    Some(terms)
+}
+
+/// `h_{t−1}` for every step, `[T, H]`.
+fn states_before(bw: &mut Backward<'_>, steps: usize, hidden: usize, initial: bool) -> Result<NodeId, VjpError> {
+    let first = if initial {
+        let h0 = bw.operand(2);
+        bw.emit(Reshape { dims: vec![1, hidden] }, &[h0])?
+    } else {
+        bw.emit(Fill { ty: Type::shared([1, hidden]), value: 0.0 }, &[])?
+    };
+    if steps == 1 {
+        return Ok(first);
+    }
+    let tape = bw.value();
+    let states = bw.emit(Slice { axis: 0, start: STATE, len: 1 }, &[tape])?;
+    let states = bw.emit(Reshape { dims: vec![steps, hidden] }, &[states])?;
+    let states = bw.emit(Slice { axis: 0, start: 0, len: steps - 1 }, &[states])?;
+    bw.emit(Concat { axis: 0 }, &[first, states])
+}
+
+impl OpRules for LstmVjp {
+    fn mnemonic(&self) -> String {
+        "lstm_vjp".into()
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        let (h, initial) = (self.hidden, self.initial as usize);
+        if operands.len() != 3 + initial + self.cell as usize || operands.iter().any(|o| o.dtype != DType::F32) {
+            return Err("the operands do not fit its form".into());
+        }
+        let &[PLANES, steps, width] = operands[0].dims.as_slice() else { return Err("the tape is not [6, T, H]".into()) };
+        let cotangents = operands[2 + initial..].iter().all(|d| d.dims == [steps, h]);
+        let states = operands[2..2 + initial].iter().all(|s| s.dims == [h]);
+        if width != h || operands[1].dims != [4 * h, h] || operands[1].batched || !cotangents || !states {
+            return Err(format!("the operands do not fit {h} hidden units"));
+        }
+        Ok(Type { batched: operands.iter().any(|o| o.batched), ..Type::shared([steps, 4 * h]) })
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let steps = cx.ty().dims[0];
+        let sizes = sizes(cx, steps, self.hidden, self.initial.then_some(2));
+        let states = 2 + self.initial as usize;
+        let reads: Vec<_> =
+            (0..cx.arity()).map(|i| if i == 0 || i >= states { cx.spread(i) } else { cx.operand(i) }).collect();
+        let out = cx.output();
+        cx.launch(kernels::LstmVjp { sizes, cell: self.cell }, &reads, &[out]);
+        Ok(())
+    }
+}

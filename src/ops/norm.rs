@@ -1,0 +1,272 @@
+//! Square norms of per-sample gradients, in every way that does not need more than it must.
+//!
+//! All yield `f32[N]`. `SquareNorm` reads a materialised gradient; the others read the two sides of its outer products,
+//! or a table's ids and cotangents. The privatize pass picks one per parameter.
+
+use super::outer::{Outer, with_record};
+use super::{Op, OpRules};
+use crate::graph::{DType, Type};
+use crate::lower::kernels::{self, Records, View, Walk};
+use crate::lower::program::Extent;
+use crate::lower::{LowerError, Lowering};
+use crate::passes::prove::Rule;
+
+/// Of a per-sample gradient that is there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SquareNorm;
+
+/// Of one outer product a record: `‖a‖² ‖b‖²` (Goodfellow, arXiv 1510.01799).
+#[derive(Clone, Debug, PartialEq)]
+pub struct OuterNorm(pub Outer);
+
+/// By Gram matrices of positions (Li et al., arXiv 2110.05679): of one sum of outer products, or twice the inner product
+/// of two, the cross term of a parameter that is used twice. Operands `a, b`, or `a, b, c, d`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GhostNorm {
+    /// The first sum.
+    pub first: Outer,
+    /// The second sum of a cross term.
+    pub second: Option<Outer>,
+}
+
+/// By tiles of the gradient that are squared and dropped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TileNorm(pub Outer);
+
+/// Of a table's gradient, by runs of equal ids (Kong and Muñoz Medina, NeurIPS 2023). Operands: ids, cotangent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SegmentNorm {
+    /// Ids per record.
+    pub count: usize,
+    /// Elements of a table row.
+    pub width: usize,
+}
+
+/// Twice the inner product of a table's gradient by ids and its gradient as the matrix of a product: the cross term of a
+/// tied embedding. Operands: ids, cotangent by ids, and the two sides of the outer products.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SegmentCross {
+    /// Ids per record.
+    pub count: usize,
+    /// Elements of a table row.
+    pub width: usize,
+    /// The outer products; their rows are the table's.
+    pub outer: Outer,
+}
+
+pub(super) const IMPORTS: &[(&str, Rule)] = &[];
+
+fn per_record(operands: &[&Type], arity: usize) -> Result<Type, String> {
+    if operands.len() != arity {
+        return Err("wrong operand count".into());
+    }
+    if !operands.iter().any(|t| t.batched) {
+        return Err("there is no per-sample gradient without a batch".into());
+    }
+    Ok(Type::batched([]))
+}
+
+/// Reduces a record's tiles to one number.
+fn sum_tiles(cx: &mut Lowering<'_>, tiles: usize, launch: impl FnOnce(&mut Lowering<'_>, crate::lower::program::BufferId)) {
+    if tiles == 1 {
+        let out = cx.output();
+        launch(cx, out);
+        return;
+    }
+    let partial = cx.temporary("tiles", DType::F32, Extent::rows(tiles));
+    let out = cx.output();
+    launch(cx, partial);
+    let reduced = vec![Walk { size: tiles, stride: 1 }];
+    let records = Records::Each(Extent::rows(1));
+    cx.launch(kernels::Reduce { records, record: tiles, kept: vec![], reduced, square: false }, &[partial], &[out]);
+}
+
+fn views(cx: &Lowering<'_>, outer: &Outer, at: usize) -> [View; 2] {
+    [with_record(outer.a, cx.record_stride(at)), with_record(outer.b, cx.record_stride(at + 1))]
+}
+
+impl OpRules for SquareNorm {
+    fn mnemonic(&self) -> String {
+        "square_norm".into()
+    }
+
+    fn attributes(&self) -> String {
+        "materialize".into()
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        per_record(operands, 1)
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let len = cx.operand_ty(0).len();
+        let (x, out) = (cx.operand(0), cx.output());
+        let reduced = vec![Walk { size: len, stride: 1 }];
+        let records = Records::Each(Extent::rows(1));
+        cx.launch(kernels::Reduce { records, record: len, kept: vec![], reduced, square: true }, &[x], &[out]);
+        Ok(())
+    }
+}
+
+fn product_text(outer: &Outer, operands: &[String], way: &str) -> String {
+    let [a, b] = outer.sides(operands);
+    format!("square_norm ({a} ⊗ {b}) {way}")
+}
+
+impl OpRules for OuterNorm {
+    fn mnemonic(&self) -> String {
+        "square_norm".into()
+    }
+
+    fn text(&self, operands: &[String]) -> String {
+        product_text(&self.0, operands, "outer")
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        per_record(operands, 2)
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let [a, b] = views(cx, &self.0, 0);
+        let reads = [cx.operand(0), cx.operand(1)];
+        let out = cx.output();
+        let Outer { groups, rows, cols, .. } = self.0;
+        cx.launch(kernels::OuterNorm { groups, rows, cols, a, b }, &reads, &[out]);
+        Ok(())
+    }
+}
+
+impl OpRules for TileNorm {
+    fn mnemonic(&self) -> String {
+        "square_norm".into()
+    }
+
+    fn text(&self, operands: &[String]) -> String {
+        product_text(&self.0, operands, "tile")
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        per_record(operands, 2)
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let [a, b] = views(cx, &self.0, 0);
+        let reads = [cx.operand(0), cx.operand(1)];
+        let Outer { groups, rows, cols, steps, .. } = self.0;
+        let kernel = kernels::TileNorm { groups, rows, cols, steps, a, b };
+        sum_tiles(cx, kernel.tiles(), |cx, out| cx.launch(kernel, &reads, &[out]));
+        Ok(())
+    }
+}
+
+impl OpRules for GhostNorm {
+    fn mnemonic(&self) -> String {
+        "square_norm".into()
+    }
+
+    fn text(&self, operands: &[String]) -> String {
+        match &self.second {
+            None => product_text(&self.first, operands, "ghost"),
+            Some(second) => {
+                let ([a, b], [c, d]) = (self.first.sides(operands), second.sides(operands.get(2..).unwrap_or(&[])));
+                format!("cross_norm 2 ⟨{a} ⊗ {b}, {c} ⊗ {d}⟩ ghost")
+            }
+        }
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        let (x, y) = (&self.first, self.second.as_ref().unwrap_or(&self.first));
+        if (x.groups, x.rows, x.cols) != (y.groups, y.rows, y.cols) {
+            return Err("the two gradients differ in shape".into());
+        }
+        per_record(operands, if self.second.is_some() { 4 } else { 2 })
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let [a, b] = views(cx, &self.first, 0);
+        let second = self.second.as_ref().unwrap_or(&self.first);
+        let [c, d] = if self.second.is_some() { views(cx, second, 2) } else { [a, b] };
+        let mut reads: Vec<_> = (0..cx.arity()).map(|i| cx.operand(i)).collect();
+        if self.second.is_none() {
+            reads.extend_from_within(..2);
+        }
+        let symmetric = self.second.is_none();
+        let kernel = kernels::GhostNorm {
+            groups: self.first.groups,
+            rows: self.first.rows,
+            cols: self.first.cols,
+            steps: [self.first.steps, second.steps],
+            views: [a, b, c, d],
+            symmetric,
+            scale: if symmetric { 1.0 } else { 2.0 },
+        };
+        sum_tiles(cx, kernel.tiles(), |cx, out| cx.launch(kernel, &reads, &[out]));
+        Ok(())
+    }
+}
+
+impl OpRules for SegmentNorm {
+    fn mnemonic(&self) -> String {
+        "square_norm".into()
+    }
+
+    fn text(&self, operands: &[String]) -> String {
+        format!("square_norm (rows({}) ⊗ {}) segment", operands.first().map_or("", |s| s), operands.get(1).map_or("", |s| s))
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        if !operands.first().is_some_and(|t| t.batched && t.dtype == DType::I32) {
+            return Err("the ids are not batched integers".into());
+        }
+        per_record(operands, 2)
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let (ids, x) = (cx.operand(0), cx.operand(1));
+        let order = cx.temporary("order", DType::I32, Extent::rows(self.count));
+        let out = cx.output();
+        cx.launch(kernels::SortIds { count: self.count }, &[ids], &[order]);
+        cx.launch(kernels::SegmentNorm { count: self.count, width: self.width }, &[ids, order, x], &[out]);
+        Ok(())
+    }
+}
+
+impl OpRules for SegmentCross {
+    fn mnemonic(&self) -> String {
+        "cross_norm".into()
+    }
+
+    fn text(&self, operands: &[String]) -> String {
+        let [a, b] = self.outer.sides(operands.get(2..).unwrap_or(&[]));
+        let at = |i: usize| operands.get(i).map_or("", String::as_str);
+        format!("cross_norm 2 ⟨rows({}) ⊗ {}, {a} ⊗ {b}⟩ segment", at(0), at(1))
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        per_record(operands, 4)
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let [b, a] = views(cx, &self.outer, 2);
+        let reads: Vec<_> = (0..4).map(|i| cx.operand(i)).collect();
+        let out = cx.output();
+        let Outer { rows, steps, .. } = self.outer;
+        let kernel =
+            kernels::SegmentCross { count: self.count, width: self.width, table_rows: rows, steps, b, a };
+        cx.launch(kernel, &reads, &[out]);
+        Ok(())
+    }
+}
+
+/// Whether an op is one of the norms; each yields one square (or cross term) per record.
+pub fn is_norm(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::SquareNorm(_)
+            | Op::OuterNorm(_)
+            | Op::GhostNorm(_)
+            | Op::TileNorm(_)
+            | Op::SegmentNorm(_)
+            | Op::SegmentCross(_)
+    )
+}

@@ -1,0 +1,203 @@
+//! Sums over axes of one record, and the sum over the batch.
+//!
+//! ONNX: [ReduceSum](https://onnx.ai/onnx/operators/onnx__ReduceSum.html),
+//! [ReduceMean](https://onnx.ai/onnx/operators/onnx__ReduceMean.html),
+//! [GlobalAveragePool](https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html).
+
+use super::elementwise::Elementwise;
+use super::movement::{Broadcast, Reshape};
+use super::{Backward, Op, OpRules, VjpError, WeightGradient};
+use crate::graph::axes::{Axes, Axis};
+use crate::graph::{DType, NodeId, Type, strides};
+use crate::lower::kernels::{self, Records, Walk};
+use crate::lower::program::Extent;
+use crate::lower::{LowerError, Lowering};
+use crate::onnx::OnnxNode;
+use crate::passes::prove::{Import, Refusal, Rule, Value};
+
+/// The sum over some axes of one record, which are dropped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sum {
+    /// The axes, ascending.
+    pub axes: Vec<usize>,
+}
+
+/// The sum over the batch of a value: a weight-gradient node, that of a parameter that meets the data by broadcasting.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SumBatch {
+    /// Whether the batch factor is kept: then the per-sample gradient is the operand itself.
+    pub per_sample: bool,
+    /// Whether a second operand, `f32[N]`, weighs the records.
+    pub weighted: bool,
+}
+
+pub(super) const IMPORTS: &[(&str, Rule)] = &[
+    ("ReduceSum", |cx, n| reduce(cx, n, false)),
+    ("ReduceMean", |cx, n| reduce(cx, n, true)),
+    ("GlobalAveragePool", |cx, n| {
+        let x = cx.value(n, 0)?;
+        let axes = (2..x.axes.rank()).collect();
+        reduce_axes(cx, n, x, axes, true, true)
+    }),
+];
+
+fn reduce(cx: &mut Import<'_>, node: &OnnxNode, mean: bool) -> Result<Vec<Value>, Refusal> {
+    let x = cx.value(node, 0)?;
+    let rank = x.axes.rank();
+    let listed = match cx.ints(node, 1)? {
+        Some(axes) => Some(axes),
+        None => node.ints("axes").map_err(|e| cx.attribute(node, e))?,
+    };
+    let keep = node.int("keepdims", 1).map_err(|e| cx.attribute(node, e))? != 0;
+    let noop = node.int("noop_with_empty_axes", 0).map_err(|e| cx.attribute(node, e))? != 0;
+    let listed = match listed.filter(|a| !a.is_empty()) {
+        None if noop => return Ok(vec![x]),
+        None => (0..rank as i64).collect(),
+        Some(axes) => axes,
+    };
+    let mut axes = listed.iter().map(|&a| cx.axis(node, a, rank)).collect::<Result<Vec<_>, _>>()?;
+    axes.sort_unstable();
+    axes.dedup();
+    reduce_axes(cx, node, x, axes, keep, mean)
+}
+
+fn reduce_axes(
+    cx: &mut Import<'_>,
+    node: &OnnxNode,
+    x: Value,
+    axes: Vec<usize>,
+    keep: bool,
+    mean: bool,
+) -> Result<Vec<Value>, Refusal> {
+    if let Some(b) = x.axes.batch_axis().filter(|b| axes.contains(b)) {
+        let why = format!("it reduces over axis {b} of {}, which holds the batch", x.axes);
+        return Err(cx.mixes(
+            node,
+            why,
+            "reduce over other axes; for a normalisation use LayerNorm or GroupNorm, which treat each record alone",
+        ));
+    }
+    let record_axes: Vec<usize> = axes.iter().filter_map(|&a| x.axes.record_axis(a)).collect();
+    let count: usize = axes.iter().map(|&a| x.axes.0[a].per_record()).product();
+    let mut value = cx.emit(node, Sum { axes: record_axes }, &[x.node])?;
+    if mean {
+        value = cx.emit(node, Elementwise::scale(1.0 / count as f32), &[value])?;
+    }
+    let axes = Axes(
+        x.axes
+            .0
+            .iter()
+            .enumerate()
+            .filter(|(k, _)| keep || !axes.contains(k))
+            .map(|(k, a)| if axes.contains(&k) { Axis::size(1) } else { a.clone() })
+            .collect(),
+    );
+    if keep {
+        value = cx.emit(node, Reshape { dims: axes.per_record() }, &[value])?;
+    }
+    Ok(vec![Value { node: value, axes }])
+}
+
+impl OpRules for Sum {
+    fn mnemonic(&self) -> String {
+        "sum".into()
+    }
+
+    fn attributes(&self) -> String {
+        format!("axes={:?}", self.axes)
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        let [x] = operands else { return Err("takes one operand".into()) };
+        if x.dtype != DType::F32 || self.axes.iter().any(|&a| a >= x.dims.len()) {
+            return Err(format!("axes {:?} of {x} cannot be summed", self.axes));
+        }
+        let dims: Vec<usize> =
+            x.dims.iter().enumerate().filter(|(k, _)| !self.axes.contains(k)).map(|(_, d)| *d).collect();
+        Ok(x.with_dims(dims))
+    }
+
+    fn vjp(&self, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
+        let x = bw.ty(bw.operand(0));
+        let ones: Vec<usize> =
+            x.dims.iter().enumerate().map(|(k, &d)| if self.axes.contains(&k) { 1 } else { d }).collect();
+        let d = bw.cotangent();
+        let d = bw.emit(Reshape { dims: ones }, &[d])?;
+        let d = bw.emit(Broadcast { dims: x.dims.clone() }, &[d])?;
+        Ok(vec![Some(bw.sum_batch_to(0, d)?)])
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let x = cx.operand_ty(0).clone();
+        let own = strides(&x.dims);
+        let walk = |summed: bool| -> Vec<Walk> {
+            (0..x.dims.len())
+                .filter(|k| self.axes.contains(k) == summed)
+                .map(|k| Walk { size: x.dims[k], stride: own[k] })
+                .collect()
+        };
+        let (read, out) = (cx.operand(0), cx.output());
+        let records = Records::Each(Extent::of(1, x.batched));
+        let kernel =
+            kernels::Reduce { records, record: x.len(), kept: walk(false), reduced: walk(true), square: false };
+        cx.launch(kernel, &[read], &[out]);
+        Ok(())
+    }
+}
+
+impl OpRules for SumBatch {
+    fn mnemonic(&self) -> String {
+        match (self.per_sample, self.weighted) {
+            (true, _) => "per_sample_gradient",
+            (_, true) => "weighted_sum",
+            _ => "weight_gradient",
+        }
+        .into()
+    }
+
+    fn text(&self, operands: &[String]) -> String {
+        match operands {
+            [x, weight] => format!("{} {weight}, {x}", self.mnemonic()),
+            _ => format!("{} {}", self.mnemonic(), operands.join(", ")),
+        }
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        let x = operands.first().filter(|_| operands.len() == 1 + self.weighted as usize).ok_or("wrong operand count")?;
+        if x.dtype != DType::F32 || !x.batched {
+            return Err(format!("{x} has no batch to sum over"));
+        }
+        if self.weighted && *operands[1] != Type::batched([]) {
+            return Err("the weights are not f32[N]".into());
+        }
+        Ok(if self.per_sample { (*x).clone() } else { Type::shared(x.dims.clone()) })
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        if self.per_sample {
+            cx.alias(0);
+            return Ok(());
+        }
+        let len = cx.ty().len();
+        let records = if self.weighted { Records::Weighted } else { Records::All(Extent::rows(1)) };
+        let reads: Vec<_> = (0..cx.arity()).map(|i| cx.operand(i)).collect();
+        let out = cx.output();
+        let kept = vec![Walk { size: len, stride: 1 }];
+        cx.launch(kernels::Reduce { records, record: len, kept, reduced: vec![], square: false }, &reads, &[out]);
+        Ok(())
+    }
+
+    fn weight_gradient(&self) -> Option<&dyn WeightGradient> {
+        if self.per_sample { None } else { Some(self) }
+    }
+}
+
+impl WeightGradient for SumBatch {
+    fn per_sample(&self) -> Op {
+        SumBatch { per_sample: true, weighted: false }.into()
+    }
+
+    fn weighted(&self) -> Op {
+        SumBatch { per_sample: false, weighted: true }.into()
+    }
+}

@@ -1,0 +1,156 @@
+//! Fusion: biases and activations into the products that feed them, then chains of element-wise functions into one.
+//!
+//! A value is fused away only if its single user takes it, so nothing is computed twice.
+
+use crate::graph::{Graph, NodeId, Type, TypeError};
+use crate::lower::scalar::{Func, Step};
+use crate::ops::Op;
+use crate::ops::contract::Contract;
+use crate::ops::elementwise::Elementwise;
+
+/// The most operands of a fused chain: with its result they must fit the 8 storage buffers that WebGPU grants a stage.
+const MOST_OPERANDS: usize = 6;
+/// The longest fused chain.
+const MOST_STEPS: usize = 24;
+
+/// Fuses a graph.
+pub fn fuse(graph: &Graph) -> Result<Graph, TypeError> {
+    chains(&epilogues(graph)?)
+}
+
+/// Whether `user` is the only user of `id`, and `id` is no output.
+fn single_use(graph: &Graph, id: NodeId) -> bool {
+    let users = graph.users(id);
+    users.len() == 1
+        && graph.operands(users[0]).iter().filter(|&&o| o == id).count() == 1
+        && !graph.outputs.values().any(|&o| o == id)
+}
+
+fn epilogues(graph: &Graph) -> Result<Graph, TypeError> {
+    let mut single: Vec<bool> = graph.ids().map(|id| single_use(graph, id)).collect();
+    let mut fused = Vec::new();
+    let (out, _) = graph.rewrite(|out, id, operands| {
+        let node = graph.node(id);
+        let old = graph.operands(id);
+        let lone = |k: usize| old.get(k).is_some_and(|o| single[o.index()]);
+        let with = match &node.op {
+            Op::Elementwise(e) => match e.expr.as_call() {
+                Some(Func::Add) => {
+                    (0..2).filter(|&k| lone(k)).find_map(|k| with_bias(out, operands[k], operands[1 - k], &node.ty))
+                }
+                Some(f @ (Func::Relu | Func::Tanh | Func::Sigmoid)) if lone(0) => with_activation(out, operands[0], f),
+                _ => None,
+            },
+            _ => None,
+        };
+        match with {
+            Some((op, operands)) => {
+                fused.push(id);
+                let product = graph.node(old[0]).origin.onnx.clone();
+                let origin = if product.is_empty() {
+                    node.origin.clone()
+                } else {
+                    crate::graph::Origin { onnx: product, value: node.origin.value.clone() }
+                };
+                out.add(op, &operands, origin)
+            }
+            None => out.add(node.op.clone(), &operands, node.origin.clone()),
+        }
+    })?;
+    single.clear();
+    Ok(out.prune())
+}
+
+/// A product with a bias that runs along the columns of its result.
+fn with_bias(graph: &Graph, product: NodeId, bias: NodeId, result: &Type) -> Option<(Op, Vec<NodeId>)> {
+    let ty = graph.ty(bias);
+    let mut operands = graph.operands(product);
+    if ty.batched || graph.ty(product) != result {
+        return None;
+    }
+    match graph.op(product) {
+        Op::Contract(c) if c.takes_bias(graph.ty(operands[1])) => {
+            if ty.dims.len() != 1 || result.dims.last() != ty.dims.last() {
+                return None;
+            }
+            operands.push(bias);
+            Some((Contract { bias: true, ..c.clone() }.into(), operands))
+        }
+        Op::Conv(c) if !c.bias && c.activation.is_none() => {
+            // A convolution's bias runs along its channels: `[O, 1, 1]`.
+            let channels = result.dims.first().copied()?;
+            if ty.len() != channels || ty.dims.first() != Some(&channels) || ty.dims.len() != result.dims.len() {
+                return None;
+            }
+            operands.push(bias);
+            Some((crate::ops::conv::Conv { bias: true, ..c.clone() }.into(), operands))
+        }
+        _ => None,
+    }
+}
+
+fn with_activation(graph: &Graph, product: NodeId, f: Func) -> Option<(Op, Vec<NodeId>)> {
+    let operands = graph.operands(product);
+    match graph.op(product) {
+        Op::Contract(c) if c.activation.is_none() => {
+            Some((Contract { activation: Some(f), ..c.clone() }.into(), operands))
+        }
+        Op::Conv(c) if c.activation.is_none() => {
+            Some((crate::ops::conv::Conv { activation: Some(f), ..c.clone() }.into(), operands))
+        }
+        _ => None,
+    }
+}
+
+fn chains(graph: &Graph) -> Result<Graph, TypeError> {
+    let single: Vec<bool> = graph.ids().map(|id| single_use(graph, id)).collect();
+    let (out, _) = graph.rewrite(|out, id, mut operands| {
+        let node = graph.node(id);
+        let Op::Elementwise(e) = &node.op else { return out.add(node.op.clone(), &operands, node.origin.clone()) };
+        let mut expr = e.expr.clone();
+        let mut old: Vec<Option<NodeId>> = graph.operands(id).into_iter().map(Some).collect();
+        while let Some((k, inner)) = (0..operands.len()).find_map(|k| match (old[k], out.op(operands[k])) {
+            (Some(o), Op::Elementwise(inner)) if single[o.index()] && *out.ty(operands[k]) == node.ty => {
+                let count = (operands.len() - 1) + inner.expr.operands();
+                let fits = count <= MOST_OPERANDS && expr.steps.len() + inner.expr.steps.len() <= MOST_STEPS;
+                fits.then(|| (k, inner.expr.clone()))
+            }
+            _ => None,
+        }) {
+            let inner_nodes = out.operands(operands[k]);
+            let mut merged: Vec<NodeId> = Vec::new();
+            let mut merged_old: Vec<Option<NodeId>> = Vec::new();
+            let mut slot = |node: NodeId, was: Option<NodeId>| {
+                merged.iter().position(|m| *m == node).unwrap_or_else(|| {
+                    merged.push(node);
+                    merged_old.push(was);
+                    merged.len() - 1
+                })
+            };
+            let outer: Vec<usize> =
+                (0..operands.len()).map(|j| if j == k { 0 } else { slot(operands[j], old[j]) }).collect();
+            let inner_slots: Vec<usize> = inner_nodes.iter().map(|&n| slot(n, None)).collect();
+            expr = expr.substitute(k, &outer, &inner, &inner_slots);
+            (operands, old) = (merged, merged_old);
+        }
+        let (expr, operands) = compact(expr, operands);
+        out.add(Elementwise { expr }, &operands, node.origin.clone())
+    })?;
+    Ok(out.prune())
+}
+
+/// Drops operands that the expression does not read.
+fn compact(mut expr: crate::lower::scalar::Expr, operands: Vec<NodeId>) -> (crate::lower::scalar::Expr, Vec<NodeId>) {
+    let mut kept: Vec<usize> = Vec::new();
+    for step in &mut expr.steps {
+        if let Step::Operand(k) = step {
+            let at = kept.iter().position(|x| x == k).unwrap_or_else(|| {
+                kept.push(*k);
+                kept.len() - 1
+            });
+            *k = at;
+        }
+    }
+    let operands = kept.iter().map(|&k| operands[k]).collect();
+    (expr, operands)
+}

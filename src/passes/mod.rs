@@ -1,0 +1,12 @@
+//! The passes, in the order in which [`crate::compile`] runs them. Each has one public function that takes a graph and
+//! returns one, and knows nothing of the others.
+
+pub mod attach_loss;
+pub mod collapse;
+pub mod differentiate;
+pub mod fuse;
+pub mod inference;
+pub mod privatize;
+pub mod prove;
+pub mod simplify;
+pub mod strategy;

@@ -1,0 +1,483 @@
+//! Proves that the model treats every record alone, and builds the graph as the proof goes.
+//!
+//! Every ONNX value carries factored [`Axes`]. An op's import rule takes its operands' axes to its result's, or refuses:
+//! no op may make the batch factor vanish, move within itself or meet itself. In the same step the rule emits the op on
+//! the values of *one record*, the batch factor hoisted out. Ops of the graph cannot name the batch axis at all, so a
+//! graph that comes out is per-sample independent by construction, and equal shapes are never taken for proof.
+//!
+//! All problems are reported at once; a node that only fails because an earlier one did is not reported.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::graph::axes::{Axes, Axis};
+use crate::graph::{DType, Graph, NodeId, Origin, Type};
+use crate::onnx::{Dim, Elem, Int, OnnxError, OnnxNode, Parameter, Source, Tensor, TensorData};
+use crate::ops::{self, Op, leaf};
+
+/// An import rule: the values of a node's outputs, in order. Trailing outputs that nobody uses may be left out.
+pub type Rule = fn(&mut Import<'_>, &OnnxNode) -> Result<Vec<Value>, Refusal>;
+
+/// An ONNX value: the graph node that holds it for one record, and its axes.
+#[derive(Clone, Debug)]
+pub struct Value {
+    /// The node; its dims are `axes.per_record()`, and it is shared where no record's data went into it.
+    pub node: NodeId,
+    /// The axes as ONNX sees them.
+    pub axes: Axes,
+}
+
+/// Why a node cannot be taken.
+#[derive(Debug, Clone, Error, Diagnostic)]
+pub enum Refusal {
+    /// The op would let records meet.
+    #[error("node `{node}` ({op}): the result for one record would depend on other records: {why}")]
+    #[diagnostic(code(dpc::prove::mixes_records))]
+    Mixes {
+        /// Name of the ONNX node.
+        node: String,
+        /// Its op type.
+        op: String,
+        /// What it does to the batch axis.
+        why: String,
+        /// What to do about it.
+        #[help]
+        help: String,
+    },
+    /// dpc has no rule for the op, or not for this form of it.
+    #[error("node `{node}` ({op}) is not supported: {why}")]
+    #[diagnostic(code(dpc::prove::unsupported))]
+    Unsupported {
+        /// Name of the ONNX node.
+        node: String,
+        /// Its op type.
+        op: String,
+        /// Which op or form.
+        why: String,
+        /// What to do about it.
+        #[help]
+        help: String,
+    },
+    /// The node is not valid ONNX, or its operands do not fit.
+    #[error("node `{node}` ({op}): {why}")]
+    #[diagnostic(code(dpc::prove::invalid), help("the file may be damaged; check it with `onnx.checker.check_model`"))]
+    Invalid {
+        /// Name of the ONNX node.
+        node: String,
+        /// Its op type.
+        op: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// An operand comes from a node that was refused already; not reported.
+    #[error("node `{node}` follows a refused node")]
+    Blocked {
+        /// Name of the ONNX node.
+        node: String,
+    },
+}
+
+/// A model that dpc cannot train, with every reason.
+#[derive(Debug, Error, Diagnostic)]
+#[error("the model cannot be compiled: {} problem{} found", .problems.len(), if .problems.len() == 1 { "" } else { "s" })]
+#[diagnostic(code(dpc::prove::refused))]
+pub struct Refused {
+    /// Every problem, in the order of the graph.
+    #[related]
+    pub problems: Vec<Refusal>,
+}
+
+/// A proved model.
+#[derive(Debug, Clone)]
+pub struct Proved {
+    /// The forward graph; its outputs are those of the model, by ONNX name.
+    pub graph: Graph,
+    /// The axes of the model's inputs, by name.
+    pub inputs: BTreeMap<String, Axes>,
+    /// The axes of the model's outputs, by name.
+    pub outputs: BTreeMap<String, Axes>,
+    /// For each input that holds ids, the rows of the smallest table that they address.
+    pub ids: BTreeMap<String, usize>,
+}
+
+/// Proves a model and builds its forward graph.
+pub fn prove(source: &Source, parameters: &[Parameter]) -> Result<Proved, Refused> {
+    let rules: HashMap<&str, Rule> = ops::imports().collect();
+    let mut cx = Import::new(source, parameters);
+    let mut problems = Vec::new();
+    let inputs = cx.declare_inputs(&mut problems);
+    for node in &source.nodes {
+        if cx.is_constant(node) {
+            cx.constants.extend(node.outputs.iter().filter(|o| !o.is_empty()).cloned());
+            continue;
+        }
+        cx.origin = Origin::onnx(&node.name);
+        let rule = rules.get(node.op_type.as_str()).filter(|_| node.domain.is_empty() || node.domain == "ai.onnx");
+        let result = match rule {
+            None => Err(cx.no_rule(node)),
+            Some(_) if node.inputs.iter().any(|i| cx.refused.contains(i)) => {
+                Err(Refusal::Blocked { node: node.name.clone() })
+            }
+            Some(rule) => rule(&mut cx, node),
+        };
+        match result {
+            Ok(values) => {
+                for (name, value) in node.outputs.iter().zip(values).filter(|(n, _)| !n.is_empty()) {
+                    cx.values.insert(name.clone(), value);
+                }
+            }
+            Err(_) if rule.is_some() && cx.counts_records(node) => {
+                cx.counts.extend(node.outputs.iter().filter(|o| !o.is_empty()).cloned());
+            }
+            Err(refusal) => {
+                cx.refused.extend(node.outputs.iter().filter(|o| !o.is_empty()).cloned());
+                if !matches!(refusal, Refusal::Blocked { .. }) {
+                    problems.push(refusal);
+                }
+            }
+        }
+    }
+    let outputs = cx.declare_outputs(&mut problems);
+    if !problems.is_empty() {
+        return Err(Refused { problems });
+    }
+    Ok(Proved { graph: cx.graph, inputs, outputs, ids: cx.ids })
+}
+
+/// What an import rule works with: the model, the graph so far, and the values made so far.
+pub struct Import<'s> {
+    source: &'s Source,
+    graph: Graph,
+    values: HashMap<String, Value>,
+    constants: BTreeSet<String>,
+    /// Values that are computed from the number of records and nothing else; an op that combines one with data is refused.
+    counts: BTreeSet<String>,
+    refused: BTreeSet<String>,
+    parameters: BTreeMap<&'s str, &'s Parameter>,
+    origin: Origin,
+    ids: BTreeMap<String, usize>,
+    dropouts: u32,
+    batched_model: bool,
+}
+
+impl<'s> Import<'s> {
+    fn new(source: &'s Source, parameters: &'s [Parameter]) -> Self {
+        Import {
+            source,
+            graph: Graph::default(),
+            values: HashMap::new(),
+            constants: BTreeSet::new(),
+            counts: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            parameters: parameters.iter().map(|p| (p.name.as_str(), p)).collect(),
+            origin: Origin::default(),
+            ids: BTreeMap::new(),
+            dropouts: 0,
+            batched_model: false,
+        }
+    }
+
+    fn declare_inputs(&mut self, problems: &mut Vec<Refusal>) -> BTreeMap<String, Axes> {
+        let mut declared = BTreeMap::new();
+        for input in &self.source.inputs {
+            let axes = Axes(input.dims.iter().map(Axis::from).collect());
+            let dtype = if input.dtype.is_float() { DType::F32 } else { DType::I32 };
+            let batched = axes.batch_axis().is_some();
+            self.batched_model |= batched;
+            let ty = Type { dtype, batched, dims: axes.per_record() };
+            let op = leaf::Input { name: input.name.clone(), ty };
+            match self.graph.add(op, &[], Origin::value(&input.name)) {
+                Ok(node) => {
+                    declared.insert(input.name.clone(), axes.clone());
+                    self.values.insert(input.name.clone(), Value { node, axes });
+                }
+                Err(e) => problems.push(Refusal::Invalid { node: input.name.clone(), op: "input".into(), why: e.why }),
+            }
+        }
+        declared
+    }
+
+    fn declare_outputs(&mut self, problems: &mut Vec<Refusal>) -> BTreeMap<String, Axes> {
+        let mut declared = BTreeMap::new();
+        for output in &self.source.outputs {
+            if self.refused.contains(&output.name) {
+                continue;
+            }
+            let describe = |why: String| Refusal::Invalid { node: output.name.clone(), op: "output".into(), why };
+            let value = match self.named(&output.name) {
+                Ok(Some(value)) => value,
+                Ok(None) => {
+                    problems.push(describe("no node makes it".into()));
+                    continue;
+                }
+                Err(why) => {
+                    problems.push(describe(why));
+                    continue;
+                }
+            };
+            match value.axes.batch_axis() {
+                Some(axis) if !value.axes.0[axis].is_batch() => problems.push(describe(format!(
+                    "its axes {} merge the batch with another axis, so its rows are not records",
+                    value.axes
+                ))),
+                None if self.batched_model => problems
+                    .push(describe(format!("its axes {} hold no batch: it does not belong to a record", value.axes))),
+                _ => {
+                    self.graph.outputs.insert(output.name.clone(), value.node);
+                    declared.insert(output.name.clone(), value.axes);
+                }
+            }
+        }
+        declared
+    }
+
+    /// Whether all a node yields is known now and has nothing to do with records or parameters: shape arithmetic and
+    /// literals. Such a node makes no graph node; its value is materialised where a rule asks for it.
+    fn is_constant(&self, node: &OnnxNode) -> bool {
+        let facts = &self.source.facts;
+        let known = |o: &String| facts.ints(o).is_some() || facts.constant(o).is_some();
+        let outputs_known = node.outputs.iter().filter(|o| !o.is_empty()).all(known);
+        let shape_only = matches!(node.op_type.as_str(), "Shape" | "Size");
+        let ints_only = node.outputs.iter().filter(|o| !o.is_empty()).all(|o| facts.ints(o).is_some());
+        shape_only
+            || node.op_type == "Constant"
+            || (outputs_known && (ints_only || node.inputs.iter().filter(|i| !i.is_empty()).all(|i| self.inert(i))))
+    }
+
+    /// Whether a node works on the number of records, or on what was computed from it, and on constants only.
+    fn counts_records(&self, node: &OnnxNode) -> bool {
+        let counts = |i: &String| {
+            let ints = self.source.facts.ints(i);
+            self.counts.contains(i) || ints.is_some_and(|ints| ints.iter().any(|i| matches!(i, Int::Batch(_))))
+        };
+        let mut inputs = node.inputs.iter().filter(|i| !i.is_empty());
+        inputs.clone().any(counts) && inputs.all(|i| counts(i) || self.inert(i))
+    }
+
+    /// Whether a value has nothing to do with records or parameters.
+    fn inert(&self, name: &str) -> bool {
+        let literal = |t: &Tensor| !matches!(t.data, TensorData::F32(_)) || !self.parameters.contains_key(name);
+        self.constants.contains(name) || self.source.initializers.get(name).is_some_and(literal)
+    }
+
+    /// The refusal of an op that no rule is for.
+    fn no_rule(&self, node: &OnnxNode) -> Refusal {
+        if node.op_type == "BatchNormalization" && node.int("training_mode", 0).is_ok_and(|mode| mode != 0) {
+            return self.mixes(
+                node,
+                "it normalises over the batch",
+                "use GroupNorm, LayerNorm or InstanceNorm, which treat each record alone",
+            );
+        }
+        self.unsupported(node, "dpc has no rule for this op")
+    }
+
+    /// A value by its ONNX name, materialised from an initialiser or a known constant where need be.
+    fn named(&mut self, name: &str) -> Result<Option<Value>, String> {
+        if let Some(value) = self.values.get(name) {
+            return Ok(Some(value.clone()));
+        }
+        let value = if let Some(tensor) = self.source.initializers.get(name) {
+            match (self.parameters.get(name), &tensor.data) {
+                (Some(p), TensorData::F32(_)) => {
+                    let op = leaf::Parameter { name: name.into(), dims: tensor.dims.clone(), trainable: p.trainable };
+                    let node = self.graph.add(op, &[], Origin::value(name)).map_err(|e| e.to_string())?;
+                    Some(Value { node, axes: Axes::shared(&tensor.dims) })
+                }
+                _ => Some(self.constant(tensor, name)?),
+            }
+        } else if let Some(tensor) = self.source.facts.constant(name) {
+            Some(self.constant(tensor, name)?)
+        } else {
+            let attribute =
+                self.source.nodes.iter().find(|n| n.op_type == "Constant" && n.outputs.iter().any(|o| o == name));
+            match attribute.map(|n| n.tensor("value")) {
+                Some(Ok(Some(tensor))) => Some(self.constant(&tensor, name)?),
+                Some(Err(e)) => return Err(e.to_string()),
+                _ => None,
+            }
+        };
+        if let Some(value) = &value {
+            self.values.insert(name.into(), value.clone());
+        }
+        Ok(value)
+    }
+
+    fn constant(&mut self, tensor: &Tensor, name: &str) -> Result<Value, String> {
+        let data = match &tensor.data {
+            TensorData::F32(v) => leaf::Data::F32(v.clone().into()),
+            TensorData::I64(v) => leaf::Data::I32(
+                v.iter()
+                    .map(|&x| i32::try_from(x).map_err(|_| format!("constant `{name}` holds {x}, beyond 32 bits")))
+                    .collect::<Result<Vec<_>, _>>()?
+                    .into(),
+            ),
+            TensorData::Bool(v) => leaf::Data::I32(v.iter().map(|&b| b as i32).collect::<Vec<_>>().into()),
+        };
+        let op = leaf::Constant { dims: tensor.dims.clone(), data };
+        let node = self.graph.add(op, &[], Origin::default()).map_err(|e| e.to_string())?;
+        Ok(Value { node, axes: Axes::shared(&tensor.dims) })
+    }
+
+    /// Input `i` of a node, which must be there.
+    pub fn value(&mut self, node: &OnnxNode, i: usize) -> Result<Value, Refusal> {
+        self.optional(node, i)?.ok_or_else(|| self.invalid(node, format!("input {i} is missing")))
+    }
+
+    /// Input `i` of a node, if it is there.
+    pub fn optional(&mut self, node: &OnnxNode, i: usize) -> Result<Option<Value>, Refusal> {
+        let Some(name) = node.input(i) else { return Ok(None) };
+        if self.counts.contains(name) {
+            return Err(self.mixes(
+                node,
+                format!("`{name}` is computed from the number of records in the batch"),
+                "use a constant instead; losses and their means are attached by dpc",
+            ));
+        }
+        match self.named(name) {
+            Ok(Some(value)) => Ok(Some(value)),
+            Ok(None) => {
+                Err(self.unsupported(node, &format!("the value `{name}` is not known when the model is compiled")))
+            }
+            Err(why) => Err(self.invalid(node, why)),
+        }
+    }
+
+    /// Integers that must be known now, such as axes; `None` if the input is absent. A batch size among them is refused.
+    pub fn ints(&self, node: &OnnxNode, i: usize) -> Result<Option<Vec<i64>>, Refusal> {
+        let Some(name) = node.input(i) else { return Ok(None) };
+        if let Some(ints) = self.source.initializers.get(name).and_then(Tensor::ints) {
+            return Ok(Some(ints.to_vec()));
+        }
+        let Some(ints) = self.source.facts.ints(name) else {
+            return Err(
+                self.unsupported(node, &format!("the integers `{name}` are not known when the model is compiled"))
+            );
+        };
+        ints.iter()
+            .map(|i| match i {
+                Int::Known(n) => Ok(*n),
+                Int::Batch(_) => {
+                    Err(self.mixes(node, format!("`{name}` is computed from the batch size"), "use a constant instead"))
+                }
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map(Some)
+    }
+
+    /// A single float that must be known now, such as a dropout ratio; `None` if the input is absent.
+    pub fn float(&self, node: &OnnxNode, i: usize) -> Result<Option<f32>, Refusal> {
+        let Some(name) = node.input(i) else { return Ok(None) };
+        let tensor = self.source.initializers.get(name).or_else(|| self.source.facts.constant(name));
+        match tensor.and_then(Tensor::floats) {
+            Some([x]) => Ok(Some(*x)),
+            _ => Err(self.unsupported(node, &format!("the number `{name}` is not known when the model is compiled"))),
+        }
+    }
+
+    /// The tensor that input `i` of a node is in every batch, if it depends on nothing but shapes and constants.
+    pub fn known(&self, node: &OnnxNode, i: usize) -> Option<&'s Tensor> {
+        self.source.facts.constant(node.input(i)?)
+    }
+
+    /// Integers that may hold multiples of the batch size, such as a shape; `None` if the input is absent or not known.
+    pub fn symbolic(&self, node: &OnnxNode, i: usize) -> Option<&'s [Int]> {
+        self.source.facts.ints(node.input(i)?)
+    }
+
+    /// The dims of input `i` of a node, if they are known.
+    pub fn input_dims(&self, node: &OnnxNode, i: usize) -> Option<&'s [Dim]> {
+        self.source.facts.shape(node.input(i)?)
+    }
+
+    /// The node that makes input `i` of a node.
+    pub fn producer(&self, node: &OnnxNode, i: usize) -> Option<&'s OnnxNode> {
+        let name = node.input(i)?;
+        self.source.nodes.iter().find(|n| n.outputs.iter().any(|o| o == name))
+    }
+
+    /// Notes that a model input holds ids into a table of `rows` rows.
+    pub fn declare_ids(&mut self, input: &str, rows: usize) {
+        let least = self.ids.entry(input.into()).or_insert(rows);
+        *least = rows.min(*least);
+    }
+
+    /// The opset of the model.
+    pub fn opset(&self) -> i64 {
+        self.source.opset
+    }
+
+    /// The dims that shape inference gives the output `i` of a node.
+    pub fn output_dims(&self, node: &OnnxNode, i: usize) -> Result<Vec<Dim>, Refusal> {
+        let shape = node.output(i).and_then(|name| self.source.facts.shape(name));
+        shape.map(<[Dim]>::to_vec).ok_or_else(|| self.unsupported(node, "its output shape is not known"))
+    }
+
+    /// The element type that inference gives the output `i` of a node.
+    pub fn output_elem(&self, node: &OnnxNode, i: usize) -> Option<Elem> {
+        node.output(i).and_then(|name| self.source.facts.dtype(name))
+    }
+
+    /// Appends a graph node that carries the ONNX node's name.
+    pub fn emit(&mut self, node: &OnnxNode, op: impl Into<Op>, operands: &[NodeId]) -> Result<NodeId, Refusal> {
+        self.graph.add(op, operands, self.origin.clone()).map_err(|e| self.invalid(node, e.to_string()))
+    }
+
+    /// The type of a graph node.
+    pub fn ty(&self, id: NodeId) -> &Type {
+        self.graph.ty(id)
+    }
+
+    /// A number for the next dropout of the model.
+    pub fn next_dropout(&mut self) -> u32 {
+        self.dropouts += 1;
+        self.dropouts - 1
+    }
+
+    /// The graph so far, for rules that look at what stands behind an operand.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The graph so far, for rules that add host inputs.
+    pub fn graph_mut(&mut self) -> &mut Graph {
+        &mut self.graph
+    }
+
+    /// An axis attribute or input counted from the front.
+    pub fn axis(&self, node: &OnnxNode, axis: i64, rank: usize) -> Result<usize, Refusal> {
+        let at = if axis < 0 { axis + rank as i64 } else { axis };
+        usize::try_from(at)
+            .ok()
+            .filter(|&a| a < rank)
+            .ok_or_else(|| self.invalid(node, format!("axis {axis} is outside a value of rank {rank}")))
+    }
+
+    /// A refusal because records would meet.
+    pub fn mixes(&self, node: &OnnxNode, why: impl Into<String>, help: &str) -> Refusal {
+        Refusal::Mixes { node: node.name.clone(), op: node.op_type.clone(), why: why.into(), help: help.into() }
+    }
+
+    /// A refusal because dpc cannot do this.
+    pub fn unsupported(&self, node: &OnnxNode, why: &str) -> Refusal {
+        Refusal::Unsupported {
+            node: node.name.clone(),
+            op: node.op_type.clone(),
+            why: why.into(),
+            help: "rewrite this part of the model with supported ops (the README lists them) and export it again"
+                .into(),
+        }
+    }
+
+    /// A refusal because the node is not valid.
+    pub fn invalid(&self, node: &OnnxNode, why: impl Into<String>) -> Refusal {
+        Refusal::Invalid { node: node.name.clone(), op: node.op_type.clone(), why: why.into() }
+    }
+
+    /// A refusal for an attribute of the wrong type.
+    pub fn attribute(&self, node: &OnnxNode, error: OnnxError) -> Refusal {
+        self.invalid(node, error.to_string())
+    }
+}
