@@ -4,7 +4,7 @@
 //! renamed over it, so that a crash or a full disk leaves either the old file or the new one.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
@@ -43,6 +43,15 @@ impl FileError {
 /// Reads a whole file.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     std::fs::read(path).map_err(|source| FileError::read(path, source))
+}
+
+/// The first bytes of a file, at most `count`.
+pub fn first_bytes(path: &Path, count: u64) -> Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(count).read_to_end(&mut bytes))
+        .map_err(|source| FileError::read(path, source))?;
+    Ok(bytes)
 }
 
 /// Writes `path` through `write`: the file is replaced, durably, once `write` has returned `Ok`,

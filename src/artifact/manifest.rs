@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::graph::axes::Axes;
 use crate::options::{Loss, NormChoice};
+use crate::passes::privatize::Choice;
 use crate::privacy::ClipRule;
 use crate::train::data::Schema;
 use crate::train::optimizer::OptimizerSpec;
@@ -28,9 +30,12 @@ pub struct Manifest {
     pub compiler: String,
     /// The inputs and the target that the program takes.
     pub schema: Schema,
+    /// The axes of every input of the model, by its ONNX name.
+    pub inputs: BTreeMap<String, Axes>,
     /// The model's outputs; the loss is on the first.
     pub outputs: Vec<OutputEntry>,
-    pub loss: Loss,
+    /// `None` for a model that is only run forward.
+    pub loss: Option<Loss>,
     pub clip: ClipRule,
     pub norm: NormChoice,
     pub optimizer: OptimizerSpec,
@@ -38,6 +43,8 @@ pub struct Manifest {
     pub max_batch: usize,
     /// In the order of the program.
     pub parameters: Vec<ParameterEntry>,
+    /// How the norm of each trained parameter's gradient is worked out.
+    pub norms: Vec<Choice>,
     /// SHA-256 of every other member, in hexadecimal; filled in on writing.
     #[serde(default)]
     pub members: BTreeMap<String, String>,
@@ -48,8 +55,7 @@ pub struct Manifest {
 pub struct OutputEntry {
     /// The ONNX name.
     pub name: String,
-    /// The shape for one record, without the batch axis.
-    pub dims: Vec<usize>,
+    pub axes: Axes,
 }
 
 /// One row of the parameter table.

@@ -10,6 +10,7 @@
 //!
 //! The same artifact always gives the same bytes: members are sorted and dated 1980-01-01.
 
+mod build;
 mod manifest;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use thiserror::Error;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
+pub use build::{BuildError, build};
 pub use manifest::{FormatVersion, Manifest, OutputEntry, ParameterEntry, compiler};
 
 use crate::files::{self, FileError};
@@ -240,6 +242,7 @@ mod tests {
 
     use super::*;
     use crate::graph::DType;
+    use crate::graph::axes::{Axes, Axis};
     use crate::lower::program::{Buffer, Extent, Role};
     use crate::options::{Loss, NormChoice};
     use crate::tensors::Tensor;
@@ -261,13 +264,18 @@ mod tests {
                         kind: TargetKind::Class { classes: 2, ignore_index: Some(Loss::IGNORE_INDEX) },
                     }),
                 },
-                outputs: vec![OutputEntry { name: "logits".to_owned(), dims: vec![2] }],
-                loss: "cross-entropy".parse().unwrap(),
+                inputs: BTreeMap::from([("ids".to_owned(), Axes(vec![Axis::batch(), Axis::size(4)]))]),
+                outputs: vec![OutputEntry {
+                    name: "logits".to_owned(),
+                    axes: Axes(vec![Axis::batch(), Axis::size(2)]),
+                }],
+                loss: Some("cross-entropy".parse().unwrap()),
                 clip: "flat:0.5".parse().unwrap(),
                 norm: NormChoice::Auto,
                 optimizer: "sgd:momentum=0.9".parse().unwrap(),
                 max_batch: 64,
                 parameters: vec![ParameterEntry { name: "fc.weight".to_owned(), dims: vec![2], trained: true }],
+                norms: vec![],
                 members: BTreeMap::new(),
             },
             program: Program {

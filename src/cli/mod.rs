@@ -4,7 +4,20 @@
 //! standard error. The exit code is 0, 1 where the command failed, 2 where it was not understood.
 
 mod account;
+mod bench;
+mod check;
+mod compile;
+mod data;
+mod demo;
+mod devices;
+mod eval;
+mod export;
+mod grads;
+mod inspect;
+mod model;
 mod output;
+mod run;
+mod train;
 mod values;
 mod verify_certificate;
 
@@ -22,14 +35,36 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Compile(compile::Args),
+    Check(check::Args),
+    Train(train::Args),
+    Eval(eval::Args),
+    Run(run::Args),
+    Grads(grads::Args),
+    Export(export::Args),
+    Inspect(inspect::Args),
     Account(account::Args),
+    Devices(devices::Args),
+    Demo(demo::Args),
+    Bench(bench::Args),
     VerifyCertificate(verify_certificate::Args),
 }
 
 /// Runs the command that the process's arguments give.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Compile(args) => compile::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Grads(args) => grads::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Account(args) => account::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::VerifyCertificate(args) => verify_certificate::run(&args),
     };
     match result {

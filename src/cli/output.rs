@@ -18,8 +18,18 @@ pub fn json(value: &impl Serialize) -> Result<()> {
     line(serde_json::to_string(value).into_diagnostic()?)
 }
 
+/// Prints a note for people to standard error.
+pub fn note(text: std::fmt::Arguments<'_>) {
+    // Where standard error cannot be written, there is nobody to tell; so below.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Prints a warning to standard error.
+pub fn warning(text: impl std::fmt::Display) {
+    note(format_args!("warning: {text}"));
+}
+
 /// Prints an error, or a warning, to standard error.
 pub fn report(report: &Report) {
-    // Where standard error cannot be written, there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{report:?}");
+    note(format_args!("{report:?}"));
 }

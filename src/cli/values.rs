@@ -1,10 +1,19 @@
 //! Parsers of flag values whose errors say what to write.
 
 use std::fmt::Display;
+use std::str::FromStr;
 
 use miette::Diagnostic;
 
 use crate::privacy::accountant::{self, Accountant};
+
+/// Parses a value whose error is a diagnostic, with its help.
+pub fn with_help<T>(text: &str) -> Result<T, String>
+where
+    T: FromStr<Err: Diagnostic>,
+{
+    text.parse().map_err(|error: T::Err| explain(&error))
+}
 
 /// A finite number above 0.
 pub fn positive(text: &str) -> Result<f64, String> {
@@ -45,6 +54,7 @@ fn explain(error: &(impl Diagnostic + Display)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::ClipRule;
 
     #[test]
     fn numbers_keep_to_their_ranges() {
@@ -60,6 +70,8 @@ mod tests {
 
     #[test]
     fn errors_bring_their_help() {
+        let error = with_help::<ClipRule>("layer:1").unwrap_err();
+        assert!(error.contains("layer:1") && error.contains("flat:C"), "{error}");
         let error = accountant("magic").err().unwrap();
         assert!(error.contains("rdp"), "{error}");
     }

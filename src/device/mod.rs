@@ -7,6 +7,7 @@
 pub mod cases;
 pub mod cpu;
 pub mod gpu;
+pub mod select;
 
 use std::sync::Arc;
 

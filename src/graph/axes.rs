@@ -9,7 +9,8 @@ use std::fmt;
 use crate::onnx::Dim;
 
 /// One factor of an axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Factor {
     /// A constant size.
     Size(usize),
@@ -18,7 +19,7 @@ pub enum Factor {
 }
 
 /// The factors of one axis, slowest first, without sizes of 1 and with neighbouring sizes merged.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
 pub struct Axis(Vec<Factor>);
 
 impl Axis {
@@ -95,7 +96,7 @@ impl fmt::Display for Axis {
 }
 
 /// The axes of an ONNX value.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
 pub struct Axes(pub Vec<Axis>);
 
 impl Axes {

@@ -5,6 +5,7 @@ pub mod kernels;
 mod lowering;
 pub mod math;
 pub mod plan;
+mod print;
 pub mod program;
 pub mod scalar;
 

@@ -11,6 +11,7 @@ use super::data::{Batch, Dataset, LABEL, Values};
 use super::dropout::DropoutKeys;
 use super::optimizer::{OptimizerSpec, bias_corrections};
 use crate::device::{Device, DeviceError, Session};
+use crate::graph::DType;
 use crate::lower::program::{BufferId, Phase, Program, Role};
 use crate::lower::{host_inputs, host_outputs, hyper};
 use crate::tensors::{Tensor, Tensors};
@@ -128,10 +129,15 @@ impl Engine {
         Ok(self.session.run(phase)?)
     }
 
+    /// Runs `phase` on whatever the inputs hold.
+    pub fn run_once(&mut self, phase: Phase) -> Result<(), EngineError> {
+        Ok(self.session.run(phase)?)
+    }
+
     /// What the last [`Engine::run`] of a training phase shows of its `records` records.
     pub fn shown(&mut self, phase: Phase, records: usize) -> Result<Shown, EngineError> {
         let mut read = |name: &str| -> Result<Vec<f32>, EngineError> {
-            let mut values = self.output(name)?;
+            let mut values = self.floats(name)?;
             values.truncate(records);
             Ok(values)
         };
@@ -144,10 +150,28 @@ impl Engine {
         })
     }
 
-    /// Reads the f32 result `name`.
-    pub fn output(&mut self, name: &str) -> Result<Vec<f32>, EngineError> {
-        let buffer = self.require(&Role::Output(name.to_owned()), || format!("output `{name}`"))?;
-        Ok(self.session.read_f32(buffer)?)
+    /// Reads the result `name` of the last phase: for each row of the physical batch, or one for all rows together where
+    /// the result does not depend on the batch.
+    pub fn output(&mut self, name: &str) -> Result<Values, EngineError> {
+        let role = Role::Output(name.to_owned());
+        let buffer = self.require(&role, || format!("result `{name}`"))?;
+        Ok(match self.program.buffer(buffer).dtype {
+            DType::F32 => Values::F32(self.session.read_f32(buffer)?),
+            DType::I32 => Values::I32(bytemuck::cast_vec(self.session.read(buffer)?)),
+        })
+    }
+
+    /// Reads the f32 result `name` of the last phase.
+    pub fn floats(&mut self, name: &str) -> Result<Vec<f32>, EngineError> {
+        match self.output(name)? {
+            Values::F32(values) => Ok(values),
+            Values::I32(_) => Err(EngineError::Incomplete { what: format!("result `{name}` of floats") }),
+        }
+    }
+
+    /// The parameters that have gradients, in the order of the program.
+    pub fn trained(&self) -> Vec<String> {
+        self.parameters.iter().filter(|p| p.noise.is_some()).map(|p| p.name.clone()).collect()
     }
 
     /// The sum of a parameter's (clipped) gradients over the physical batches since the last
@@ -237,8 +261,9 @@ impl Engine {
         self.program.find(&Role::Input(name.to_owned()))
     }
 
-    /// An input that the program does not read is left out of it.
-    fn write_input(&mut self, name: &str, values: &Values) -> Result<(), EngineError> {
+    /// Fills an input that all records share, or a whole physical batch. An input that the program does not read is
+    /// left out of it.
+    pub fn write_input(&mut self, name: &str, values: &Values) -> Result<(), EngineError> {
         if let Some(buffer) = self.input(name) {
             match values {
                 Values::F32(values) => self.session.write_f32(buffer, values)?,

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::data::{Column, Dataset, Values};
 use super::engine::{Engine, EngineError};
 use crate::artifact::Manifest;
+use crate::graph::axes::Axes;
 use crate::lower::host_outputs;
 use crate::lower::program::Phase;
 use crate::options::Loss;
@@ -25,20 +26,15 @@ pub struct Evaluation {
 pub struct Scored {
     /// The ONNX name of the output that the loss is on.
     pub output: String,
-    /// Its shape for one record.
-    pub dims: Vec<usize>,
+    pub axes: Axes,
     pub loss: Loss,
 }
 
 impl Scored {
-    /// What the manifest's loss is on.
-    pub fn of(manifest: &Manifest) -> Self {
-        let output = manifest.outputs.first();
-        Self {
-            output: output.map(|output| output.name.clone()).unwrap_or_default(),
-            dims: output.map(|output| output.dims.clone()).unwrap_or_default(),
-            loss: manifest.loss,
-        }
+    /// What the manifest's loss is on; `None` where it has no loss.
+    pub fn of(manifest: &Manifest) -> Option<Self> {
+        let output = manifest.outputs.first()?;
+        Some(Self { output: output.name.clone(), axes: output.axes.clone(), loss: manifest.loss? })
     }
 }
 
@@ -53,11 +49,11 @@ pub fn evaluate(engine: &mut Engine, data: &Dataset, scored: &Scored) -> Result<
     let all: Vec<usize> = (0..data.records()).collect();
     for records in all.chunks(engine.rows()) {
         engine.run(Phase::Forward, data, records, None)?;
-        let losses = engine.output(host_outputs::LOSS)?;
+        let losses = engine.floats(host_outputs::LOSS)?;
         loss += losses[..records.len()].iter().map(|&l| f64::from(l)).sum::<f64>();
         if scored.loss != Loss::Mse {
-            let scores = engine.output(&scored.output)?;
-            let width: usize = scored.dims.iter().product();
+            let scores = engine.floats(&scored.output)?;
+            let width: usize = scored.axes.per_record().iter().product();
             for (&record, scores) in records.iter().zip(scores.chunks_exact(width)) {
                 tally.count(scored, scores, target, record);
             }
@@ -88,7 +84,7 @@ impl Tally {
             }
             (Values::I32(labels), Loss::CrossEntropy(kind) | Loss::Nll(kind)) => {
                 let classes = scores.len() / target.width();
-                let stride = class_stride(&scored.dims, kind.axis);
+                let stride = class_stride(&scored.axes, kind.axis);
                 for (at, &label) in labels[span].iter().enumerate() {
                     if label != kind.ignore_index {
                         let first = at / stride * stride * classes + at % stride;
@@ -107,12 +103,12 @@ impl Tally {
     }
 }
 
-/// Elements between the scores of neighbouring classes in a record of these dims, for a class axis as the loss counts it:
-/// with the batch axis, which comes before.
-fn class_stride(dims: &[usize], axis: i64) -> usize {
-    let at = if axis < 0 { dims.len() as i64 + axis } else { axis - 1 };
-    let after = usize::try_from(at).map_or(0, |at| at + 1);
-    dims.get(after..).unwrap_or_default().iter().product()
+/// Elements between the scores of neighbouring classes in a record, for a class axis as the loss counts it: among all
+/// axes, from the last one where it is negative.
+fn class_stride(axes: &Axes, axis: i64) -> usize {
+    let axis = if axis < 0 { axis + axes.rank() as i64 } else { axis };
+    let at = usize::try_from(axis).ok().filter(|&axis| axis < axes.rank()).and_then(|axis| axes.record_axis(axis));
+    axes.per_record()[at.map_or(0, |at| at + 1)..].iter().product()
 }
 
 fn largest(classes: usize, of_class: impl Fn(usize) -> f32) -> usize {
@@ -122,6 +118,7 @@ fn largest(classes: usize, of_class: impl Fn(usize) -> f32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::axes::Axis;
 
     fn accuracy(loss: &str, dims: &[usize], scores: &[f32], labels: Values) -> (u64, u64) {
         let width = match &labels {
@@ -129,7 +126,8 @@ mod tests {
             Values::I32(values) => values.len(),
         };
         let target = Column { name: "label".to_owned(), dims: vec![width], values: labels };
-        let scored = Scored { output: "logits".to_owned(), dims: dims.to_vec(), loss: loss.parse().unwrap() };
+        let axes = [vec![Axis::batch()], Axes::shared(dims).0].concat();
+        let scored = Scored { output: "logits".to_owned(), axes: Axes(axes), loss: loss.parse().unwrap() };
         let mut tally = Tally::default();
         tally.count(&scored, scores, &target, 0);
         (tally.right, tally.labels)

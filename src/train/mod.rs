@@ -2,11 +2,13 @@
 
 pub mod checkpoint;
 pub mod data;
-mod dropout;
+pub mod dropout;
 pub mod engine;
 pub mod evaluate;
 pub mod metrics;
 pub mod optimizer;
+pub mod physical;
+pub mod predict;
 pub mod progress;
 pub mod run_dir;
 pub mod trainer;

@@ -298,9 +298,8 @@ impl<'a> Run<'a> {
         let certificate =
             Certificate::new(training.plan, self.ledger.contents(), training.accountant, self.provenance)?;
         certificate.write(&training.directory.certificate())?;
-        let scored = Scored::of(&training.artifact.manifest);
-        let valid = match training.valid {
-            Some(data) => Some(evaluate(&mut self.engine, data, &scored)?),
+        let valid = match training.valid.zip(Scored::of(&training.artifact.manifest)) {
+            Some((data, scored)) => Some(evaluate(&mut self.engine, data, &scored)?),
             None => None,
         };
         Ok(Summary {

@@ -103,6 +103,26 @@ impl Array {
         &self.bytes
     }
 
+    /// The same elements under other dims.
+    ///
+    /// # Panics
+    /// If their number differs.
+    pub fn reshaped(&self, dims: Vec<usize>) -> Self {
+        Self::new(self.dtype, dims, self.bytes.clone()).expect("as many elements as before")
+    }
+
+    /// The elements as one axis, with the first two of the axes `[a, b, block bytes]` swapped.
+    pub(in crate::train) fn swapped(&self, a: usize, b: usize, block: usize) -> Self {
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        for j in 0..b {
+            for i in 0..a {
+                let start = (i * b + j) * block;
+                bytes.extend_from_slice(&self.bytes[start..start + block]);
+            }
+        }
+        Self { dtype: self.dtype, dims: vec![bytes.len() / self.dtype.size()], bytes }
+    }
+
     /// Every element rounded to the nearest f32.
     pub fn to_f32(&self) -> Vec<f32> {
         let bytes = &self.bytes;

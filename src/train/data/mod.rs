@@ -10,6 +10,7 @@ mod error;
 mod idx;
 mod normalize;
 pub mod npz;
+mod random;
 mod safetensors;
 mod schema;
 mod source;

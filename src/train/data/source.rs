@@ -1,7 +1,5 @@
 //! Where arrays come from: which format a data specification names.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::array::{Array, DType};
@@ -10,7 +8,7 @@ use super::npz::Npz;
 use super::safetensors::SafetensorsFile;
 use super::schema::{InputKind, LABEL, Schema};
 use super::{idx, safetensors};
-use crate::files::FileError;
+use crate::files;
 
 /// An opened data specification.
 pub(super) enum Source {
@@ -36,7 +34,7 @@ impl Source {
         {
             return IdxPair::open(path, images, Some(labels), schema);
         }
-        let magic = magic_of(path)?;
+        let magic = files::first_bytes(path, 16)?;
         if magic.starts_with(b"PK") || path.extension().is_some_and(|end| end == "npz") {
             return Npz::open(path).map(Self::Npz);
         }
@@ -104,15 +102,6 @@ impl IdxPair {
             }),
         }
     }
-}
-
-/// The first bytes of a file.
-fn magic_of(path: &Path) -> Result<Vec<u8>, DataError> {
-    let mut magic = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(16).read_to_end(&mut magic))
-        .map_err(|source| FileError::read(path, source))?;
-    Ok(magic)
 }
 
 #[cfg(test)]

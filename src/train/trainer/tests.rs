@@ -8,8 +8,10 @@ use super::*;
 use crate::artifact::{FormatVersion, Manifest, OutputEntry, compiler};
 use crate::device::{DeviceError, Session};
 use crate::graph::DType;
+use crate::graph::axes::{Axes, Axis};
+use crate::lower::host_outputs::{LOSS, NORM};
 use crate::lower::program::{Buffer, BufferId, Extent, Program, Role};
-use crate::lower::{host_inputs, host_outputs, hyper};
+use crate::lower::{host_inputs, hyper};
 use crate::options::NormChoice;
 use crate::privacy::accountant::Rdp;
 use crate::privacy::noise::Noise;
@@ -93,8 +95,8 @@ impl RegressionSession {
             }
         }
         self.set(Role::GradientSum("w".to_owned()), &sum);
-        self.set(Role::Output(host_outputs::LOSS.to_owned()), &loss);
-        self.set(Role::Output(host_outputs::NORM.to_owned()), &norm);
+        self.set(output(LOSS), &loss);
+        self.set(output(NORM), &norm);
     }
 
     fn update(&mut self) {
@@ -148,6 +150,10 @@ fn input(name: &str) -> Role {
     Role::Input(name.to_owned())
 }
 
+fn output(name: &str) -> Role {
+    Role::Output(name.to_owned())
+}
+
 fn momentum() -> Role {
     Role::OptimizerState("w".to_owned(), "momentum".to_owned())
 }
@@ -163,8 +169,8 @@ fn program() -> Program {
         (Role::GradientSum(w()), Extent::fixed(WIDTH)),
         (Role::Noise(w()), Extent::fixed(WIDTH)),
         (momentum(), Extent::fixed(WIDTH)),
-        (Role::Output(host_outputs::LOSS.to_owned()), Extent::rows(1)),
-        (Role::Output(host_outputs::NORM.to_owned()), Extent::rows(1)),
+        (output(LOSS), Extent::rows(1)),
+        (output(NORM), Extent::rows(1)),
     ];
     let buffer = |(role, len)| Buffer { name: String::new(), dtype: DType::F32, len, role, slot: 0 };
     Program { buffers: roles.map(buffer).into(), ..Program::default() }
@@ -183,13 +189,15 @@ fn artifact() -> Artifact {
             format_version: FormatVersion::CURRENT,
             compiler: compiler(),
             schema: schema(),
-            outputs: vec![OutputEntry { name: "y".to_owned(), dims: vec![] }],
-            loss: "mse".parse().unwrap(),
+            inputs: BTreeMap::new(),
+            outputs: vec![OutputEntry { name: "y".to_owned(), axes: Axes(vec![Axis::batch()]) }],
+            loss: Some("mse".parse().unwrap()),
             clip: plan(0.0).clip,
             norm: NormChoice::Auto,
             optimizer: OPTIMIZER.parse().unwrap(),
             max_batch: 64,
             parameters: vec![],
+            norms: vec![],
             members: BTreeMap::new(),
         },
         program: program(),

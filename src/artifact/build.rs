@@ -1,0 +1,97 @@
+//! From a compiled model to its artifact.
+
+use std::collections::BTreeMap;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use super::Artifact;
+use super::manifest::{FormatVersion, Manifest, OutputEntry, ParameterEntry, compiler};
+use crate::compile::{Compiled, Options};
+use crate::graph::axes::Axes;
+use crate::lower::program::{Program, Role};
+use crate::onnx::{Parameter, Source};
+use crate::tensors::{Tensor, Tensors};
+use crate::train::data::{InputKind, InputSchema, Schema};
+
+/// A model that can be compiled but not trained on records.
+#[derive(Debug, Error, Diagnostic)]
+pub enum BuildError {
+    #[error("input `{name}` of axes {axes} has no batch axis")]
+    #[diagnostic(
+        code(dpc::compile::shared_input),
+        help("export the model with a dynamic batch axis on every input, or make this one a constant")
+    )]
+    SharedInput { name: String, axes: Axes },
+}
+
+/// The artifact of `source` compiled with `options` for physical batches of up to `max_batch` rows.
+///
+/// # Errors
+/// Where a loss is attached and an input has no batch axis.
+pub fn build(
+    source: &Source,
+    parameters: &[Parameter],
+    compiled: Compiled,
+    options: &Options,
+    max_batch: usize,
+) -> Result<Artifact, BuildError> {
+    let proved = compiled.proved;
+    let mut inputs = Vec::new();
+    for input in &source.inputs {
+        let axes = &proved.inputs[&input.name];
+        if axes.batch_axis().is_none() {
+            if options.loss.is_some() {
+                return Err(BuildError::SharedInput { name: input.name.clone(), axes: axes.clone() });
+            }
+            continue;
+        }
+        let kind = match input.dtype.is_float() {
+            true => InputKind::F32,
+            false => InputKind::I32 { table: proved.ids.get(&input.name).copied() },
+        };
+        inputs.push(InputSchema { name: input.name.clone(), dims: axes.per_record(), kind });
+    }
+    let on = compiled.loss.as_ref().map(|loss| &loss.output);
+    let mut outputs: Vec<OutputEntry> = source
+        .outputs
+        .iter()
+        .filter_map(|output| {
+            let axes = proved.outputs.get(&output.name)?.clone();
+            Some(OutputEntry { name: output.name.clone(), axes })
+        })
+        .collect();
+    outputs.sort_by_key(|output| Some(&output.name) != on);
+    let entry = |p: &Parameter| ParameterEntry { name: p.name.clone(), dims: p.dims.clone(), trained: p.trainable };
+    let manifest = Manifest {
+        format_version: FormatVersion::CURRENT,
+        compiler: compiler(),
+        schema: Schema { inputs, target: compiled.loss.map(|loss| loss.target) },
+        inputs: proved.inputs,
+        outputs,
+        loss: options.loss,
+        clip: options.clip,
+        norm: options.norm,
+        optimizer: options.optimizer,
+        max_batch,
+        parameters: parameters.iter().map(entry).collect(),
+        norms: compiled.choices,
+        members: BTreeMap::new(),
+    };
+    let weights = weights(source, &compiled.program);
+    Ok(Artifact { manifest, program: compiled.program, source: source.bytes.to_vec(), weights })
+}
+
+/// The values of the program's parameters.
+fn weights(source: &Source, program: &Program) -> Tensors {
+    let values = |name: &String| {
+        let tensor = source.initializers.get(name)?;
+        let tensor = Tensor { dims: tensor.dims.clone(), data: tensor.floats()?.to_vec() };
+        Some((name.clone(), tensor))
+    };
+    let names = program.buffers.iter().filter_map(|buffer| match &buffer.role {
+        Role::Parameter(name) => Some(name),
+        _ => None,
+    });
+    names.filter_map(values).collect()
+}

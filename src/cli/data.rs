@@ -1,0 +1,41 @@
+//! Data on the command line.
+
+use miette::Result;
+
+use crate::train::data::{DataError, Dataset, Normalize, Schema};
+
+/// Flags that name a data set.
+#[derive(clap::Args, Clone, Debug)]
+pub struct DataArgs {
+    /// FILE.npz, FILE.safetensors, or IMAGES,LABELS as two IDX files
+    #[arg(long, value_name = "DATA")]
+    pub data: String,
+
+    #[command(flatten)]
+    pub normalize: NormalizeArgs,
+}
+
+/// How inputs are scaled.
+#[derive(clap::Args, Clone, Debug)]
+pub struct NormalizeArgs {
+    /// Scale floating-point inputs to (x - MEAN) / STD; lists with one number a channel are separated by colons
+    #[arg(long, value_name = "MEAN,STD")]
+    normalize: Option<Normalize>,
+}
+
+impl DataArgs {
+    pub fn load(&self, schema: &Schema) -> Result<Dataset, DataError> {
+        self.normalize.load(&self.data, schema)
+    }
+}
+
+impl NormalizeArgs {
+    /// The data set that `spec` names, scaled.
+    pub fn load(&self, spec: &str, schema: &Schema) -> Result<Dataset, DataError> {
+        let mut data = Dataset::load(spec, schema)?;
+        if let Some(normalize) = &self.normalize {
+            data.normalize(normalize)?;
+        }
+        Ok(data)
+    }
+}

@@ -1,0 +1,195 @@
+//! `dpc demo`: a private training from end to end, with nothing but this program.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use miette::{IntoDiagnostic, Result, WrapErr};
+
+use super::model::{Model, Trained};
+use super::{inspect, output, train as train_command};
+use crate::artifact::Artifact;
+use crate::compile::{Compiled, Options};
+use crate::device::select;
+use crate::options::{DeviceChoice, NormChoice};
+use crate::privacy::accountant::ACCOUNTANTS;
+use crate::privacy::calibrate::{self, Target};
+use crate::privacy::certificate::Certificate;
+use crate::privacy::plan::{Adjacency, PlanSpec, PrivacyPlan, Sampling, Unit};
+use crate::train::data::Dataset;
+use crate::train::physical;
+use crate::train::run_dir::RunDir;
+use crate::train::trainer::{Training, train};
+
+const MODEL: &[u8] = include_bytes!("../../models/digits_cnn.onnx");
+const TRAIN: &[u8] = include_bytes!("../../models/digits_train.npz");
+const TEST: &[u8] = include_bytes!("../../models/digits_test.npz");
+
+const EPSILON: f64 = 3.0;
+const DELTA: f64 = 1e-4;
+const BATCH: f64 = 256.0;
+const EPOCHS: f64 = 15.0;
+const LEARNING_RATE: f64 = 11.0;
+const CLIP: &str = "flat:0.1";
+const OPTIMIZER: &str = "sgd";
+const MAX_BATCH: usize = 256;
+
+/// Train a small network on handwritten digits with differential privacy, step by step
+#[derive(clap::Args)]
+pub struct Args {
+    /// The directory to write
+    #[arg(long, value_name = "DIR", default_value = "dpc-demo")]
+    out: PathBuf,
+
+    /// auto, cpu, gpu or gpu:NAME
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let files = Files::write(&args.out)?;
+    let (artifact, compiled) = compile(&files)?;
+    show_rewrite(&compiled)?;
+
+    heading("3. Data, plan and device")?;
+    let load = |path: &Path| Dataset::load(&path.display().to_string(), &artifact.manifest.schema);
+    let (data, test) = (load(&files.train)?, load(&files.test)?);
+    let plan = plan(&artifact, data.records())?;
+    let device = select::open(&args.device)?;
+    output::line(format!("{} records to train on, {} to test on; {}", data.records(), test.records(), device.name()))?;
+    output::line(format!(
+        "for ε = {EPSILON} at δ = {DELTA}: {} steps of {BATCH} records expected, noise multiplier {:.3}",
+        plan.planned_steps, plan.noise_multiplier
+    ))?;
+
+    heading("4. Training")?;
+    let directory = RunDir::new(&files.run);
+    let summary = train(&Training {
+        artifact: &artifact,
+        device: &*device,
+        data: &data,
+        valid: Some(&test),
+        plan: &plan,
+        accountant: ACCOUNTANTS[0],
+        learning_rate: LEARNING_RATE,
+        physical_batch: physical::rows(plan.expected_batch, MAX_BATCH),
+        directory: directory.clone(),
+        resume: false,
+        checkpoint_interval: Duration::from_secs(10),
+        progress: true,
+    })?;
+
+    heading("5. The certificate")?;
+    output::line(Certificate::read(&directory.certificate())?.statement)?;
+    train_command::conclude(&summary)?;
+    if let Some(accuracy) = summary.valid.and_then(|valid| valid.accuracy) {
+        output::line(format!("\ntest accuracy {:.1} %", 100.0 * accuracy))?;
+    }
+    next(&files)
+}
+
+/// The demo's files.
+struct Files {
+    model: PathBuf,
+    train: PathBuf,
+    test: PathBuf,
+    artifact: PathBuf,
+    run: PathBuf,
+}
+
+impl Files {
+    /// Writes model and data to `directory`, where an earlier demo's run is removed.
+    fn write(directory: &Path) -> Result<Self> {
+        let files = Self {
+            model: directory.join("digits_cnn.onnx"),
+            train: directory.join("digits_train.npz"),
+            test: directory.join("digits_test.npz"),
+            artifact: directory.join("digits.dpc"),
+            run: directory.join("run"),
+        };
+        let unwritable = || format!("cannot write {}", directory.display());
+        if files.run.exists() {
+            std::fs::remove_dir_all(&files.run).into_diagnostic().wrap_err_with(unwritable)?;
+        }
+        std::fs::create_dir_all(directory).into_diagnostic().wrap_err_with(unwritable)?;
+        for (path, bytes) in [(&files.model, MODEL), (&files.train, TRAIN), (&files.test, TEST)] {
+            crate::files::write_atomic(path, |file| std::io::Write::write_all(file, bytes))?;
+        }
+        Ok(files)
+    }
+}
+
+fn compile(files: &Files) -> Result<(Artifact, Compiled)> {
+    heading("1. Compiling digits_cnn.onnx")?;
+    let model = Model::open(&files.model, &Trained::default())?;
+    let text = |error: String| miette::miette!("{error}");
+    let options = Options {
+        loss: Some("cross-entropy".parse().map_err(text)?),
+        output: None,
+        clip: CLIP.parse()?,
+        norm: NormChoice::Auto,
+        optimizer: OPTIMIZER.parse().map_err(text)?,
+        per_sample: false,
+    };
+    let compiled = model.compile(&options)?;
+    let artifact = model.build(compiled.clone(), &options, MAX_BATCH)?;
+    artifact.save(&files.artifact)?;
+    output::line(inspect::text(&artifact).trim_end())?;
+    Ok((artifact, compiled))
+}
+
+/// Shows what became of the gradient of one parameter.
+fn show_rewrite(compiled: &Compiled) -> Result<()> {
+    heading("2. The rewritten gradient of one layer")?;
+    let Some(choice) = compiled.choices.first() else {
+        return Ok(());
+    };
+    let text = compiled.private.to_string();
+    let lines = text.lines().filter(|line| line.contains(&choice.parameter) || line.contains("clip"));
+    for line in lines {
+        output::line(line)?;
+    }
+    Ok(())
+}
+
+fn plan(artifact: &Artifact, records: usize) -> Result<PrivacyPlan> {
+    let sample_rate = BATCH / records as f64;
+    let steps = (EPOCHS / sample_rate).round() as u64;
+    let target = Target { epsilon: EPSILON, delta: DELTA, sample_rate, steps };
+    Ok(PrivacyPlan::new(PlanSpec {
+        sample_rate,
+        public_records: Some(records as u64),
+        expected_batch: BATCH,
+        noise_multiplier: calibrate::noise_multiplier(ACCOUNTANTS[0], target)?,
+        clip: artifact.manifest.clip,
+        delta: Some(DELTA),
+        planned_steps: steps,
+        adjacency: Adjacency::AddRemove,
+        unit: Unit::Record,
+        sampling: Sampling::Poisson,
+        insecure_seed: None,
+        non_private: false,
+    })?)
+}
+
+fn next(files: &Files) -> Result<()> {
+    let Files { model, train, test, artifact, run } = files;
+    heading("Next")?;
+    for command in [
+        format!("dpc verify-certificate {}", run.display()),
+        format!("dpc export {} -o digits_trained.onnx", run.display()),
+        format!("dpc eval digits_trained.onnx --loss cross-entropy --data {}", test.display()),
+        format!("dpc compile {} -o m.dpc --loss cross-entropy --emit private", model.display()),
+        format!(
+            "dpc train {} --data {} --epsilon 1 --delta 1e-4 --batch 256 --epochs 10 --lr 11 --out again",
+            artifact.display(),
+            train.display()
+        ),
+    ] {
+        output::line(format!("  {command}"))?;
+    }
+    Ok(())
+}
+
+fn heading(text: &str) -> Result<()> {
+    output::line(format!("\n== {text}"))
+}

@@ -1,0 +1,120 @@
+//! `dpc grads`: per-sample norms and clipped gradient sums of a batch, for looking and for comparing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use miette::Result;
+
+use super::data::DataArgs;
+use super::model::{Model, Private, Trained};
+use crate::compile::Options;
+use crate::device::select;
+use crate::lower::host_outputs::{LOSS, NORM};
+use crate::lower::program::Phase;
+use crate::options::{DeviceChoice, Loss};
+use crate::passes::privatize::PER_SAMPLE;
+use crate::privacy::keys::RunKey;
+use crate::train::data::{Array, npz};
+use crate::train::dropout::DropoutKeys;
+use crate::train::engine::Engine;
+
+/// Rows of a physical batch.
+const ROWS: usize = 64;
+
+/// Write the losses, norms and clipped gradients of a batch, without noise
+#[derive(clap::Args)]
+pub struct Args {
+    /// The ONNX model
+    #[arg(value_name = "MODEL.onnx")]
+    model: PathBuf,
+
+    #[command(flatten)]
+    data: DataArgs,
+
+    /// The loss: cross-entropy, nll, mse or bce
+    #[arg(long)]
+    loss: Loss,
+
+    /// The model's output that the loss is for, if it has several
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
+
+    #[command(flatten)]
+    trained: Trained,
+
+    #[command(flatten)]
+    private: Private,
+
+    /// The file to write: loss[N], norm[N], sum/PARAM, and per_sample/PARAM[N, …] if asked for
+    #[arg(long, value_name = "OUT.npz")]
+    out: PathBuf,
+
+    /// Write every record's own gradient too
+    #[arg(long)]
+    per_sample: bool,
+
+    /// auto, cpu, gpu or gpu:NAME
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let model = Model::open(&args.model, &args.trained)?;
+    let options = Options {
+        loss: Some(args.loss),
+        output: args.output.clone(),
+        clip: args.private.clip,
+        norm: args.private.norm,
+        optimizer: super::model::forward_options(None)?.optimizer,
+        per_sample: args.per_sample,
+    };
+    let artifact = model.build(model.compile(&options)?, &options, ROWS)?;
+    let data = args.data.load(&artifact.manifest.schema)?;
+    let device = select::open(&args.device)?;
+    let rows = ROWS.min(data.records());
+    let mut engine = Engine::new(&*device, Arc::new(artifact.program), &artifact.weights, rows)?;
+
+    // Masks of dropout are a function of this key, so that two runs agree.
+    let dropout = DropoutKeys::new(&RunKey::insecure(0));
+    let with_gradient = engine.trained();
+    let (mut loss, mut norm) = (Vec::new(), Vec::new());
+    let mut per_sample: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
+    let all: Vec<usize> = (0..data.records()).collect();
+    for records in all.chunks(rows) {
+        engine.run(Phase::Private, &data, records, Some((&dropout, 0)))?;
+        let mut read = |name: &str, to: &mut Vec<f32>| -> Result<()> {
+            let values = engine.floats(name)?;
+            to.extend(&values[..values.len() / rows * records.len()]);
+            Ok(())
+        };
+        read(LOSS, &mut loss)?;
+        read(NORM, &mut norm)?;
+        if args.per_sample {
+            for name in &with_gradient {
+                read(&format!("{PER_SAMPLE}{name}"), per_sample.entry(name).or_default())?;
+            }
+        }
+    }
+
+    let records = data.records();
+    let mut arrays = BTreeMap::from([
+        ("loss".to_owned(), Array::from_f32(vec![records], &loss)),
+        ("norm".to_owned(), Array::from_f32(vec![records], &norm)),
+    ]);
+    for parameter in model.parameters.trainable() {
+        // A parameter that does not reach the loss has a gradient of zeros.
+        let zeros = |records: usize| vec![0.0; records * parameter.count()];
+        let sum = match with_gradient.contains(&parameter.name) {
+            true => engine.gradient_sum(&parameter.name)?,
+            false => zeros(1),
+        };
+        arrays.insert(format!("sum/{}", parameter.name), Array::from_f32(parameter.dims.clone(), &sum));
+        if args.per_sample {
+            let values = per_sample.remove(parameter.name.as_str()).unwrap_or_else(|| zeros(records));
+            let dims = [&[records], parameter.dims.as_slice()].concat();
+            arrays.insert(format!("{PER_SAMPLE}{}", parameter.name), Array::from_f32(dims, &values));
+        }
+    }
+    Ok(npz::write(&args.out, &arrays)?)
+}

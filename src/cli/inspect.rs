@@ -1,0 +1,102 @@
+//! `dpc inspect`: what a compiled model is made of, and what it costs.
+
+use std::path::PathBuf;
+
+use miette::Result;
+
+use super::{model, output};
+use crate::artifact::Artifact;
+use crate::lower::program::Phase;
+use crate::options::Loss;
+
+/// Show parameters, norm strategies, kernels, FLOPs and memory
+#[derive(clap::Args)]
+pub struct Args {
+    /// The artifact or ONNX model
+    #[arg(value_name = "M.dpc|MODEL.onnx")]
+    model: PathBuf,
+
+    /// The loss to compile an ONNX model with
+    #[arg(long)]
+    loss: Option<Loss>,
+}
+
+const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
+
+pub fn run(args: &Args) -> Result<()> {
+    let artifact = model::load(&args.model, args.loss)?;
+    output::line(text(&artifact).trim_end())
+}
+
+/// Everything there is to see.
+pub fn text(artifact: &Artifact) -> String {
+    [settings(artifact), parameters(artifact), norms(artifact), phases(artifact), memory(artifact)].join("\n")
+}
+
+fn settings(artifact: &Artifact) -> String {
+    let manifest = &artifact.manifest;
+    let loss = manifest.loss.map_or("none".to_owned(), |loss| loss.to_string());
+    let mut text = format!(
+        "compiled by {}: loss {loss}, clip {}, optimizer {}, physical batches of up to {}\n",
+        manifest.compiler, manifest.clip, manifest.optimizer, manifest.max_batch
+    );
+    for (name, axes) in &manifest.inputs {
+        text += &format!("input {name} {axes}\n");
+    }
+    for output in &manifest.outputs {
+        text += &format!("output {} {}\n", output.name, output.axes);
+    }
+    text
+}
+
+fn parameters(artifact: &Artifact) -> String {
+    let entries = &artifact.manifest.parameters;
+    let count = |dims: &[usize]| dims.iter().product::<usize>();
+    let trained: usize = entries.iter().filter(|p| p.trained).map(|p| count(&p.dims)).sum();
+    let total: usize = entries.iter().map(|p| count(&p.dims)).sum();
+    let mut text = format!("parameters: {trained} trained of {total}\n");
+    let rows = entries.iter().map(|p| {
+        let kind = if p.trained { "trained" } else { "frozen" };
+        [p.name.clone(), format!("{:?}", p.dims), count(&p.dims).to_string(), kind.to_owned()]
+    });
+    text += &table(rows.collect());
+    text
+}
+
+fn norms(artifact: &Artifact) -> String {
+    let rows = artifact.manifest.norms.iter().map(|choice| {
+        let ways: Vec<&str> = choice.ways.iter().map(|way| way.name()).collect();
+        [choice.parameter.clone(), ways.join(" + "), choice.why.clone()]
+    });
+    format!("norms of per-sample gradients\n{}", table(rows.collect()))
+}
+
+fn phases(artifact: &Artifact) -> String {
+    let phases = [Phase::Forward, Phase::Private, Phase::Plain, Phase::Update];
+    let rows = phases.iter().map(|&phase| {
+        let dispatches = artifact.program.phase(phase);
+        let flops: u64 = dispatches.iter().map(|dispatch| dispatch.kernel.rules().flops(1)).sum();
+        [format!("{phase:?}").to_lowercase(), format!("{} kernels", dispatches.len()), format!("{flops} FLOP a record")]
+    });
+    format!("phases\n{}", table(rows.collect()))
+}
+
+fn memory(artifact: &Artifact) -> String {
+    let rows = BATCHES.iter().map(|&batch| {
+        let mib = artifact.program.bytes(batch) as f64 / f64::from(1 << 20);
+        [format!("physical batch {batch}"), format!("{mib:.1} MiB")]
+    });
+    format!("device memory\n{}", table(rows.collect()))
+}
+
+/// Indented rows with aligned columns.
+fn table<const COLUMNS: usize>(rows: Vec<[String; COLUMNS]>) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+        text += &format!("  {}\n", cells.join("  ").trim_end());
+    }
+    text
+}

@@ -1,0 +1,46 @@
+//! `dpc run`: a model's outputs, forward only.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use miette::Result;
+
+use super::model;
+use crate::device::select;
+use crate::options::DeviceChoice;
+use crate::train::data::npz::{self, Npz};
+use crate::train::predict::predict;
+
+/// Run a model forward on the arrays of a file
+#[derive(clap::Args)]
+pub struct Args {
+    /// The artifact or ONNX model
+    #[arg(value_name = "M.dpc|MODEL.onnx")]
+    model: PathBuf,
+
+    /// The inputs, by their ONNX names and in their ONNX shapes
+    #[arg(long, value_name = "IN.npz")]
+    data: PathBuf,
+
+    /// The file to write: the outputs, by their ONNX names
+    #[arg(long, value_name = "OUT.npz")]
+    out: PathBuf,
+
+    /// auto, cpu, gpu or gpu:NAME
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let artifact = model::load(&args.model, None)?;
+    let mut file = Npz::open(&args.data)?;
+    let mut inputs = BTreeMap::new();
+    for name in artifact.manifest.inputs.keys() {
+        inputs.insert(name.clone(), file.read(name)?);
+    }
+    let device = select::open(&args.device)?;
+    let source = args.data.display().to_string();
+    let outputs = predict(&*device, &Arc::new(artifact), &source, &inputs)?;
+    Ok(npz::write(&args.out, &outputs)?)
+}
