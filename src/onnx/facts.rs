@@ -58,7 +58,8 @@ impl Facts {
         inputs: &[ValueInfo],
         opset: i64,
     ) -> Facts {
-        let operators: Vec<_> = nodes.iter().map(|node| bridge::Operator::new(node, opset)).collect();
+        let tract = tract_onnx::onnx();
+        let operators: Vec<_> = nodes.iter().map(|node| bridge::Operator::new(node, opset, &tract)).collect();
         let [a, b] = BATCHES.map(|batch| Pinned::infer(nodes, &operators, initializers, elems, inputs, batch));
         let mut facts = Facts::default();
         for input in inputs {

@@ -64,7 +64,7 @@ pub struct Source {
     pub bytes: Bytes,
     /// The version of the default operator set.
     pub opset: i64,
-    /// The nodes, in topological order.
+    /// The nodes that an output depends on, in topological order.
     pub nodes: Vec<OnnxNode>,
     /// The constants that the file stores, external ones included.
     pub initializers: BTreeMap<String, Tensor>,

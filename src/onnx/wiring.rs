@@ -1,4 +1,4 @@
-//! The nodes of a graph in topological order, named, with every operand defined.
+//! The nodes that a graph's outputs depend on, in topological order, named, with every operand defined.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use super::proto::GraphProto;
 use super::source::ValueInfo;
 use super::tensor::Tensor;
 
-/// The nodes in topological order: the file's own order wherever that is one.
+/// The nodes that an output depends on, in topological order: the file's own order wherever that is one.
 ///
 /// A node without a name, or with one that is taken, is called after its operator and position: `Relu_3`.
 ///
@@ -71,8 +71,24 @@ pub(super) fn nodes(
     if !problems.is_empty() {
         return Err(OnnxError::Wiring { problems });
     }
-    let mut nodes: Vec<Option<OnnxNode>> = nodes.into_iter().map(Some).collect();
+    let live = live(graph, &nodes, &order);
+    let mut nodes: Vec<Option<OnnxNode>> =
+        nodes.into_iter().zip(live).map(|(node, live)| live.then_some(node)).collect();
     Ok(order.into_iter().filter_map(|index| nodes[index].take()).collect())
+}
+
+/// Whether an output of the graph depends on each node; `order` is topological.
+fn live(graph: &GraphProto, nodes: &[OnnxNode], order: &[usize]) -> Vec<bool> {
+    let mut wanted: HashSet<&str> = graph.output.iter().map(|output| output.name()).collect();
+    let mut live = vec![false; nodes.len()];
+    for &index in order.iter().rev() {
+        let node = &nodes[index];
+        if node.outputs.iter().any(|output| wanted.contains(output.as_str())) {
+            live[index] = true;
+            wanted.extend(node.inputs.iter().filter(|input| !input.is_empty()).map(String::as_str));
+        }
+    }
+    live
 }
 
 fn named(graph: &GraphProto) -> Vec<OnnxNode> {

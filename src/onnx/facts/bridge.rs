@@ -5,9 +5,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use prost::Message;
-use tract_onnx::pb;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceFact, InferenceOp};
 use tract_onnx::tract_hir::internal::{DatumType, Tensor as TractTensor, TractResult, tvec};
+use tract_onnx::{Onnx, pb};
 
 use super::pinned::{Known, LARGEST_VALUE};
 use crate::onnx::node::OnnxNode;
@@ -26,8 +26,8 @@ pub(super) struct Operator {
 }
 
 impl Operator {
-    /// The operator of `node` in operator set `opset`. The error says why there is none.
-    pub(super) fn new(node: &OnnxNode, opset: i64) -> Result<Operator, String> {
+    /// The operator of `node` in operator set `opset`, as `tract` builds it. The error says why there is none.
+    pub(super) fn new(node: &OnnxNode, opset: i64, tract: &Onnx) -> Result<Operator, String> {
         if !node.domain.is_empty() {
             return Err(format!("there is no rule for operators of domain `{}`", node.domain));
         }
@@ -42,7 +42,7 @@ impl Operator {
                 graph: Some(pb::GraphProto { node: vec![proto], ..pb::GraphProto::default() }),
                 ..pb::ModelProto::default()
             };
-            let parsed = tract_onnx::onnx().parse(&model, None)?;
+            let parsed = tract.parse(&model, None)?;
             Ok(parsed.model.node(0).op.clone())
         })?;
         Ok(Operator {

@@ -13,15 +13,18 @@ fn sizes_at_two_batches_tell_fixed_from_multiples() {
     assert_eq!(Int::Batch(8).to_dim().map(|dim| dim.to_string()).as_deref(), Some("8·N"));
 }
 
-/// A graph of one or more nodes, each `op_type inputs -> outputs` with integer attributes.
-fn infer(nodes: &[(&str, &str, &[(&str, i64)])], constants: &[(&str, Tensor)], inputs: &[(&str, Vec<Dim>)]) -> Facts {
+/// A node: its operator, `inputs -> outputs`, and its integer attributes.
+type Spec<'a> = (&'a str, &'a str, &'a [(&'a str, i64)]);
+
+/// The facts of a graph; an operand `_` is absent.
+fn infer(nodes: &[Spec], constants: &[(&str, Tensor)], inputs: &[(&str, Vec<Dim>)]) -> Facts {
     let attribute = |(name, value): &(&str, i64)| AttributeProto {
         name: Some((*name).to_owned()),
         r#type: Some(2),
         i: Some(*value),
         ..AttributeProto::default()
     };
-    let node = |(op_type, operands, attributes): &(&str, &str, &[(&str, i64)])| {
+    let node = |(op_type, operands, attributes): &Spec| {
         let (inputs, outputs) = operands.split_once(" -> ").unwrap();
         let names = |text: &str| text.split(' ').map(|name| name.replace('_', "")).collect();
         let proto = NodeProto {
@@ -72,7 +75,7 @@ fn ranges() {
 
 #[test]
 fn a_range_over_the_batch_is_no_constant() {
-    let nodes: [(&str, &str, &[(&str, i64)]); 3] =
+    let nodes: [Spec; 3] =
         [("Shape", "x -> s", &[]), ("Gather", "s zero -> n", &[]), ("Range", "zero n one -> r", &[])];
     let facts = infer(&nodes, &[("zero", int(0)), ("one", int(1))], &[("x", vec![N, Dim::Known(3)])]);
     assert_eq!(facts.ints("n"), Some(&[Int::Batch(1)][..]));
@@ -83,8 +86,7 @@ fn a_range_over_the_batch_is_no_constant() {
 
 #[test]
 fn sequences_that_split_makes() {
-    let at: [(&str, &str, &[(&str, i64)]); 2] =
-        [("SplitToSequence", "x size -> s", &[("axis", -1)]), ("SequenceAt", "s last -> y", &[])];
+    let at: [Spec; 2] = [("SplitToSequence", "x size -> s", &[("axis", -1)]), ("SequenceAt", "s last -> y", &[])];
     let x = [("x", vec![N, Dim::Known(7)])];
     let facts = infer(&at, &[("size", int(3)), ("last", int(-1))], &x);
     assert_eq!(dims(&facts, "y").as_deref(), Some("N,1"));
@@ -116,13 +118,13 @@ fn attention_of_both_ranks() {
 
 #[test]
 fn a_size_that_is_no_multiple_of_the_batch_is_noted_where_it_arises() {
-    let nodes: [(&str, &str, &[(&str, i64)]); 2] = [("Concat", "x x1 -> y", &[("axis", 0)]), ("Relu", "y -> z", &[])];
+    let nodes: [Spec; 2] = [("Concat", "x x1 -> y", &[("axis", 0)]), ("Relu", "y -> z", &[])];
     let facts = infer(&nodes, &[], &[("x", vec![N, Dim::Known(3)]), ("x1", vec![Dim::Known(1), Dim::Known(3)])]);
     assert_eq!(
         facts.notes(),
         ["node `a Concat` (Concat): the size of `y` is neither fixed nor a multiple of the batch"]
     );
-    let nodes: [(&str, &str, &[(&str, i64)]); 1] = [("Add", "x w -> y", &[])];
+    let nodes: [Spec; 1] = [("Add", "x w -> y", &[])];
     let w = Tensor { dims: vec![13], data: TensorData::F32(vec![0.0; 13]) };
     let facts = infer(&nodes, &[("w", w)], &[("x", vec![N])]);
     assert!(facts.shape("y").is_none());
@@ -138,7 +140,7 @@ fn constants_of_a_shape_are_float_zeros_by_default() {
 #[test]
 fn what_depends_on_a_weight_is_no_constant() {
     let scale = Tensor { dims: vec![1], data: TensorData::F32(vec![2.0]) };
-    let nodes: [(&str, &str, &[(&str, i64)]); 2] = [("Mul", "w w -> y", &[]), ("Shape", "y -> s", &[])];
+    let nodes: [Spec; 2] = [("Mul", "w w -> y", &[]), ("Shape", "y -> s", &[])];
     let facts = infer(&nodes, &[("w", scale)], &[]);
     assert!(facts.constant("y").is_none() && facts.constant("w").is_none());
     assert_eq!(facts.constant("s"), Some(&ints(&[1])));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use dpc::onnx::proto::{
     AttributeProto, Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto,
-    TensorShapeProto, TypeValue,
+    TensorShapeProto, TypeValue, ValueInfoProto,
 };
 use dpc::onnx::{OnnxError, Source};
 use proptest::prelude::*;
@@ -139,6 +139,20 @@ fn nodes_without_names_are_called_after_their_operators() {
 }
 
 #[test]
+fn nodes_that_no_output_depends_on_are_left_out() {
+    let mut model = model("zoo/mlp.ts.onnx");
+    let nodes = read(&model).unwrap().nodes;
+    let graph = model.graph.as_mut().unwrap();
+    graph.node.push(NodeProto {
+        op_type: Some("Frobnicate".to_owned()),
+        input: vec![graph.input[0].name().to_owned()],
+        output: vec!["unused".to_owned()],
+        ..NodeProto::default()
+    });
+    assert_eq!(read(&model).unwrap().nodes, nodes);
+}
+
+#[test]
 fn one_operator_without_a_rule_costs_no_other_its_facts() {
     let mut model = model("zoo/mlp.ts.onnx");
     let graph = model.graph.as_mut().unwrap();
@@ -151,6 +165,7 @@ fn one_operator_without_a_rule_costs_no_other_its_facts() {
             output: vec![result.to_owned()],
             ..NodeProto::default()
         });
+        graph.output.push(ValueInfoProto { name: Some(result.to_owned()), ..ValueInfoProto::default() });
     }
     let source = read(&model).unwrap();
     assert_eq!(source.facts.notes().len(), 2, "{:?}", source.facts.notes());
@@ -189,6 +204,7 @@ fn constants_that_ask_for_memory_get_none() {
         ints: vec![1 << 40, 0],
         ..AttributeProto::default()
     };
+    let inferred = |op_type: &str| format!("result of {op_type}");
     for (op_type, inputs, attribute) in [
         ("ConstantOfShape", vec!["far"], None),
         ("Expand", vec!["scalar", "far"], None),
@@ -205,10 +221,11 @@ fn constants_that_ask_for_memory_get_none() {
         graph.node.push(NodeProto {
             op_type: Some(op_type.to_owned()),
             input: inputs.into_iter().map(str::to_owned).collect(),
-            output: vec![format!("result of {op_type}")],
+            output: vec![inferred(op_type)],
             attribute: attribute.into_iter().collect(),
             ..NodeProto::default()
         });
+        graph.output.push(ValueInfoProto { name: Some(inferred(op_type)), ..ValueInfoProto::default() });
     }
     assert!(read(&model).unwrap().outputs[0].dims.is_some());
 }

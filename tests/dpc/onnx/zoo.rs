@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dpc::onnx::proto::{DimensionValue, ModelProto, TypeValue};
-use dpc::onnx::{Dim, Elem, Int, Source, discover};
+use dpc::onnx::{Dim, Elem, Glob, Int, Source, discover};
 use prost::Message;
 use serde::Deserialize;
 
@@ -107,4 +107,24 @@ fn the_default_parameters_are_those_of_the_module() {
             assert!(tied <= 1, "{file}\n{found}");
         }
     }
+}
+
+#[test]
+fn the_table_of_parameters() {
+    let mut text = String::new();
+    for (file, freeze) in [
+        ("zoo/lstm_small.ts.onnx", &["*.bias"][..]),
+        ("hazards/merged_biases.dyn.onnx", &[]),
+        ("hazards/untied_head.ts.onnx", &[]),
+    ] {
+        let globs: Vec<Glob> = freeze.iter().map(|pattern| Glob::new(*pattern)).collect();
+        let found = discover(&open(file), &[], &globs).unwrap();
+        text += &format!("{file}, freeze {freeze:?}\n\n{found}\n");
+        found.warnings.iter().for_each(|warning| text += &format!("warning: {warning}\n"));
+        text += "\n";
+    }
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind(|| insta::assert_snapshot!("parameters", text));
 }
