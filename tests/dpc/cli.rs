@@ -1,0 +1,202 @@
+//! The commands, run as a person would.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use dpc::privacy::ledger::Contents;
+use dpc::tensors::{Tensors, from_safetensors};
+use dpc::train::run_dir::RunDir;
+
+fn models(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name);
+    path.display().to_string()
+}
+
+/// A directory to run commands in.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dpc"));
+        command.current_dir(self.0.path()).env("NO_COLOR", "1").args(line.split_whitespace());
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().expect("dpc runs")
+    }
+
+    /// Runs a command that succeeds; returns its standard output.
+    fn ok(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "dpc {line}\n{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Runs a command that fails with `code`; returns its standard error.
+    fn fails(&self, line: &str, code: i32) -> String {
+        let output = self.run(line);
+        assert_eq!(output.status.code(), Some(code), "dpc {line}");
+        String::from_utf8(output.stderr).expect("text")
+    }
+
+    fn compile(&self, flags: &str) {
+        self.ok(&format!("compile {} --loss cross-entropy -o m.dpc {flags}", models("digits_cnn.onnx")));
+    }
+
+    /// Trains the digits network with a fixed seed, and returns its parameters.
+    fn train(&self, flags: &str) -> Tensors {
+        let data = models("digits_train.npz");
+        self.ok(&format!("train m.dpc --data {data} --lr 1 --insecure-seed 7 --json --out run {flags}"));
+        self.ok("export run -o trained.safetensors");
+        std::fs::remove_dir_all(self.path("run")).expect("the run is there");
+        from_safetensors(&std::fs::read(self.path("trained.safetensors")).expect("a file")).expect("tensors").0
+    }
+}
+
+/// The distance of two sets of parameters over the length of the first, in L2.
+fn distance(a: &Tensors, b: &Tensors) -> f64 {
+    assert!(a.keys().eq(b.keys()));
+    let pairs = || a.iter().flat_map(|(name, tensor)| tensor.data.iter().zip(&b[name].data));
+    let apart: f64 = pairs().map(|(x, y)| f64::from(x - y).powi(2)).sum();
+    let length: f64 = pairs().map(|(x, _)| f64::from(*x).powi(2)).sum();
+    (apart / length).sqrt()
+}
+
+const SHORT: &str = "--noise-multiplier 1 --delta 1e-4 --batch 100 --steps 4 --device cpu";
+
+#[test]
+fn the_demo_trains_to_its_promise() {
+    let place = Place::new();
+    let text = place.ok("demo --device cpu");
+    let accuracy = text.lines().find_map(|line| line.strip_prefix("test accuracy ")?.strip_suffix(" %"));
+    let accuracy: f64 = accuracy.expect("the accuracy is printed").parse().expect("a number");
+    assert!(accuracy >= 92.0, "{text}");
+    assert!(place.ok("verify-certificate dpc-demo/run").contains("the certificate holds"));
+}
+
+#[test]
+fn neither_the_physical_batch_nor_the_norms_change_a_step() {
+    let place = Place::new();
+    place.compile("--norm materialize --clip flat:0.5");
+    let expected = place.train(SHORT);
+    assert!(distance(&expected, &place.train(&format!("{SHORT} --physical-batch 7"))) < 1e-5);
+    for norm in ["ghost", "tile"] {
+        place.compile(&format!("--norm {norm} --clip flat:0.5"));
+        assert!(distance(&expected, &place.train(&format!("{SHORT} --physical-batch 64"))) < 1e-5, "{norm}");
+    }
+}
+
+#[test]
+fn both_devices_take_the_same_steps() {
+    let place = Place::new();
+    place.compile("--optimizer adamw");
+    let cpu = place.train(SHORT);
+    let gpu = place.train(&SHORT.replace("cpu", "gpu"));
+    assert!(distance(&cpu, &gpu) < 1e-3);
+}
+
+#[test]
+fn without_noise_and_with_a_huge_bound_training_is_not_private_sgd() {
+    let place = Place::new();
+    place.compile("--clip flat:1e9 --optimizer sgd:momentum=0.9");
+    let loose = place.train("--noise-multiplier 0 --delta 1e-4 --batch 100 --steps 4 --device cpu");
+    let plain = place.train("--non-private --batch 100 --steps 4 --device cpu");
+    assert!(distance(&loose, &plain) < 1e-5);
+}
+
+#[test]
+fn a_killed_run_is_resumed_and_every_step_is_counted() {
+    let place = Place::new();
+    place.compile("");
+    let data = models("digits_train.npz");
+    let line = format!(
+        "train m.dpc --data {data} --lr 1 --noise-multiplier 2 --delta 1e-4 --batch 64 --steps 40 --device cpu --out run --json"
+    );
+    let mut child = place.command(&line).spawn().expect("dpc runs");
+    let ledger = RunDir::new(&place.path("run")).ledger();
+    while Contents::read(&ledger).map_or(0, |contents| contents.steps()) < 3 {
+        assert!(child.try_wait().expect("a child").is_none(), "the run ended before it could be killed");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().expect("a child");
+    child.wait().expect("a child");
+    let before = Contents::read(&ledger).expect("a ledger").steps();
+
+    assert!(place.fails(&line, 1).contains("--resume"));
+    let summary: serde_json::Value = serde_json::from_str(&place.ok(&format!("{line} --resume"))).expect("JSON");
+    assert_eq!(summary["steps"], 40);
+    let after = Contents::read(&ledger).expect("a ledger").steps();
+    assert!((40 + 1..=40 + before).contains(&after), "{before} steps before, {after} after");
+    place.ok("verify-certificate run");
+}
+
+#[test]
+fn an_artifact_is_the_same_every_time() {
+    let place = Place::new();
+    place.compile("");
+    let first = std::fs::read(place.path("m.dpc")).expect("an artifact");
+    place.compile("");
+    assert!(first == std::fs::read(place.path("m.dpc")).expect("an artifact"));
+}
+
+#[test]
+fn failures_say_where_and_what_to_do_and_leave_nothing() {
+    let place = Place::new();
+    let model = models("digits_cnn.onnx");
+    let train = models("digits_train.npz");
+    let truncated = std::fs::read(&model).expect("a model");
+    std::fs::write(place.path("cut.onnx"), &truncated[..truncated.len() / 2]).expect("a file");
+    for (line, said) in [
+        ("compile cut.onnx --loss mse -o m.dpc".to_owned(), "cut.onnx"),
+        (format!("compile {model} --loss cross-entropy -o absent/m.dpc"), "check that the directory exists"),
+        (format!("compile {model} --loss mse --train nothing* -o m.dpc"), "nothing*"),
+        ("eval m.dpc --data d.npz".to_owned(), "cannot read m.dpc"),
+        (format!("grads {model} --data {model} --loss mse --out g.npz"), "FILE.npz"),
+        (format!("run {model} --data {train} --out absent/o.npz"), "absent"),
+        (format!("check {}", models("refused/batch_mean.ts.onnx")), "mixes_records"),
+    ] {
+        let error = place.fails(&line, 1);
+        assert!(error.contains(said), "dpc {line}\n{error}");
+        assert!(error.contains("help:"), "dpc {line}\n{error}");
+    }
+    for (line, said) in [
+        (format!("compile {model} --loss hinge -o m.dpc"), "cross-entropy"),
+        (format!("compile {model} --loss mse --clip flat:0 -o m.dpc"), "flat:C"),
+        (format!("compile {model} --loss mse --optimizer sgd:beta1=1 -o m.dpc"), "momentum"),
+        ("train m.dpc --data d --epsilon -1 --delta 0.1 --batch 1 --steps 1 --lr 1".to_owned(), "above 0"),
+        ("train m.dpc --data d --delta 0.1 --batch 1 --steps 1 --lr 1".to_owned(), "--non-private"),
+        ("account --noise-multiplier 1 --sample-rate 2 --steps 1 --delta 0.1".to_owned(), "at most 1"),
+    ] {
+        let error = place.fails(&line, 2);
+        assert!(error.contains(said), "dpc {line}\n{error}");
+    }
+    let left: Vec<_> = std::fs::read_dir(place.0.path()).expect("a directory").collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[test]
+fn emitted_stages_are_text() {
+    let place = Place::new();
+    let model = models("digits_cnn.onnx");
+    for (stage, said) in [
+        ("graph", "return loss"),
+        ("gradients", "return grad/fc.weight"),
+        ("private", "clip_factor flat:1.0"),
+        ("program", "update {"),
+        ("wgsl", "@compute"),
+    ] {
+        let text = place.ok(&format!("compile {model} --loss cross-entropy --emit {stage}"));
+        assert!(text.contains(said), "{stage}\n{text}");
+    }
+    place.ok(&format!("compile {model} --loss cross-entropy --emit wgsl --emit-dir out"));
+    assert!(std::fs::read_dir(place.path("out")).expect("a directory").count() > 5);
+}
