@@ -1,1 +1,95 @@
-fn main() {}
+//! `cargo xtask test`: everything that a change must pass, with one command.
+//!
+//! The steps, in order: a Vulkan adapter for the gpu tests (installed where apt can, since they are never skipped), the
+//! formatting, the lints, the tests, the examples in the documentation.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "usage: cargo xtask test";
+
+/// A step: what it is for, and the arguments of cargo.
+const STEPS: &[(&str, &[&str])] = &[
+    ("formatting", &["fmt", "--all", "--check"]),
+    ("tests", &["test", "--workspace", "--lib", "--bins", "--tests"]),
+    ("examples in the documentation", &["test", "--workspace", "--doc"]),
+    ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+];
+
+fn main() -> ExitCode {
+    match env::args().nth(1).as_deref() {
+        Some("test") => match test() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => {
+                eprintln!("xtask: {problem}");
+                ExitCode::FAILURE
+            }
+        },
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn test() -> Result<(), String> {
+    println!("xtask: building dpc and its tests");
+    cargo(&["test", "--workspace", "--no-run"])?;
+    ensure_adapter()?;
+    for (what, arguments) in STEPS {
+        println!("xtask: {what}: cargo {}", arguments.join(" "));
+        cargo(arguments)?;
+    }
+    println!("xtask: all of it passed");
+    Ok(())
+}
+
+/// Makes sure that some Vulkan, Metal or DX12 adapter answers: the machine's own, or Mesa's software one.
+fn ensure_adapter() -> Result<(), String> {
+    println!("xtask: looking for a GPU adapter");
+    if adapter_answers()? {
+        return Ok(());
+    }
+    if !cfg!(target_os = "linux") || !runs(Command::new("apt-get").arg("--version")) {
+        return Err("no GPU adapter answers; install a Vulkan driver (on Linux Mesa's software one will do)".into());
+    }
+    println!("xtask: no adapter answers; installing Mesa's software Vulkan driver (apt-get install mesa-vulkan-drivers)");
+    let root = runs(Command::new("sh").args(["-c", "test \"$(id -u)\" = 0"]));
+    for arguments in [&["update"][..], &["install", "-y", "--no-install-recommends", "mesa-vulkan-drivers"]] {
+        let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
+        if !root {
+            command.arg("apt-get");
+        }
+        let status = command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments).status();
+        if !status.is_ok_and(|s| s.success()) {
+            return Err(format!("apt-get {} failed; install a Vulkan driver by hand", arguments.join(" ")));
+        }
+    }
+    if adapter_answers()? { Ok(()) } else { Err("the driver is installed, and still no GPU adapter answers".into()) }
+}
+
+/// Whether `dpc devices` lists an adapter. The program is the one that the tests were built with.
+fn adapter_answers() -> Result<bool, String> {
+    let target = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
+    let program = Path::new(&target).join("debug").join(format!("dpc{}", env::consts::EXE_SUFFIX));
+    let output = Command::new(&program)
+        .arg("devices")
+        .output()
+        .map_err(|e| format!("{} does not run: {e}", program.display()))?;
+    if !output.status.success() {
+        return Err(format!("dpc devices fails: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let listed = String::from_utf8_lossy(&output.stdout);
+    Ok(listed.lines().any(|line| line.starts_with("gpu ") && !line.contains(" none: ")))
+}
+
+fn cargo(arguments: &[&str]) -> Result<(), String> {
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let status = Command::new(cargo).args(arguments).status().map_err(|e| format!("cargo does not run: {e}"))?;
+    if status.success() { Ok(()) } else { Err(format!("cargo {} failed", arguments.join(" "))) }
+}
+
+fn runs(command: &mut Command) -> bool {
+    command.output().is_ok_and(|o| o.status.success())
+}
