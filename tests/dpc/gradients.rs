@@ -1,26 +1,60 @@
 //! Per-sample gradients, norms, losses and clipped sums against PyTorch run one sample at a time in float64.
 
 use dpc::compile::Compiled;
+use dpc::device::cpu::Cpu;
+use dpc::device::gpu::Gpu;
 use dpc::device::{Device, Session};
 use dpc::lower::host_outputs;
 use dpc::lower::program::{Phase, Role};
 use dpc::options::NormChoice;
 
-use crate::zoo::{Golden, Model, compiled, options, result, session, zoo};
+use crate::zoo::{CLIP, Golden, Model, compiled, options, paper, result, session, zoo};
 
 const WAYS: [NormChoice; 4] = [NormChoice::Auto, NormChoice::Materialize, NormChoice::Ghost, NormChoice::Tile];
 
-/// The largest distance between two arrays over the largest entry of the second.
-fn distance(found: &[f32], expected: &[f64]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let largest = expected.iter().fold(1e-12f64, |m, x| m.max(x.abs()));
-    found.iter().zip(expected).fold(0.0f64, |m, (f, e)| m.max((f64::from(*f) - e).abs())) / largest
+/// The tolerance of the product: relative to the largest entry for gradients, entry by entry for norms and losses.
+const TOLERANCE: f64 = 1e-4;
+
+/// What of a parameter's gradient a golden file holds.
+struct Expected {
+    /// Which elements of one record's gradient; all of them if `None`.
+    elements: Option<Vec<usize>>,
+    /// Their values, record by record.
+    values: Vec<f64>,
+    /// The largest entry of the whole gradient.
+    largest: f64,
+}
+
+fn expected(golden: &mut Golden, names: &[String], name: &str, len: usize) -> Expected {
+    let has = |kind: &str| names.contains(&format!("{kind}/{name}"));
+    let (elements, values) = if has("per_sample") {
+        (None, golden.floats(&format!("per_sample/{name}")))
+    } else if has("per_sample_rows") {
+        let rows = golden.ints(&format!("rows/{name}"));
+        let values = golden.floats(&format!("per_sample_rows/{name}"));
+        let records = golden.floats("loss").len();
+        let width = values.len() / rows.len() / records;
+        let elements = rows.iter().flat_map(|&r| (0..width).map(move |j| r as usize * width + j)).collect();
+        (Some(elements), values)
+    } else {
+        let elements = golden.ints(&format!("flat_index/{name}")).into_iter().map(|i| i as usize).collect();
+        (Some(elements), golden.floats(&format!("per_sample_flat/{name}")))
+    };
+    assert!(elements.as_ref().is_none_or(|e: &Vec<usize>| e.iter().all(|&i| i < len)));
+    let largest = values.iter().fold(1e-12f64, |m, x| m.max(x.abs()));
+    Expected { elements, values, largest }
 }
 
 /// The largest relative distance entry by entry.
 fn relative(found: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
-    found.iter().zip(expected).fold(0.0f64, |m, (f, e)| m.max((f64::from(*f) - e).abs() / e.abs().max(1e-6)))
+    let off = |(f, e): (&f32, &f64)| (f64::from(*f) - e).abs() / e.abs().max(1e-6);
+    found.iter().zip(expected).map(off).fold(0.0, worse)
+}
+
+/// The larger distance, where NaN is the largest.
+fn worse(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
 /// Everything that a golden file says about a compiled model, as a list of what does not hold.
@@ -30,47 +64,55 @@ fn check(
     golden: &mut Golden,
     initialiser: impl Fn(&str) -> String,
     at: &str,
-    problems: &mut Vec<String>,
-) {
+) -> Vec<String> {
+    let mut problems = Vec::new();
     session.run(Phase::Private).expect("a run");
     let mut expect = |what: &str, off: f64| {
-        if off.is_nan() || off > 1e-4 {
+        if off.is_nan() || off > TOLERANCE {
             problems.push(format!("{at}: {what} is off by {off:.1e}"));
         }
     };
     let (loss, norm) = (golden.floats("loss"), golden.floats("norm"));
     expect("loss", relative(&result(session, compiled, host_outputs::LOSS), &loss));
     expect("norm", relative(&result(session, compiled, host_outputs::NORM), &norm));
-    let factors: Vec<f64> = norm.iter().map(|n| (0.5 / n).min(1.0)).collect();
-    for name in golden.names().iter().filter_map(|n| n.strip_prefix("per_sample/")) {
-        let expected = golden.floats(&format!("per_sample/{name}"));
-        let initialiser = initialiser(name);
-        let role = Role::Output(format!("per_sample/{initialiser}"));
-        let Some(id) = compiled.program.find(&role) else {
-            expect(&format!("{name} has no gradient and"), expected.iter().fold(0.0, |m: f64, x| m.max(x.abs())));
+    let factors: Vec<f64> = norm.iter().map(|n| (CLIP / n).min(1.0)).collect();
+    let names = golden.names();
+    for name in golden.parameters() {
+        let initialiser = initialiser(&name);
+        let Some(id) = compiled.program.find(&Role::Output(format!("per_sample/{initialiser}"))) else {
+            expect(&format!("{name} has no gradient, which"), f64::NAN);
             continue;
         };
-        expect(name, distance(&session.read_f32(id).expect("a read"), &expected));
-        let len = expected.len() / factors.len();
-        let sum: Vec<f64> =
-            (0..len).map(|i| factors.iter().enumerate().map(|(n, c)| c * expected[n * len + i]).sum()).collect();
-        let id = compiled.program.find(&Role::GradientSum(initialiser)).expect("a gradient sum");
-        // Where the records' terms cancel, rounding is measured against the terms and not against what is left of them.
-        let largest = expected.iter().fold(0.0f64, |m, x| m.max(x.abs()));
         let found = session.read_f32(id).expect("a read");
-        let off =
-            found.iter().zip(&sum).fold(0.0f64, |m, (f, e)| m.max((f64::from(*f) - e).abs())) / largest.max(1e-12);
-        expect(&format!("the clipped sum of {name}"), off);
+        let len = found.len() / factors.len();
+        let expected = expected(golden, &names, &name, len);
+        let elements = expected.elements.unwrap_or_else(|| (0..len).collect());
+        let sum_id = compiled.program.find(&Role::GradientSum(initialiser)).expect("a gradient sum");
+        let sum = session.read_f32(sum_id).expect("a read");
+        let (mut off, mut sum_off) = (0.0, 0.0);
+        for (k, &i) in elements.iter().enumerate() {
+            let mut total = 0.0;
+            for (n, factor) in factors.iter().enumerate() {
+                let value = expected.values[n * elements.len() + k];
+                off = worse(off, (f64::from(found[n * len + i]) - value).abs());
+                total += factor * value;
+            }
+            sum_off = worse(sum_off, (f64::from(sum[i]) - total).abs());
+        }
+        expect(&name, off / expected.largest);
+        // Where records cancel, rounding is measured against their terms and not against what is left of them.
+        expect(&format!("the clipped sum of {name}"), sum_off / expected.largest);
     }
+    problems
 }
 
-/// Runs a model by every recipe and way; returns what does not hold.
-pub fn check_model(model: &Model, device: &dyn Device) -> Vec<String> {
-    let mut problems = Vec::new();
+/// Runs a model by every recipe and the given ways; returns what does not hold.
+fn check_model(model: &Model, device: &dyn Device, ways: &[NormChoice]) -> Vec<String> {
     let mut golden = Golden::open(&model.golden);
     let rows = golden.floats("loss").len();
+    let mut problems = Vec::new();
     for (recipe, path) in &model.files {
-        for way in WAYS {
+        for &way in ways {
             let at = format!("{} {recipe} {way:?}", model.name);
             match compiled(path, &options(model.loss, way)) {
                 Ok((source, compiled)) => {
@@ -79,7 +121,7 @@ pub fn check_model(model: &Model, device: &dyn Device) -> Vec<String> {
                         let key = (recipe.clone(), name.to_string());
                         model.renamed.get(&key).cloned().unwrap_or_else(|| name.into())
                     };
-                    check(&compiled, session.as_mut(), &mut golden, initialiser, &at, &mut problems);
+                    problems.extend(check(&compiled, session.as_mut(), &mut golden, initialiser, &at));
                 }
                 Err(e) => {
                     problems.push(format!("{at}: {e}"));
@@ -91,15 +133,30 @@ pub fn check_model(model: &Model, device: &dyn Device) -> Vec<String> {
     problems
 }
 
+/// Checks models; `DPC_MODEL` narrows them to one.
+fn check_models(models: Vec<Model>, device: &dyn Device, ways: &[NormChoice]) {
+    let only = std::env::var("DPC_MODEL").ok();
+    let wanted = |m: &&Model| !m.inference && only.as_ref().is_none_or(|o| m.name == *o);
+    let problems: Vec<String> = models.iter().filter(wanted).flat_map(|m| check_model(m, device, ways)).collect();
+    assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
+}
+
 #[test]
 fn zoo_gradients_on_cpu_are_pytorchs() {
-    let device = dpc::device::cpu::Cpu;
-    let only = std::env::var("DPC_MODEL").ok();
-    let problems: Vec<String> = zoo()
-        .iter()
-        .filter(|m| !m.inference)
-        .filter(|m| only.as_ref().is_none_or(|o| m.name == *o))
-        .flat_map(|m| check_model(m, &device))
-        .collect();
-    assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
+    check_models(zoo(), &Cpu, &WAYS);
+}
+
+#[test]
+fn paper_gradients_on_cpu_are_pytorchs() {
+    check_models(paper(), &Cpu, &WAYS);
+}
+
+#[test]
+fn zoo_gradients_on_gpu_are_pytorchs() {
+    check_models(zoo(), &Gpu::open(None).unwrap_or_else(|e| panic!("{:?}", miette::Report::from(e))), &WAYS);
+}
+
+#[test]
+fn paper_gradients_on_gpu_are_pytorchs() {
+    check_models(paper(), &Gpu::open(None).unwrap_or_else(|e| panic!("{:?}", miette::Report::from(e))), &WAYS);
 }

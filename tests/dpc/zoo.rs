@@ -67,6 +67,21 @@ pub fn zoo() -> Vec<Model> {
         .collect()
 }
 
+/// The networks of the Opacus paper at full size, the tanh variant and the demo's.
+pub fn paper() -> Vec<Model> {
+    ["mnist_cnn", "mnist_cnn_tanh", "cifar_cnn", "imdb_embedding", "imdb_lstm", "digits_cnn"]
+        .into_iter()
+        .map(|name| Model {
+            name: name.into(),
+            files: [("ts".to_string(), models(&format!("{name}.onnx")))].into(),
+            golden: models(&format!("goldens/{name}.npz")),
+            loss: loss("cross-entropy", &1.into()),
+            renamed: BTreeMap::new(),
+            inference: false,
+        })
+        .collect()
+}
+
 fn loss(name: &str, class_axis: &serde_json::Value) -> Loss {
     let axis = class_axis.as_i64().filter(|&a| a != 1);
     let text = match axis {
@@ -76,12 +91,15 @@ fn loss(name: &str, class_axis: &serde_json::Value) -> Loss {
     text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
-/// The options that the tests compile with: per-sample gradients, and a clip bound that some records pass.
+/// The clip bound of the tests, which some records of every model pass and some do not.
+pub const CLIP: f64 = 0.5;
+
+/// The options that the tests compile with: per-sample gradients, and [`CLIP`].
 pub fn options(loss: Loss, norm: NormChoice) -> Options {
     Options {
         loss: Some(loss),
         output: None,
-        clip: ClipRule::flat(0.5).expect("a bound"),
+        clip: ClipRule::flat(CLIP).expect("a bound"),
         norm,
         optimizer: "sgd".parse().expect("an optimizer"),
         per_sample: true,
@@ -112,6 +130,13 @@ impl Golden {
     /// The names of its arrays.
     pub fn names(&self) -> Vec<String> {
         self.npz.names()
+    }
+
+    /// The parameters that it holds gradients of, by PyTorch's names.
+    pub fn parameters(&self) -> Vec<String> {
+        let kinds = ["per_sample/", "per_sample_rows/", "per_sample_flat/"];
+        let names = self.npz.names();
+        names.iter().filter_map(|n| kinds.iter().find_map(|k| n.strip_prefix(k))).map(str::to_string).collect()
     }
 
     /// An array of floats.

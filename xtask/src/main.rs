@@ -54,7 +54,9 @@ fn ensure_adapter() -> Result<(), String> {
     if !cfg!(target_os = "linux") || !runs(Command::new("apt-get").arg("--version")) {
         return Err("no GPU adapter answers; install a Vulkan driver (on Linux Mesa's software one will do)".into());
     }
-    println!("xtask: no adapter answers; installing Mesa's software Vulkan driver (apt-get install mesa-vulkan-drivers)");
+    println!(
+        "xtask: no adapter answers; installing Mesa's software Vulkan driver (apt-get install mesa-vulkan-drivers)"
+    );
     let root = runs(Command::new("sh").args(["-c", "test \"$(id -u)\" = 0"]));
     for arguments in [&["update"][..], &["install", "-y", "--no-install-recommends", "mesa-vulkan-drivers"]] {
         let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
