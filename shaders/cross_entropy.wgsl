@@ -1,6 +1,7 @@
 // CrossEntropy: loss[n] = mean over the tokens that count of log Σ exp(logits[n, t]) − logits[n, t, label[n, t]], 0 if there
 // are none; tokens `begin` to `end` a launch. A workgroup makes a record's.
 
+const SIZE: u32 = 64u;
 const LANES: u32 = 64u;
 const LOG_PROBABILITIES: bool = false;
 
@@ -24,16 +25,20 @@ struct Params {
 // begin tokens
 // end tokens
 
-@compute @workgroup_size(LANES)
+@compute @workgroup_size(SIZE)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let n = group.y * groups.x + group.x;
-    if (n >= params.count) {
+    // begin index
+    let index = group.y * groups.x + group.x;
+    let lane = invocation;
+    // end index
+    if (index >= params.count) {
         return;
     }
+    let n = index;
     var sum = 0.0;
     for (var t = params.begin; t < params.end; t += 1u) {
         let token = n * params.tokens + t;

@@ -1,6 +1,7 @@
 // CrossEntropyVjp: dlogits[n, t, k] = dloss[n] (softmax(logits[n, t])[k] − [k = label]) / count[n], 0 for tokens that do not
 // count. A workgroup makes a token's.
 
+const SIZE: u32 = 64u;
 const LANES: u32 = 64u;
 const LOG_PROBABILITIES: bool = false;
 
@@ -23,16 +24,20 @@ struct Params {
 // begin tokens
 // end tokens
 
-@compute @workgroup_size(LANES)
+@compute @workgroup_size(SIZE)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let token = group.y * groups.x + group.x;
-    if (token >= params.count) {
+    // begin index
+    let index = group.y * groups.x + group.x;
+    let lane = invocation;
+    // end index
+    if (index >= params.count) {
         return;
     }
+    let token = index;
     let n = token / params.tokens;
     let base = token * params.classes;
     let parts = softmax_parts(base, lane);

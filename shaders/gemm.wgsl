@@ -1,6 +1,9 @@
-// Gemm: c[n, g, i, j] = act(Σ_k a[n, g](i, k) · b[n, g](k, j) + bias), terms `begin` to `end` of the sums a launch.
-// A workgroup makes a tile of 32 × 32 results; no memory is shared and no invocation waits for another.
+// Gemm: c[n, g, i, j] = act(Σ_k a[n, g](i, k) · b[n, g](k, j) + bias), if SPLIT terms `begin` to `end` a launch.
+// No memory is shared and no invocation waits for another.
 
+const TALL: bool = true;
+const WIDE: bool = true;
+const SPLIT: bool = false;
 const A_VIEW: u32 = STRIDED;
 const B_VIEW: u32 = STRIDED;
 
@@ -45,8 +48,23 @@ fn at_a(base: u32, row: Place, col: Place) -> f32 {
     return a[base + at];
 }
 
-fn load_a(base: u32, places: Places, k: Place) -> vec4<f32> {
-    return vec4<f32>(at_a(base, places.p0, k), at_a(base, places.p1, k), at_a(base, places.p2, k), at_a(base, places.p3, k));
+fn load_a(base: u32, places: Places, k: Place) -> Values {
+    let low = vec4<f32>(
+        at_a(base, places.p0, k),
+        at_a(base, places.p1, k),
+        at_a(base, places.p2, k),
+        at_a(base, places.p3, k),
+    );
+    if (!TALL) {
+        return Values(low, low);
+    }
+    let high = vec4<f32>(
+        at_a(base, places.p4, k),
+        at_a(base, places.p5, k),
+        at_a(base, places.p6, k),
+        at_a(base, places.p7, k),
+    );
+    return Values(low, high);
 }
 
 fn at_b(base: u32, row: Place, col: Place) -> f32 {
@@ -57,8 +75,23 @@ fn at_b(base: u32, row: Place, col: Place) -> f32 {
     return b[base + at];
 }
 
-fn load_b(base: u32, places: Places, k: Place) -> vec4<f32> {
-    return vec4<f32>(at_b(base, k, places.p0), at_b(base, k, places.p1), at_b(base, k, places.p2), at_b(base, k, places.p3));
+fn load_b(base: u32, places: Places, k: Place) -> Values {
+    let low = vec4<f32>(
+        at_b(base, k, places.p0),
+        at_b(base, k, places.p1),
+        at_b(base, k, places.p2),
+        at_b(base, k, places.p3),
+    );
+    if (!WIDE) {
+        return Values(low, low);
+    }
+    let high = vec4<f32>(
+        at_b(base, k, places.p4),
+        at_b(base, k, places.p5),
+        at_b(base, k, places.p6),
+        at_b(base, k, places.p7),
+    );
+    return Values(low, high);
 }
 
 // The value of a finished sum.
@@ -74,23 +107,36 @@ fn store(n: u32, g: u32, row: u32, col: u32, sum: f32) {
     }
     let at = n * params.out_record + g * params.out_group + row * params.out_row + col * params.out_col;
     var value = sum;
-    if (params.begin > 0u) {
+    if (SPLIT && params.begin > 0u) {
         value += c[at];
     }
-    if (params.end == params.inner) {
+    if (!SPLIT || params.end == params.inner) {
         value = finish(value, g, row, col);
     }
     c[at] = value;
 }
 
-@compute @workgroup_size(8, 8)
+fn store_row(n: u32, g: u32, row: u32, cols: Indices, low: vec4<f32>, high: vec4<f32>) {
+    store(n, g, row, cols.low.x, low.x);
+    store(n, g, row, cols.low.y, low.y);
+    store(n, g, row, cols.low.z, low.z);
+    store(n, g, row, cols.low.w, low.w);
+    if (WIDE) {
+        store(n, g, row, cols.high.x, high.x);
+        store(n, g, row, cols.high.y, high.y);
+        store(n, g, row, cols.high.z, high.z);
+        store(n, g, row, cols.high.w, high.w);
+    }
+}
+
+@compute @workgroup_size(8, 4)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let matrix = params.first_matrix + group.z;
     let n = matrix / params.groups;
     let g = matrix - n * params.groups;
-    let rows = params.first_row + tile_rows(group.y, local.y);
-    let cols = tile_cols(group.x, local.x);
-    if (rows.x >= params.rows || cols.x >= params.cols) {
+    let rows = tile_rows(params.first_row + group.y * HEIGHT, local.y);
+    let cols = tile_cols(group.x * WIDTH, local.x);
+    if (rows.low.x >= params.rows || cols.low.x >= params.cols) {
         return;
     }
     let base_a = n * params.a.record + g * params.a.group;
@@ -99,26 +145,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     let places_b = col_places(B_VIEW, params.b, cols, params.cols);
     var k_a = col_place(A_VIEW, params.a, params.begin);
     var k_b = row_place(B_VIEW, params.b, params.begin);
-    var sum = mat4x4<f32>();
+    var tile = Tile();
     for (var k = params.begin; k < params.end; k += 1u) {
-        sum += outer(load_a(base_a, places_a, k_a), load_b(base_b, places_b, k_b));
+        accumulate(&tile, load_a(base_a, places_a, k_a), load_b(base_b, places_b, k_b));
         k_a = col_next(A_VIEW, params.a, k_a);
         k_b = row_next(B_VIEW, params.b, k_b);
     }
-    store(n, g, rows.x, cols.x, sum[0].x);
-    store(n, g, rows.x, cols.y, sum[0].y);
-    store(n, g, rows.x, cols.z, sum[0].z);
-    store(n, g, rows.x, cols.w, sum[0].w);
-    store(n, g, rows.y, cols.x, sum[1].x);
-    store(n, g, rows.y, cols.y, sum[1].y);
-    store(n, g, rows.y, cols.z, sum[1].z);
-    store(n, g, rows.y, cols.w, sum[1].w);
-    store(n, g, rows.z, cols.x, sum[2].x);
-    store(n, g, rows.z, cols.y, sum[2].y);
-    store(n, g, rows.z, cols.z, sum[2].z);
-    store(n, g, rows.z, cols.w, sum[2].w);
-    store(n, g, rows.w, cols.x, sum[3].x);
-    store(n, g, rows.w, cols.y, sum[3].y);
-    store(n, g, rows.w, cols.z, sum[3].z);
-    store(n, g, rows.w, cols.w, sum[3].w);
+    store_row(n, g, rows.low.x, cols, tile.low_low[0], tile.low_high[0]);
+    store_row(n, g, rows.low.y, cols, tile.low_low[1], tile.low_high[1]);
+    store_row(n, g, rows.low.z, cols, tile.low_low[2], tile.low_high[2]);
+    store_row(n, g, rows.low.w, cols, tile.low_low[3], tile.low_high[3]);
+    if (TALL) {
+        store_row(n, g, rows.high.x, cols, tile.high_low[0], tile.high_high[0]);
+        store_row(n, g, rows.high.y, cols, tile.high_low[1], tile.high_high[1]);
+        store_row(n, g, rows.high.z, cols, tile.high_low[2], tile.high_high[2]);
+        store_row(n, g, rows.high.w, cols, tile.high_low[3], tile.high_high[3]);
+    }
 }

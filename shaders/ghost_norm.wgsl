@@ -1,7 +1,9 @@
 // GhostNorm: y[n, q] = s Σ (Σ_i a[n, g](i, t) · c[n, g](i, u)) (Σ_j b[n, g](j, t) · d[n, g](j, u)) over the pairs of
 // positions (t, u) of tile q of 32 × 32. SYMMETRIC: tiles below the diagonal are 0, those above it count twice.
 
-const LANES: u32 = 64u;
+const LANES: u32 = 32u;
+const TALL: bool = true;
+const WIDE: bool = false;
 const A_VIEW: u32 = STRIDED;
 const B_VIEW: u32 = STRIDED;
 const C_VIEW: u32 = STRIDED;
@@ -48,8 +50,23 @@ fn at_a(base: u32, row: Place, col: Place) -> f32 {
     return a[base + at];
 }
 
-fn load_a(base: u32, places: Places, k: Place) -> vec4<f32> {
-    return vec4<f32>(at_a(base, k, places.p0), at_a(base, k, places.p1), at_a(base, k, places.p2), at_a(base, k, places.p3));
+fn load_a(base: u32, places: Places, k: Place) -> Values {
+    let low = vec4<f32>(
+        at_a(base, k, places.p0),
+        at_a(base, k, places.p1),
+        at_a(base, k, places.p2),
+        at_a(base, k, places.p3),
+    );
+    if (!TALL) {
+        return Values(low, low);
+    }
+    let high = vec4<f32>(
+        at_a(base, k, places.p4),
+        at_a(base, k, places.p5),
+        at_a(base, k, places.p6),
+        at_a(base, k, places.p7),
+    );
+    return Values(low, high);
 }
 
 fn at_b(base: u32, row: Place, col: Place) -> f32 {
@@ -60,8 +77,23 @@ fn at_b(base: u32, row: Place, col: Place) -> f32 {
     return b[base + at];
 }
 
-fn load_b(base: u32, places: Places, k: Place) -> vec4<f32> {
-    return vec4<f32>(at_b(base, k, places.p0), at_b(base, k, places.p1), at_b(base, k, places.p2), at_b(base, k, places.p3));
+fn load_b(base: u32, places: Places, k: Place) -> Values {
+    let low = vec4<f32>(
+        at_b(base, k, places.p0),
+        at_b(base, k, places.p1),
+        at_b(base, k, places.p2),
+        at_b(base, k, places.p3),
+    );
+    if (!TALL) {
+        return Values(low, low);
+    }
+    let high = vec4<f32>(
+        at_b(base, k, places.p4),
+        at_b(base, k, places.p5),
+        at_b(base, k, places.p6),
+        at_b(base, k, places.p7),
+    );
+    return Values(low, high);
 }
 
 fn at_c(base: u32, row: Place, col: Place) -> f32 {
@@ -72,8 +104,23 @@ fn at_c(base: u32, row: Place, col: Place) -> f32 {
     return c[base + at];
 }
 
-fn load_c(base: u32, places: Places, k: Place) -> vec4<f32> {
-    return vec4<f32>(at_c(base, k, places.p0), at_c(base, k, places.p1), at_c(base, k, places.p2), at_c(base, k, places.p3));
+fn load_c(base: u32, places: Places, k: Place) -> Values {
+    let low = vec4<f32>(
+        at_c(base, k, places.p0),
+        at_c(base, k, places.p1),
+        at_c(base, k, places.p2),
+        at_c(base, k, places.p3),
+    );
+    if (!WIDE) {
+        return Values(low, low);
+    }
+    let high = vec4<f32>(
+        at_c(base, k, places.p4),
+        at_c(base, k, places.p5),
+        at_c(base, k, places.p6),
+        at_c(base, k, places.p7),
+    );
+    return Values(low, high);
 }
 
 fn at_d(base: u32, row: Place, col: Place) -> f32 {
@@ -84,45 +131,65 @@ fn at_d(base: u32, row: Place, col: Place) -> f32 {
     return d[base + at];
 }
 
-fn load_d(base: u32, places: Places, k: Place) -> vec4<f32> {
-    return vec4<f32>(at_d(base, k, places.p0), at_d(base, k, places.p1), at_d(base, k, places.p2), at_d(base, k, places.p3));
+fn load_d(base: u32, places: Places, k: Place) -> Values {
+    let low = vec4<f32>(
+        at_d(base, k, places.p0),
+        at_d(base, k, places.p1),
+        at_d(base, k, places.p2),
+        at_d(base, k, places.p3),
+    );
+    if (!WIDE) {
+        return Values(low, low);
+    }
+    let high = vec4<f32>(
+        at_d(base, k, places.p4),
+        at_d(base, k, places.p5),
+        at_d(base, k, places.p6),
+        at_d(base, k, places.p7),
+    );
+    return Values(low, high);
 }
 
 // Σ_i a(i, t) · c(i, u) for the pairs of an invocation.
-fn gram_ac(n: u32, g: u32, t: vec4<u32>, u: vec4<u32>) -> mat4x4<f32> {
+fn gram_ac(n: u32, g: u32, t: Indices, u: Indices) -> Tile {
     let base_a = n * params.a.record + g * params.a.group;
     let base_c = n * params.c.record + g * params.c.group;
     let places_a = col_places(A_VIEW, params.a, t, params.steps_t);
     let places_c = col_places(C_VIEW, params.c, u, params.steps_u);
     var i_a = row_place(A_VIEW, params.a, 0u);
     var i_c = row_place(C_VIEW, params.c, 0u);
-    var sum = mat4x4<f32>();
+    var tile = Tile();
     for (var i = 0u; i < params.rows; i += 1u) {
-        sum += outer(load_a(base_a, places_a, i_a), load_c(base_c, places_c, i_c));
+        accumulate(&tile, load_a(base_a, places_a, i_a), load_c(base_c, places_c, i_c));
         i_a = row_next(A_VIEW, params.a, i_a);
         i_c = row_next(C_VIEW, params.c, i_c);
     }
-    return sum;
+    return tile;
 }
 
 // Σ_j b(j, t) · d(j, u) for the pairs of an invocation.
-fn gram_bd(n: u32, g: u32, t: vec4<u32>, u: vec4<u32>) -> mat4x4<f32> {
+fn gram_bd(n: u32, g: u32, t: Indices, u: Indices) -> Tile {
     let base_b = n * params.b.record + g * params.b.group;
     let base_d = n * params.d.record + g * params.d.group;
     let places_b = col_places(B_VIEW, params.b, t, params.steps_t);
     let places_d = col_places(D_VIEW, params.d, u, params.steps_u);
     var j_b = row_place(B_VIEW, params.b, 0u);
     var j_d = row_place(D_VIEW, params.d, 0u);
-    var sum = mat4x4<f32>();
+    var tile = Tile();
     for (var j = 0u; j < params.cols; j += 1u) {
-        sum += outer(load_b(base_b, places_b, j_b), load_d(base_d, places_d, j_d));
+        accumulate(&tile, load_b(base_b, places_b, j_b), load_d(base_d, places_d, j_d));
         j_b = row_next(B_VIEW, params.b, j_b);
         j_d = row_next(D_VIEW, params.d, j_d);
     }
-    return sum;
+    return tile;
 }
 
-@compute @workgroup_size(8, 8)
+// The inner product of each pair of rows.
+fn products(p: mat4x4<f32>, q: mat4x4<f32>, in_u: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(dot(p[0] * q[0], in_u), dot(p[1] * q[1], in_u), dot(p[2] * q[2], in_u), dot(p[3] * q[3], in_u));
+}
+
+@compute @workgroup_size(8, 4)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -144,19 +211,14 @@ fn main(
         }
         return;
     }
-    let t = tile_rows(tile_t, local.y);
-    let u = tile_cols(tile_u, local.x);
+    let t = tile_rows(tile_t * HEIGHT, local.y);
+    let u = tile_cols(tile_u * WIDTH, local.x);
     let ac = gram_ac(n, g, t, u);
     let bd = gram_bd(n, g, t, u);
-    let in_t = select(vec4<f32>(0.0), vec4<f32>(1.0), t < vec4<u32>(params.steps_t));
-    let in_u = select(vec4<f32>(0.0), vec4<f32>(1.0), u < vec4<u32>(params.steps_u));
-    let products = vec4<f32>(
-        dot(ac[0] * bd[0], in_u),
-        dot(ac[1] * bd[1], in_u),
-        dot(ac[2] * bd[2], in_u),
-        dot(ac[3] * bd[3], in_u),
-    );
-    let result = total(lane, dot(products, in_t));
+    let in_u = below(u.low, params.steps_u);
+    let share = dot(products(ac.low_low, bd.low_low, in_u), below(t.low, params.steps_t))
+        + dot(products(ac.high_low, bd.high_low, in_u), below(t.high, params.steps_t));
+    let result = total(lane, share);
     if (lane == 0u) {
         y[at] = params.scale * result * select(1.0, 2.0, SYMMETRIC && tile_t < tile_u);
     }

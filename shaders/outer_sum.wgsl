@@ -1,6 +1,8 @@
 // OuterSum: y[c, g, i, j] = Σ_n w[n] Σ_t a[n, g](i, t) · b[n, g](j, t) over the records n of chunk c; a record of weight 0
 // is skipped. A launch adds the records `record_begin` to `record_end` of every chunk and the steps `begin` to `end`.
 
+const TALL: bool = true;
+const WIDE: bool = true;
 const A_VIEW: u32 = STRIDED;
 const B_VIEW: u32 = STRIDED;
 
@@ -41,8 +43,23 @@ fn at_a(base: u32, row: Place, col: Place) -> f32 {
     return a[base + at];
 }
 
-fn load_a(base: u32, places: Places, k: Place) -> vec4<f32> {
-    return vec4<f32>(at_a(base, places.p0, k), at_a(base, places.p1, k), at_a(base, places.p2, k), at_a(base, places.p3, k));
+fn load_a(base: u32, places: Places, k: Place) -> Values {
+    let low = vec4<f32>(
+        at_a(base, places.p0, k),
+        at_a(base, places.p1, k),
+        at_a(base, places.p2, k),
+        at_a(base, places.p3, k),
+    );
+    if (!TALL) {
+        return Values(low, low);
+    }
+    let high = vec4<f32>(
+        at_a(base, places.p4, k),
+        at_a(base, places.p5, k),
+        at_a(base, places.p6, k),
+        at_a(base, places.p7, k),
+    );
+    return Values(low, high);
 }
 
 fn at_b(base: u32, row: Place, col: Place) -> f32 {
@@ -53,8 +70,23 @@ fn at_b(base: u32, row: Place, col: Place) -> f32 {
     return b[base + at];
 }
 
-fn load_b(base: u32, places: Places, k: Place) -> vec4<f32> {
-    return vec4<f32>(at_b(base, places.p0, k), at_b(base, places.p1, k), at_b(base, places.p2, k), at_b(base, places.p3, k));
+fn load_b(base: u32, places: Places, k: Place) -> Values {
+    let low = vec4<f32>(
+        at_b(base, places.p0, k),
+        at_b(base, places.p1, k),
+        at_b(base, places.p2, k),
+        at_b(base, places.p3, k),
+    );
+    if (!WIDE) {
+        return Values(low, low);
+    }
+    let high = vec4<f32>(
+        at_b(base, places.p4, k),
+        at_b(base, places.p5, k),
+        at_b(base, places.p6, k),
+        at_b(base, places.p7, k),
+    );
+    return Values(low, high);
 }
 
 fn store(matrix: u32, row: u32, col: u32, sum: f32) {
@@ -69,20 +101,33 @@ fn store(matrix: u32, row: u32, col: u32, sum: f32) {
     y[at] = value;
 }
 
-@compute @workgroup_size(8, 8)
+fn store_row(matrix: u32, row: u32, cols: Indices, low: vec4<f32>, high: vec4<f32>) {
+    store(matrix, row, cols.low.x, low.x);
+    store(matrix, row, cols.low.y, low.y);
+    store(matrix, row, cols.low.z, low.z);
+    store(matrix, row, cols.low.w, low.w);
+    if (WIDE) {
+        store(matrix, row, cols.high.x, high.x);
+        store(matrix, row, cols.high.y, high.y);
+        store(matrix, row, cols.high.z, high.z);
+        store(matrix, row, cols.high.w, high.w);
+    }
+}
+
+@compute @workgroup_size(8, 4)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let matrix = params.first_matrix + group.z;
     let c = matrix / params.groups;
     let g = matrix - c * params.groups;
-    let rows = params.first_row + tile_rows(group.y, local.y);
-    let cols = tile_cols(group.x, local.x);
-    if (rows.x >= params.rows || cols.x >= params.cols) {
+    let rows = tile_rows(params.first_row + group.y * HEIGHT, local.y);
+    let cols = tile_cols(group.x * WIDTH, local.x);
+    if (rows.low.x >= params.rows || cols.low.x >= params.cols) {
         return;
     }
     let places_a = row_places(A_VIEW, params.a, rows, params.rows);
     let places_b = row_places(B_VIEW, params.b, cols, params.cols);
     let last = min(c * params.chunk + params.record_end, params.records);
-    var sum = mat4x4<f32>();
+    var tile = Tile();
     for (var n = c * params.chunk + params.record_begin; n < last; n += 1u) {
         let weight = w[n];
         if (weight == 0.0) {
@@ -93,25 +138,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         var t_a = col_place(A_VIEW, params.a, params.begin);
         var t_b = col_place(B_VIEW, params.b, params.begin);
         for (var t = params.begin; t < params.end; t += 1u) {
-            sum += outer(weight * load_a(base_a, places_a, t_a), load_b(base_b, places_b, t_b));
+            let part = load_a(base_a, places_a, t_a);
+            let weighted = Values(weight * part.low, weight * part.high);
+            accumulate(&tile, weighted, load_b(base_b, places_b, t_b));
             t_a = col_next(A_VIEW, params.a, t_a);
             t_b = col_next(B_VIEW, params.b, t_b);
         }
     }
-    store(matrix, rows.x, cols.x, sum[0].x);
-    store(matrix, rows.x, cols.y, sum[0].y);
-    store(matrix, rows.x, cols.z, sum[0].z);
-    store(matrix, rows.x, cols.w, sum[0].w);
-    store(matrix, rows.y, cols.x, sum[1].x);
-    store(matrix, rows.y, cols.y, sum[1].y);
-    store(matrix, rows.y, cols.z, sum[1].z);
-    store(matrix, rows.y, cols.w, sum[1].w);
-    store(matrix, rows.z, cols.x, sum[2].x);
-    store(matrix, rows.z, cols.y, sum[2].y);
-    store(matrix, rows.z, cols.z, sum[2].z);
-    store(matrix, rows.z, cols.w, sum[2].w);
-    store(matrix, rows.w, cols.x, sum[3].x);
-    store(matrix, rows.w, cols.y, sum[3].y);
-    store(matrix, rows.w, cols.z, sum[3].z);
-    store(matrix, rows.w, cols.w, sum[3].w);
+    store_row(matrix, rows.low.x, cols, tile.low_low[0], tile.low_high[0]);
+    store_row(matrix, rows.low.y, cols, tile.low_low[1], tile.low_high[1]);
+    store_row(matrix, rows.low.z, cols, tile.low_low[2], tile.low_high[2]);
+    store_row(matrix, rows.low.w, cols, tile.low_low[3], tile.low_high[3]);
+    if (TALL) {
+        store_row(matrix, rows.high.x, cols, tile.high_low[0], tile.high_high[0]);
+        store_row(matrix, rows.high.y, cols, tile.high_low[1], tile.high_high[1]);
+        store_row(matrix, rows.high.z, cols, tile.high_low[2], tile.high_high[2]);
+        store_row(matrix, rows.high.w, cols, tile.high_low[3], tile.high_high[3]);
+    }
 }

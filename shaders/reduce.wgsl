@@ -1,7 +1,8 @@
 // Reduce: y[n, e] = Σ_r f(x[n·record + kept(e) + reduced(r)]), or the sum over records too, with or without weights.
 // An axis is (size, stride). LANES invocations share a sum; a launch adds some of the records and terms.
 
-const LANES: u32 = 1u;
+const SIZE: u32 = 64u;
+const LANES: u32 = 64u;
 const KEPT: u32 = 1u;
 const REDUCED: u32 = 1u;
 const SQUARE: bool = false;
@@ -70,34 +71,34 @@ fn weight_of(n: u32) -> f32 {
     // end weight
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(SIZE)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
     // begin index
-    let i = (group.y * groups.x + group.x) * 64u + lane;
-    let share = 0u;
+    let index = group.y * groups.x + group.x;
+    let lane = invocation;
     // end index
-    if (i >= params.count) {
+    if (index >= params.count) {
         return;
     }
+    let i = index;
     var sum = 0.0;
     if (EACH) {
         let n = i / params.len;
-        sum = record_sum(n, i - n * params.len, share);
+        sum = record_sum(n, i - n * params.len, lane);
     } else {
         for (var n = params.record_begin; n < params.record_end; n += 1u) {
             let weight = weight_of(n);
             if (weight != 0.0) {
-                sum += weight * record_sum(n, i, share);
+                sum += weight * record_sum(n, i, lane);
             }
         }
     }
-    // begin share
-    // end share
-    if (share == 0u) {
+    sum = total(lane, sum);
+    if (lane == 0u) {
         if (params.adds == 1u) {
             sum += y[i];
         }

@@ -1,5 +1,6 @@
 // Softmax: y = exp(x − max) / Σ exp(x − max), or its logarithm, along an axis. A workgroup makes a row.
 
+const SIZE: u32 = 64u;
 const LANES: u32 = 64u;
 const LOG: bool = false;
 
@@ -16,18 +17,21 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
-@compute @workgroup_size(LANES)
+@compute @workgroup_size(SIZE)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let row = group.y * groups.x + group.x;
-    if (row >= params.count) {
+    // begin index
+    let index = group.y * groups.x + group.x;
+    let lane = invocation;
+    // end index
+    if (index >= params.count) {
         return;
     }
-    let outer = row / params.inner;
-    let base = outer * params.len * params.inner + (row - outer * params.inner);
+    let outer = index / params.inner;
+    let base = outer * params.len * params.inner + (index - outer * params.inner);
     var top = x[base];
     for (var k = lane; k < params.len; k += LANES) {
         top = max(top, x[base + k * params.inner]);

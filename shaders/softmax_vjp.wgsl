@@ -1,5 +1,6 @@
 // SoftmaxVjp: dx = y (dy − Σ y dy), or dx = dy − exp(y) Σ dy for the logarithm. A workgroup makes a row.
 
+const SIZE: u32 = 64u;
 const LANES: u32 = 64u;
 const LOG: bool = false;
 
@@ -17,18 +18,21 @@ struct Params {
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>;
 
-@compute @workgroup_size(LANES)
+@compute @workgroup_size(SIZE)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let row = group.y * groups.x + group.x;
-    if (row >= params.count) {
+    // begin index
+    let index = group.y * groups.x + group.x;
+    let lane = invocation;
+    // end index
+    if (index >= params.count) {
         return;
     }
-    let outer = row / params.inner;
-    let base = outer * params.len * params.inner + (row - outer * params.inner);
+    let outer = index / params.inner;
+    let base = outer * params.len * params.inner + (index - outer * params.inner);
     var share = 0.0;
     for (var k = lane; k < params.len; k += LANES) {
         let at = base + k * params.inner;

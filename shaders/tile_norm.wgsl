@@ -1,7 +1,9 @@
 // TileNorm: y[n, q] = Σ (Σ_t a[n, g](i, t) · b[n, g](j, t))² over the pairs (i, j) of tile q of 32 × 32 items.
 // A workgroup makes a tile.
 
-const LANES: u32 = 64u;
+const LANES: u32 = 32u;
+const TALL: bool = true;
+const WIDE: bool = false;
 const A_VIEW: u32 = STRIDED;
 const B_VIEW: u32 = STRIDED;
 
@@ -39,8 +41,23 @@ fn at_a(base: u32, row: Place, col: Place) -> f32 {
     return a[base + at];
 }
 
-fn load_a(base: u32, places: Places, k: Place) -> vec4<f32> {
-    return vec4<f32>(at_a(base, places.p0, k), at_a(base, places.p1, k), at_a(base, places.p2, k), at_a(base, places.p3, k));
+fn load_a(base: u32, places: Places, k: Place) -> Values {
+    let low = vec4<f32>(
+        at_a(base, places.p0, k),
+        at_a(base, places.p1, k),
+        at_a(base, places.p2, k),
+        at_a(base, places.p3, k),
+    );
+    if (!TALL) {
+        return Values(low, low);
+    }
+    let high = vec4<f32>(
+        at_a(base, places.p4, k),
+        at_a(base, places.p5, k),
+        at_a(base, places.p6, k),
+        at_a(base, places.p7, k),
+    );
+    return Values(low, high);
 }
 
 fn at_b(base: u32, row: Place, col: Place) -> f32 {
@@ -51,11 +68,36 @@ fn at_b(base: u32, row: Place, col: Place) -> f32 {
     return b[base + at];
 }
 
-fn load_b(base: u32, places: Places, k: Place) -> vec4<f32> {
-    return vec4<f32>(at_b(base, places.p0, k), at_b(base, places.p1, k), at_b(base, places.p2, k), at_b(base, places.p3, k));
+fn load_b(base: u32, places: Places, k: Place) -> Values {
+    let low = vec4<f32>(
+        at_b(base, places.p0, k),
+        at_b(base, places.p1, k),
+        at_b(base, places.p2, k),
+        at_b(base, places.p3, k),
+    );
+    if (!WIDE) {
+        return Values(low, low);
+    }
+    let high = vec4<f32>(
+        at_b(base, places.p4, k),
+        at_b(base, places.p5, k),
+        at_b(base, places.p6, k),
+        at_b(base, places.p7, k),
+    );
+    return Values(low, high);
 }
 
-@compute @workgroup_size(8, 8)
+// The sum of squares of each row.
+fn squares(part: mat4x4<f32>, in_cols: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(
+        dot(part[0] * part[0], in_cols),
+        dot(part[1] * part[1], in_cols),
+        dot(part[2] * part[2], in_cols),
+        dot(part[3] * part[3], in_cols),
+    );
+}
+
+@compute @workgroup_size(8, 4)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -71,29 +113,24 @@ fn main(
     let g = q / (params.tiles_i * params.tiles_j);
     let tile_i = q / params.tiles_j - g * params.tiles_i;
     let tile_j = q % params.tiles_j;
-    let rows = tile_rows(tile_i, local.y);
-    let cols = tile_cols(tile_j, local.x);
+    let rows = tile_rows(tile_i * HEIGHT, local.y);
+    let cols = tile_cols(tile_j * WIDTH, local.x);
     let base_a = n * params.a.record + g * params.a.group;
     let base_b = n * params.b.record + g * params.b.group;
     let places_a = row_places(A_VIEW, params.a, rows, params.rows);
     let places_b = row_places(B_VIEW, params.b, cols, params.cols);
     var t_a = col_place(A_VIEW, params.a, 0u);
     var t_b = col_place(B_VIEW, params.b, 0u);
-    var sum = mat4x4<f32>();
+    var tile = Tile();
     for (var t = 0u; t < params.steps; t += 1u) {
-        sum += outer(load_a(base_a, places_a, t_a), load_b(base_b, places_b, t_b));
+        accumulate(&tile, load_a(base_a, places_a, t_a), load_b(base_b, places_b, t_b));
         t_a = col_next(A_VIEW, params.a, t_a);
         t_b = col_next(B_VIEW, params.b, t_b);
     }
-    let in_rows = select(vec4<f32>(0.0), vec4<f32>(1.0), rows < vec4<u32>(params.rows));
-    let in_cols = select(vec4<f32>(0.0), vec4<f32>(1.0), cols < vec4<u32>(params.cols));
-    let squares = vec4<f32>(
-        dot(sum[0] * sum[0], in_cols),
-        dot(sum[1] * sum[1], in_cols),
-        dot(sum[2] * sum[2], in_cols),
-        dot(sum[3] * sum[3], in_cols),
-    );
-    let result = total(lane, dot(squares, in_rows));
+    let in_cols = below(cols.low, params.cols);
+    let share = dot(squares(tile.low_low, in_cols), below(rows.low, params.rows))
+        + dot(squares(tile.high_low, in_cols), below(rows.high, params.rows));
+    let result = total(lane, share);
     if (lane == 0u) {
         y[at] = result;
     }

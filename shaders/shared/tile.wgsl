@@ -1,32 +1,97 @@
-// A tile of 4 × 4 results an invocation: rows 4·y + 0…3 and columns x, x + 8, x + 16, x + 24 of a tile of 32 × 32, so
-// that neighbouring invocations have neighbouring columns. Places beyond the last are the last's.
+// A tile of 8 × 8 results an invocation: rows 8·y + 0…7 and columns x + 0, 8, …, 56, so that neighbouring invocations have
+// neighbouring columns; 4 rows unless TALL, 4 columns unless WIDE. Places beyond the last are the last's.
+
+const HEIGHT: u32 = select(16u, 32u, TALL);
+const WIDTH: u32 = select(32u, 64u, WIDE);
+
+struct Indices {
+    low: vec4<u32>,
+    high: vec4<u32>,
+}
+
+struct Values {
+    low: vec4<f32>,
+    high: vec4<f32>,
+}
 
 struct Places {
     p0: Place,
     p1: Place,
     p2: Place,
     p3: Place,
+    p4: Place,
+    p5: Place,
+    p6: Place,
+    p7: Place,
 }
 
-// The rows (or columns) of a tile that an invocation has.
-fn tile_rows(tile: u32, y: u32) -> vec4<u32> {
-    return vec4<u32>(0u, 1u, 2u, 3u) + (tile * 32u + y * 4u);
+// Sums by halves of the rows and of the columns.
+struct Tile {
+    low_low: mat4x4<f32>,
+    low_high: mat4x4<f32>,
+    high_low: mat4x4<f32>,
+    high_high: mat4x4<f32>,
 }
 
-fn tile_cols(tile: u32, x: u32) -> vec4<u32> {
-    return vec4<u32>(0u, 8u, 16u, 24u) + (tile * 32u + x);
+fn tile_rows(first: u32, y: u32) -> Indices {
+    let low = vec4<u32>(0u, 1u, 2u, 3u) + (first + select(4u, 8u, TALL) * y);
+    return Indices(low, low + 4u);
 }
 
-fn row_places(kind: u32, v: View, at: vec4<u32>, count: u32) -> Places {
-    let i = min(at, vec4<u32>(count - 1u));
-    return Places(row_place(kind, v, i.x), row_place(kind, v, i.y), row_place(kind, v, i.z), row_place(kind, v, i.w));
+fn tile_cols(first: u32, x: u32) -> Indices {
+    let low = vec4<u32>(0u, 8u, 16u, 24u) + (first + x);
+    return Indices(low, low + 32u);
 }
 
-fn col_places(kind: u32, v: View, at: vec4<u32>, count: u32) -> Places {
-    let i = min(at, vec4<u32>(count - 1u));
-    return Places(col_place(kind, v, i.x), col_place(kind, v, i.y), col_place(kind, v, i.z), col_place(kind, v, i.w));
+fn row_places(kind: u32, v: View, at: Indices, count: u32) -> Places {
+    let i = min(at.low, vec4<u32>(count - 1u));
+    let j = min(at.high, vec4<u32>(count - 1u));
+    return Places(
+        row_place(kind, v, i.x),
+        row_place(kind, v, i.y),
+        row_place(kind, v, i.z),
+        row_place(kind, v, i.w),
+        row_place(kind, v, j.x),
+        row_place(kind, v, j.y),
+        row_place(kind, v, j.z),
+        row_place(kind, v, j.w),
+    );
+}
+
+fn col_places(kind: u32, v: View, at: Indices, count: u32) -> Places {
+    let i = min(at.low, vec4<u32>(count - 1u));
+    let j = min(at.high, vec4<u32>(count - 1u));
+    return Places(
+        col_place(kind, v, i.x),
+        col_place(kind, v, i.y),
+        col_place(kind, v, i.z),
+        col_place(kind, v, i.w),
+        col_place(kind, v, j.x),
+        col_place(kind, v, j.y),
+        col_place(kind, v, j.z),
+        col_place(kind, v, j.w),
+    );
 }
 
 fn outer(a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
     return mat4x4<f32>(a.x * b, a.y * b, a.z * b, a.w * b);
+}
+
+// Adds a ⊗ b.
+fn accumulate(tile: ptr<function, Tile>, a: Values, b: Values) {
+    (*tile).low_low += outer(a.low, b.low);
+    if (WIDE) {
+        (*tile).low_high += outer(a.low, b.high);
+    }
+    if (TALL) {
+        (*tile).high_low += outer(a.high, b.low);
+    }
+    if (TALL && WIDE) {
+        (*tile).high_high += outer(a.high, b.high);
+    }
+}
+
+// 1 for the indices below `count`, 0 for the others.
+fn below(i: vec4<u32>, count: u32) -> vec4<f32> {
+    return select(vec4<f32>(0.0), vec4<f32>(1.0), i < vec4<u32>(count));
 }

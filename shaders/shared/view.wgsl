@@ -10,7 +10,10 @@ const WEIGHT_TRANSPOSED: u32 = 4u;
 
 const NOWHERE: u32 = 0xffffffffu;
 
-// Channels and filters are those of a group; height, then width.
+// Channels and filters are those of a group; height, then width. A shift is the base-2 logarithm of a stride, or
+// NO_SHIFT: divisions by a shift are fast.
+const NO_SHIFT: u32 = 32u;
+
 struct View {
     record: u32,
     group: u32,
@@ -30,8 +33,8 @@ struct View {
     dilation_w: u32,
     pad_h: u32,
     pad_w: u32,
-    unused_0: u32,
-    unused_1: u32,
+    shift_h: u32,
+    shift_w: u32,
 }
 
 // An offset, and coordinates modulo 2³² that those of the other place are added to.
@@ -168,25 +171,26 @@ fn col_next(kind: u32, v: View, p: Place) -> Place {
     }
 }
 
+fn divide(x: u32, by: u32, shift: u32) -> u32 {
+    if (shift != NO_SHIFT) {
+        return x >> shift;
+    }
+    return x / by;
+}
+
 fn offset(kind: u32, v: View, row: Place, col: Place) -> u32 {
     let base = row.base + col.base;
-    var h = row.h + col.h;
-    var w = row.w + col.w;
+    let h = row.h + col.h;
+    let w = row.w + col.w;
     switch (kind) {
         case PATCHES, PATCHES_TRANSPOSED: {
             return select(NOWHERE, base + h * v.in_w + w, h < v.in_h && w < v.in_w);
         }
         case COTANGENT_PATCHES: {
-            if (v.stride_h != 1u || v.stride_w != 1u) {
-                let oh = h / v.stride_h;
-                let ow = w / v.stride_w;
-                if (oh * v.stride_h != h || ow * v.stride_w != w) {
-                    return NOWHERE;
-                }
-                h = oh;
-                w = ow;
-            }
-            return select(NOWHERE, base + h * v.out_w + w, h < v.out_h && w < v.out_w);
+            let oh = divide(h, v.stride_h, v.shift_h);
+            let ow = divide(w, v.stride_w, v.shift_w);
+            let whole = oh * v.stride_h == h && ow * v.stride_w == w;
+            return select(NOWHERE, base + oh * v.out_w + ow, whole && oh < v.out_h && ow < v.out_w);
         }
         default: {
             return base;

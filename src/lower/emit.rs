@@ -33,7 +33,7 @@ const TEMPLATES: &[(&str, &str)] = embed!["":
 ];
 
 /// The shared snippets by name.
-const SNIPPETS: &[(&str, &str)] = embed!["shared/": "tile" "tokens" "total" "view" "window"];
+const SNIPPETS: &[(&str, &str)] = embed!["shared/": "serial" "tile" "tokens" "total" "view" "window"];
 
 /// The most storage buffers of a dispatch that WebGPU guarantees.
 pub const MAX_BUFFERS: usize = 8;
@@ -160,10 +160,16 @@ impl Specialise {
     pub fn template(name: &str) -> Specialise {
         let text = TEMPLATES.iter().find(|(n, _)| *n == name).map_or("", |(_, text)| text);
         let mut this = Specialise { text: text.into() };
-        for (snippet, text) in SNIPPETS {
-            this.block(snippet, text);
+        for (snippet, _) in SNIPPETS {
+            this.snippet(snippet, snippet);
         }
         this
+    }
+
+    /// Replaces a block by a shared snippet.
+    pub fn snippet(&mut self, block: &str, snippet: &str) {
+        let text = SNIPPETS.iter().find(|(n, _)| *n == snippet).map_or("", |(_, text)| text);
+        self.block(block, text);
     }
 
     /// The specialised text.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, Window, lanes, linear_grid, words};
+use super::{KernelRules, Lanes, Launch, Window, words};
 use crate::lower::emit::Specialise;
 
 /// The tokens and classes of a cross-entropy.
@@ -36,17 +36,17 @@ pub struct CrossEntropyVjp(pub Tokens);
 
 impl Tokens {
     /// Invocations that share a token.
-    fn lanes(&self) -> usize {
-        lanes(self.classes, 64)
+    fn lanes(&self) -> Lanes {
+        Lanes::of(self.classes)
     }
 
     /// Iterations that the partition function of a token takes.
     fn iterations(&self) -> usize {
-        2 * self.classes.div_ceil(self.lanes()) + 16
+        2 * self.lanes().steps(self.classes) + 16
     }
 
     fn specialise(&self, template: &mut Specialise) {
-        template.constant("LANES", format!("{}u", self.lanes()));
+        self.lanes().specialise(template);
         template.constant("LOG_PROBABILITIES", self.log_probabilities);
     }
 
@@ -67,13 +67,13 @@ impl KernelRules for CrossEntropy {
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let launch = |part: &Window| {
             let window = words(&part.outer);
-            Launch::new([self.0.words(rows), window].concat(), linear_grid(rows, 1))
+            Launch::new([self.0.words(rows), window].concat(), self.0.lanes().grid(rows))
         };
         Window::split(self.0.tokens, 1, self.0.iterations()).iter().map(launch).collect()
     }
 
     fn iterations(&self) -> usize {
-        self.0.iterations() + self.0.tokens.div_ceil(self.0.lanes())
+        self.0.iterations() + self.0.lanes().steps(self.0.tokens)
     }
 
     fn flops(&self, rows: usize) -> u64 {
@@ -96,11 +96,11 @@ impl KernelRules for CrossEntropyVjp {
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let count = rows * self.0.tokens;
-        vec![Launch::new(self.0.words(count), linear_grid(count, 1))]
+        vec![Launch::new(self.0.words(count), self.0.lanes().grid(count))]
     }
 
     fn iterations(&self) -> usize {
-        2 * self.0.iterations() + self.0.tokens.div_ceil(self.0.lanes())
+        2 * self.0.iterations() + self.0.lanes().steps(self.0.tokens)
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, Window, tile_grids, words};
+use super::{KernelRules, Launch, Tile, Window, words};
 use crate::lower::emit::Specialise;
 use super::operand::View;
 use crate::lower::program::Extent;
@@ -54,12 +54,21 @@ pub struct Gemm {
     pub out_col: usize,
 }
 
+impl Gemm {
+    fn tile(&self) -> Tile {
+        let rows = if self.rows.per_row > 0 { usize::MAX } else { self.rows.fixed };
+        Tile::of(rows, self.cols)
+    }
+}
+
 impl KernelRules for Gemm {
     fn template(&self) -> &'static str {
         "gemm"
     }
 
     fn specialise(&self, template: &mut Specialise) {
+        self.tile().specialise(template);
+        template.constant("SPLIT", Window::split(1, self.inner, 1).len() > 1);
         template.constant("A_VIEW", self.a.constant());
         template.constant("B_VIEW", self.b.constant());
         template.block("prelude", scalar::WGSL_PRELUDE);
@@ -82,7 +91,7 @@ impl KernelRules for Gemm {
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let height = self.rows.at(rows);
         let mut launches = Vec::new();
-        for (first, grid) in tile_grids(self.records.at(rows) * self.groups, height, self.cols) {
+        for (first, grid) in self.tile().grids(self.records.at(rows) * self.groups, height, self.cols) {
             for part in Window::split(1, self.inner, 1) {
                 let sizes = [first[0], first[1], self.groups, height, self.cols, self.inner, part.inner[0], part.inner[1]];
                 let out = [self.out_record, self.out_group, self.out_row, self.out_col];

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, Window, lanes, linear_grid, words};
+use super::{KernelRules, Lanes, Launch, Window, linear_grid, words};
 use crate::lower::emit::Specialise;
 use crate::lower::scalar;
 
@@ -43,8 +43,8 @@ pub struct LstmVjp {
 
 impl LstmSizes {
     /// Invocations that share a record's units.
-    fn lanes(&self) -> usize {
-        lanes(self.hidden, 256)
+    fn lanes(&self) -> Lanes {
+        Lanes::workgroup(self.hidden, 256)
     }
 
     /// Launches of sweeps over time in which a unit sums `gates · hidden` terms.
@@ -53,7 +53,7 @@ impl LstmSizes {
             let sizes = [rows, self.steps, self.hidden, self.initial_record];
             Launch::new(words(&[&sizes[..], &part.outer, &part.inner].concat()), linear_grid(rows, 1))
         };
-        let blocks = self.hidden.div_ceil(self.lanes());
+        let blocks = self.lanes().steps(self.hidden);
         Window::split(self.steps, blocks, gates * self.hidden + 1).iter().map(launch).collect()
     }
 
@@ -68,7 +68,7 @@ impl KernelRules for Lstm {
     }
 
     fn specialise(&self, template: &mut Specialise) {
-        template.constant("LANES", format!("{}u", self.0.lanes()));
+        self.0.lanes().specialise(template);
         template.block("prelude", scalar::WGSL_PRELUDE);
         if self.0.initial {
             template.block(
@@ -105,7 +105,7 @@ impl KernelRules for LstmVjp {
     }
 
     fn specialise(&self, template: &mut Specialise) {
-        template.constant("LANES", format!("{}u", self.sizes.lanes()));
+        self.sizes.lanes().specialise(template);
         template.block("prelude", scalar::WGSL_PRELUDE);
         let mut names = Vec::new();
         if self.sizes.initial {

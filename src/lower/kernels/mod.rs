@@ -134,11 +134,6 @@ pub fn linear_grid(items: usize, size: usize) -> [u32; 3] {
     [x as u32, groups.div_ceil(x) as u32, 1]
 }
 
-/// How many invocations share a loop over `items`: a power of two, from 8 to `most`.
-pub fn lanes(items: usize, most: usize) -> usize {
-    items.next_power_of_two().clamp(8, most)
-}
-
 /// A part of two nested loops that one launch makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -169,18 +164,75 @@ impl Window {
     }
 }
 
-/// Grids of tiles of 32 × 32 results for `matrices` products of `rows` by `cols`, each with its first matrix and row.
-pub fn tile_grids(matrices: usize, rows: usize, cols: usize) -> Vec<([usize; 2], [u32; 3])> {
-    let most = MAX_WORKGROUPS as usize;
-    let tiles = rows.div_ceil(32);
-    let mut grids = Vec::new();
-    for matrix in (0..matrices).step_by(most) {
-        for tile in (0..tiles).step_by(most) {
-            let grid = [cols.div_ceil(32), (tiles - tile).min(most), (matrices - matrix).min(most)];
-            grids.push(([matrix, 32 * tile], grid.map(|n| n as u32)));
+/// What an invocation of a matrix product computes, see `shaders/shared/tile.wgsl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    tall: bool,
+    wide: bool,
+}
+
+impl Tile {
+    /// The tile for results of `rows` by `cols`.
+    pub fn of(rows: usize, cols: usize) -> Tile {
+        Tile { tall: rows > 4, wide: cols > 32 }
+    }
+
+    /// Sets the constants of the template.
+    pub fn specialise(self, template: &mut Specialise) {
+        template.constant("TALL", self.tall);
+        template.constant("WIDE", self.wide);
+    }
+
+    /// Grids for `matrices` products of `rows` by `cols`, each with its first matrix and row.
+    pub fn grids(self, matrices: usize, rows: usize, cols: usize) -> Vec<([usize; 2], [u32; 3])> {
+        let most = MAX_WORKGROUPS as usize;
+        let (height, width) = (if self.tall { 32 } else { 16 }, if self.wide { 64 } else { 32 });
+        let tiles = rows.div_ceil(height);
+        let mut grids = Vec::new();
+        for matrix in (0..matrices).step_by(most) {
+            for tile in (0..tiles).step_by(most) {
+                let grid = [cols.div_ceil(width), (tiles - tile).min(most), (matrices - matrix).min(most)];
+                grids.push(([matrix, height * tile], grid.map(|n| n as u32)));
+            }
+        }
+        grids
+    }
+}
+
+/// How many invocations share a loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lanes(pub usize);
+
+impl Lanes {
+    /// For a loop over `items`: one invocation for a short loop, else as many as pay, 64 at most.
+    pub fn of(items: usize) -> Lanes {
+        Lanes(if items < 128 { 1 } else { 64 })
+    }
+
+    /// For a loop over `items` by all invocations of a workgroup: a power of two from 8 to `most`.
+    pub fn workgroup(items: usize, most: usize) -> Lanes {
+        Lanes(items.next_power_of_two().clamp(8, most))
+    }
+
+    /// Sets the constants of the template, and replaces what invocations share where each works alone.
+    pub fn specialise(self, template: &mut Specialise) {
+        template.constant("LANES", format!("{}u", self.0));
+        if self.0 == 1 {
+            let index = "    let index = (group.y * groups.x + group.x) * SIZE + invocation;\n    let lane = 0u;";
+            template.block("index", index);
+            template.snippet("total", "serial");
         }
     }
-    grids
+
+    /// The grid for `count` loops.
+    pub fn grid(self, count: usize) -> [u32; 3] {
+        linear_grid(count, if self.0 == 1 { 64 } else { 1 })
+    }
+
+    /// Iterations of a loop over `items`.
+    pub fn steps(self, items: usize) -> usize {
+        items.div_ceil(self.0)
+    }
 }
 
 #[cfg(test)]
@@ -207,6 +259,6 @@ mod tests {
         assert_eq!(linear_grid(65, 64), [2, 1, 1]);
         let [x, y, _] = linear_grid(10_000_000, 64);
         assert!(x <= MAX_WORKGROUPS && x as usize * y as usize * 64 >= 10_000_000);
-        assert_eq!(tile_grids(70_000, 33, 1).len(), 2);
+        assert_eq!(Tile::of(33, 1).grids(70_000, 33, 1).len(), 2);
     }
 }

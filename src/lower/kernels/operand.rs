@@ -94,6 +94,11 @@ pub enum View {
     },
 }
 
+/// The base-2 logarithm of a stride, or 32 for those that have none.
+fn shift(stride: usize) -> usize {
+    if stride.is_power_of_two() { stride.ilog2() as usize } else { 32 }
+}
+
 impl View {
     /// The view with rows and columns exchanged, where there is one.
     pub fn transposed(self) -> Option<View> {
@@ -135,6 +140,7 @@ impl View {
             sizes[2..].copy_from_slice(pairs.as_flattened());
             sizes
         });
-        super::words(&[&strides[..], &sizes, &[0, 0]].concat())
+        let shifts = conv.map_or([0; 2], |c| c.stride.map(shift));
+        super::words(&[&strides[..], &sizes, &shifts].concat())
     }
 }

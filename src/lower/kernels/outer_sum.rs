@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, Window, tile_grids, words};
+use super::{KernelRules, Launch, Tile, Window, words};
 use crate::lower::emit::Specialise;
 use super::operand::View;
 
@@ -34,6 +34,7 @@ impl KernelRules for OuterSum {
     }
 
     fn specialise(&self, template: &mut Specialise) {
+        Tile::of(self.rows, self.cols).specialise(template);
         template.constant("A_VIEW", self.a.constant());
         template.constant("B_VIEW", self.b.constant());
     }
@@ -41,7 +42,7 @@ impl KernelRules for OuterSum {
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let matrices = rows.div_ceil(self.chunk) * self.groups;
         let mut launches = Vec::new();
-        for (first, grid) in tile_grids(matrices, self.rows, self.cols) {
+        for (first, grid) in Tile::of(self.rows, self.cols).grids(matrices, self.rows, self.cols) {
             for part in Window::split(self.chunk.min(rows), self.steps, 1) {
                 let sizes = [first[0], first[1], self.groups, self.rows, self.cols, rows, self.chunk];
                 let part = [&part.outer[..], &part.inner, &[usize::from(!part.is_first())]].concat();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, Window, linear_grid, words};
+use super::{KernelRules, Lanes, Launch, Window, words};
 use crate::lower::emit::Specialise;
 use crate::lower::program::Extent;
 
@@ -57,8 +57,8 @@ impl Reduce {
     }
 
     /// Invocations that share a sum.
-    fn lanes(&self) -> usize {
-        if self.terms() < 64 { 1 } else { 64 }
+    fn lanes(&self) -> Lanes {
+        Lanes::of(self.terms())
     }
 }
 
@@ -80,13 +80,7 @@ impl KernelRules for Reduce {
             );
             template.block("weight", "    return weight[n];");
         }
-        if self.lanes() > 1 {
-            template.constant("LANES", format!("{}u", self.lanes()));
-            template.block("index", "    let i = group.y * groups.x + group.x;\n    let share = lane;");
-            template.block("share", "    sum = total(lane, sum);");
-        } else {
-            template.block("total", "");
-        }
+        self.lanes().specialise(template);
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
@@ -96,18 +90,18 @@ impl KernelRules for Reduce {
             Records::Weighted => (1, rows),
         };
         let count = results * self.len();
-        let grid = linear_grid(count, 64 / self.lanes());
+        let grid = self.lanes().grid(count);
         let axes = |walks: &[Walk]| -> Vec<u32> {
             let walks = if walks.is_empty() { &[Walk { size: 1, stride: 0 }] } else { walks };
             walks.iter().flat_map(|w| words(&[w.size, w.stride, 0, 0])).collect()
         };
         let launch = |part: &Window| {
-            let inner = part.inner.map(|step| (step * self.lanes()).min(self.terms()));
+            let inner = part.inner.map(|step| (step * self.lanes().0).min(self.terms()));
             let sizes = [&[count, self.len(), self.record], &part.outer[..], &inner].concat();
             let adds = [u32::from(!part.is_first())];
             Launch::new([words(&sizes), adds.into(), axes(&self.kept), axes(&self.reduced)].concat(), grid)
         };
-        let steps = self.terms().div_ceil(self.lanes());
+        let steps = self.lanes().steps(self.terms());
         Window::split(summed, steps, self.reduced.len().max(1) + self.kept.len()).iter().map(launch).collect()
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, Window, lanes, linear_grid, words};
+use super::{KernelRules, Lanes, Launch, Window, linear_grid, words};
 use crate::lower::emit::Specialise;
 
 /// `y[n] = Σ_v ‖Σ_t [ids[n, t] = v] x[n, t, :]‖²`: the positions of a record are walked in `order`, and each run of equal
@@ -17,13 +17,20 @@ pub struct SegmentNorm {
     pub width: usize,
 }
 
+impl SegmentNorm {
+    /// Invocations that share a record's columns.
+    fn lanes(&self) -> Lanes {
+        Lanes::workgroup(self.width, 64)
+    }
+}
+
 impl KernelRules for SegmentNorm {
     fn template(&self) -> &'static str {
         "segment_norm"
     }
 
     fn specialise(&self, template: &mut Specialise) {
-        template.constant("LANES", format!("{}u", lanes(self.width, 64)));
+        self.lanes().specialise(template);
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
@@ -31,7 +38,7 @@ impl KernelRules for SegmentNorm {
             let sizes = [rows, self.count, self.width, part.outer[0], part.outer[1]];
             Launch::new(words(&sizes), linear_grid(rows, 1))
         };
-        let blocks = self.width.div_ceil(lanes(self.width, 64));
+        let blocks = self.lanes().steps(self.width);
         Window::split(blocks, self.count, 1).iter().map(launch).collect()
     }
 

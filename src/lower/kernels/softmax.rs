@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, lanes, linear_grid, words};
+use super::{KernelRules, Lanes, Launch, words};
 use crate::lower::emit::Specialise;
 
 /// The rows of a softmax: `outer × len × inner` elements a record, normalised along `len`.
@@ -38,17 +38,17 @@ impl SoftmaxRows {
     }
 
     fn specialise(&self, template: &mut Specialise) {
-        template.constant("LANES", format!("{}u", lanes(self.len, 64)));
+        Lanes::of(self.len).specialise(template);
         template.constant("LOG", self.log);
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let count = self.outer * self.inner * if self.batched { rows } else { 1 };
-        vec![Launch::new(words(&[count, self.len, self.inner]), linear_grid(count, 1))]
+        vec![Launch::new(words(&[count, self.len, self.inner]), Lanes::of(self.len).grid(count))]
     }
 
     fn iterations(&self) -> usize {
-        3 * self.len.div_ceil(lanes(self.len, 64)) + 16
+        3 * Lanes::of(self.len).steps(self.len) + 16
     }
 
     fn text(&self) -> String {
