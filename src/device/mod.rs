@@ -11,7 +11,27 @@ pub mod select;
 
 use std::sync::Arc;
 
+use self::cpu::Cpu;
+use self::gpu::Gpu;
 use crate::lower::program::{BufferId, Phase, Program};
+use crate::options::DeviceChoice;
+
+/// Opens the device that is meant: `auto` is a hardware GPU where there is one, and the CPU where there is none or only
+/// software Vulkan.
+///
+/// # Errors
+/// [`DeviceError::NoAdapter`] if no adapter answers to a GPU that was asked for, [`DeviceError::Refused`] if its driver
+/// does not open it.
+pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Device>, DeviceError> {
+    Ok(match choice {
+        DeviceChoice::Cpu => Box::new(Cpu),
+        DeviceChoice::Gpu { name } => Box::new(Gpu::open(name.as_deref())?),
+        DeviceChoice::Auto => match Gpu::open_hardware()? {
+            Some(gpu) => Box::new(gpu),
+            None => Box::new(Cpu),
+        },
+    })
+}
 
 /// Something that can run programs.
 pub trait Device: Send + Sync {

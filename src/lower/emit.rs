@@ -218,6 +218,11 @@ fn lines(text: &str, f: impl Fn(&str) -> Option<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::cases;
+    use crate::lower::kernels::{Broadcast, ClipFactor, Elementwise, SortIds};
+    use crate::lower::program::{BufferId, Phase};
+    use crate::lower::scalar::{Expr, Func};
+    use crate::privacy::ClipRule;
 
     #[test]
     fn templates_are_valid_as_they_stand() {
@@ -234,5 +239,92 @@ mod tests {
         this.constant("A", "2u");
         this.block("b", "  y;");
         assert_eq!(this.finish(), "const A: u32 = 2u;\n  // begin b\n  y;\n  // end b\n");
+    }
+
+    fn emitted() -> Vec<Shader> {
+        let mut all = cases::cases();
+        let shaders = all.iter_mut().flat_map(|case| {
+            shaders(&mut case.program).unwrap_or_else(|e| panic!("{}: {:?}", case.name, e.problems));
+            std::mem::take(&mut case.program.shaders)
+        });
+        let by_name: BTreeMap<String, Shader> = shaders.map(|s| (s.name.clone(), s)).collect();
+        by_name.into_values().collect()
+    }
+
+    /// Vulkan takes SPIR-V, Metal MSL and DX12 HLSL: a shader that translates runs on all three.
+    #[test]
+    fn every_shader_translates_to_every_backend() {
+        for shader in emitted() {
+            let (module, info) = validate(&shader.wgsl).expect("validated by the emitter");
+            let translated = translate(&module, &info);
+            assert!(translated.is_ok(), "{}: {}", shader.name, translated.unwrap_err());
+        }
+    }
+
+    fn translate(module: &naga::Module, info: &naga::valid::ModuleInfo) -> Result<(), String> {
+        use naga::back::{hlsl, msl, spv};
+        let text = |e: &dyn std::error::Error| e.to_string();
+        spv::write_vec(module, info, &spv::Options::default(), None).map_err(|e| text(&e))?;
+        msl::write_string(module, info, &msl::Options::default(), &msl::PipelineOptions::default())
+            .map_err(|e| text(&e))?;
+        let options =
+            hlsl::Options { special_constants_binding: Some(hlsl::BindTarget::default()), ..Default::default() };
+        let pipeline = hlsl::PipelineOptions::default();
+        let mut out = String::new();
+        hlsl::Writer::new(&mut out, &options, &pipeline).write(module, info, None).map_err(|e| text(&e))?;
+        Ok(())
+    }
+
+    /// WebGPU's guarantees, where naga does not check them.
+    #[test]
+    fn every_shader_keeps_the_limits_of_core_webgpu() {
+        for shader in emitted() {
+            let (module, _) = validate(&shader.wgsl).expect("validated by the emitter");
+            let size: u32 = module.entry_points[0].workgroup_size.iter().product();
+            assert!(size <= 256 && module.entry_points[0].workgroup_size[0].is_multiple_of(8), "{}", shader.name);
+            let mut layouter = naga::proc::Layouter::default();
+            layouter.update(module.to_ctx()).expect("validated types");
+            let shared = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
+            let bytes: u32 = shared.map(|(_, v)| layouter[v.ty].size).sum();
+            assert!(bytes <= 16_384, "{}", shader.name);
+            assert!(!shader.wgsl.contains("enable "), "{}", shader.name);
+        }
+    }
+
+    #[test]
+    fn specialised_shaders_read_well() {
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        let relu_of_sum = Expr::call(Func::Relu).substitute(0, &[], &Expr::call(Func::Add), &[0, 1]);
+        let elementwise = Elementwise {
+            batched: true,
+            dims: vec![16, 169],
+            operands: vec![
+                Broadcast { record: 16 * 169, strides: vec![169, 1] },
+                Broadcast { record: 0, strides: vec![1, 0] },
+            ],
+            expr: relu_of_sum,
+        };
+        let clip_factor = ClipFactor { rule: ClipRule::flat(1.0).unwrap() };
+        settings.bind(|| {
+            insta::assert_snapshot!("elementwise.wgsl", specialise(&elementwise.into()));
+            insta::assert_snapshot!("clip_factor.wgsl", specialise(&clip_factor.into()));
+        });
+    }
+
+    #[test]
+    fn refuses_what_no_shader_can_do() {
+        let buffers = 0..9u32;
+        let kernel = SortIds { count: 70_000 }.into();
+        let dispatch = Dispatch { kernel, buffers: buffers.map(BufferId).collect(), label: "order".into(), shader: 0 };
+        let mut program = Program { phases: BTreeMap::from([(Phase::Forward, vec![dispatch])]), ..Default::default() };
+        let error = shaders(&mut program).unwrap_err();
+        assert!(matches!(error.problems[..], [EmitProblem::TooManyBuffers { count: 9, .. }]));
+        let dispatch = &mut program.phases.get_mut(&Phase::Forward).unwrap()[0];
+        dispatch.buffers.truncate(2);
+        let error = shaders(&mut program).unwrap_err();
+        assert!(matches!(error.problems[..], [EmitProblem::TooManyIterations { iterations: 70_000, .. }]));
     }
 }

@@ -1,7 +1,7 @@
 //! From a program to a session: buffers, uniforms, pipelines and bind groups, all made once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use wgpu::util::DeviceExt;
 
@@ -43,12 +43,12 @@ pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession,
             contents: bytemuck::cast_slice(&uniforms.words),
             usage: wgpu::BufferUsages::UNIFORM,
         });
-        let mut pipelines = Pipelines::default();
+        let mut pipelines = gpu.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         let mut commands = BTreeMap::new();
         for (phase, steps) in planned {
             let list = commands.entry(phase).or_insert_with(Vec::new);
             for (dispatch, launches) in steps {
-                let (pipeline, layout) = pipelines.get(gpu, &program, dispatch);
+                let (pipeline, layout) = pipelines.get(&gpu.device, &program, dispatch);
                 let size = launches.first().map_or(16, |l| l.size);
                 let slots = dispatch.buffers.iter().map(|&id| &buffers[memory.slot(&program, id)]);
                 let group = bind(gpu, &layout, &uniform, size, slots);
@@ -170,61 +170,6 @@ impl Uniforms {
         self.words.extend(&launch.words);
         Placed { offset: 4 * start as u32, size: 4 * launch.words.len() as u64, grid: launch.grid }
     }
-}
-
-/// Pipelines by shader, and their layouts by how many buffers are bound and written.
-#[derive(Default)]
-struct Pipelines {
-    layouts: BTreeMap<(usize, usize), wgpu::BindGroupLayout>,
-    pipelines: BTreeMap<(u32, usize, usize), wgpu::ComputePipeline>,
-}
-
-impl Pipelines {
-    fn get(
-        &mut self,
-        gpu: &Gpu,
-        program: &Program,
-        dispatch: &Dispatch,
-    ) -> (wgpu::ComputePipeline, wgpu::BindGroupLayout) {
-        let (count, writes) = (dispatch.buffers.len(), dispatch.kernel.writes());
-        let layout = self.layouts.entry((count, writes)).or_insert_with(|| layout(gpu, count, writes)).clone();
-        let pipeline = self.pipelines.entry((dispatch.shader, count, writes)).or_insert_with(|| {
-            let shader = &program.shaders[dispatch.shader as usize];
-            let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some(&shader.name),
-                source: wgpu::ShaderSource::Wgsl(shader.wgsl.as_str().into()),
-            });
-            let layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label: Some(&shader.name),
-                bind_group_layouts: &[Some(&layout)],
-                ..Default::default()
-            });
-            gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(&shader.name),
-                layout: Some(&layout),
-                module: &module,
-                entry_point: Some("main"),
-                compilation_options: Default::default(),
-                cache: None,
-            })
-        });
-        (pipeline.clone(), layout)
-    }
-}
-
-fn layout(gpu: &Gpu, count: usize, writes: usize) -> wgpu::BindGroupLayout {
-    let entry = |binding: usize, ty: wgpu::BufferBindingType, has_dynamic_offset: bool| wgpu::BindGroupLayoutEntry {
-        binding: binding as u32,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
-        count: None,
-    };
-    let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
-    for k in 0..count {
-        let read_only = k + writes < count;
-        entries.push(entry(k + 1, wgpu::BufferBindingType::Storage { read_only }, false));
-    }
-    gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
 }
 
 fn bind<'a>(

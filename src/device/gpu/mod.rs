@@ -5,13 +5,15 @@
 mod adapter;
 mod faults;
 mod load;
+mod pipelines;
 mod session;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use adapter::{AdapterSummary, list};
 
 use self::faults::Faults;
+use self::pipelines::Pipelines;
 use super::{Device, DeviceError, Session};
 use crate::lower::program::Program;
 
@@ -21,6 +23,7 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     faults: Arc<Faults>,
+    pipelines: Mutex<Pipelines>,
 }
 
 impl Gpu {
@@ -53,7 +56,7 @@ impl Gpu {
         let (device, queue) = pollster::block_on(adapter.request_device(&wanted))
             .map_err(|e| DeviceError::Refused { device: name.clone(), what: e.to_string() })?;
         let faults = Faults::watch(&name, &device);
-        Ok(Gpu { name, device, queue, faults })
+        Ok(Gpu { name, device, queue, faults, pipelines: Mutex::default() })
     }
 }
 
