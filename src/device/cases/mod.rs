@@ -5,6 +5,7 @@
 
 mod data;
 mod layers;
+mod long;
 mod maps;
 mod products;
 pub mod reference;
@@ -79,6 +80,11 @@ pub fn cases() -> Vec<Case> {
     all.extend(layers::cases());
     all.extend(products::cases());
     all
+}
+
+/// Cases whose sums are longer than the loops that drivers allow.
+pub fn long_cases() -> Vec<Case> {
+    long::cases()
 }
 
 /// Runs all cases on a device and reports, one line each, those that miss the reference.

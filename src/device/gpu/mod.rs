@@ -71,29 +71,4 @@ impl Device for Gpu {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::device::cases::{self, Case};
-    use crate::lower::emit;
-
-    /// The adapter of the tests: software Vulkan where there is no GPU.
-    fn gpu() -> Gpu {
-        Gpu::open(None).unwrap_or_else(|e| {
-            panic!("the tests need a GPU adapter: `apt-get install mesa-vulkan-drivers` gives a software one ({e})")
-        })
-    }
-
-    fn emitted() -> Vec<Case> {
-        let mut all = cases::cases();
-        for case in &mut all {
-            emit::shaders(&mut case.program).unwrap_or_else(|e| panic!("{}: {:?}", case.name, e.problems));
-        }
-        all
-    }
-
-    #[test]
-    fn every_kernel_keeps_its_contract() {
-        let checked = cases::check(&gpu(), &emitted());
-        assert!(checked.is_ok(), "{}", checked.unwrap_err());
-    }
-}
+mod tests;

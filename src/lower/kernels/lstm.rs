@@ -54,7 +54,7 @@ impl LstmSizes {
             Launch::new(words(&[&sizes[..], &part.outer, &part.inner].concat()), linear_grid(rows, 1))
         };
         let blocks = self.lanes().steps(self.hidden);
-        Window::split(self.steps, blocks, gates * self.hidden + 1).iter().map(launch).collect()
+        Window::split(self.steps, blocks, gates * self.hidden + 2).iter().map(launch).collect()
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -58,8 +58,8 @@ pub trait KernelRules {
     /// The launches at a physical batch of `rows`, in order. More than one where a grid or a loop would pass a limit.
     fn launches(&self, rows: usize) -> Vec<Launch>;
 
-    /// The most iterations of one invocation that no launch can split; the emitter refuses more than
-    /// [`MAX_ITERATIONS`].
+    /// The most iterations of one invocation that no launch can split, one more for every loop that is left; the emitter
+    /// refuses more than [`MAX_ITERATIONS`].
     fn iterations(&self) -> usize {
         0
     }
@@ -145,11 +145,11 @@ pub struct Window {
 
 impl Window {
     /// Cuts a loop of `outer` iterations around one of `inner`, whose body makes `cost − 1` more, into parts of at most
-    /// [`MAX_ITERATIONS`] iterations in all. There is at least one part.
+    /// [`MAX_ITERATIONS`] iterations in all. Leaving a loop counts as one. There is at least one part.
     pub fn split(outer: usize, inner: usize, cost: usize) -> Vec<Window> {
         let limit = MAX_ITERATIONS - 1_000;
         let inner_size = inner.clamp(1, (limit / cost.max(1)).max(1));
-        let outer_size = outer.clamp(1, (limit / (inner_size * cost + 1)).max(1));
+        let outer_size = outer.clamp(1, (limit / (inner_size * cost + 2)).max(1));
         let parts = |n: usize, size: usize| {
             (0..n.div_ceil(size).max(1)).map(move |i| [(i * size).min(n), ((i + 1) * size).min(n)])
         };
@@ -248,7 +248,7 @@ mod tests {
             let size = |r: [usize; 2]| r[1] - r[0];
             let done: usize = windows.iter().map(|w| size(w.outer) * size(w.inner)).sum();
             assert_eq!(done, outer * inner);
-            assert!(windows.iter().all(|w| size(w.outer) * (size(w.inner) * cost + 1) <= MAX_ITERATIONS));
+            assert!(windows.iter().all(|w| size(w.outer) * (size(w.inner) * cost + 2) < MAX_ITERATIONS));
             assert_eq!(windows.iter().filter(|w| w.is_first()).count(), 1);
         }
     }

@@ -102,7 +102,7 @@ impl KernelRules for Reduce {
             Launch::new([words(&sizes), adds.into(), axes(&self.kept), axes(&self.reduced)].concat(), grid)
         };
         let steps = self.lanes().steps(self.terms());
-        Window::split(summed, steps, self.reduced.len().max(1) + self.kept.len()).iter().map(launch).collect()
+        Window::split(summed, steps, 1 + self.reduced.len() + self.kept.len()).iter().map(launch).collect()
     }
 
     fn flops(&self, rows: usize) -> u64 {

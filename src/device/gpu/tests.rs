@@ -1,0 +1,114 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::device::cases::{self, Case};
+use crate::graph::DType;
+use crate::lower::emit;
+use crate::lower::kernels::{Accumulate, Fill};
+use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Role, Shader};
+
+/// The adapter of the tests: software Vulkan where there is no GPU.
+fn gpu() -> Gpu {
+    Gpu::open(None).unwrap_or_else(|e| {
+        panic!("the tests need a GPU adapter: `apt-get install mesa-vulkan-drivers` gives a software one ({e})")
+    })
+}
+
+fn emitted(mut all: Vec<Case>) -> Vec<Case> {
+    for case in &mut all {
+        emit::shaders(&mut case.program).unwrap_or_else(|e| panic!("{}: {:?}", case.name, e.problems));
+    }
+    all
+}
+
+#[test]
+fn every_kernel_keeps_its_contract() {
+    let checked = cases::check(&gpu(), &emitted(cases::cases()));
+    assert!(checked.is_ok(), "{}", checked.unwrap_err());
+}
+
+#[test]
+fn long_sums_are_taken_in_parts() {
+    let checked = cases::check(&gpu(), &emitted(cases::long_cases()));
+    assert!(checked.is_ok(), "{}", checked.unwrap_err());
+}
+
+/// `y += x` on buffers of `len` elements, `y` being `x` if `aliased`.
+fn accumulate(len: Extent, aliased: bool) -> Program {
+    let mut program = Program::default();
+    for name in ["x", "y"] {
+        let role = Role::Output(name.into());
+        program.buffers.push(Buffer { name: name.into(), dtype: DType::F32, len, role, slot: 0 });
+    }
+    let buffers = vec![BufferId(0), BufferId(u32::from(!aliased))];
+    let kernel = Accumulate { len: len.at(1) }.into();
+    program.phases.insert(Phase::Forward, vec![Dispatch { kernel, buffers, label: "sum".into(), shader: 0 }]);
+    emit::shaders(&mut program).unwrap();
+    program
+}
+
+fn load(program: Program, rows: usize) -> Result<Box<dyn Session>, DeviceError> {
+    gpu().load(Arc::new(program), rows)
+}
+
+#[test]
+fn buffers_start_as_zeros_and_keep_what_is_written() {
+    let mut session = load(accumulate(Extent::fixed(3), false), 1).unwrap();
+    session.write_f32(BufferId(0), &[1.0, 2.0, 3.0]).unwrap();
+    for times in 1..=2 {
+        session.run(Phase::Forward).unwrap();
+        assert_eq!(session.read_f32(BufferId(1)).unwrap(), [1.0, 2.0, 3.0].map(|x| x * times as f32));
+    }
+    assert!(session.run(Phase::Update).is_ok());
+    assert!(matches!(session.write(BufferId(0), &[0]), Err(DeviceError::Refused { .. })));
+}
+
+#[test]
+fn a_missing_adapter_is_named() {
+    let error = Gpu::open(Some("no such adapter")).err().unwrap();
+    assert!(matches!(&error, DeviceError::NoAdapter { wanted: Some(name) } if name == "no such adapter"));
+    assert_eq!(error.to_string(), "no GPU adapter was found whose name contains `no such adapter`");
+}
+
+#[test]
+fn a_listed_adapter_opens_by_its_name() {
+    let first = list().into_iter().next().expect("an adapter");
+    assert!(Gpu::open(Some(&first.name.to_uppercase())).is_ok());
+}
+
+#[test]
+fn what_does_not_fit_says_which_batch_would() {
+    let error = load(accumulate(Extent::rows(1 << 20), false), 1 << 14).err().unwrap();
+    let DeviceError::OutOfMemory { what, .. } = &error else { panic!("{error}") };
+    assert!(what.contains("`x`") && what.contains("the largest physical batch that fits is"), "{what}");
+}
+
+#[test]
+fn a_written_buffer_is_bound_once() {
+    let error = load(accumulate(Extent::fixed(3), true), 1).err().unwrap();
+    assert!(matches!(&error, DeviceError::Refused { what, .. } if what.contains("`sum`")), "{error}");
+}
+
+#[test]
+fn a_shader_that_the_driver_refuses_is_an_error() {
+    let mut program = accumulate(Extent::fixed(3), false);
+    program.shaders[0] = Shader { name: "broken".into(), wgsl: "fn main() { return 1; }".into() };
+    assert!(matches!(load(program, 1).err(), Some(DeviceError::Refused { .. })));
+}
+
+#[test]
+fn launches_keep_the_grid_limit() {
+    let len = Extent::fixed(5_000_000);
+    let mut program = accumulate(len, false);
+    let fill = Dispatch {
+        kernel: Fill { len, value: 2.5 }.into(),
+        buffers: vec![BufferId(1)],
+        label: "fill".into(),
+        shader: 0,
+    };
+    program.phases.insert(Phase::Update, vec![fill]);
+    emit::shaders(&mut program).unwrap();
+    let mut session = load(program, 1).unwrap();
+    session.run(Phase::Update).unwrap();
+    assert!(session.read_f32(BufferId(1)).unwrap().iter().all(|&y| y == 2.5));
+}
