@@ -28,7 +28,7 @@ const EPSILON: f64 = 3.0;
 const DELTA: f64 = 1e-4;
 const BATCH: f64 = 256.0;
 const EPOCHS: f64 = 15.0;
-const LEARNING_RATE: f64 = 11.0;
+const LEARNING_RATE: f64 = 20.0;
 const CLIP: &str = "flat:0.1";
 const OPTIMIZER: &str = "sgd";
 const MAX_BATCH: usize = 256;
@@ -180,7 +180,7 @@ fn next(files: &Files) -> Result<()> {
         format!("dpc eval digits_trained.onnx --loss cross-entropy --data {}", test.display()),
         format!("dpc compile {} -o m.dpc --loss cross-entropy --emit private", model.display()),
         format!(
-            "dpc train {} --data {} --epsilon 1 --delta 1e-4 --batch 256 --epochs 10 --lr 11 --out again",
+            "dpc train {} --data {} --epsilon 1 --delta 1e-4 --batch 256 --epochs 10 --lr 20 --out again",
             artifact.display(),
             train.display()
         ),
