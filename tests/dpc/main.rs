@@ -4,4 +4,5 @@ mod accounting;
 mod cli;
 mod gradients;
 mod onnx;
+mod sensitivity;
 mod zoo;
