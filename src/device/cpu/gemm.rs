@@ -7,8 +7,10 @@ use super::operand::Operand;
 use super::{Native, parallel, patches};
 use crate::lower::kernels::{Bias, ConvGeometry, Gemm, View};
 
-/// Rows of one large product that a thread works out at a time.
-const ROWS: usize = 64;
+/// Rows of one large product of `m` rows that a thread works out at a time: enough to pay for packing the right operand.
+fn block(m: usize) -> usize {
+    (m / 8).next_multiple_of(64).clamp(64, 512)
+}
 
 /// Room for the two operands.
 type Scratch = [Vec<f32>; 2];
@@ -32,13 +34,13 @@ impl Native for Gemm {
         let a = Operand::new(self.a, read[0], self.groups, m, self.inner);
         let b = Operand::new(self.b, read[1], self.groups, self.inner, self.cols);
         if records == 1 && (self.cols - 1) * self.out_col < self.out_row {
-            let [s, t] = &mut Scratch::default();
+            let ([s, t], block) = (&mut Scratch::default(), block(m));
             for g in 0..self.groups {
                 let (a, b) = (a.matrix(0, g, s), b.matrix(0, g, t));
                 let out = &mut out[g * self.out_group..];
                 let end = out.len().min(m * self.out_row);
-                out[..end].par_chunks_mut(ROWS * self.out_row).enumerate().for_each(|(i, out)| {
-                    let (first, count) = (i * ROWS, ROWS.min(m - i * ROWS));
+                out[..end].par_chunks_mut(block * self.out_row).enumerate().for_each(|(i, out)| {
+                    let (first, count) = (i * block, block.min(m - i * block));
                     self.product(a.rows(first, count), b, out);
                     self.finish(bias, g, m, first, count, out);
                 });

@@ -3,7 +3,7 @@
 use super::matmul::{Into, Matrix, MatrixMut, matmul};
 use super::{Native, parallel};
 use crate::lower::kernels::{Lstm, LstmSizes, LstmVjp};
-use crate::lower::math::{sigmoid, tanh};
+use crate::lower::scalar::Func;
 
 /// Records that go through time together.
 const BLOCK: usize = 32;
@@ -16,9 +16,10 @@ impl Native for Lstm {
         let states = sizes.initial.then(|| [read[2], read[3]]);
         let (plane, gates) = (steps * hidden, 4 * hidden);
         let span = 6 * plane;
-        each_block(written[0], rows, span, |[z, h, c]: &mut [Vec<f32>; 3], first, tapes| {
+        each_block(written[0], rows, span, |[z, gate, h, c]: &mut [Vec<f32>; 4], first, tapes| {
             let records = tapes.len() / span;
             z.resize(records * gates, 0.0);
+            gate.resize(gates, 0.0);
             for (state, k) in [(&mut *h, 0), (&mut *c, 1)] {
                 fill_states(sizes, states.map(|s| s[k]), first, records, state);
             }
@@ -29,16 +30,16 @@ impl Native for Lstm {
                 for (b, tape) in tapes.chunks_exact_mut(span).enumerate() {
                     let z = &mut z[b * gates..][..gates];
                     z.iter_mut().zip(&pre[((first + b) * steps + t) * gates..]).for_each(|(z, p)| *z += p);
-                    let (inner, cell) = z.split_at_mut(3 * hidden);
-                    inner.iter_mut().for_each(|z| *z = sigmoid(*z));
-                    cell.iter_mut().for_each(|z| *z = tanh(*z));
+                    let (sigmoids, tanhs) = gate.split_at_mut(3 * hidden);
+                    Func::Sigmoid.apply(&[&z[..3 * hidden]], sigmoids);
+                    Func::Tanh.apply(&[&z[3 * hidden..]], tanhs);
                     let (c, h) = (&mut c[b * hidden..][..hidden], &mut h[b * hidden..][..hidden]);
-                    let (i, o, f, g) =
-                        (&z[..hidden], &z[hidden..][..hidden], &z[2 * hidden..][..hidden], &z[3 * hidden..]);
+                    let [i, o, f, g] = [0, 1, 2, 3].map(|k| &gate[k * hidden..][..hidden]);
                     for j in 0..hidden {
                         c[j] = f[j] * c[j] + i[j] * g[j];
-                        h[j] = o[j] * tanh(c[j]);
                     }
+                    Func::Tanh.apply(&[c], h);
+                    h.iter_mut().zip(o).for_each(|(h, o)| *h *= o);
                     for (p, values) in [i, o, f, g, c, h].into_iter().enumerate() {
                         tape[p * plane + t * hidden..][..hidden].copy_from_slice(values);
                     }
@@ -58,7 +59,7 @@ impl Native for LstmVjp {
         let (dh, dc) = (read[next], self.cell.then(|| read[next + 1]));
         let (plane, gates) = (steps * hidden, 4 * hidden);
         let span = steps * gates;
-        each_block(written[0], rows, span, |[back, carried, start]: &mut [Vec<f32>; 3], first, dpre| {
+        each_block(written[0], rows, span, |[back, carried, start, tanhs]: &mut [Vec<f32>; 4], first, dpre| {
             let records = dpre.len() / span;
             // What `h_t` gets from step `t + 1`, and what `c_t` does.
             for state in [&mut *back, &mut *carried] {
@@ -66,6 +67,7 @@ impl Native for LstmVjp {
                 state.resize(records * hidden, 0.0);
             }
             fill_states(sizes, c0, first, records, start);
+            tanhs.resize(hidden, 0.0);
             for t in (0..steps).rev() {
                 for (b, dpre) in dpre.chunks_exact_mut(span).enumerate() {
                     let tape = &tape[(first + b) * 6 * plane..][..6 * plane];
@@ -78,12 +80,13 @@ impl Native for LstmVjp {
                     if let Some(dc) = dc {
                         carried.iter_mut().zip(&dc[place..]).for_each(|(c, dc)| *c += dc);
                     }
+                    Func::Tanh.apply(&[c], tanhs);
                     let dz = &mut dpre[t * gates..][..gates];
                     let (di, rest) = dz.split_at_mut(hidden);
                     let (d_o, rest) = rest.split_at_mut(hidden);
                     let (df, dg) = rest.split_at_mut(hidden);
                     for j in 0..hidden {
-                        let (dh, th) = (dh[j] + back[j], tanh(c[j]));
+                        let (dh, th) = (dh[j] + back[j], tanhs[j]);
                         let dc = carried[j] + dh * o[j] * (1.0 - th * th);
                         di[j] = dc * g[j] * i[j] * (1.0 - i[j]);
                         d_o[j] = dh * th * o[j] * (1.0 - o[j]);

@@ -36,28 +36,81 @@ fn taps(conv: &ConvGeometry, channels: usize) -> impl Iterator<Item = Tap> + '_ 
 
 /// Writes the patches of group `group` of an input `[C, H, W]` as rows `(c, kh, kw)` of positions, `ld` elements apart.
 pub fn gather(conv: &ConvGeometry, x: &[f32], group: usize, out: &mut [f32], ld: usize) {
-    let ([height, width], [_, columns]) = (conv.input, conv.output);
-    let stride = conv.stride[1];
-    for tap in taps(conv, conv.group_channels()) {
-        let plane = &x[(group * conv.group_channels() + tap.channel) * height * width..][..height * width];
-        let row = &mut out[tap.index * ld..][..conv.positions()];
-        let Range { start, end } = tap.inside[1].clone();
-        for (oh, line) in row.chunks_exact_mut(columns).enumerate() {
-            if !tap.inside[0].contains(&oh) || start == end {
-                line.fill(0.0);
-                continue;
-            }
-            line[..start].fill(0.0);
-            line[end..].fill(0.0);
-            let ih = (oh * conv.stride[0]).wrapping_add_signed(tap.offset[0]);
-            let from = &plane[ih * width..][..width][(start * stride).wrapping_add_signed(tap.offset[1])..];
-            let line = &mut line[start..end];
-            if stride == 1 {
-                line.copy_from_slice(&from[..line.len()]);
-            } else {
-                line.iter_mut().zip(from.iter().step_by(stride)).for_each(|(y, &x)| *y = x);
+    let [kh, kw] = conv.kernel;
+    let area = conv.input[0] * conv.input[1];
+    let mut padded = Padded::new(conv);
+    let Padded { columns, pitch, .. } = padded;
+    for c in 0..conv.group_channels() {
+        let plane = &x[(group * conv.group_channels() + c) * area..][..area];
+        let plane = padded.fill(conv, plane);
+        for k in 0..kh * kw {
+            let row = &mut out[(c * kh * kw + k) * ld..][..conv.positions()];
+            let [top, left] = [k / kw * conv.dilation[0], k % kw * conv.dilation[1]];
+            let start = left % conv.stride[1] * columns + left / conv.stride[1];
+            for (oh, line) in row.chunks_exact_mut(conv.output[1]).enumerate() {
+                copy(line, &plane[(oh * conv.stride[0] + top) * pitch + start..]);
             }
         }
+    }
+}
+
+/// An input plane with zeros around it, each row in `stride` parts of every `stride`-th column, so that what a kernel
+/// element meets along a row is contiguous.
+struct Padded {
+    plane: Vec<f32>,
+    /// Columns of a part.
+    columns: usize,
+    /// Elements between rows.
+    pitch: usize,
+    /// Whether the input is its own padded plane.
+    plain: bool,
+}
+
+impl Padded {
+    fn new(conv: &ConvGeometry) -> Padded {
+        let reach = [0, 1].map(|i| {
+            let last = (conv.output[i] - 1) * conv.stride[i] + (conv.kernel[i] - 1) * conv.dilation[i];
+            (last + 1).max(conv.input[i] + conv.pad[i])
+        });
+        if conv.stride[1] == 1 && reach == conv.input {
+            return Padded { plane: Vec::new(), columns: conv.input[1], pitch: conv.input[1], plain: true };
+        }
+        let columns = reach[1].div_ceil(conv.stride[1]);
+        let pitch = columns * conv.stride[1];
+        Padded { plane: vec![0.0; reach[0] * pitch], columns, pitch, plain: false }
+    }
+
+    fn fill<'a>(&'a mut self, conv: &ConvGeometry, plane: &'a [f32]) -> &'a [f32] {
+        if self.plain {
+            return plane;
+        }
+        let ([top, left], stride) = (conv.pad, conv.stride[1]);
+        let rows = self.plane.chunks_exact_mut(self.pitch).skip(top);
+        for (to, from) in rows.zip(plane.chunks_exact(conv.input[1])) {
+            for first in 0..stride.min(from.len()) {
+                let start = (left + first) % stride * self.columns + (left + first) / stride;
+                to[start..].iter_mut().zip(from[first..].iter().step_by(stride)).for_each(|(y, &x)| *y = x);
+            }
+        }
+        &self.plane
+    }
+}
+
+/// Copies as much of `from` as `to` has room for: short lines by two overlapping moves, without a call.
+#[inline(always)]
+fn copy(to: &mut [f32], from: &[f32]) {
+    fn twice<const N: usize>(to: &mut [f32], from: &[f32]) {
+        let last = to.len() - N;
+        to[..N].copy_from_slice(&from[..N]);
+        to[last..][..N].copy_from_slice(&from[last..][..N]);
+    }
+    let from = &from[..to.len()];
+    match to.len() {
+        0..4 => to.iter_mut().zip(from).for_each(|(y, &x)| *y = x),
+        4..8 => twice::<4>(to, from),
+        8..=16 => twice::<8>(to, from),
+        17..=32 => twice::<16>(to, from),
+        _ => to.copy_from_slice(from),
     }
 }
 
