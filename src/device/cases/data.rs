@@ -61,7 +61,7 @@ impl Data {
         }
         let largest = expected.iter().filter(|e| e.is_finite()).fold(0.0f64, |m, e| m.max(e.abs()));
         let tolerance = if self.dtype() == DType::I32 { 0.0 } else { 2e-5 * largest + 1e-30 };
-        let miss = |g: f64, e: f64| if e.is_finite() { !((g - e).abs() <= tolerance) } else { g.is_finite() };
+        let miss = |g: f64, e: f64| if e.is_finite() { g.is_nan() || (g - e).abs() > tolerance } else { g.is_finite() };
         let misses: Vec<usize> = (0..got.len()).filter(|&i| miss(got[i], expected[i])).collect();
         match misses.first() {
             None => Ok(()),

@@ -26,20 +26,34 @@ impl Native for Dropout {
 
 /// Word 0 of Threefry-2x32-20 (Salmon et al., SC 2011) of counters `(first, layer)`, `(first + 1, layer)`, ….
 fn threefry(key: [u32; 2], first: u32, layer: u32) -> [u32; LANES] {
-    const ROTATIONS: [[u32; 4]; 2] = [[13, 15, 26, 6], [17, 29, 16, 24]];
     let keys = [key[0], key[1], 0x1bd1_1bda ^ key[0] ^ key[1]];
-    let mut a: [u32; LANES] = std::array::from_fn(|i| (first + i as u32).wrapping_add(keys[0]));
-    let mut b = [layer.wrapping_add(keys[1]); LANES];
+    let mut x =
+        [std::array::from_fn(|i| (first + i as u32).wrapping_add(keys[0])), [layer.wrapping_add(keys[1]); LANES]];
     for s in 0..5 {
-        for r in ROTATIONS[s % 2] {
-            for (a, b) in a.iter_mut().zip(&mut b) {
-                *a = a.wrapping_add(*b);
-                *b = b.rotate_left(r) ^ *a;
-            }
+        if s % 2 == 0 {
+            mix::<13>(&mut x);
+            mix::<15>(&mut x);
+            mix::<26>(&mut x);
+            mix::<6>(&mut x);
+        } else {
+            mix::<17>(&mut x);
+            mix::<29>(&mut x);
+            mix::<16>(&mut x);
+            mix::<24>(&mut x);
         }
-        let (to_a, to_b) = (keys[(s + 1) % 3], keys[(s + 2) % 3].wrapping_add(s as u32 + 1));
-        a.iter_mut().for_each(|a| *a = a.wrapping_add(to_a));
-        b.iter_mut().for_each(|b| *b = b.wrapping_add(to_b));
+        let keys = [keys[(s + 1) % 3], keys[(s + 2) % 3].wrapping_add(s as u32 + 1)];
+        for (x, key) in x.iter_mut().zip(keys) {
+            x.iter_mut().for_each(|x| *x = x.wrapping_add(key));
+        }
     }
-    a
+    x[0]
+}
+
+/// A round.
+#[inline(always)]
+fn mix<const ROTATION: u32>([a, b]: &mut [[u32; LANES]; 2]) {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = a.wrapping_add(*b);
+        *b = b.rotate_left(ROTATION) ^ *a;
+    }
 }

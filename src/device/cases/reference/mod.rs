@@ -55,10 +55,10 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
         Kernel::Gemm(k) => gemm(k, rows, x, &mut y[0]),
         Kernel::OuterSum(k) => outer_sum(k, rows, x, &mut y[0]),
         Kernel::OuterNorm(k) => {
-            for n in 0..rows {
+            for (n, y) in y[0].iter_mut().enumerate() {
                 let square =
                     |v: &View, x: &[f64], g, len| (0..len).map(|i| read(v, x, n, g, i, 0).powi(2)).sum::<f64>();
-                y[0][n] = (0..k.groups).map(|g| square(&k.a, &x[0], g, k.rows) * square(&k.b, &x[1], g, k.cols)).sum();
+                *y = (0..k.groups).map(|g| square(&k.a, &x[0], g, k.rows) * square(&k.b, &x[1], g, k.cols)).sum();
             }
         }
         Kernel::TileNorm(k) => tile_norm(k, rows, x, &mut y[0]),
@@ -105,10 +105,10 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
             }
         }
         Kernel::CrossEntropy(CrossEntropy(k)) => {
-            for n in 0..rows {
+            for (n, y) in y[0].iter_mut().enumerate() {
                 let losses: Floats =
                     labels(k, n, &x[1]).map(|(t, label)| -log_softmax(k, n, t, &x[0])[label][0]).collect();
-                y[0][n] = if losses.is_empty() { 0.0 } else { losses.iter().sum::<f64>() / losses.len() as f64 };
+                *y = if losses.is_empty() { 0.0 } else { losses.iter().sum::<f64>() / losses.len() as f64 };
             }
         }
         Kernel::CrossEntropyVjp(CrossEntropyVjp(k)) => {
