@@ -67,12 +67,13 @@ const LARGEST_STORED: usize = 1 << 18;
 pub fn costs(outer: &Outer, rates: Rates) -> Vec<(Way, f64)> {
     let (t, d, p, g) = (outer.steps as f64, outer.rows as f64, outer.cols as f64, outer.groups as f64);
     let norm = rates.flops * rates.norm_efficiency;
-    let mut out = vec![(Way::Ghost, g * t * t * (p + d) / norm), (Way::Tile, g * 2.0 * t * p * d / norm)];
+    let mut out = vec![(Way::Tile, g * 2.0 * t * p * d / norm)];
+    out.push(match outer.steps {
+        1 => (Way::Outer, g * (p + d) / norm),
+        _ => (Way::Ghost, g * t * t * (p + d) / norm),
+    });
     if outer.groups * outer.rows * outer.cols <= LARGEST_STORED {
         out.push((Way::Materialize, g * (4.0 * p * d / norm + 12.0 * p * d / rates.bytes)));
-    }
-    if outer.steps == 1 {
-        out.push((Way::Outer, g * (p + d) / norm));
     }
     out
 }
