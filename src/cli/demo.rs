@@ -7,7 +7,7 @@ use miette::{IntoDiagnostic, Result, WrapErr};
 
 use super::model::{Model, Trained};
 use super::{inspect, output, train as train_command};
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, ParameterEntry};
 use crate::compile::{Compiled, Options};
 use crate::device::select;
 use crate::options::{DeviceChoice, NormChoice};
@@ -27,7 +27,7 @@ const TEST: &[u8] = include_bytes!("../../models/digits_test.npz");
 const EPSILON: f64 = 3.0;
 const DELTA: f64 = 1e-4;
 const BATCH: f64 = 256.0;
-const EPOCHS: f64 = 15.0;
+const EPOCHS: f64 = 20.0;
 const LEARNING_RATE: f64 = 20.0;
 const CLIP: &str = "flat:0.1";
 const OPTIMIZER: &str = "sgd";
@@ -48,7 +48,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let files = Files::write(&args.out)?;
     let (artifact, compiled) = compile(&files)?;
-    show_rewrite(&compiled)?;
+    show_rewrite(&artifact, &compiled)?;
 
     heading("3. Data, plan and device")?;
     let load = |path: &Path| Dataset::load(&path.display().to_string(), &artifact.manifest.schema);
@@ -137,14 +137,16 @@ fn compile(files: &Files) -> Result<(Artifact, Compiled)> {
     Ok((artifact, compiled))
 }
 
-/// Shows what became of the gradient of one parameter.
-fn show_rewrite(compiled: &Compiled) -> Result<()> {
-    heading("2. The rewritten gradient of one layer")?;
-    let Some(choice) = compiled.choices.first() else {
+/// Shows what became of the gradient of the largest layer.
+fn show_rewrite(artifact: &Artifact, compiled: &Compiled) -> Result<()> {
+    let size = |p: &&ParameterEntry| p.dims.iter().product::<usize>();
+    let Some(largest) = artifact.manifest.parameters.iter().filter(|p| p.trained).max_by_key(size) else {
         return Ok(());
     };
+    heading(&format!("2. The rewritten gradient of {}", largest.name))?;
     let text = compiled.private.to_string();
-    let lines = text.lines().filter(|line| line.contains(&choice.parameter) || line.contains("clip"));
+    let own = format!(".{} ", largest.name);
+    let lines = text.lines().filter(|line| line.contains(&own) || line.starts_with("%clip "));
     for line in lines {
         output::line(line)?;
     }
