@@ -114,7 +114,8 @@ fn list<T: std::fmt::Display>(items: &[T]) -> String {
 pub fn compile(source: &Source, parameters: &[Parameter], options: &Options) -> Result<Compiled, CompileError> {
     let mut proved = prove(source, parameters)?;
     let loss = options.loss.map(|loss| attach(&mut proved, loss, options.output.as_deref())).transpose()?;
-    let graph = checked("simplify", simplify(&collapse(&proved.graph)?)?)?;
+    let mut graph = checked("simplify", simplify(&collapse(&proved.graph)?)?)?;
+    graph.name_values();
     let gradients = checked("differentiate", simplify(&differentiate(&graph).map_err(CompileError::Vjp)?)?)?;
     if loss.is_some() && !gradients.outputs.keys().any(|k| k.starts_with("grad/")) {
         return Err(CompileError::NothingToTrain);

@@ -125,6 +125,14 @@ impl Graph {
         self.dag[id.0].origin.value = name.into();
     }
 
+    /// Names every value that has no name `y1`, `y2`, …, so that graphs made from this one call it the same.
+    pub fn name_values(&mut self) {
+        let nameless = self.dag.node_weights_mut().filter(|node| node.origin.value.is_empty());
+        for (k, node) in nameless.enumerate() {
+            node.origin.value = format!("y{}", k + 1);
+        }
+    }
+
     /// The operands of a node, in order.
     pub fn operands(&self, id: NodeId) -> Vec<NodeId> {
         let mut edges: Vec<(u32, NodeId)> =

@@ -60,7 +60,7 @@ impl Lowering<'_> {
     /// Makes the node's own buffer.
     pub fn output(&mut self) -> BufferId {
         let ty = self.ty().clone();
-        let id = self.buffer(self.label(), ty.dtype, Extent::of(ty.len(), ty.batched), Role::Temporary);
+        let id = self.buffer(self.name(), ty.dtype, Extent::of(ty.len(), ty.batched), Role::Temporary);
         self.buffers[self.node.index()] = Some(id);
         id
     }
@@ -77,13 +77,13 @@ impl Lowering<'_> {
 
     /// Makes a buffer for a kernel's intermediate result.
     pub fn temporary(&mut self, what: &str, dtype: DType, len: Extent) -> BufferId {
-        let name = format!("{}.{what}", self.label());
+        let name = format!("{}.{what}", self.name());
         self.buffer(name, dtype, len, Role::Temporary)
     }
 
     /// The buffer of integers that never change.
     pub fn constant(&mut self, what: &str, data: Vec<i32>) -> BufferId {
-        let (name, len) = (format!("{}.{what}", self.label()), Extent::fixed(data.len()));
+        let (name, len) = (format!("{}.{what}", self.name()), Extent::fixed(data.len()));
         let role = Role::ConstantI32(data);
         self.program.find(&role).unwrap_or_else(|| self.buffer(name, DType::I32, len, role))
     }
@@ -106,7 +106,7 @@ impl Lowering<'_> {
     pub fn external(&mut self, role: Role) {
         let ty = self.ty().clone();
         let found = self.program.find(&role);
-        let id = found.unwrap_or_else(|| self.buffer(self.label(), ty.dtype, Extent::of(ty.len(), ty.batched), role));
+        let id = found.unwrap_or_else(|| self.buffer(self.name(), ty.dtype, Extent::of(ty.len(), ty.batched), role));
         self.buffers[self.node.index()] = Some(id);
     }
 
@@ -130,14 +130,14 @@ impl Lowering<'_> {
         BufferId(self.program.buffers.len() as u32 - 1)
     }
 
-    fn label(&self) -> String {
+    fn name(&self) -> String {
         let node = self.graph.node(self.node);
-        let text = if node.origin.value.is_empty() { node.op.rules().mnemonic() } else { node.origin.value.clone() };
-        if node.origin.onnx.is_empty() || node.origin.value == node.origin.onnx {
-            text
-        } else {
-            format!("{text} {}", node.origin.onnx)
-        }
+        if node.origin.value.is_empty() { node.op.rules().mnemonic() } else { node.origin.value.clone() }
+    }
+
+    fn label(&self) -> String {
+        let onnx = &self.graph.node(self.node).origin.onnx;
+        if onnx.is_empty() { self.name() } else { format!("{} {onnx}", self.name()) }
     }
 }
 

@@ -1,39 +1,87 @@
-//! The textual form of a program: one line a dispatch, phase by phase, then the buffers.
+//! The textual form of a program: its phases, one line a dispatch, then its buffers.
+//!
+//! A dispatch shows what it writes, the kernel and what it reads, the kernel's sizes as functions of the physical batch
+//! `P`, the workgroups at `P` = 64, and the ONNX node that it came from.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::program::{Buffer, BufferId, Dispatch, Extent, Program, Role};
+use super::program::{BufferId, Dispatch, Extent, Program, Role};
+
+/// The physical batch at which workgroups are shown.
+const ROWS: usize = 64;
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = names(self);
         for (phase, dispatches) in &self.phases {
             writeln!(f, "{} {{", phase.name())?;
-            for dispatch in dispatches {
-                writeln!(f, "  {}", line(self, dispatch))?;
-            }
+            let rows: Vec<[String; 4]> = dispatches.iter().map(|dispatch| row(self, &names, dispatch)).collect();
+            write_rows(f, &rows, [72, 56, 12])?;
             writeln!(f, "}}")?;
         }
-        for id in self.ids() {
-            let Buffer { name, dtype, len, role, slot } = self.buffer(id);
-            writeln!(f, "%{} {name}: {dtype}[{len}] {} slot {slot}", id.0, describe(role))?;
-        }
-        Ok(())
+        writeln!(f, "buffers {{")?;
+        let used: BTreeSet<BufferId> = self.phases.values().flatten().flat_map(|d| d.buffers.iter().copied()).collect();
+        let rows: Vec<[String; 4]> = self
+            .ids()
+            .filter(|id| used.contains(id))
+            .map(|id| {
+                let buffer = self.buffer(id);
+                let ty = format!("{}[{}]", buffer.dtype, buffer.len);
+                [name(&names, id), ty, format!("slot {}", buffer.slot), describe(&buffer.role)]
+            })
+            .collect();
+        write_rows(f, &rows, [32, 24, 8])?;
+        writeln!(f, "}}")
     }
 }
 
-/// `written = kernel(read) text ; label`
-fn line(program: &Program, dispatch: &Dispatch) -> String {
-    let names = |ids: &[BufferId]| {
-        let names: Vec<String> = ids.iter().map(|id| format!("%{} {}", id.0, program.buffer(*id).name)).collect();
-        names.join(", ")
-    };
+/// Writes rows with aligned columns; a cell that is wider than its column's limit moves the rest of its row.
+fn write_rows(f: &mut fmt::Formatter<'_>, rows: &[[String; 4]], limits: [usize; 3]) -> fmt::Result {
+    let width =
+        |k: usize| rows.iter().map(|row| row[k].chars().count()).filter(|&width| width <= limits[k]).max().unwrap_or(0);
+    let [a, b, c] = [0, 1, 2].map(width);
+    for [first, second, third, last] in rows {
+        writeln!(f, "{}", format!("  {first:<a$}  {second:<b$}  {third:<c$}  {last}").trim_end())?;
+    }
+    Ok(())
+}
+
+/// The name of each buffer, made unique.
+fn names(program: &Program) -> Vec<String> {
+    let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
+    program
+        .ids()
+        .map(|id| {
+            let given = program.buffer(id).name.as_str();
+            let uses = taken.entry(given).or_default();
+            *uses += 1;
+            if *uses == 1 { format!("%{given}") } else { format!("%{given}.{uses}") }
+        })
+        .collect()
+}
+
+fn name(names: &[String], id: BufferId) -> String {
+    names.get(id.0 as usize).cloned().unwrap_or_default()
+}
+
+fn row(program: &Program, names: &[String], dispatch: &Dispatch) -> [String; 4] {
+    let list = |ids: &[BufferId]| ids.iter().map(|&id| name(names, id)).collect::<Vec<_>>().join(", ");
     let rules = dispatch.kernel.rules();
     let (read, written) = dispatch.buffers.split_at(dispatch.buffers.len().saturating_sub(rules.writes()));
-    let line = format!("{} = {}({}) {}", names(written), rules.template(), names(read), rules.text());
-    match dispatch.label.is_empty() {
-        true => line.trim_end().to_owned(),
-        false => format!("{}  ; {}", line.trim_end(), dispatch.label),
-    }
+    let line = format!("{} = {} {}", list(written), rules.template(), list(read));
+    let workgroups = match rules.launches(ROWS).as_slice() {
+        [launch] => launch.grid.map(|n| n.to_string()).join("×"),
+        many => format!("{} launches", many.len()),
+    };
+    let own = written.first().map_or("", |&id| program.buffer(id).name.as_str());
+    let (value, onnx) = dispatch.label.split_once(' ').unwrap_or((&dispatch.label, ""));
+    let origin = match (own.contains(value), onnx) {
+        (true, "") => String::new(),
+        (true, onnx) => format!("; {onnx}"),
+        (false, _) => format!("; {}", dispatch.label),
+    };
+    [line, rules.text(), workgroups, origin]
 }
 
 fn describe(role: &Role) -> String {
@@ -51,12 +99,12 @@ fn describe(role: &Role) -> String {
 
 impl fmt::Display for Extent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.per_row, self.every, self.fixed) {
-            (0, _, fixed) => write!(f, "{fixed}"),
-            (per_row, 1, 0) => write!(f, "{per_row}·P"),
-            (per_row, 1, fixed) => write!(f, "{per_row}·P + {fixed}"),
-            (per_row, every, 0) => write!(f, "{per_row}·⌈P/{every}⌉"),
-            (per_row, every, fixed) => write!(f, "{per_row}·⌈P/{every}⌉ + {fixed}"),
+        let rows = if self.every == 1 { "P".to_owned() } else { format!("⌈P/{}⌉", self.every) };
+        match (self.per_row, self.fixed) {
+            (0, fixed) => write!(f, "{fixed}"),
+            (1, 0) => f.write_str(&rows),
+            (per_row, 0) => write!(f, "{per_row}·{rows}"),
+            (per_row, fixed) => write!(f, "{per_row}·{rows} + {fixed}"),
         }
     }
 }

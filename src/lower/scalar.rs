@@ -203,20 +203,28 @@ pub fn literal(x: f32) -> String {
     if x.is_finite() { format!("{x:?}f") } else { format!("bitcast<f32>({}u)", x.to_bits()) }
 }
 
-impl fmt::Display for Expr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Expr {
+    /// The expression of named operands: `mul add(%a, %b), 0.5`.
+    pub fn text(&self, operands: &[String]) -> String {
         let mut texts: Vec<String> = Vec::new();
-        for step in &self.steps {
+        for (i, step) in self.steps.iter().enumerate() {
             texts.push(match step {
-                Step::Operand(k) => format!("x{k}"),
+                Step::Operand(k) => operands.get(*k).cloned().unwrap_or_else(|| format!("x{k}")),
                 Step::Const(c) => format!("{c:?}"),
                 Step::Call(func, args) => {
                     let args: Vec<&str> = args[..func.arity()].iter().map(|&a| texts[a].as_str()).collect();
-                    format!("{}({})", func.name(), args.join(", "))
+                    let (name, args) = (func.name(), args.join(", "));
+                    if i + 1 == self.steps.len() { format!("{name} {args}") } else { format!("{name}({args})") }
                 }
             });
         }
-        f.write_str(texts.last().map_or("", String::as_str))
+        texts.pop().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(&[]))
     }
 }
 
@@ -229,7 +237,7 @@ mod tests {
         let outer = Expr::call(Func::Sub);
         let inner = Expr::call(Func::Mul);
         let both = outer.substitute(1, &[0, 9], &inner, &[0, 1]);
-        assert_eq!(both.to_string(), "sub(x0, mul(x0, x1))");
+        assert_eq!(both.to_string(), "sub x0, mul(x0, x1)");
         assert_eq!(both.operands(), 2);
     }
 

@@ -336,6 +336,11 @@ impl Contract {
     fn cotangent_of(&self, bw: &mut Backward<'_>, i: usize) -> Result<NodeId, VjpError> {
         let (a, b, d) = (bw.operand(0), bw.operand(1), bw.cotangent());
         let (ta, tb) = (bw.ty(a), bw.ty(b));
+        if i == 0 && ta.batched && ta.dims.len() == 1 && tb.dims.len() == 2 {
+            // A row times a matrix has a row for its cotangent.
+            let g = bw.emit(Contract::new(false, !self.trans_b), &[d, b])?;
+            return bw.reduce_to_operand(i, g);
+        }
         // Give rank-1 operands their unit dim, so that every value below is a stack of matrices.
         let matrix = |bw: &mut Backward<'_>, x: NodeId, at_end: bool| -> Result<NodeId, VjpError> {
             let dims = bw.ty(x).dims;

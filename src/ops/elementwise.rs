@@ -140,8 +140,8 @@ impl OpRules for Elementwise {
         self.expr.as_call().map_or("elementwise", Func::name).into()
     }
 
-    fn attributes(&self) -> String {
-        if self.expr.as_call().is_some() { String::new() } else { format!("{{ {} }}", self.expr) }
+    fn text(&self, operands: &[String]) -> String {
+        self.expr.text(operands)
     }
 
     fn infer(&self, operands: &[&Type]) -> Result<Type, String> {

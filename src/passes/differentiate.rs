@@ -45,6 +45,10 @@ pub fn differentiate(forward: &Graph) -> Result<Graph, Vec<VjpError>> {
             graph.outputs.insert(format!("{GRADIENT}{}", p.name), cotangent);
             continue;
         }
+        let value = &forward.node(id).origin.value;
+        if graph.node(cotangent).origin.value.is_empty() && !value.is_empty() {
+            graph.name(cotangent, format!("d{value}"));
+        }
         let operands = forward.operands(id);
         let needs = operands.iter().map(|o| wanted[o.index()]).collect();
         match forward.op(id).rules().vjp(&mut Backward::new(&mut graph, id, cotangent, needs)) {

@@ -74,7 +74,7 @@ pub fn privatize(gradients: &Graph, options: &PrivateOptions) -> Result<Private,
         squares.extend(parts);
         choices.push(choice);
         if options.per_sample {
-            let id = rewrite.keep(*gradient)?;
+            let id = rewrite.keep(*gradient, name)?;
             rewrite.graph.outputs.insert(format!("{PER_SAMPLE}{name}"), id);
         }
     }
@@ -84,6 +84,9 @@ pub fn privatize(gradients: &Graph, options: &PrivateOptions) -> Result<Private,
         }
         None => rewrite.add(leaf::Fill { ty: Type::batched([]), value: 0.0 }, &[], "")?,
     };
+    if squares.len() > 1 {
+        rewrite.graph.name(total, "sq");
+    }
     let weight = row_weights(&mut rewrite.graph)?;
     let clip = rewrite.add(ClipFactor { rule: options.clip }, &[total, weight], "clip")?;
     let stored = std::mem::take(&mut rewrite.stored);
@@ -167,23 +170,19 @@ impl Rewrite {
         self.graph.add(op, operands, Origin::value(name))
     }
 
-    /// The per-sample counterpart of a shared gradient value: the same maps, applied record by record.
-    fn keep(&mut self, id: NodeId) -> Result<NodeId, TypeError> {
+    /// The per-sample counterpart of a shared gradient value of a parameter: the same maps, applied record by record.
+    fn keep(&mut self, id: NodeId, parameter: &str) -> Result<NodeId, TypeError> {
         if let Some(&kept) = self.per_sample.get(&id) {
             return Ok(kept);
         }
         let node = self.graph.node(id).clone();
         let operands = self.graph.operands(id);
         let kept = if let Some(op) = node.op.rules().weight_gradient() {
-            self.graph.add(
-                op.per_sample(),
-                &operands,
-                node.origin.named(node.origin.value.replacen("g.", "psg.", 1)),
-            )?
+            self.graph.add(op.per_sample(), &operands, node.origin.named(format!("psg.{parameter}")))?
         } else if operands.is_empty() || node.ty.batched {
             id
         } else {
-            let kept = operands.iter().map(|&o| self.keep(o)).collect::<Result<Vec<_>, _>>()?;
+            let kept = operands.iter().map(|&o| self.keep(o, parameter)).collect::<Result<Vec<_>, _>>()?;
             if kept == operands { id } else { self.graph.add(node.op, &kept, node.origin.named(""))? }
         };
         self.per_sample.insert(id, kept);
@@ -259,11 +258,11 @@ impl Rewrite {
         let only = self.terms(gradient, false).filter(|t| t.len() == 1).map(|t| t[0].node);
         let kept = match only {
             Some(node) => {
-                let kept = self.keep(node)?;
+                let kept = self.keep(node, name)?;
                 self.stored.insert(node, kept);
                 kept
             }
-            None => self.keep(gradient)?,
+            None => self.keep(gradient, name)?,
         };
         let square = self.add(SquareNorm, &[kept], &label)?;
         let len = self.graph.ty(kept).len();
@@ -338,6 +337,7 @@ impl Rewrite {
             }
         }
         let (mut parts, mut ways) = (Vec::new(), Vec::new());
+        let cross_label = label.replacen("sq.", "cross.", 1);
         for (i, (op, operands)) in sides.iter().enumerate() {
             let (own, way) = match op {
                 Op::Outer(x) => {
@@ -359,10 +359,10 @@ impl Rewrite {
                 let cross = match (op, other) {
                     (Op::Outer(x), Op::Outer(y)) => {
                         let all: Vec<NodeId> = operands.iter().chain(others).copied().collect();
-                        self.add(GhostNorm { first: x.clone(), second: Some(y.clone()) }, &all, "")?
+                        self.add(GhostNorm { first: x.clone(), second: Some(y.clone()) }, &all, &cross_label)?
                     }
-                    (Op::Scatter(_), Op::Outer(y)) => self.cross(operands, y, others)?,
-                    (Op::Outer(x), _) => self.cross(others, x, operands)?,
+                    (Op::Scatter(_), Op::Outer(y)) => self.cross(operands, y, others, &cross_label)?,
+                    (Op::Outer(x), _) => self.cross(others, x, operands, &cross_label)?,
                     _ => return Ok(None),
                 };
                 parts.push(cross);
@@ -372,12 +372,12 @@ impl Rewrite {
         Ok(Some((parts, ways, format!("{} uses, with cross terms", terms.len()))))
     }
 
-    fn cross(&mut self, table: &[NodeId], outer: &Outer, sides: &[NodeId]) -> Result<NodeId, TypeError> {
+    fn cross(&mut self, table: &[NodeId], outer: &Outer, sides: &[NodeId], label: &str) -> Result<NodeId, TypeError> {
         let (ids, x) = (self.graph.ty(table[0]), self.graph.ty(table[1]));
         let count = ids.len();
         let op = SegmentCross { count, width: x.len() / count.max(1), outer: outer.clone() };
         let operands: Vec<NodeId> = table.iter().chain(sides).copied().collect();
-        self.add(op, &operands, "")
+        self.add(op, &operands, label)
     }
 
     /// A term as seen from the parameter: a transposed outer product has its sides exchanged.

@@ -19,8 +19,16 @@ enum Rewritten {
 type SimplifyRule = fn(&Graph, &Op, &[NodeId]) -> Option<Rewritten>;
 
 /// The rules, tried in order.
-const RULES: &[SimplifyRule] =
-    &[reshape_of_reshape, no_change, transpose_of_transpose, transpose_is_reshape, slice_of_embed, transposed_operand];
+const RULES: &[SimplifyRule] = &[
+    reshape_of_reshape,
+    no_change,
+    transpose_of_transpose,
+    transpose_is_reshape,
+    slice_of_embed,
+    transposed_operand,
+    outer_of_reshape,
+    known,
+];
 
 /// Simplifies a graph and drops what no output needs.
 pub fn simplify(graph: &Graph) -> Result<Graph, TypeError> {
@@ -29,7 +37,12 @@ pub fn simplify(graph: &Graph) -> Result<Graph, TypeError> {
         let mut op = graph.op(id).clone();
         loop {
             match RULES.iter().find_map(|rule| rule(out, &op, &operands)) {
-                Some(Rewritten::Same(id)) => return Ok(id),
+                Some(Rewritten::Same(id)) => {
+                    if out.node(id).origin.value.is_empty() {
+                        out.name(id, origin.value);
+                    }
+                    return Ok(id);
+                }
                 Some(Rewritten::Op(new, new_operands)) => (op, operands) = (new, new_operands),
                 None => return out.add(op, &operands, origin),
             }
@@ -82,6 +95,29 @@ fn slice_of_embed(graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<Rewritt
     let (Op::Slice(s), Op::Embed(e)) = (op, graph.op(*operands.first()?)) else { return None };
     let inner = graph.operands(operands[0])[0];
     (s.axis == e.axis && s.start == e.start && s.len == graph.ty(inner).dims[e.axis]).then_some(Rewritten::Same(inner))
+}
+
+/// Sums of outer products read their operands through views of one record's elements, in any shape.
+fn outer_of_reshape(graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<Rewritten> {
+    let Op::Outer(outer) = op else { return None };
+    let at = operands.iter().position(|&o| matches!(graph.op(o), Op::Reshape(_)))?;
+    let mut new = operands.to_vec();
+    new[at] = graph.operands(operands[at])[0];
+    Some(Rewritten::Op(outer.clone().into(), new))
+}
+
+/// A movement or sum that stands in the graph already.
+fn known(graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<Rewritten> {
+    let equal = |other: &Op| match (op, other) {
+        (Op::Reshape(x), Op::Reshape(y)) => x == y,
+        (Op::Transpose(x), Op::Transpose(y)) => x == y,
+        (Op::Slice(x), Op::Slice(y)) => x == y,
+        (Op::Broadcast(x), Op::Broadcast(y)) => x == y,
+        (Op::Sum(x), Op::Sum(y)) => x == y,
+        _ => false,
+    };
+    let users = graph.users(*operands.first()?);
+    users.into_iter().find(|&user| equal(graph.op(user)) && graph.operands(user) == operands).map(Rewritten::Same)
 }
 
 /// A product of a transposed matrix is a product with a flag.

@@ -4,5 +4,7 @@ mod accounting;
 mod cli;
 mod gradients;
 mod onnx;
+mod refused;
 mod sensitivity;
+mod snapshots;
 mod zoo;

@@ -35,6 +35,11 @@ pub struct CrossEntropy(pub Tokens);
 pub struct CrossEntropyVjp(pub Tokens);
 
 impl Tokens {
+    fn text(&self) -> String {
+        let of = if self.log_probabilities { " log-probabilities" } else { "" };
+        format!("{} tokens of {} classes{of}, ignore {}", self.tokens, self.classes, self.ignore)
+    }
+
     /// Invocations that share a token.
     fn lanes(&self) -> Lanes {
         Lanes::of(self.classes)
@@ -81,7 +86,7 @@ impl KernelRules for CrossEntropy {
     }
 
     fn text(&self) -> String {
-        format!("{:?}", self.0)
+        self.0.text()
     }
 }
 
@@ -108,6 +113,6 @@ impl KernelRules for CrossEntropyVjp {
     }
 
     fn text(&self) -> String {
-        format!("{:?}", self.0)
+        self.0.text()
     }
 }

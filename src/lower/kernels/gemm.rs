@@ -106,11 +106,14 @@ impl KernelRules for Gemm {
     }
 
     fn text(&self) -> String {
-        let per = |e: Extent| match (e.per_row, e.fixed) {
-            (0, n) => n.to_string(),
-            (n, 0) => format!("{n}P"),
-            (n, m) => format!("{n}P+{m}"),
+        let stack = match (self.records == Extent::fixed(1), self.groups) {
+            (true, 1) => String::new(),
+            (true, groups) => format!("{groups} × "),
+            (false, 1) => format!("{} × ", self.records),
+            (false, groups) => format!("{} × {groups} × ", self.records),
         };
-        format!("{}×{}×[{}, {}, {}]", per(self.records), self.groups, per(self.rows), self.inner, self.cols)
+        let bias = if self.bias.is_some() { " + bias" } else { "" };
+        let activation = self.activation.map_or(String::new(), |f| format!(" → {}", f.name()));
+        format!("{stack}[{}, {}]·[{}, {}]{bias}{activation}", self.rows, self.inner, self.inner, self.cols)
     }
 }

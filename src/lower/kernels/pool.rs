@@ -76,6 +76,12 @@ impl PoolKind {
 }
 
 impl PoolGeometry {
+    fn text(&self, kind: PoolKind) -> String {
+        let PoolGeometry { channels, input: [ih, iw], output: [oh, ow], kernel: [kh, kw], .. } = self;
+        let kind = if kind == PoolKind::Max { "max" } else { "average" };
+        format!("{kind} of {kh}×{kw}, [{channels}, {ih}, {iw}] → [{channels}, {oh}, {ow}]")
+    }
+
     /// The words of `shaders/shared/window.wgsl` after the count.
     fn words(&self) -> Vec<u32> {
         let padded = [0, 1].map(|i| self.pad[i] + self.input[i] + self.pad_end[i]);
@@ -112,7 +118,7 @@ impl KernelRules for Pool {
     }
 
     fn text(&self) -> String {
-        format!("{:?} {:?}", self.kind, self.geometry)
+        self.geometry.text(self.kind)
     }
 }
 
@@ -149,6 +155,6 @@ impl KernelRules for PoolVjp {
     }
 
     fn text(&self) -> String {
-        format!("{:?} {:?}", self.kind, self.geometry)
+        self.geometry.text(self.kind)
     }
 }

@@ -114,7 +114,11 @@ impl KernelRules for Reduce {
     }
 
     fn text(&self) -> String {
-        let square = if self.square { " of squares" } else { "" };
-        format!("{:?}{square} keep {} of {} terms", self.records, self.len(), self.terms())
+        let records = match self.records {
+            Records::Each(records) => format!("in each of {records} rows"),
+            Records::All(records) => format!("over {records} rows"),
+            Records::Weighted => "over P weighted rows".to_owned(),
+        };
+        format!("{} → {}{}, {records}", self.len() * self.terms(), self.len(), if self.square { " of squares" } else { "" })
     }
 }

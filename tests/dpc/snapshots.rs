@@ -1,0 +1,118 @@
+//! The text of every stage, of some shaders and of the errors, as `snapshots/` holds them for people to read.
+
+use dpc::compile::Compiled;
+use dpc::onnx::{Source, discover};
+use dpc::options::NormChoice;
+use dpc::passes::prove::prove;
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
+
+use crate::zoo::{compiled, models, options};
+
+/// Compiles a model of the zoo as `dpc compile --loss cross-entropy` does.
+fn model(name: &str, norm: NormChoice) -> Compiled {
+    let loss = if name == "tied_embedding" { "cross-entropy:axis=last" } else { "cross-entropy" };
+    let mut options = options(loss.parse().expect("a loss"), norm);
+    options.per_sample = false;
+    let path = models(&format!("zoo/{name}.ts.onnx"));
+    compiled(&path, &options).unwrap_or_else(|e| panic!("{name}: {e}")).1
+}
+
+fn snapshot(name: &str, text: impl std::fmt::Display) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text.to_string()));
+}
+
+/// An error as it is shown on a terminal of 100 columns without colours.
+fn shown(error: &dyn Diagnostic) -> String {
+    let mut text = String::new();
+    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
+    handler.render_report(&mut text, error).expect("text");
+    text
+}
+
+#[test]
+fn stages() {
+    for name in ["mlp", "mnist_small"] {
+        let compiled = model(name, NormChoice::Auto);
+        snapshot(&format!("{name}.graph"), &compiled.graph);
+        snapshot(&format!("{name}.gradients"), &compiled.gradients);
+        snapshot(&format!("{name}.private"), &compiled.private);
+        snapshot(&format!("{name}.program"), &compiled.program);
+    }
+}
+
+#[test]
+fn private_graphs() {
+    for name in ["lstm_small", "embedding_small", "tied_embedding"] {
+        snapshot(&format!("{name}.private"), model(name, NormChoice::Auto).private);
+    }
+}
+
+/// The lines of the private graph that a norm strategy has a say in.
+#[test]
+fn norm_strategies() {
+    for name in ["mlp", "mnist_small", "lstm_small", "tied_embedding"] {
+        let mut text = String::new();
+        for norm in [NormChoice::Materialize, NormChoice::Ghost, NormChoice::Tile] {
+            text += &format!("--norm {norm:?}\n\n").to_lowercase();
+            let private = model(name, norm).private.to_string();
+            let rewritten = |line: &&str| ["%psg.", "%sq.", "%cross.", "%g."].iter().any(|p| line.starts_with(p));
+            private.lines().filter(rewritten).for_each(|line| text += &format!("{line}\n"));
+            text += "\n";
+        }
+        snapshot(&format!("{name}.ways"), text);
+    }
+}
+
+#[test]
+fn shaders() {
+    let program = model("mlp", NormChoice::Auto).program;
+    for template in ["elementwise", "clip_factor"] {
+        let prefix = format!("{template}-");
+        let shader = program.shaders.iter().find(|shader| shader.name.starts_with(&prefix)).expect(template);
+        snapshot(&format!("mlp.{template}.wgsl"), &shader.wgsl);
+    }
+}
+
+#[test]
+fn refusals() {
+    let mut text = String::new();
+    for name in [
+        "batch_norm",
+        "batch_mean",
+        "whole_mean",
+        "batch_flip",
+        "batch_attention",
+        "batch_softmax",
+        "batch_twice",
+        "batch_reshape",
+        "batch_lstm",
+        "batch_conv",
+        "batch_size",
+        "unsupported_ops",
+    ] {
+        let source = Source::open(&models(&format!("refused/{name}.ts.onnx"))).expect("a model");
+        let parameters = discover(&source, &[], &[]).expect("parameters");
+        let refused = prove(&source, &parameters).expect_err(name);
+        text += &format!("{name}\n\n{}\n", shown(&refused));
+    }
+    snapshot("refusals", text);
+}
+
+#[test]
+fn hazards_of_exporters() {
+    let mut text = String::new();
+    for name in ["merged_biases", "folded_weights", "untied_head"] {
+        for recipe in ["ts", "dyn"] {
+            let source = Source::open(&models(&format!("hazards/{name}.{recipe}.onnx"))).expect("a model");
+            let warnings = discover(&source, &[], &[]).expect("parameters").warnings.clone();
+            assert!(!warnings.is_empty(), "{name} {recipe}");
+            text += &format!("{name}.{recipe}\n");
+            warnings.iter().for_each(|warning| text += &format!("  {warning}\n"));
+        }
+    }
+    snapshot("hazards", text);
+}
