@@ -258,8 +258,7 @@ impl OpRules for Contract {
         if self.bias || self.activation.is_some() {
             return Err(bw.not_differentiable());
         }
-        let out = (0..2).map(|i| bw.needs(i).then(|| self.cotangent_of(bw, i)).transpose()).collect();
-        out
+        (0..2).map(|i| bw.needs(i).then(|| self.cotangent_of(bw, i)).transpose()).collect()
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {

@@ -64,8 +64,11 @@ fn gather(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     Ok(vec![Value { node: value, axes: Axes(axes) }])
 }
 
-/// Ids that are known when the model is compiled, and their dims.
-fn constant_ids(cx: &Import<'_>, node: &OnnxNode) -> Result<Option<(Vec<i64>, Vec<usize>)>, Refusal> {
+/// Ids, and their dims.
+type ConstantIds = (Vec<i64>, Vec<usize>);
+
+/// Ids that are known when the model is compiled.
+fn constant_ids(cx: &Import<'_>, node: &OnnxNode) -> Result<Option<ConstantIds>, Refusal> {
     if let Some(tensor) = cx.known(node, 1) {
         return Ok(tensor.ints().map(|ids| (ids.to_vec(), tensor.dims.clone())));
     }

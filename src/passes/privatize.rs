@@ -157,6 +157,9 @@ struct Term {
     transposed: bool,
 }
 
+/// The square norms whose sum is that of a gradient, the ways to them, and the sizes that decided.
+type Norms = (Vec<NodeId>, Vec<Way>, String);
+
 struct Rewrite {
     graph: Graph,
     /// The per-sample counterpart of each shared node, made on demand.
@@ -309,12 +312,7 @@ impl Rewrite {
     }
 
     /// The norm of a sum of terms, from the terms' own norms and all cross terms; `None` if some pair has no kernel.
-    fn paired(
-        &mut self,
-        terms: &[Term],
-        forced: Option<Way>,
-        label: &str,
-    ) -> Result<Option<(Vec<NodeId>, Vec<Way>, String)>, TypeError> {
+    fn paired(&mut self, terms: &[Term], forced: Option<Way>, label: &str) -> Result<Option<Norms>, TypeError> {
         let sides: Vec<(Op, Vec<NodeId>)> = terms.iter().map(|t| self.oriented(t)).collect();
         let pairs = |i: usize, j: usize| match (&sides[i].0, &sides[j].0) {
             (Op::Outer(x), Op::Outer(y)) => {

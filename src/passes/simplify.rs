@@ -13,7 +13,7 @@ enum Rewritten {
     /// The value is another node's.
     Same(NodeId),
     /// The value is that of another op.
-    Op(Op, Vec<NodeId>),
+    Op(Box<Op>, Vec<NodeId>),
 }
 
 type SimplifyRule = fn(&Graph, &Op, &[NodeId]) -> Option<Rewritten>;
@@ -43,7 +43,7 @@ pub fn simplify(graph: &Graph) -> Result<Graph, TypeError> {
                     }
                     return Ok(id);
                 }
-                Some(Rewritten::Op(new, new_operands)) => (op, operands) = (new, new_operands),
+                Some(Rewritten::Op(new, new_operands)) => (op, operands) = (*new, new_operands),
                 None => return out.add(op, &operands, origin),
             }
         }
@@ -54,7 +54,7 @@ pub fn simplify(graph: &Graph) -> Result<Graph, TypeError> {
 /// `reshape (reshape x)` is one reshape.
 fn reshape_of_reshape(graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<Rewritten> {
     let (Op::Reshape(r), Op::Reshape(_)) = (op, graph.op(*operands.first()?)) else { return None };
-    Some(Rewritten::Op(Reshape { dims: r.dims.clone() }.into(), graph.operands(operands[0])))
+    Some(Rewritten::Op(Box::new(Reshape { dims: r.dims.clone() }.into()), graph.operands(operands[0])))
 }
 
 /// Ops that yield their operand.
@@ -78,7 +78,7 @@ fn no_change(graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<Rewritten> {
 fn transpose_of_transpose(graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<Rewritten> {
     let (Op::Transpose(outer), Op::Transpose(inner)) = (op, graph.op(*operands.first()?)) else { return None };
     let perm = outer.perm.iter().map(|&p| inner.perm[p]).collect();
-    Some(Rewritten::Op(Transpose { perm }.into(), graph.operands(operands[0])))
+    Some(Rewritten::Op(Box::new(Transpose { perm }.into()), graph.operands(operands[0])))
 }
 
 /// A transpose that only moves axes of size 1 leaves the elements where they are.
@@ -87,7 +87,7 @@ fn transpose_is_reshape(graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<R
     let dims = &graph.ty(operands[0]).dims;
     let moved: Vec<usize> = t.perm.iter().copied().filter(|&p| dims[p] != 1).collect();
     let dims = t.perm.iter().map(|&p| dims[p]).collect();
-    moved.is_sorted().then(|| Rewritten::Op(Reshape { dims }.into(), operands.to_vec()))
+    moved.is_sorted().then(|| Rewritten::Op(Box::new(Reshape { dims }.into()), operands.to_vec()))
 }
 
 /// `slice (embed x)` at the place where `x` was put is `x`.
@@ -103,7 +103,7 @@ fn outer_of_reshape(graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<Rewri
     let at = operands.iter().position(|&o| matches!(graph.op(o), Op::Reshape(_)))?;
     let mut new = operands.to_vec();
     new[at] = graph.operands(operands[at])[0];
-    Some(Rewritten::Op(outer.clone().into(), new))
+    Some(Rewritten::Op(Box::new(outer.clone().into()), new))
 }
 
 /// A movement or sum that stands in the graph already.
@@ -140,5 +140,5 @@ fn transposed_operand(graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<Rew
     } else {
         return None;
     }
-    Some(Rewritten::Op(Contract { ..flags }.into(), new))
+    Some(Rewritten::Op(Box::new(Contract { ..flags }.into()), new))
 }

@@ -51,7 +51,8 @@ fn float_input(session: &mut dyn Session, compiled: &Compiled) -> Option<(Buffer
     let program = &compiled.program;
     let id = program.ids().find(|&id| {
         let buffer = program.buffer(id);
-        let model = matches!(&buffer.role, Role::Input(name) if !name.starts_with("dpc.") && name != host_inputs::LABEL);
+        let model =
+            matches!(&buffer.role, Role::Input(name) if !name.starts_with("dpc.") && name != host_inputs::LABEL);
         model && buffer.dtype == DType::F32
     })?;
     let values = session.read_f32(id).expect("a read");

@@ -13,7 +13,7 @@ pub enum Data {
 
 impl Data {
     /// Number of elements.
-    pub fn len(&self) -> usize {
+    pub fn elements(&self) -> usize {
         match self {
             Data::F32(x) => x.len(),
             Data::I32(x) => x.len(),

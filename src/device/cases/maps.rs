@@ -132,7 +132,7 @@ fn reduce() -> Vec<Case> {
             for (j, (kind, records)) in kinds.into_iter().enumerate() {
                 let square = (i + j) % 2 == 0;
                 let kernel = Reduce { records, record, kept: kept.clone(), reduced: reduced.clone(), square };
-                let (len, terms) = (kernel.len(), kernel.terms());
+                let (len, terms) = (kernel.elements(), kernel.terms());
                 let (read, out) = match records {
                     Records::Each(_) => (vec![v.floats(rows * record)], rows * len),
                     Records::All(_) => (vec![v.floats(rows * record)], len),

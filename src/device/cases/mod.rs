@@ -48,7 +48,7 @@ impl Case {
         let mut inputs = Vec::new();
         let reads = read.len();
         for (i, data) in read.into_iter().chain(written).enumerate() {
-            let (len, name) = (Extent::fixed(data.len()), format!("b{i}"));
+            let (len, name) = (Extent::fixed(data.elements()), format!("b{i}"));
             let role = if i < reads { Role::Input(name.clone()) } else { Role::Output(name.clone()) };
             program.buffers.push(Buffer { name, dtype: data.dtype(), len, role, slot: i as u32 });
             program.slots.push(vec![len]);

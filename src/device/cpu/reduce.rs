@@ -12,7 +12,7 @@ const COLUMNS: usize = 1024;
 
 impl Native for Reduce {
     fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let (x, len, out) = (read[0], self.len(), &mut *written[0]);
+        let (x, len, out) = (read[0], self.elements(), &mut *written[0]);
         let (records, weight) = match self.records {
             Records::Each(e) => {
                 return parallel::pieces(out, e.at(rows), len, len, |_: &mut (), n, y| {

@@ -48,7 +48,7 @@ pub fn list() -> Vec<AdapterSummary> {
             driver: format!("{} {}", info.driver, info.driver_info),
             kind: kind(info.device_type).1,
             name: info.name,
-            max_binding: u64::from(limits.max_storage_buffer_binding_size),
+            max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
         }
     };

@@ -94,9 +94,9 @@ impl Memory {
     /// Refuses a slot that no shader could see as a whole.
     fn check(&self, gpu: &Gpu, program: &Program) -> Result<(), DeviceError> {
         let limits = gpu.device.limits();
-        let limit = u64::from(limits.max_storage_buffer_binding_size).min(limits.max_buffer_size);
+        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let Some(id) = program.ids().find(|&id| self.bytes[self.slot(program, id)] > limit) else { return Ok(()) };
-        let fits = |rows: &usize| Memory::plan(program, *rows).bytes.iter().all(|&bytes| bytes <= limit);
+        let fits = |rows: usize| Memory::plan(program, rows).bytes.iter().all(|&bytes| bytes <= limit);
         let most = partition_point(self.rows, fits);
         let advice = match most {
             0 => "not even one row fits".to_owned(),
@@ -137,11 +137,11 @@ impl Memory {
 }
 
 /// The largest number up to `most` that satisfies a condition which holds up to some point.
-fn partition_point(most: usize, holds: impl Fn(&usize) -> bool) -> usize {
+fn partition_point(most: usize, holds: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, most);
     while low < high {
         let middle = (low + high).div_ceil(2);
-        if holds(&middle) { low = middle } else { high = middle - 1 }
+        if holds(middle) { low = middle } else { high = middle - 1 }
     }
     low
 }

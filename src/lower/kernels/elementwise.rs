@@ -33,13 +33,13 @@ pub struct Elementwise {
 
 impl Elementwise {
     /// Elements of one record's result.
-    pub fn len(&self) -> usize {
+    pub fn elements(&self) -> usize {
         self.dims.iter().product()
     }
 
     /// Whether every operand is read in the order of the result.
     fn is_flat(&self) -> bool {
-        let (len, order) = (self.len(), strides(&self.dims));
+        let (len, order) = (self.elements(), strides(&self.dims));
         let in_order = |o: &Broadcast| {
             (o.record == len || !self.batched)
                 && self.dims.iter().zip(o.strides.iter().zip(&order)).all(|(&size, (a, b))| size == 1 || a == b)
@@ -69,7 +69,7 @@ impl KernelRules for Elementwise {
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        let len = self.len();
+        let len = self.elements();
         let stride = |k: usize, axis: usize| self.operands.get(k).map_or(0, |o| o.strides[axis]);
         let mut rest = words(&[len, 0, 0]);
         rest.extend((0..8).map(|k| self.operands.get(k).map_or(0, |o| o.record) as u32));
@@ -84,7 +84,7 @@ impl KernelRules for Elementwise {
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        (self.expr.calls() * self.len() * if self.batched { rows } else { 1 }) as u64
+        (self.expr.calls() * self.elements() * if self.batched { rows } else { 1 }) as u64
     }
 
     fn text(&self) -> String {

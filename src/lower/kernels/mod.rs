@@ -79,6 +79,7 @@ macro_rules! kernel_table {
         /// A kernel and its parameters.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
+        #[allow(clippy::large_enum_variant)]
         pub enum Kernel { $($(#[doc = concat!("See [`", stringify!($kernel), "`].")] $kernel($kernel),)*)* }
 
         impl Kernel {

@@ -47,7 +47,7 @@ pub struct Reduce {
 
 impl Reduce {
     /// Elements of one result.
-    pub fn len(&self) -> usize {
+    pub fn elements(&self) -> usize {
         self.kept.iter().map(|w| w.size).product()
     }
 
@@ -89,7 +89,7 @@ impl KernelRules for Reduce {
             Records::All(e) => (1, e.at(rows)),
             Records::Weighted => (1, rows),
         };
-        let count = results * self.len();
+        let count = results * self.elements();
         let grid = self.lanes().grid(count);
         let axes = |walks: &[Walk]| -> Vec<u32> {
             let walks = if walks.is_empty() { &[Walk { size: 1, stride: 0 }] } else { walks };
@@ -97,7 +97,7 @@ impl KernelRules for Reduce {
         };
         let launch = |part: &Window| {
             let inner = part.inner.map(|step| (step * self.lanes().0).min(self.terms()));
-            let sizes = [&[count, self.len(), self.record], &part.outer[..], &inner].concat();
+            let sizes = [&[count, self.elements(), self.record], &part.outer[..], &inner].concat();
             let adds = [u32::from(!part.is_first())];
             Launch::new([words(&sizes), adds.into(), axes(&self.kept), axes(&self.reduced)].concat(), grid)
         };
@@ -110,7 +110,7 @@ impl KernelRules for Reduce {
             Records::Each(e) | Records::All(e) => e.at(rows),
             Records::Weighted => 2 * rows,
         };
-        (n * self.len() * self.terms() * if self.square { 2 } else { 1 }) as u64
+        (n * self.elements() * self.terms() * if self.square { 2 } else { 1 }) as u64
     }
 
     fn text(&self) -> String {
@@ -119,6 +119,6 @@ impl KernelRules for Reduce {
             Records::All(records) => format!("over {records} rows"),
             Records::Weighted => "over P weighted rows".to_owned(),
         };
-        format!("{} → {}{}, {records}", self.len() * self.terms(), self.len(), if self.square { " of squares" } else { "" })
+        format!("{} → {}{}, {records}", self.elements() * self.terms(), self.elements(), if self.square { " of squares" } else { "" })
     }
 }

@@ -246,7 +246,7 @@ fn reduce(k: &Reduce, rows: usize, x: &[Floats], y: &mut [f64]) {
         if w == 0.0 {
             continue;
         }
-        let to = if matches!(k.records, Records::Each(_)) { n * k.len() } else { 0 };
+        let to = if matches!(k.records, Records::Each(_)) { n * k.elements() } else { 0 };
         for (e, kept) in indices(&sizes(&k.kept)).enumerate() {
             for reduced in indices(&sizes(&k.reduced)) {
                 let v = x[0][n * k.record + offset(&k.kept, &kept) + offset(&k.reduced, &reduced)];
