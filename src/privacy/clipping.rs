@@ -45,7 +45,7 @@ impl ClipRule {
     /// is NaN or infinite, so that such a gradient counts as zero.
     pub fn factor(self, norm: f32) -> f32 {
         match self {
-            ClipRule::Flat { c } if norm.is_finite() => (c / f64::from(norm)).min(1.0) as f32,
+            ClipRule::Flat { c } if norm.is_finite() => (c / f64::from(norm.abs())).min(1.0) as f32,
             ClipRule::Flat { .. } => 0.0,
         }
     }

@@ -16,7 +16,7 @@ mod tests {
     fn rows_fill_whole_batches() {
         assert_eq!(rows(10.0, 256), 20);
         assert_eq!(rows(256.0, 256), 152);
-        assert_eq!(rows(2048.0, 256), 244);
+        assert_eq!(rows(2048.0, 256), 243);
         assert_eq!(rows(0.001, 256), 1);
         assert_eq!(rows(5.0, 1), 1);
     }
