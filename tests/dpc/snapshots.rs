@@ -1,4 +1,4 @@
-//! The text of every stage, of some shaders and of the errors, as `snapshots/` holds them for people to read.
+//! The text of every stage and of the errors, as `snapshots/` holds them for people to read.
 
 use dpc::compile::Compiled;
 use dpc::onnx::{Source, discover};
@@ -64,16 +64,6 @@ fn norm_strategies() {
             text += "\n";
         }
         snapshot(&format!("{name}.ways"), text);
-    }
-}
-
-#[test]
-fn shaders() {
-    let program = model("mlp", NormChoice::Auto).program;
-    for template in ["elementwise", "clip_factor"] {
-        let prefix = format!("{template}-");
-        let shader = program.shaders.iter().find(|shader| shader.name.starts_with(&prefix)).expect(template);
-        snapshot(&format!("mlp.{template}.wgsl"), &shader.wgsl);
     }
 }
 
