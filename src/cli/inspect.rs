@@ -76,7 +76,8 @@ fn phases(artifact: &Artifact) -> String {
     let rows = phases.iter().map(|&phase| {
         let dispatches = artifact.program.phase(phase);
         let flops: u64 = dispatches.iter().map(|dispatch| dispatch.kernel.rules().flops(1)).sum();
-        [format!("{phase:?}").to_lowercase(), format!("{} kernels", dispatches.len()), format!("{flops} FLOP a record")]
+        let per = if phase == Phase::Update { "a step" } else { "a record" };
+        [phase.name().to_owned(), format!("{} kernels", dispatches.len()), format!("{flops} FLOP {per}")]
     });
     format!("phases\n{}", table(rows.collect()))
 }

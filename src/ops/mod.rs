@@ -1,7 +1,7 @@
 //! The op table: one line an op family, each in a file of its own.
 //!
 //! A family's file holds, in this order: the ops, the ONNX import with its batch rule, the VJP and the lowering. To add
-//! an op, write such a file and add its line to [`op_table!`]; `docs` for a worked example are in the README.
+//! an op, write such a file and add its line to [`op_table!`]; the README has a worked example.
 
 mod window;
 

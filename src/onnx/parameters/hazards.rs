@@ -56,7 +56,7 @@ fn merged(source: &Source, parameters: &[Parameter], warnings: &mut Vec<String>)
         if nodes.len() > 1 && constant {
             let nodes: Vec<&str> = nodes.into_iter().collect();
             warnings.push(format!(
-                "`{}` serves {} ({}) and has one value throughout: the exporter may have merged parameters that were \
+                "`{}` serves {} nodes ({}) and has one value throughout: the exporter may have merged parameters that were \
                  equal before training, which would train as one; export with optimize=False if they are separate",
                 parameter.name,
                 nodes.len(),
