@@ -221,7 +221,7 @@ mod tests {
     use crate::device::cases;
     use crate::lower::kernels::{Broadcast, ClipFactor, Elementwise, SortIds};
     use crate::lower::program::{BufferId, Phase};
-    use crate::lower::scalar::{Expr, Func};
+    use crate::lower::scalar::{Expr, Func, Step};
     use crate::privacy::ClipRule;
 
     #[test]
@@ -312,6 +312,13 @@ mod tests {
             insta::assert_snapshot!("elementwise.wgsl", specialise(&elementwise.into()));
             insta::assert_snapshot!("clip_factor.wgsl", specialise(&clip_factor.into()));
         });
+    }
+
+    #[test]
+    fn constants_may_be_infinite() {
+        let expr = Expr { steps: vec![Step::Const(f32::NEG_INFINITY)] };
+        let kernel = Elementwise { batched: true, dims: vec![3], operands: vec![], expr };
+        assert_eq!(validate(&specialise(&kernel.into())).err(), None);
     }
 
     #[test]

@@ -96,8 +96,17 @@ impl Func {
     }
 }
 
-/// WGSL that every shader with scalar functions starts with: `tanh` of large arguments overflows on some drivers.
-pub const WGSL_PRELUDE: &str = "fn tanh_(x: f32) -> f32 {\n    return tanh(clamp(x, -15.0, 15.0));\n}\n";
+/// WGSL that every shader with scalar functions starts with: `tanh` of large arguments overflows on some drivers, and a
+/// constant expression must be finite.
+pub const WGSL_PRELUDE: &str = "\
+fn tanh_(x: f32) -> f32 {
+    return tanh(clamp(x, -15.0, 15.0));
+}
+
+fn float_of(bits: u32) -> f32 {
+    return bitcast<f32>(bits);
+}
+";
 
 /// A step of an [`Expr`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -200,7 +209,7 @@ impl Expr {
 
 /// A float as a WGSL literal that reads back as the same value.
 pub fn literal(x: f32) -> String {
-    if x.is_finite() { format!("{x:?}f") } else { format!("bitcast<f32>({}u)", x.to_bits()) }
+    if x.is_finite() { format!("{x:?}f") } else { format!("float_of({}u)", x.to_bits()) }
 }
 
 impl Expr {
@@ -262,5 +271,6 @@ mod tests {
         assert_eq!(literal(0.1), "0.1f");
         assert_eq!(literal(1e-20), "1e-20f");
         assert_eq!(literal(2.0), "2.0f");
+        assert_eq!(literal(f32::NEG_INFINITY), "float_of(4286578688u)");
     }
 }

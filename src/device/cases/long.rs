@@ -104,12 +104,12 @@ fn layers() -> Vec<Case> {
     let read = vec![v.ids(count, table_rows), x, small(&mut v, table_rows * steps), small(&mut v, width * steps)];
     all.push(Case::new("pairs", 1, kernel, read, vec![output(1)]));
 
-    let sizes = |steps| LstmSizes { steps, hidden: 256, initial: false, initial_record: 0 };
-    let recurrent = Data::F32(v.range(1_024 * 256, -0.05, 0.05));
-    let read = vec![v.floats(260 * 1_024), recurrent.clone()];
-    all.push(Case::new("steps", 1, Lstm(sizes(260)), read, vec![output(6 * 260 * 256)]));
-    let tape = Data::F32(v.range(6 * 70 * 256, 0.1, 0.9));
-    let read = vec![tape, recurrent, v.floats(70 * 256)];
-    all.push(Case::new("steps", 1, LstmVjp { sizes: sizes(70), cell: false }, read, vec![output(70 * 1_024)]));
+    let sizes = |steps| LstmSizes { steps, hidden: 8, initial: false, initial_record: 0 };
+    let recurrent = Data::F32(v.range(32 * 8, -0.3, 0.3));
+    let read = vec![v.floats(7_000 * 32), recurrent.clone()];
+    all.push(Case::new("steps", 1, Lstm(sizes(7_000)), read, vec![output(6 * 7_000 * 8)]));
+    let tape = Data::F32(v.range(6 * 2_000 * 8, 0.1, 0.9));
+    let read = vec![tape, recurrent, v.floats(2_000 * 8)];
+    all.push(Case::new("steps", 1, LstmVjp { sizes: sizes(2_000), cell: false }, read, vec![output(2_000 * 32)]));
     all
 }

@@ -1,7 +1,7 @@
 //! From a program to a session: buffers, uniforms, pipelines and bind groups, all made once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use wgpu::util::DeviceExt;
 
@@ -43,7 +43,7 @@ pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession,
             contents: bytemuck::cast_slice(&uniforms.words),
             usage: wgpu::BufferUsages::UNIFORM,
         });
-        let mut pipelines = gpu.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pipelines = gpu.pipelines();
         let mut commands = BTreeMap::new();
         for (phase, steps) in planned {
             let list = commands.entry(phase).or_insert_with(Vec::new);
@@ -63,7 +63,9 @@ pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession,
             }
         }
         commands
-    })?;
+    });
+    // A pipeline that failed must not be found again.
+    let commands = commands.inspect_err(|_| gpu.forget_pipelines())?;
     let slots = program.ids().map(|id| memory.slot(&program, id)).collect();
     let bytes = memory.bytes.iter().sum::<u64>() as usize + 4 * uniforms.words.len();
     Ok(GpuSession::new(gpu, program, rows, buffers, slots, commands, bytes))

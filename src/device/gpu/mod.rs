@@ -8,7 +8,7 @@ mod load;
 mod pipelines;
 mod session;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use adapter::{AdapterSummary, list};
 
@@ -42,6 +42,14 @@ impl Gpu {
     /// [`DeviceError::Refused`] if the driver does not open it.
     pub fn open_hardware() -> Result<Option<Gpu>, DeviceError> {
         adapter::hardware().map(|adapter| Gpu::from_adapter(&adapter)).transpose()
+    }
+
+    fn pipelines(&self) -> MutexGuard<'_, Pipelines> {
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget_pipelines(&self) {
+        *self.pipelines() = Pipelines::default();
     }
 
     fn from_adapter(adapter: &wgpu::Adapter) -> Result<Gpu, DeviceError> {

@@ -147,7 +147,7 @@ impl KernelRules for PoolVjp {
     fn iterations(&self) -> usize {
         let g = &self.geometry;
         let windows = |axis: usize| ((g.kernel[axis] - 1) * g.dilation[axis] / g.stride[axis] + 1).min(g.output[axis]);
-        windows(0) * (windows(1) * (g.kernel[0] * g.kernel[1] + 2) + 2) + 1
+        windows(0) * (windows(1) * (g.kernel[0] * g.kernel[1] + 3) + 3) + 3
     }
 
     fn flops(&self, rows: usize) -> u64 {
