@@ -219,10 +219,9 @@ fn lines(text: &str, f: impl Fn(&str) -> Option<String>) -> String {
 mod tests {
     use super::*;
     use crate::device::cases;
-    use crate::lower::kernels::{Broadcast, ClipFactor, Elementwise, SortIds};
+    use crate::lower::kernels::{Elementwise, SortIds};
     use crate::lower::program::{BufferId, Phase};
-    use crate::lower::scalar::{Expr, Func, Step};
-    use crate::privacy::ClipRule;
+    use crate::lower::scalar::{Expr, Step};
 
     #[test]
     fn templates_are_valid_as_they_stand() {
@@ -289,29 +288,6 @@ mod tests {
             assert!(bytes <= 16_384, "{}", shader.name);
             assert!(!shader.wgsl.contains("enable "), "{}", shader.name);
         }
-    }
-
-    #[test]
-    fn specialised_shaders_read_well() {
-        let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
-        settings.set_prepend_module_to_snapshot(false);
-        settings.set_omit_expression(true);
-        let relu_of_sum = Expr::call(Func::Relu).substitute(0, &[], &Expr::call(Func::Add), &[0, 1]);
-        let elementwise = Elementwise {
-            batched: true,
-            dims: vec![16, 169],
-            operands: vec![
-                Broadcast { record: 16 * 169, strides: vec![169, 1] },
-                Broadcast { record: 0, strides: vec![1, 0] },
-            ],
-            expr: relu_of_sum,
-        };
-        let clip_factor = ClipFactor { rule: ClipRule::flat(1.0).unwrap() };
-        settings.bind(|| {
-            insta::assert_snapshot!("elementwise.wgsl", specialise(&elementwise.into()));
-            insta::assert_snapshot!("clip_factor.wgsl", specialise(&clip_factor.into()));
-        });
     }
 
     #[test]
