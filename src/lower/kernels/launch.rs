@@ -59,7 +59,7 @@ impl Window {
     /// is at least one part.
     pub fn split(outer: usize, inner: usize, cost: usize) -> Vec<Window> {
         let limit = MAX_ITERATIONS / 2;
-        let inner_size = inner.clamp(1, (limit / cost.max(1)).max(1));
+        let inner_size = inner.clamp(1, ((limit - 2) / cost.max(1)).max(1));
         let outer_size = outer.clamp(1, (limit / (inner_size * cost + 2)).max(1));
         let parts = |n: usize, size: usize| {
             (0..n.div_ceil(size).max(1)).map(move |i| [(i * size).min(n), ((i + 1) * size).min(n)])
