@@ -7,15 +7,16 @@
 //!
 //! All problems are reported at once; a node that only fails because an earlier one did is not reported.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod refusal;
 
-use miette::Diagnostic;
-use thiserror::Error;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::graph::axes::{Axes, Axis};
 use crate::graph::{DType, Graph, NodeId, Origin, Type};
 use crate::onnx::{Dim, Elem, Int, OnnxError, OnnxNode, Parameter, Source, Tensor, TensorData};
 use crate::ops::{self, Op, leaf};
+
+pub use refusal::{Refusal, Refused};
 
 /// An import rule: the values of a node's outputs, in order. Trailing outputs that nobody uses may be left out.
 pub type Rule = fn(&mut Import<'_>, &OnnxNode) -> Result<Vec<Value>, Refusal>;
@@ -27,66 +28,6 @@ pub struct Value {
     pub node: NodeId,
     /// The axes as ONNX sees them.
     pub axes: Axes,
-}
-
-/// Why a node cannot be taken.
-#[derive(Debug, Clone, Error, Diagnostic)]
-pub enum Refusal {
-    /// The op would let records meet.
-    #[error("node `{node}` ({op}): the result for one record would depend on other records: {why}")]
-    #[diagnostic(code(dpc::prove::mixes_records))]
-    Mixes {
-        /// Name of the ONNX node.
-        node: String,
-        /// Its op type.
-        op: String,
-        /// What it does to the batch axis.
-        why: String,
-        /// What to do about it.
-        #[help]
-        help: String,
-    },
-    /// dpc has no rule for the op, or not for this form of it.
-    #[error("node `{node}` ({op}) is not supported: {why}")]
-    #[diagnostic(code(dpc::prove::unsupported))]
-    Unsupported {
-        /// Name of the ONNX node.
-        node: String,
-        /// Its op type.
-        op: String,
-        /// Which op or form.
-        why: String,
-        /// What to do about it.
-        #[help]
-        help: String,
-    },
-    /// The node is not valid ONNX, or its operands do not fit.
-    #[error("node `{node}` ({op}): {why}")]
-    #[diagnostic(code(dpc::prove::invalid), help("the file may be damaged; check it with `onnx.checker.check_model`"))]
-    Invalid {
-        /// Name of the ONNX node.
-        node: String,
-        /// Its op type.
-        op: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// An operand comes from a node that was refused already; not reported.
-    #[error("node `{node}` follows a refused node")]
-    Blocked {
-        /// Name of the ONNX node.
-        node: String,
-    },
-}
-
-/// A model that dpc cannot train, with every reason.
-#[derive(Debug, Error, Diagnostic)]
-#[error("the model cannot be compiled: {} problem{} found", .problems.len(), if .problems.len() == 1 { "" } else { "s" })]
-#[diagnostic(code(dpc::prove::refused))]
-pub struct Refused {
-    /// Every problem, in the order of the graph.
-    #[related]
-    pub problems: Vec<Refusal>,
 }
 
 /// A proved model.

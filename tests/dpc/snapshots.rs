@@ -1,6 +1,10 @@
 //! The text of every stage and of the errors, as `snapshots/` holds them for people to read.
 
+use std::process::Command;
+
 use dpc::compile::Compiled;
+use dpc::lower::kernels::Kernel;
+use dpc::lower::program::Phase;
 use dpc::onnx::{Source, discover};
 use dpc::options::NormChoice;
 use dpc::passes::prove::prove;
@@ -105,4 +109,31 @@ fn hazards_of_exporters() {
         }
     }
     snapshot("hazards", text);
+}
+
+/// The specialised shaders of a fused chain and of the clip factors.
+#[test]
+fn shaders() {
+    let program = model("mnist_small", NormChoice::Auto).program;
+    let private = program.phase(Phase::Private);
+    let first = |wanted: fn(&Kernel) -> bool| {
+        let dispatch = private.iter().find(|d| wanted(&d.kernel)).expect("such a kernel");
+        &program.shaders[dispatch.shader as usize].wgsl
+    };
+    snapshot("mnist_small.elementwise.wgsl", first(|k| matches!(k, Kernel::Elementwise(_))));
+    snapshot("mnist_small.clip_factor.wgsl", first(|k| matches!(k, Kernel::ClipFactor(_))));
+}
+
+/// The help of every command.
+#[test]
+fn help() {
+    let shown = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_dpc")).args(arguments).output().expect("dpc runs");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let mut text = shown(&["--help"]);
+    for command in ["compile", "check", "train", "eval", "run", "grads", "export", "inspect", "account"] {
+        text += &format!("\n--- dpc {command} --help\n\n{}", shown(&[command, "--help"]));
+    }
+    snapshot("help", text);
 }
