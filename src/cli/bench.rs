@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::output;
 use crate::artifact::Artifact;
-use crate::device::select;
+use crate::device;
 use crate::lower::program::Phase;
 use crate::options::DeviceChoice;
 use crate::privacy::keys::RunKey;
@@ -104,7 +104,7 @@ fn measure(args: &StepArgs) -> Result<Times> {
     let key = RunKey::for_plan(&plan)?;
     let data = Dataset::random(&artifact.manifest.schema, rows);
     let records: Vec<usize> = (0..rows).collect();
-    let device = select::open(&args.device)?;
+    let device = device::open(&args.device)?;
     let mut engine = Engine::new(&*device, Arc::new(artifact.program), &artifact.weights, rows)?;
     let dropout = DropoutKeys::new(&key);
     let mut noise = NoiseSource::spawn(Arc::new(GaussianNoise::new(&key, &plan)), &engine.noise_lengths(), 0)?;

@@ -9,7 +9,7 @@ use super::model::{Model, Trained};
 use super::{inspect, output, train as train_command};
 use crate::artifact::{Artifact, ParameterEntry};
 use crate::compile::{Compiled, Options};
-use crate::device::select;
+use crate::device;
 use crate::options::{DeviceChoice, NormChoice};
 use crate::privacy::accountant::ACCOUNTANTS;
 use crate::privacy::calibrate::{self, Target};
@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Result<()> {
     let load = |path: &Path| Dataset::load(&path.display().to_string(), &artifact.manifest.schema);
     let (data, test) = (load(&files.train)?, load(&files.test)?);
     let plan = plan(&artifact, data.records())?;
-    let device = select::open(&args.device)?;
+    let device = device::open(&args.device)?;
     output::line(format!("{} records to train on, {} to test on; {}", data.records(), test.records(), device.name()))?;
     output::line(format!(
         "for ε = {EPSILON} at δ = {DELTA}: {} steps of {BATCH} records expected, noise multiplier {:.3}",

@@ -3,7 +3,7 @@
 use miette::Result;
 
 use super::output;
-use crate::device::{gpu, select};
+use crate::device::{self, gpu};
 use crate::options::DeviceChoice;
 
 /// List the devices that programs can run on
@@ -11,7 +11,7 @@ use crate::options::DeviceChoice;
 pub struct Args {}
 
 pub fn run(_: &Args) -> Result<()> {
-    let cpu = select::open(&DeviceChoice::Cpu)?;
+    let cpu = device::open(&DeviceChoice::Cpu)?;
     output::line(format!("cpu   {}", cpu.name()))?;
     let adapters = gpu::list();
     for adapter in &adapters {
@@ -20,6 +20,6 @@ pub fn run(_: &Args) -> Result<()> {
     if adapters.is_empty() {
         output::line("gpu   none: no Vulkan, Metal or DX12 driver answers")?;
     }
-    let auto = select::open(&DeviceChoice::Auto)?;
+    let auto = device::open(&DeviceChoice::Auto)?;
     output::line(format!("auto  {}", auto.name()))
 }

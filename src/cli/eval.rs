@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::data::DataArgs;
 use super::{model, output};
-use crate::device::select;
+use crate::device;
 use crate::options::{DeviceChoice, Loss};
 use crate::train::engine::Engine;
 use crate::train::evaluate::{Scored, evaluate};
@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<()> {
     let artifact = model::load(&args.model, args.loss)?;
     let scored = Scored::of(&artifact.manifest).ok_or(NoLoss)?;
     let data = args.data.load(&artifact.manifest.schema)?;
-    let device = select::open(&args.device)?;
+    let device = device::open(&args.device)?;
     let rows = artifact.manifest.max_batch.min(data.records());
     let mut engine = Engine::new(&*device, Arc::new(artifact.program), &artifact.weights, rows)?;
     let evaluation = evaluate(&mut engine, &data, &scored)?;

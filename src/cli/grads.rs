@@ -9,7 +9,7 @@ use miette::Result;
 use super::data::DataArgs;
 use super::model::{Model, Private, Trained};
 use crate::compile::Options;
-use crate::device::select;
+use crate::device;
 use crate::lower::host_outputs::{LOSS, NORM};
 use crate::lower::program::Phase;
 use crate::options::{DeviceChoice, Loss};
@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let artifact = model.build(model.compile(&options)?, &options, ROWS)?;
     let data = args.data.load(&artifact.manifest.schema)?;
-    let device = select::open(&args.device)?;
+    let device = device::open(&args.device)?;
     let rows = ROWS.min(data.records());
     let mut engine = Engine::new(&*device, Arc::new(artifact.program), &artifact.weights, rows)?;
 

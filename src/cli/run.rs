@@ -7,7 +7,7 @@ use std::sync::Arc;
 use miette::Result;
 
 use super::model;
-use crate::device::select;
+use crate::device;
 use crate::options::DeviceChoice;
 use crate::train::data::npz::{self, Npz};
 use crate::train::predict::predict;
@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> Result<()> {
     for name in artifact.manifest.inputs.keys() {
         inputs.insert(name.clone(), file.read(name)?);
     }
-    let device = select::open(&args.device)?;
+    let device = device::open(&args.device)?;
     let source = args.data.display().to_string();
     let outputs = predict(&*device, &Arc::new(artifact), &source, &inputs)?;
     Ok(npz::write(&args.out, &outputs)?)

@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::data::NormalizeArgs;
 use super::{output, values};
 use crate::artifact::Artifact;
-use crate::device::select;
+use crate::device;
 use crate::options::DeviceChoice;
 use crate::privacy::accountant::{ACCOUNTANTS, Accountant};
 use crate::privacy::calibrate::{self, Target};
@@ -141,7 +141,7 @@ pub fn run(args: &Args) -> Result<()> {
     for warning in plan.warnings(data.records() as u64) {
         output::report(&Report::new(warning));
     }
-    let device = select::open(&args.device)?;
+    let device = device::open(&args.device)?;
     let rows = args.physical_batch.map(|rows| rows as usize);
     let physical_batch = rows.unwrap_or_else(|| physical::rows(plan.expected_batch, artifact.manifest.max_batch));
     if !args.json {

@@ -7,7 +7,6 @@
 pub mod cases;
 pub mod cpu;
 pub mod gpu;
-pub mod select;
 
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use self::gpu::Gpu;
 use crate::lower::program::{BufferId, Phase, Program};
 use crate::options::DeviceChoice;
 
-/// Opens the device that is meant: `auto` is a hardware GPU where there is one, and the CPU where there is none or only
+/// Opens the device that is meant: `auto` is a hardware GPU where one opens, and the CPU where none does or there is only
 /// software Vulkan.
 ///
 /// # Errors
@@ -26,9 +25,9 @@ pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Device>, DeviceError> {
     Ok(match choice {
         DeviceChoice::Cpu => Box::new(Cpu),
         DeviceChoice::Gpu { name } => Box::new(Gpu::open(name.as_deref())?),
-        DeviceChoice::Auto => match Gpu::open_hardware()? {
-            Some(gpu) => Box::new(gpu),
-            None => Box::new(Cpu),
+        DeviceChoice::Auto => match Gpu::open_hardware() {
+            Ok(Some(gpu)) => Box::new(gpu),
+            Ok(None) | Err(_) => Box::new(Cpu),
         },
     })
 }
