@@ -4,8 +4,10 @@ use miette::Result;
 use serde::Serialize;
 
 use super::{output, values};
-use crate::privacy::accountant::{ACCOUNTANTS, Accountant, SubsampledGaussian};
+use crate::privacy::accountant::{ACCOUNTANTS, Accountant, Mechanism};
+use crate::privacy::adjacency::Adjacency;
 use crate::privacy::calibrate::{self, Target};
+use crate::privacy::sampling::Sampling;
 
 /// Work out the privacy loss of a training, or the noise for a privacy loss
 #[derive(clap::Args)]
@@ -37,8 +39,8 @@ pub struct Args {
     accountant: Option<&'static dyn Accountant>,
 
     /// Which data sets count as neighbours
-    #[arg(long, default_value = "add-remove", value_parser = ["add-remove"])]
-    adjacency: String,
+    #[arg(long, default_value = "add-remove")]
+    adjacency: Adjacency,
 
     /// Print one JSON object
     #[arg(long)]
@@ -55,18 +57,16 @@ enum Answer {
 
 pub fn run(args: &Args) -> Result<()> {
     let accountant = args.accountant.unwrap_or(ACCOUNTANTS[0]);
+    let sampling = Sampling::Poisson { rate: args.sample_rate };
     let answer = match (args.noise_multiplier, args.epsilon) {
         (_, Some(epsilon)) => Answer::NoiseMultiplier(calibrate::noise_multiplier(
             accountant,
-            Target { epsilon, delta: args.delta, sample_rate: args.sample_rate, steps: args.steps },
+            Target { epsilon, delta: args.delta, sampling, adjacency: args.adjacency, steps: args.steps },
         )?),
         (noise_multiplier, None) => {
-            let steps = SubsampledGaussian {
-                noise_multiplier: noise_multiplier.unwrap_or(0.0),
-                sample_rate: args.sample_rate,
-                steps: args.steps,
-            };
-            let epsilon = accountant.epsilon(&[steps], args.delta)?;
+            let noise_multiplier = noise_multiplier.unwrap_or(0.0);
+            let mechanism = Mechanism { noise_multiplier, sampling, steps: args.steps };
+            let epsilon = accountant.epsilon(&[mechanism], args.adjacency, args.delta)?;
             Answer::Epsilon(epsilon.is_finite().then_some(epsilon))
         }
     };

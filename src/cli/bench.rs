@@ -15,7 +15,8 @@ use crate::lower::program::Phase;
 use crate::options::DeviceChoice;
 use crate::privacy::keys::RunKey;
 use crate::privacy::noise::{GaussianNoise, NoiseSource};
-use crate::privacy::plan::{Adjacency, PlanSpec, PrivacyPlan, Sampling, Unit};
+use crate::privacy::plan::{PlanSpec, PrivacyPlan};
+use crate::privacy::sampling::Sampling;
 use crate::train::data::Dataset;
 use crate::train::dropout::DropoutKeys;
 use crate::train::engine::Engine;
@@ -88,18 +89,11 @@ fn measure(args: &StepArgs) -> Result<Times> {
     let artifact = Artifact::load(&args.artifact)?;
     let rows = args.batch as usize;
     let plan = PrivacyPlan::new(PlanSpec {
-        sample_rate: 1.0,
-        public_records: None,
-        expected_batch: rows as f64,
         noise_multiplier: 1.0,
-        clip: artifact.manifest.clip,
         delta: Some(1e-5),
         planned_steps: MOST_STEPS as u64,
-        adjacency: Adjacency::AddRemove,
-        unit: Unit::Record,
-        sampling: Sampling::Poisson,
         insecure_seed: Some(0),
-        non_private: false,
+        ..PlanSpec::new(Sampling::Poisson { rate: 1.0 }, rows as f64, artifact.manifest.clip)
     })?;
     let key = RunKey::for_plan(&plan)?;
     let data = Dataset::random(&artifact.manifest.schema, rows);

@@ -12,9 +12,11 @@ use crate::compile::{Compiled, Options};
 use crate::device;
 use crate::options::{DeviceChoice, NormChoice};
 use crate::privacy::accountant::ACCOUNTANTS;
+use crate::privacy::adjacency::Adjacency;
 use crate::privacy::calibrate::{self, Target};
 use crate::privacy::certificate::Certificate;
-use crate::privacy::plan::{Adjacency, PlanSpec, PrivacyPlan, Sampling, Unit};
+use crate::privacy::plan::{PlanSpec, PrivacyPlan};
+use crate::privacy::sampling::Sampling;
 use crate::train::data::Dataset;
 use crate::train::physical;
 use crate::train::run_dir::RunDir;
@@ -154,22 +156,16 @@ fn show_rewrite(artifact: &Artifact, compiled: &Compiled) -> Result<()> {
 }
 
 fn plan(artifact: &Artifact, records: usize) -> Result<PrivacyPlan> {
-    let sample_rate = BATCH / records as f64;
-    let steps = (EPOCHS / sample_rate).round() as u64;
-    let target = Target { epsilon: EPSILON, delta: DELTA, sample_rate, steps };
+    let rate = BATCH / records as f64;
+    let steps = (EPOCHS / rate).round() as u64;
+    let sampling = Sampling::Poisson { rate };
+    let target = Target { epsilon: EPSILON, delta: DELTA, sampling, adjacency: Adjacency::AddRemove, steps };
     Ok(PrivacyPlan::new(PlanSpec {
-        sample_rate,
-        public_records: Some(records as u64),
-        expected_batch: BATCH,
+        public_units: Some(records as u64),
         noise_multiplier: calibrate::noise_multiplier(ACCOUNTANTS[0], target)?,
-        clip: artifact.manifest.clip,
         delta: Some(DELTA),
         planned_steps: steps,
-        adjacency: Adjacency::AddRemove,
-        unit: Unit::Record,
-        sampling: Sampling::Poisson,
-        insecure_seed: None,
-        non_private: false,
+        ..PlanSpec::new(sampling, BATCH, artifact.manifest.clip)
     })?)
 }
 

@@ -12,8 +12,10 @@ use crate::artifact::Artifact;
 use crate::device;
 use crate::options::DeviceChoice;
 use crate::privacy::accountant::{ACCOUNTANTS, Accountant};
+use crate::privacy::adjacency::Adjacency;
 use crate::privacy::calibrate::{self, Target};
-use crate::privacy::plan::{Adjacency, PlanSpec, PrivacyPlan, Sampling, Unit};
+use crate::privacy::plan::{PlanSpec, PrivacyPlan};
+use crate::privacy::sampling::Sampling;
 use crate::train::physical;
 use crate::train::run_dir::RunDir;
 use crate::train::trainer::{Summary, Training, train};
@@ -173,30 +175,27 @@ fn plan(args: &Args, artifact: &Artifact, records: usize, accountant: &dyn Accou
     if args.sample_rate.is_none() && args.batch > records as f64 {
         return Err(TrainArgsError::Batch { batch: args.batch, records }.into());
     }
-    let sample_rate = args.sample_rate.unwrap_or(args.batch / records as f64);
+    let rate = args.sample_rate.unwrap_or(args.batch / records as f64);
+    let sampling = Sampling::Poisson { rate };
     let steps = match (args.length.steps, args.length.epochs) {
         (Some(steps), _) => steps,
-        (None, epochs) => (epochs.unwrap_or(1.0) / sample_rate).round().max(1.0) as u64,
+        (None, epochs) => (epochs.unwrap_or(1.0) / rate).round().max(1.0) as u64,
     };
     let noise_multiplier = match (args.privacy.epsilon, args.delta) {
         (Some(epsilon), Some(delta)) => {
-            calibrate::noise_multiplier(accountant, Target { epsilon, delta, sample_rate, steps })?
+            let target = Target { epsilon, delta, sampling, adjacency: Adjacency::AddRemove, steps };
+            calibrate::noise_multiplier(accountant, target)?
         }
         _ => args.privacy.noise_multiplier.unwrap_or(0.0),
     };
     Ok(PrivacyPlan::new(PlanSpec {
-        sample_rate,
-        public_records: args.sample_rate.is_none().then_some(records as u64),
-        expected_batch: args.batch,
+        public_units: args.sample_rate.is_none().then_some(records as u64),
         noise_multiplier,
-        clip: artifact.manifest.clip,
         delta: args.delta,
         planned_steps: steps,
-        adjacency: Adjacency::AddRemove,
-        unit: Unit::Record,
-        sampling: Sampling::Poisson,
         insecure_seed: args.insecure_seed,
         non_private: args.privacy.non_private,
+        ..PlanSpec::new(sampling, args.batch, artifact.manifest.clip)
     })?)
 }
 
@@ -207,7 +206,9 @@ fn announce(plan: &PrivacyPlan, device: &str, physical_batch: usize) {
     };
     output::note(format_args!(
         "{} steps of {} records expected (sample rate {:.6}), {noise}, on {device} in physical batches of {physical_batch}",
-        plan.planned_steps, plan.expected_batch, plan.sample_rate
+        plan.planned_steps,
+        plan.expected_batch,
+        plan.rate()
     ));
 }
 

@@ -3,7 +3,9 @@
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::accountant::{Accountant, InputProblem, InvalidInput, SubsampledGaussian, delta_problem, epsilon_problem};
+use super::accountant::{Accountant, InputProblem, InvalidInput, Mechanism, delta_problem, epsilon_problem};
+use super::adjacency::Adjacency;
+use super::sampling::Sampling;
 
 /// What a calibration aims at.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,8 +14,10 @@ pub struct Target {
     pub epsilon: f64,
     /// The δ, in (0, 1).
     pub delta: f64,
-    /// The probability q in (0, 1] of each record entering a step.
-    pub sample_rate: f64,
+    /// How each batch is drawn, at a rate above 0.
+    pub sampling: Sampling,
+    /// Which datasets count as neighbours.
+    pub adjacency: Adjacency,
     /// How many steps, at least one.
     pub steps: u64,
 }
@@ -32,8 +36,8 @@ const LARGEST: f64 = 1e7;
 pub fn noise_multiplier(accountant: &dyn Accountant, target: Target) -> Result<f64, CalibrationError> {
     check(target)?;
     let epsilon = |noise_multiplier| {
-        let mechanism = SubsampledGaussian { noise_multiplier, sample_rate: target.sample_rate, steps: target.steps };
-        accountant.epsilon(&[mechanism], target.delta)
+        let mechanism = Mechanism { noise_multiplier, sampling: target.sampling, steps: target.steps };
+        accountant.epsilon(&[mechanism], target.adjacency, target.delta)
     };
     let (mut low, mut high) = (SMALLEST, 1.0);
     if epsilon(low)? <= target.epsilon {
@@ -64,8 +68,8 @@ fn check(target: Target) -> Result<(), CalibrationError> {
         problems.push(InputProblem::Epsilon { value: 0.0 });
     }
     problems.extend(delta_problem(target.delta));
-    if !(target.sample_rate > 0.0 && target.sample_rate <= 1.0) {
-        problems.push(InputProblem::SampleRate { value: target.sample_rate });
+    if !(target.sampling.is_valid() && target.sampling.rate() > 0.0) {
+        problems.push(InputProblem::Sampling { sampling: target.sampling });
     }
     InvalidInput::check(problems)?;
     if target.steps == 0 {
@@ -97,18 +101,24 @@ mod tests {
     use super::*;
     use crate::privacy::accountant::Rdp;
 
-    const TARGET: Target = Target { epsilon: 3.0, delta: 1e-5, sample_rate: 0.01, steps: 1000 };
+    const TARGET: Target = Target {
+        epsilon: 3.0,
+        delta: 1e-5,
+        sampling: Sampling::Poisson { rate: 0.01 },
+        adjacency: Adjacency::AddRemove,
+        steps: 1000,
+    };
 
     fn epsilon(target: Target, noise_multiplier: f64) -> f64 {
-        let mechanism = SubsampledGaussian { noise_multiplier, sample_rate: target.sample_rate, steps: target.steps };
-        Rdp.epsilon(&[mechanism], target.delta).unwrap()
+        let mechanism = Mechanism { noise_multiplier, sampling: target.sampling, steps: target.steps };
+        Rdp.epsilon(&[mechanism], target.adjacency, target.delta).unwrap()
     }
 
     #[test]
     fn ends_on_the_safe_side_and_close() {
         for goal in [0.05, 0.3, 1.0, 3.0, 8.0, 100.0, 1e4] {
-            for (sample_rate, steps) in [(1.0, 1), (0.2, 10), (0.01, 5000), (1e-4, 100_000)] {
-                let target = Target { epsilon: goal, sample_rate, steps, ..TARGET };
+            for (rate, steps) in [(1.0, 1), (0.2, 10), (0.01, 5000), (1e-4, 100_000)] {
+                let target = Target { epsilon: goal, sampling: Sampling::Poisson { rate }, steps, ..TARGET };
                 let sigma = noise_multiplier(&Rdp, target).unwrap();
                 assert!(epsilon(target, sigma) <= goal, "{target:?}");
                 assert!(epsilon(target, sigma * (1.0 - 1e-3)) > goal, "{target:?}");
@@ -118,7 +128,13 @@ mod tests {
 
     #[test]
     fn a_target_out_of_reach_says_what_was_reached() {
-        let target = Target { epsilon: 0.1, delta: 1e-300, sample_rate: 1.0, steps: u64::MAX };
+        let target = Target {
+            epsilon: 0.1,
+            delta: 1e-300,
+            sampling: Sampling::Poisson { rate: 1.0 },
+            steps: u64::MAX,
+            ..TARGET
+        };
         let error = noise_multiplier(&Rdp, target).unwrap_err();
         assert!(matches!(error, CalibrationError::Unreachable { reached, .. } if reached > 0.1));
     }
@@ -131,7 +147,7 @@ mod tests {
 
     #[test]
     fn refuses_bad_numbers_all_at_once() {
-        let target = Target { epsilon: 0.0, delta: 2.0, sample_rate: 0.0, steps: 1 };
+        let target = Target { epsilon: 0.0, delta: 2.0, sampling: Sampling::Poisson { rate: 0.0 }, steps: 1, ..TARGET };
         match noise_multiplier(&Rdp, target).unwrap_err() {
             CalibrationError::Input(error) => assert_eq!(error.problems.len(), 3),
             other => panic!("{other}"),

@@ -25,6 +25,7 @@
 //!   [`ledger::Contents::history`].
 
 pub mod accountant;
+pub mod adjacency;
 pub mod calibrate;
 pub mod certificate;
 pub mod clipping;
@@ -33,5 +34,7 @@ pub mod ledger;
 pub mod noise;
 pub mod plan;
 pub mod sampler;
+pub mod sampling;
+pub mod schedule;
 
 pub use clipping::ClipRule;

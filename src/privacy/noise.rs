@@ -38,7 +38,7 @@ pub struct GaussianNoise {
 impl GaussianNoise {
     /// The noise that `plan` asks for; zeros where σ is 0.
     pub fn new(run: &RunKey, plan: &PrivacyPlan) -> GaussianNoise {
-        GaussianNoise { key: run.derive(Domain::Noise), std: plan.noise_std() }
+        GaussianNoise { key: run.derive(Domain::Noise), std: plan.noise_std(0, plan.clip.sensitivity()) }
     }
 }
 

@@ -1,28 +1,36 @@
 //! The privacy plan: the one object that sampler, noise, divisor, accountant and certificate share.
 
-use std::fmt;
 use std::ops::Deref;
 
 use miette::Diagnostic;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::accountant::SubsampledGaussian;
+use super::accountant::Mechanism;
+use super::adjacency::{Adjacency, Unit};
 use super::clipping::ClipRule;
+use super::sampling::Sampling;
+use super::schedule::Schedule;
 
 /// What a user asks for; [`PrivacyPlan::new`] checks it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanSpec {
-    /// The probability q with which each record enters a logical batch.
-    pub sample_rate: f64,
-    /// The size n of the dataset, if q was worked out as L/n. It is then public.
-    pub public_records: Option<u64>,
-    /// The expected batch size L, by which every noisy sum is divided.
+    /// How logical batches are drawn.
+    #[serde(flatten)]
+    pub sampling: Sampling,
+    /// The number n of units in the dataset, if anything above was worked out from it. It is then public.
+    pub public_units: Option<u64>,
+    /// The expected batch size L in units, by which every noisy sum is divided.
     pub expected_batch: f64,
-    /// The noise's standard deviation as a multiple σ of the sensitivity.
+    /// The noise multiplier σ of a whole step: the standard deviation of its noise as a multiple of the
+    /// sensitivity.
     pub noise_multiplier: f64,
-    /// The clip rule, which gives the sensitivity C.
+    /// How σ changes over the steps.
+    pub noise_schedule: Schedule,
+    /// The clip rule, which gives the sensitivity.
     pub clip: ClipRule,
+    /// How the clip bounds change over the steps.
+    pub clip_schedule: Schedule,
     /// The δ of the guarantee; none for non-private training.
     pub delta: Option<f64>,
     /// How many logical steps are to be taken.
@@ -31,59 +39,31 @@ pub struct PlanSpec {
     pub adjacency: Adjacency,
     /// What one change to a dataset is.
     pub unit: Unit,
-    /// How logical batches are drawn.
-    pub sampling: Sampling,
     /// A seed that fixes sampling and noise for tests. Nothing is then guaranteed.
     pub insecure_seed: Option<u64>,
     /// Training without noise and without any guarantee.
     pub non_private: bool,
 }
 
-/// Which datasets count as neighbours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Adjacency {
-    /// One unit is added or removed.
-    AddRemove,
-}
-
-/// What one change to a dataset is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unit {
-    /// One record (row) of the data.
-    Record,
-}
-
-/// How logical batches are drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Sampling {
-    /// Each unit independently with probability q.
-    Poisson,
-}
-
-impl fmt::Display for Adjacency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Adjacency::AddRemove => "add-remove",
-        })
-    }
-}
-
-impl fmt::Display for Unit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Unit::Record => "record",
-        })
-    }
-}
-
-impl fmt::Display for Sampling {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Sampling::Poisson => "poisson",
-        })
+impl PlanSpec {
+    /// One step without noise, for records under add-or-remove-one adjacency; the other numbers are for
+    /// the caller to set.
+    pub fn new(sampling: Sampling, expected_batch: f64, clip: ClipRule) -> PlanSpec {
+        PlanSpec {
+            sampling,
+            public_units: sampling.units(),
+            expected_batch,
+            noise_multiplier: 0.0,
+            noise_schedule: Schedule::Constant,
+            clip,
+            clip_schedule: Schedule::Constant,
+            delta: None,
+            planned_steps: 1,
+            adjacency: Adjacency::AddRemove,
+            unit: Unit::Record,
+            insecure_seed: None,
+            non_private: false,
+        }
     }
 }
 
@@ -107,30 +87,46 @@ impl PrivacyPlan {
         self.expected_batch
     }
 
-    /// The standard deviation σ·C of the noise on each element of the sum.
-    pub fn noise_std(&self) -> f64 {
-        self.noise_multiplier * self.clip.sensitivity()
+    /// The probability with which a unit enters a logical batch.
+    pub fn rate(&self) -> f64 {
+        self.sampling.rate()
     }
 
-    /// What `steps` steps of this plan are to an accountant.
-    pub fn mechanism(&self, steps: u64) -> SubsampledGaussian {
-        SubsampledGaussian { noise_multiplier: self.noise_multiplier, sample_rate: self.sample_rate, steps }
+    /// σ of step number `step`, counted from 0.
+    pub fn noise_multiplier_at(&self, step: u64) -> f64 {
+        self.noise_multiplier * self.noise_schedule.at(step)
     }
 
-    /// What should be said about this plan before it is run on `records` records. The record count
-    /// is private unless the plan states it, so the answer is for the screen and not for files.
-    pub fn warnings(&self, records: u64) -> Vec<PlanWarning> {
+    /// The standard deviation of the noise on each element of the gradient sum of `step`, where adding
+    /// or removing a unit moves that sum by at most `sensitivity`.
+    pub fn noise_std(&self, step: u64, sensitivity: f64) -> f64 {
+        self.noise_multiplier_at(step) * sensitivity
+    }
+
+    /// What step number `step` is to an accountant.
+    pub fn mechanism(&self, step: u64) -> Mechanism {
+        Mechanism { noise_multiplier: self.noise_multiplier_at(step), sampling: self.sampling, steps: 1 }
+    }
+
+    /// What all planned steps are to an accountant.
+    pub fn planned(&self) -> Vec<Mechanism> {
+        planned(self.noise_multiplier, &self.noise_schedule, self.sampling, self.planned_steps)
+    }
+
+    /// What should be said about this plan before it is run on `units` units. Their number is private
+    /// unless the plan states it, so the answer is for the screen and not for files.
+    pub fn warnings(&self, units: u64) -> Vec<PlanWarning> {
         let mut warnings = Vec::new();
         if let Some(delta) = self.delta
-            && records > 0
-            && delta * records as f64 > 1.0
+            && units > 0
+            && delta * units as f64 > 1.0
         {
             warnings.push(PlanWarning::LargeDelta { delta });
         }
-        if let Some(stated) = self.public_records
-            && stated != records
+        if let Some(stated) = self.public_units
+            && stated != units
         {
-            warnings.push(PlanWarning::RecordCount { stated, records });
+            warnings.push(PlanWarning::UnitCount { stated, units });
         }
         warnings
     }
@@ -160,20 +156,27 @@ impl From<PrivacyPlan> for PlanSpec {
 
 fn problems(spec: &PlanSpec) -> Vec<PlanProblem> {
     let mut problems = Vec::new();
-    if !(spec.sample_rate > 0.0 && spec.sample_rate <= 1.0) {
-        problems.push(PlanProblem::SampleRate { value: spec.sample_rate });
+    if !(spec.sampling.is_valid() && spec.sampling.rate() > 0.0) {
+        problems.push(PlanProblem::Sampling { sampling: spec.sampling });
     }
     if !(spec.expected_batch > 0.0 && spec.expected_batch.is_finite()) {
         problems.push(PlanProblem::ExpectedBatch { value: spec.expected_batch });
     }
-    if let Some(records) = spec.public_records
-        && spec.sample_rate != spec.expected_batch / records as f64
+    if let Some(units) = spec.public_units
+        && spec.sampling.rate() != spec.expected_batch / units as f64
     {
         problems.push(PlanProblem::PublicRate {
-            sample_rate: spec.sample_rate,
+            rate: spec.sampling.rate(),
             expected_batch: spec.expected_batch,
-            records,
+            units,
         });
+    }
+    if spec.sampling.units().is_some() && spec.public_units != spec.sampling.units() {
+        problems.push(PlanProblem::PublicUnits { sampling: spec.sampling.name() });
+    }
+    let whole_dataset = matches!(spec.sampling, Sampling::FixedSize { .. } | Sampling::Shuffle { .. });
+    if whole_dataset && spec.adjacency == Adjacency::AddRemove && !spec.non_private {
+        problems.push(PlanProblem::Adjacency { sampling: spec.sampling.name() });
     }
     if !(spec.noise_multiplier >= 0.0 && spec.noise_multiplier.is_finite()) {
         problems.push(PlanProblem::NoiseMultiplier { value: spec.noise_multiplier });
@@ -185,6 +188,25 @@ fn problems(spec: &PlanSpec) -> Vec<PlanProblem> {
         (true, _) => problems.push(PlanProblem::NonPrivate),
     }
     problems
+}
+
+/// What `steps` steps of noise `noise_multiplier` under `schedule` are to an accountant. Shuffled steps are
+/// charged by the epoch, each at the least noise of its steps.
+pub fn planned(noise_multiplier: f64, schedule: &Schedule, sampling: Sampling, steps: u64) -> Vec<Mechanism> {
+    let of = |factor: f64, steps| Mechanism { noise_multiplier: noise_multiplier * factor, sampling, steps };
+    let Some(epoch) = sampling.epoch() else {
+        return schedule.runs(steps).into_iter().map(|(factor, steps)| of(factor, steps)).collect();
+    };
+    let mut planned: Vec<Mechanism> = Vec::new();
+    for first in (0..steps).step_by(usize::try_from(epoch).unwrap_or(usize::MAX)) {
+        let factors = (first..steps.min(first.saturating_add(epoch))).map(|step| schedule.at(step));
+        let charge = of(factors.fold(f64::INFINITY, f64::min), 1);
+        match planned.last_mut() {
+            Some(last) if last.noise_multiplier == charge.noise_multiplier => last.steps += 1,
+            _ => planned.push(charge),
+        }
+    }
+    planned
 }
 
 /// A plan that cannot be run.
@@ -206,23 +228,32 @@ fn list(problems: &[PlanProblem]) -> String {
 #[derive(Clone, Debug, PartialEq, Error, Diagnostic)]
 #[allow(missing_docs)]
 pub enum PlanProblem {
-    #[error("the sample rate is {value}, outside (0, 1]")]
+    #[error("the sampling is {sampling}")]
     #[diagnostic(
-        code(dpc::privacy::sample_rate),
+        code(dpc::privacy::sampling),
         help(
-            "give the probability of a record entering a batch, or an expected batch size no larger than the dataset"
+            "give a probability above 0 of a unit entering a batch, or an expected batch size no larger than the dataset"
         )
     )]
-    SampleRate { value: f64 },
+    Sampling { sampling: Sampling },
+    #[error("{sampling} sampling needs the number of units to be public")]
+    #[diagnostic(code(dpc::privacy::public_units), help("state the dataset's size that the sampling is for"))]
+    PublicUnits { sampling: &'static str },
+    #[error("{sampling} sampling has no guarantee under add-remove adjacency")]
+    #[diagnostic(
+        code(dpc::privacy::adjacency),
+        help("give --adjacency replace-one, which keeps the number of units, or sample with poisson")
+    )]
+    Adjacency { sampling: &'static str },
     #[error("the expected batch size is {value}, not a finite number above 0")]
     #[diagnostic(code(dpc::privacy::expected_batch), help("give the number of records that a batch has on average"))]
     ExpectedBatch { value: f64 },
-    #[error("the sample rate {sample_rate} is not {expected_batch}/{records}")]
+    #[error("the sample rate {rate} is not {expected_batch}/{units}")]
     #[diagnostic(
         code(dpc::privacy::public_rate),
         help("state the dataset's size only where the sample rate was worked out from it")
     )]
-    PublicRate { sample_rate: f64, expected_batch: f64, records: u64 },
+    PublicRate { rate: f64, expected_batch: f64, units: u64 },
     #[error("the noise multiplier is {value}, not a finite number of at least 0")]
     #[diagnostic(
         code(dpc::privacy::noise_multiplier),
@@ -247,38 +278,31 @@ pub enum PlanProblem {
 #[derive(Clone, Debug, PartialEq, Error, Diagnostic)]
 #[allow(missing_docs)]
 pub enum PlanWarning {
-    #[error("delta is {delta}, more than one over the number of records")]
+    #[error("delta is {delta}, more than one over the number of units")]
     #[diagnostic(
         code(dpc::privacy::large_delta),
         severity(warning),
-        help("a mechanism that publishes one record at random would be allowed; take a smaller delta")
+        help("a mechanism that publishes one unit at random would be allowed; take a smaller delta")
     )]
     LargeDelta { delta: f64 },
-    #[error("the plan states {stated} records, the data has {records}")]
+    #[error("the plan states {stated} units, the data has {units}")]
     #[diagnostic(
-        code(dpc::privacy::record_count),
+        code(dpc::privacy::unit_count),
         severity(warning),
         help("the sample rate stays as planned; batches will be larger or smaller than expected")
     )]
-    RecordCount { stated: u64, records: u64 },
+    UnitCount { stated: u64, units: u64 },
 }
 
 /// A valid plan for tests of other modules.
 #[cfg(test)]
 pub(super) fn example() -> PlanSpec {
     PlanSpec {
-        sample_rate: 0.25,
-        public_records: None,
-        expected_batch: 64.0,
         noise_multiplier: 1.5,
-        clip: ClipRule::Flat { c: 2.0 },
         delta: Some(1e-5),
         planned_steps: 100,
-        adjacency: Adjacency::AddRemove,
-        unit: Unit::Record,
-        sampling: Sampling::Poisson,
         insecure_seed: Some(1),
-        non_private: false,
+        ..PlanSpec::new(Sampling::Poisson { rate: 0.25 }, 64.0, ClipRule::flat(2.0).expect("2 is a bound"))
     }
 }
 
@@ -286,13 +310,17 @@ pub(super) fn example() -> PlanSpec {
 mod tests {
     use super::*;
 
+    const ADDED: Sampling = Sampling::Poisson { rate: 0.25 };
+    const FIXED: Sampling = Sampling::FixedSize { units: 256, batch: 64 };
+
     #[test]
     fn keeps_every_number_through_json() {
         let spec = PlanSpec {
-            sample_rate: 93.0 / 60000.0,
-            public_records: Some(60000),
+            sampling: Sampling::Poisson { rate: 93.0 / 60000.0 },
+            public_units: Some(60000),
             expected_batch: 93.0,
             noise_multiplier: 1.0 / 3.0,
+            noise_schedule: "exponential:factor=0.999".parse().unwrap(),
             ..example()
         };
         let plan = PrivacyPlan::new(spec.clone()).unwrap();
@@ -300,13 +328,14 @@ mod tests {
         assert_eq!(serde_json::from_str::<PrivacyPlan>(&text).unwrap(), plan);
         assert_eq!(*plan, spec);
         assert_eq!(plan.divisor(), 93.0);
-        assert_eq!(plan.noise_std(), 2.0 / 3.0);
+        assert_eq!(plan.noise_std(0, 2.0), 2.0 / 3.0);
+        assert_eq!(plan.noise_std(1, 2.0), 2.0 / 3.0 * 0.999);
     }
 
     #[test]
     fn reports_every_problem_at_once() {
         let error = PrivacyPlan::new(PlanSpec {
-            sample_rate: 1.5,
+            sampling: Sampling::Poisson { rate: 1.5 },
             expected_batch: 0.0,
             noise_multiplier: f64::NAN,
             delta: None,
@@ -318,20 +347,27 @@ mod tests {
 
     #[test]
     fn refuses_each_number_out_of_range() {
+        let rate = |rate| PlanSpec { sampling: Sampling::Poisson { rate }, ..example() };
+        let fixed =
+            PlanSpec { public_units: Some(256), adjacency: Adjacency::ReplaceOne, sampling: FIXED, ..example() };
         let rejected = [
-            PlanSpec { sample_rate: 0.0, ..example() },
-            PlanSpec { sample_rate: -0.1, ..example() },
-            PlanSpec { sample_rate: f64::NAN, ..example() },
+            rate(0.0),
+            rate(-0.1),
+            rate(f64::NAN),
             PlanSpec { expected_batch: f64::INFINITY, ..example() },
             PlanSpec { noise_multiplier: -1.0, ..example() },
             PlanSpec { noise_multiplier: f64::INFINITY, ..example() },
             PlanSpec { delta: Some(0.0), ..example() },
             PlanSpec { delta: Some(1.0), ..example() },
             PlanSpec { delta: Some(f64::NAN), ..example() },
-            PlanSpec { public_records: Some(255), ..example() },
-            PlanSpec { public_records: Some(0), ..example() },
+            PlanSpec { public_units: Some(255), ..example() },
+            PlanSpec { public_units: Some(0), ..example() },
             PlanSpec { non_private: true, ..example() },
             PlanSpec { non_private: true, delta: None, ..example() },
+            PlanSpec { public_units: None, ..fixed.clone() },
+            PlanSpec { adjacency: Adjacency::AddRemove, ..fixed.clone() },
+            PlanSpec { sampling: Sampling::Shuffle { units: 256, batch: 257 }, ..fixed.clone() },
+            PlanSpec { sampling: Sampling::TruncatedPoisson { rate: 0.25, units: 256, max_batch: 0 }, ..fixed.clone() },
         ];
         for spec in rejected {
             assert!(PrivacyPlan::new(spec.clone()).is_err(), "{spec:?}");
@@ -339,14 +375,29 @@ mod tests {
             assert!(serde_json::from_str::<PrivacyPlan>(&text).is_err());
         }
         let accepted = [
-            PlanSpec { sample_rate: 1.0, ..example() },
+            rate(1.0),
             PlanSpec { noise_multiplier: 0.0, ..example() },
-            PlanSpec { public_records: Some(256), ..example() },
+            PlanSpec { public_units: Some(256), ..example() },
             PlanSpec { non_private: true, delta: None, noise_multiplier: 0.0, ..example() },
+            PlanSpec { sampling: ADDED, ..fixed.clone() },
+            fixed,
         ];
         for spec in accepted {
             assert!(PrivacyPlan::new(spec.clone()).is_ok(), "{spec:?}");
         }
+    }
+
+    #[test]
+    fn planned_steps_follow_the_schedule() {
+        let schedule: Schedule = "table:0=2,2=1,4=3".parse().unwrap();
+        let multipliers = |sampling, steps| -> Vec<(f64, u64)> {
+            planned(0.5, &schedule, sampling, steps).iter().map(|m| (m.noise_multiplier, m.steps)).collect()
+        };
+        assert_eq!(multipliers(ADDED, 7), [(1.0, 2), (0.5, 2), (1.5, 3)]);
+        assert_eq!(multipliers(FIXED, 3), [(1.0, 2), (0.5, 1)]);
+        let shuffle = Sampling::Shuffle { units: 10, batch: 3 };
+        assert_eq!(multipliers(shuffle, 9), [(0.5, 2), (1.5, 1)]);
+        assert_eq!(multipliers(shuffle, 10), [(0.5, 2), (1.5, 2)]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ const CHUNK: usize = 1024;
 impl PoissonSampler {
     /// The sampler over records `0..records` with the plan's sample rate.
     pub fn new(run: &RunKey, plan: &PrivacyPlan, records: usize) -> PoissonSampler {
-        PoissonSampler { key: run.derive(Domain::Sampling), threshold: threshold(plan.sample_rate), records }
+        PoissonSampler { key: run.derive(Domain::Sampling), threshold: threshold(plan.rate()), records }
     }
 
     /// The records of the logical batch of `step`, in increasing order; possibly none.
@@ -53,9 +53,10 @@ fn threshold(q: f64) -> u128 {
 mod tests {
     use super::*;
     use crate::privacy::plan::{self, PlanSpec};
+    use crate::privacy::sampling::Sampling;
 
     fn sampler(q: f64, seed: u64, records: usize) -> PoissonSampler {
-        let plan = PrivacyPlan::new(PlanSpec { sample_rate: q, ..plan::example() }).unwrap();
+        let plan = PrivacyPlan::new(PlanSpec { sampling: Sampling::Poisson { rate: q }, ..plan::example() }).unwrap();
         PoissonSampler::new(&RunKey::insecure(seed), &plan, records)
     }
 

@@ -246,7 +246,7 @@ impl<'a> Run<'a> {
         let plan = self.training.plan;
         let metrics = StepMetrics {
             step: self.step,
-            epoch: self.step as f64 * plan.sample_rate,
+            epoch: self.step as f64 * plan.rate(),
             epsilon: self.epsilon()?,
             samples_per_second: (self.step - self.since_log.step) as f64 * plan.expected_batch
                 / self.since_log.started.elapsed().as_secs_f64(),
@@ -265,7 +265,7 @@ impl<'a> Run<'a> {
             return Ok(None);
         };
         let history = self.ledger.contents().history(plan);
-        let epsilon = accountant.epsilon(&history, delta)?;
+        let epsilon = accountant.epsilon(&history, plan.adjacency, delta)?;
         Ok(epsilon.is_finite().then_some(epsilon))
     }
 

@@ -1,7 +1,9 @@
 //! The accountants against Google's `dp_accounting` 0.6.0 and values published by others.
 
-use dpc::privacy::accountant::{Accountant, Rdp, SubsampledGaussian};
+use dpc::privacy::accountant::{self, Accountant, Rdp};
+use dpc::privacy::adjacency::Adjacency;
 use dpc::privacy::calibrate::{Target, noise_multiplier};
+use dpc::privacy::sampling::Sampling;
 use serde::Deserialize;
 
 /// A denser grid of orders gives lower values, never by much.
@@ -9,9 +11,9 @@ fn agrees(found: f64, expected: f64) -> bool {
     (0.98..=1.01).contains(&(found / expected))
 }
 
-fn epsilon(noise_multiplier: f64, sample_rate: f64, steps: u64, delta: f64) -> f64 {
-    let history = [SubsampledGaussian { noise_multiplier, sample_rate, steps }];
-    Rdp.epsilon(&history, delta).unwrap()
+fn epsilon(noise_multiplier: f64, rate: f64, steps: u64, delta: f64) -> f64 {
+    let history = [accountant::Mechanism { noise_multiplier, sampling: Sampling::Poisson { rate }, steps }];
+    Rdp.epsilon(&history, Adjacency::AddRemove, delta).unwrap()
 }
 
 /// Settings of well-known tutorials, tests and papers: σ, q, T, δ and ε by `dp_accounting`.
@@ -129,10 +131,11 @@ fn calibrated_noise_of_known_settings() {
         (1024.0 / 50000.0, 1465, 8.0, 1e-5, 0.83405),
         (4096.0 / 50000.0, 875, 1.0, 1e-5, 9.88956),
     ];
-    for (sample_rate, steps, goal, delta, expected) in rows {
-        let target = Target { epsilon: goal, delta, sample_rate, steps };
+    for (rate, steps, goal, delta, expected) in rows {
+        let sampling = Sampling::Poisson { rate };
+        let target = Target { epsilon: goal, delta, sampling, adjacency: Adjacency::AddRemove, steps };
         let sigma = noise_multiplier(&Rdp, target).unwrap();
         assert!((sigma / expected - 1.0).abs() < 5e-3, "{sigma}, not {expected}");
-        assert!(epsilon(sigma, sample_rate, steps, delta) <= goal);
+        assert!(epsilon(sigma, rate, steps, delta) <= goal);
     }
 }

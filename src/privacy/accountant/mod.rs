@@ -11,36 +11,47 @@ use miette::Diagnostic;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::adjacency::Adjacency;
+use super::sampling::Sampling;
 pub use rdp::Rdp;
 
-/// Steps of the Poisson-subsampled Gaussian mechanism that share their parameters.
+/// Steps of the subsampled Gaussian mechanism that share their parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SubsampledGaussian {
-    /// The noise's standard deviation as a multiple σ ≥ 0 of the sensitivity.
+pub struct Mechanism {
+    /// The noise's standard deviation as a multiple σ ≥ 0 of what adding or removing one unit can do to
+    /// the sum, whatever the adjacency.
     pub noise_multiplier: f64,
-    /// The probability q in `[0, 1]` of each record entering a step.
-    pub sample_rate: f64,
-    /// How many steps.
+    /// How each batch is drawn.
+    #[serde(flatten)]
+    pub sampling: Sampling,
+    /// How many steps; for [`Sampling::Shuffle`], how many epochs.
     pub steps: u64,
 }
 
-/// Bounds the privacy loss of a sequence of steps under add-or-remove-one adjacency.
+/// Bounds the privacy loss of a sequence of steps.
 pub trait Accountant: fmt::Debug + Send + Sync {
     /// The name on the command line and in certificates.
     fn name(&self) -> &'static str;
 
-    /// An upper bound on the ε for which the composition of `history` is (ε, δ)-private; infinite
-    /// where there is none, 0 for no steps.
-    ///
-    /// # Errors
-    /// Every number in `history` that is out of its range, and δ outside (0, 1).
-    fn epsilon(&self, history: &[SubsampledGaussian], delta: f64) -> Result<f64, InvalidInput>;
+    /// Whether its answers are upper bounds. Only then may a certificate rest on them.
+    fn is_bound(&self) -> bool {
+        true
+    }
 
-    /// An upper bound in `[0, 1]` on the δ for which the composition of `history` is (ε, δ)-private.
+    /// An upper bound on the ε for which the composition of `history` is (ε, δ)-private under
+    /// `adjacency`; infinite where there is none, 0 for no steps.
     ///
     /// # Errors
-    /// Every number in `history` that is out of its range, and a negative or non-finite ε.
-    fn delta(&self, history: &[SubsampledGaussian], epsilon: f64) -> Result<f64, InvalidInput>;
+    /// Every number in `history` that is out of its range, every kind of sampling that the accountant
+    /// has no bound for under `adjacency`, and δ outside (0, 1).
+    fn epsilon(&self, history: &[Mechanism], adjacency: Adjacency, delta: f64) -> Result<f64, InvalidInput>;
+
+    /// An upper bound in `[0, 1]` on the δ for which the composition of `history` is (ε, δ)-private
+    /// under `adjacency`.
+    ///
+    /// # Errors
+    /// As [`Accountant::epsilon`], and a negative or non-finite ε.
+    fn delta(&self, history: &[Mechanism], adjacency: Adjacency, epsilon: f64) -> Result<f64, InvalidInput>;
 }
 
 /// Every accountant there is. The first is the default.
@@ -86,6 +97,18 @@ pub enum InputProblem {
     #[error("the sample rate is {value}")]
     #[diagnostic(code(dpc::privacy::accounting::sample_rate), help("give a probability between 0 and 1"))]
     SampleRate { value: f64 },
+    #[error("the sampling is {sampling}")]
+    #[diagnostic(
+        code(dpc::privacy::accounting::sampling),
+        help("give a rate between 0 and 1, and a batch of at least 1 and at most all units")
+    )]
+    Sampling { sampling: Sampling },
+    #[error("the {accountant} accountant has no bound for {sampling} sampling under {adjacency} adjacency")]
+    #[diagnostic(
+        code(dpc::privacy::accounting::unsupported),
+        help("poisson sampling goes with both adjacencies; fixed-size and shuffle sampling with replace-one only")
+    )]
+    Unsupported { accountant: &'static str, sampling: &'static str, adjacency: Adjacency },
     #[error("delta is {value}")]
     #[diagnostic(
         code(dpc::privacy::accounting::delta),
@@ -108,15 +131,17 @@ impl InvalidInput {
 }
 
 /// What is wrong with a history.
-pub(super) fn history_problems(history: &[SubsampledGaussian]) -> Vec<InputProblem> {
+pub(super) fn history_problems(history: &[Mechanism]) -> Vec<InputProblem> {
     let mut problems = Vec::new();
     for entry in history {
-        let (sigma, q) = (entry.noise_multiplier, entry.sample_rate);
+        let sigma = entry.noise_multiplier;
         if !(sigma.is_finite() && sigma >= 0.0) {
             problems.push(InputProblem::NoiseMultiplier { value: sigma });
         }
-        if !(0.0..=1.0).contains(&q) {
-            problems.push(InputProblem::SampleRate { value: q });
+        match entry.sampling {
+            sampling if sampling.is_valid() => {}
+            Sampling::Poisson { rate } => problems.push(InputProblem::SampleRate { value: rate }),
+            sampling => problems.push(InputProblem::Sampling { sampling }),
         }
     }
     problems
@@ -138,6 +163,8 @@ pub(super) fn epsilon_problem(epsilon: f64) -> Option<InputProblem> {
 mod tests {
     use super::*;
 
+    const ADDED: Adjacency = Adjacency::AddRemove;
+
     #[test]
     fn finds_accountants_by_name() {
         assert_eq!(by_name("rdp").unwrap().name(), "rdp");
@@ -147,18 +174,19 @@ mod tests {
 
     #[test]
     fn reports_every_bad_number() {
-        let entry = |noise_multiplier, sample_rate| SubsampledGaussian { noise_multiplier, sample_rate, steps: 1 };
+        let entry =
+            |noise_multiplier, rate| Mechanism { noise_multiplier, sampling: Sampling::Poisson { rate }, steps: 1 };
         let history = [entry(-1.0, 0.5), entry(1.0, 1.5), entry(f64::NAN, f64::NAN), entry(f64::INFINITY, -0.1)];
         for accountant in ACCOUNTANTS {
-            let error = accountant.epsilon(&history, 0.0).unwrap_err();
+            let error = accountant.epsilon(&history, ADDED, 0.0).unwrap_err();
             assert_eq!(error.problems.len(), 7);
-            let error = accountant.delta(&history, -1.0).unwrap_err();
+            let error = accountant.delta(&history, ADDED, -1.0).unwrap_err();
             assert_eq!(error.problems.len(), 7);
             for delta in [-1.0, 0.0, 1.0, f64::NAN] {
-                assert!(accountant.epsilon(&[], delta).is_err());
+                assert!(accountant.epsilon(&[], ADDED, delta).is_err());
             }
             for epsilon in [-1.0, f64::NAN, f64::INFINITY] {
-                assert!(accountant.delta(&[], epsilon).is_err());
+                assert!(accountant.delta(&[], ADDED, epsilon).is_err());
             }
         }
     }

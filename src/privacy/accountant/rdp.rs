@@ -11,7 +11,9 @@ use std::f64::consts::SQRT_2;
 use std::sync::LazyLock;
 
 use super::logspace::{LogSum, log_expm1, log_half_erfc, log1p_exp};
-use super::{Accountant, InvalidInput, SubsampledGaussian, delta_problem, epsilon_problem, history_problems};
+use super::{Accountant, InputProblem, InvalidInput, Mechanism, delta_problem, epsilon_problem, history_problems};
+use crate::privacy::adjacency::Adjacency;
+use crate::privacy::sampling::Sampling;
 
 /// The accountant over a dense grid of orders between 1.01 and 8,192.
 #[derive(Clone, Copy, Debug)]
@@ -49,27 +51,38 @@ impl Accountant for Rdp {
         "rdp"
     }
 
-    fn epsilon(&self, history: &[SubsampledGaussian], delta: f64) -> Result<f64, InvalidInput> {
+    fn epsilon(&self, history: &[Mechanism], adjacency: Adjacency, delta: f64) -> Result<f64, InvalidInput> {
         let mut problems = history_problems(history);
+        problems.extend(unsupported(history, adjacency));
         problems.extend(delta_problem(delta));
         InvalidInput::check(problems)?;
         Ok(composed(history).map(|(order, rdp)| epsilon_at(order, rdp, delta)).fold(f64::INFINITY, f64::min))
     }
 
-    fn delta(&self, history: &[SubsampledGaussian], epsilon: f64) -> Result<f64, InvalidInput> {
+    fn delta(&self, history: &[Mechanism], adjacency: Adjacency, epsilon: f64) -> Result<f64, InvalidInput> {
         let mut problems = history_problems(history);
+        problems.extend(unsupported(history, adjacency));
         problems.extend(epsilon_problem(epsilon));
         InvalidInput::check(problems)?;
         Ok(composed(history).map(|(order, rdp)| delta_at(order, rdp, epsilon)).fold(1.0, f64::min))
     }
 }
 
+fn unsupported(history: &[Mechanism], adjacency: Adjacency) -> impl Iterator<Item = InputProblem> {
+    history.iter().filter_map(move |entry| match (entry.sampling, adjacency) {
+        (Sampling::Poisson { .. }, Adjacency::AddRemove) => None,
+        (sampling, _) => {
+            Some(InputProblem::Unsupported { accountant: Rdp.name(), sampling: sampling.name(), adjacency })
+        }
+    })
+}
+
 /// The orders at which the divergence of `history` is known, with it.
-fn composed(history: &[SubsampledGaussian]) -> impl Iterator<Item = (f64, f64)> {
+fn composed(history: &[Mechanism]) -> impl Iterator<Item = (f64, f64)> {
     ORDERS.iter().filter_map(|&order| {
         let mut total = 0.0;
         for entry in history.iter().filter(|entry| entry.steps > 0) {
-            let step = Rdp::divergence(entry.noise_multiplier, entry.sample_rate, order)?;
+            let step = Rdp::divergence(entry.noise_multiplier, entry.sampling.rate(), order)?;
             total += step * entry.steps as f64;
         }
         Some((order, total))
@@ -182,12 +195,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn steps(noise_multiplier: f64, sample_rate: f64, steps: u64) -> SubsampledGaussian {
-        SubsampledGaussian { noise_multiplier, sample_rate, steps }
+    const ADDED: Adjacency = Adjacency::AddRemove;
+
+    fn steps(noise_multiplier: f64, rate: f64, steps: u64) -> Mechanism {
+        Mechanism { noise_multiplier, sampling: Sampling::Poisson { rate }, steps }
     }
 
     fn epsilon(noise_multiplier: f64, sample_rate: f64, count: u64, delta: f64) -> f64 {
-        Rdp.epsilon(&[steps(noise_multiplier, sample_rate, count)], delta).unwrap()
+        Rdp.epsilon(&[steps(noise_multiplier, sample_rate, count)], ADDED, delta).unwrap()
     }
 
     fn close(found: f64, expected: f64, tolerance: f64) {
@@ -259,15 +274,15 @@ mod tests {
 
     #[test]
     fn edge_cases() {
-        assert_eq!(Rdp.epsilon(&[], 1e-5).unwrap(), 0.0);
+        assert_eq!(Rdp.epsilon(&[], ADDED, 1e-5).unwrap(), 0.0);
         assert_eq!(epsilon(1.0, 0.1, 0, 1e-5), 0.0);
         assert_eq!(epsilon(0.0, 0.1, 0, 1e-5), 0.0);
         assert_eq!(epsilon(1.0, 0.0, 100, 1e-5), 0.0);
         assert_eq!(epsilon(0.0, 0.0, 100, 1e-5), 0.0);
         assert_eq!(epsilon(0.0, 0.1, 1, 1e-5), f64::INFINITY);
         assert_eq!(epsilon(0.0, 1.0, 1, 1e-5), f64::INFINITY);
-        assert_eq!(Rdp.delta(&[steps(0.0, 0.1, 1)], 1.0).unwrap(), 1.0);
-        assert_eq!(Rdp.delta(&[], 1.0).unwrap(), 0.0);
+        assert_eq!(Rdp.delta(&[steps(0.0, 0.1, 1)], ADDED, 1.0).unwrap(), 1.0);
+        assert_eq!(Rdp.delta(&[], ADDED, 1.0).unwrap(), 0.0);
         close(epsilon(1.0, 1.0, 1, 1e-5), 4.728507, 1e-3);
         close(epsilon(1e-3, 1.0, 1, 1e-5), 500_000.0, 0.02);
         for (sigma, q, count) in [
@@ -305,8 +320,8 @@ mod tests {
     fn composition_does_not_depend_on_grouping() {
         let whole = [steps(1.1, 0.01, 1000), steps(2.0, 0.02, 500)];
         let parts = [steps(2.0, 0.02, 100), steps(1.1, 0.01, 999), steps(2.0, 0.02, 400), steps(1.1, 0.01, 1)];
-        let expected = Rdp.epsilon(&whole, 1e-5).unwrap();
-        close(Rdp.epsilon(&parts, 1e-5).unwrap(), expected, 1e-12);
+        let expected = Rdp.epsilon(&whole, ADDED, 1e-5).unwrap();
+        close(Rdp.epsilon(&parts, ADDED, 1e-5).unwrap(), expected, 1e-12);
         assert!(expected > epsilon(1.1, 0.01, 1000, 1e-5));
     }
 
@@ -340,9 +355,9 @@ mod tests {
         ) {
             let history = [steps(log_sigma.exp(), log_q.exp(), count)];
             let delta = log_delta.exp();
-            let epsilon = Rdp.epsilon(&history, delta).unwrap();
+            let epsilon = Rdp.epsilon(&history, ADDED, delta).unwrap();
             if epsilon > 0.0 && epsilon < 1e6 {
-                let back = Rdp.delta(&history, epsilon).unwrap();
+                let back = Rdp.delta(&history, ADDED, epsilon).unwrap();
                 prop_assert!((back / delta - 1.0).abs() < 1e-6, "{} {}", back, delta);
             }
         }

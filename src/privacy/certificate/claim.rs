@@ -45,8 +45,8 @@ impl Claim {
             "the finite precision of floating-point noise and sums",
             "observation of the computation itself: its memory and its timing",
         ];
-        if plan.public_records.is_some() {
-            items.push("the number of records, which is public: the sample rate was worked out from it");
+        if plan.public_units.is_some() {
+            items.push("the number of units, which is public: the sample rate was worked out from it");
         }
         items.into_iter().map(str::to_owned).collect()
     }

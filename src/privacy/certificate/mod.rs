@@ -14,7 +14,7 @@ pub use error::{CertificateError, VerifyError};
 
 use crate::files::{self, FileError};
 
-use super::accountant::{self, Accountant, InvalidInput, SubsampledGaussian};
+use super::accountant::{self, Accountant, InvalidInput, Mechanism};
 use super::ledger::{Contents, Head};
 use super::plan::PrivacyPlan;
 
@@ -38,7 +38,7 @@ pub struct Certificate {
     #[serde(flatten)]
     pub plan: PrivacyPlan,
     /// The steps as the accountant was given them.
-    pub history: Vec<SubsampledGaussian>,
+    pub history: Vec<Mechanism>,
     /// What the guarantee covers.
     pub covers: Vec<String>,
     /// What it does not.
@@ -62,7 +62,7 @@ pub struct Provenance {
     pub data_schema: String,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// How far a recomputed ε may lie from the stated one, relative where ε is above 1.
 const EPSILON_TOLERANCE: f64 = 1e-9;
 
@@ -173,9 +173,9 @@ impl Certificate {
         };
         let plan = &self.plan;
         vec![
-            ("sample_rate", plan.sample_rate.to_string(), last.sample_rate.to_string()),
+            ("sampling", plan.sampling.to_string(), last.sampling.to_string()),
             ("expected_batch", plan.expected_batch.to_string(), last.expected_batch.to_string()),
-            ("noise_multiplier", plan.noise_multiplier.to_string(), last.noise_multiplier.to_string()),
+            ("noise_multiplier", plan.noise_multiplier_at(last.step).to_string(), last.noise_multiplier.to_string()),
             ("clip", plan.clip.to_string(), last.clip.clone()),
         ]
     }
@@ -183,13 +183,13 @@ impl Certificate {
 
 fn epsilon(
     plan: &PrivacyPlan,
-    history: &[SubsampledGaussian],
+    history: &[Mechanism],
     accountant: &dyn Accountant,
 ) -> Result<Option<f64>, InvalidInput> {
     let Some(delta) = plan.delta else {
         return Ok(None);
     };
-    let epsilon = accountant.epsilon(history, delta)?;
+    let epsilon = accountant.epsilon(history, plan.adjacency, delta)?;
     Ok(Some(epsilon).filter(|epsilon| epsilon.is_finite()))
 }
 
@@ -225,6 +225,7 @@ mod tests {
     use crate::privacy::keys::sha256_hex;
     use crate::privacy::ledger::Ledger;
     use crate::privacy::plan::{self, PlanSpec};
+    use crate::privacy::sampling::Sampling;
 
     fn provenance() -> Provenance {
         Provenance {
@@ -260,7 +261,9 @@ mod tests {
         let (certificate, ledger) = certify(private(), 20);
         assert!(certificate.guarantee);
         assert_eq!(certificate.steps, 20);
-        let expected = Rdp.epsilon(&[certificate.plan.mechanism(20)], 1e-5).unwrap();
+        let expected = Rdp
+            .epsilon(&[Mechanism { steps: 20, ..certificate.plan.mechanism(0) }], certificate.plan.adjacency, 1e-5)
+            .unwrap();
         assert_eq!(certificate.epsilon, Some(expected));
 
         let dir = tempfile::tempdir().unwrap();
@@ -273,7 +276,7 @@ mod tests {
 
     #[test]
     fn its_members_have_the_contracted_names() {
-        let (certificate, _) = certify(PlanSpec { public_records: Some(256), ..private() }, 1);
+        let (certificate, _) = certify(PlanSpec { public_units: Some(256), ..private() }, 1);
         let value = serde_json::to_value(&certificate).unwrap();
         for (name, expected) in [
             ("adjacency", "\"add-remove\""),
@@ -286,14 +289,14 @@ mod tests {
             ("clip", "\"flat:2.0\""),
             ("delta", "0.00001"),
             ("steps", "1"),
-            ("public_records", "256"),
+            ("public_units", "256"),
             ("guarantee", "true"),
         ] {
             let found: serde_json::Value = value[name].clone();
             assert_eq!(found, serde_json::from_str::<serde_json::Value>(expected).unwrap());
         }
         let last = certificate.does_not_cover.last().unwrap();
-        assert!(last.contains("number of records"));
+        assert!(last.contains("number of units"));
     }
 
     #[test]
@@ -333,7 +336,7 @@ mod tests {
         assert_eq!(members(&lie, &seeded), ["guarantee"]);
 
         let other = PrivacyPlan::new(PlanSpec {
-            sample_rate: 0.2,
+            sampling: Sampling::Poisson { rate: 0.2 },
             expected_batch: 65.0,
             noise_multiplier: 2.0,
             clip: "flat:3".parse().unwrap(),
@@ -341,7 +344,7 @@ mod tests {
         });
         let mut lie = honest.clone();
         lie.plan = other.unwrap();
-        assert_eq!(members(&lie, &ledger), ["sample_rate", "expected_batch", "noise_multiplier", "clip"]);
+        assert_eq!(members(&lie, &ledger), ["sampling", "expected_batch", "noise_multiplier", "clip"]);
 
         let (_, longer) = certify(private(), 21);
         assert_eq!(members(&honest, &longer), ["epsilon", "steps", "history", "ledger"]);
@@ -364,9 +367,9 @@ mod tests {
         std::fs::write(&path, "{}").unwrap();
         assert!(matches!(read(), CertificateError::Parse { .. }));
         let (mut certificate, _) = certify(private(), 1);
-        certificate.version = 2;
+        certificate.version = 1;
         certificate.write(&path).unwrap();
-        assert!(matches!(read(), CertificateError::Version { version: 2, .. }));
+        assert!(matches!(read(), CertificateError::Version { version: 1, .. }));
         assert!(certificate.write(&path.join("below")).is_err());
     }
 }

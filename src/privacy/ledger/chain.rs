@@ -7,13 +7,13 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::privacy::accountant::SubsampledGaussian;
+use crate::privacy::accountant::Mechanism;
 use crate::privacy::keys::hex;
 use crate::privacy::plan::PrivacyPlan;
+use crate::privacy::sampling::Sampling;
 
 /// One logical step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Entry {
     /// The line's number, from 0.
     pub seq: u64,
@@ -23,8 +23,9 @@ pub struct Entry {
     pub step: u64,
     /// The noise's standard deviation as a multiple σ of the sensitivity.
     pub noise_multiplier: f64,
-    /// The probability q of each record entering the step.
-    pub sample_rate: f64,
+    /// How the step's batch was drawn.
+    #[serde(flatten)]
+    pub sampling: Sampling,
     /// The clip rule.
     pub clip: String,
     /// The expected batch size L.
@@ -39,8 +40,8 @@ impl Entry {
             seq,
             run: run.to_owned(),
             step,
-            noise_multiplier: plan.noise_multiplier,
-            sample_rate: plan.sample_rate,
+            noise_multiplier: plan.noise_multiplier_at(step),
+            sampling: plan.sampling,
             clip: plan.clip.to_string(),
             expected_batch: plan.expected_batch,
             recovered: false,
@@ -108,7 +109,7 @@ impl Contents {
         let step = self.entries.last().map_or(0, |last| last.step.saturating_add(1));
         let entry = Entry {
             noise_multiplier: charge.noise_multiplier,
-            sample_rate: charge.sample_rate,
+            sampling: charge.sampling,
             recovered: true,
             ..Entry::new(self.len(), run, step, plan)
         };
@@ -148,19 +149,39 @@ impl Contents {
         self.len() + u64::from(self.torn)
     }
 
-    /// The steps for an accountant, those of equal σ and q together. A torn step is charged at the
-    /// smallest σ and largest q of all entries and of `plan`, the plan that may have been recording it.
-    pub fn history(&self, plan: &PrivacyPlan) -> Vec<SubsampledGaussian> {
-        let mut history: Vec<SubsampledGaussian> = Vec::new();
-        let torn = self.torn.then(|| self.torn_charge(plan));
-        for step in self.entries.iter().map(charge).chain(torn) {
-            let same = |group: &&mut SubsampledGaussian| {
-                group.noise_multiplier == step.noise_multiplier && group.sample_rate == step.sample_rate
+    /// The steps for an accountant, those of equal σ and sampling together. A torn step is charged at the
+    /// smallest σ and the most revealing sampling of all entries and of `plan`, the plan that may have been
+    /// recording it.
+    ///
+    /// Of shuffled steps, those of one run and epoch are charged as one, at their smallest σ: a run draws
+    /// one permutation an epoch, and a resumed run is another run.
+    pub fn history(&self, plan: &PrivacyPlan) -> Vec<Mechanism> {
+        let mut history: Vec<Mechanism> = Vec::new();
+        let mut add = |step: Mechanism| {
+            let same = |group: &&mut Mechanism| {
+                group.noise_multiplier == step.noise_multiplier && group.sampling == step.sampling
             };
             match history.iter_mut().rev().find(same) {
                 Some(group) => group.steps += 1,
                 None => history.push(step),
             }
+        };
+        let mut epochs: Vec<((&str, u64, Sampling), Mechanism)> = Vec::new();
+        for entry in &self.entries {
+            let step = charge(entry);
+            let Some(length) = entry.sampling.epoch().filter(|_| !entry.recovered) else {
+                add(step);
+                continue;
+            };
+            let epoch = (entry.run.as_str(), entry.step / length, entry.sampling);
+            match epochs.iter_mut().rev().find(|(other, _)| *other == epoch) {
+                Some((_, charged)) => charged.noise_multiplier = charged.noise_multiplier.min(step.noise_multiplier),
+                None => epochs.push((epoch, step)),
+            }
+        }
+        epochs.into_iter().for_each(|(_, charged)| add(charged));
+        if self.torn {
+            add(self.torn_charge(plan));
         }
         history
     }
@@ -183,13 +204,15 @@ impl Contents {
         self.hashes.last().copied().unwrap_or_else(genesis)
     }
 
-    fn torn_charge(&self, plan: &PrivacyPlan) -> SubsampledGaussian {
-        let worst = |worst: SubsampledGaussian, step: SubsampledGaussian| SubsampledGaussian {
+    fn torn_charge(&self, plan: &PrivacyPlan) -> Mechanism {
+        let step = self.entries.last().map_or(0, |last| last.step.saturating_add(1));
+        let worst = |worst: Mechanism, step: Mechanism| Mechanism {
             noise_multiplier: worst.noise_multiplier.min(step.noise_multiplier),
-            sample_rate: worst.sample_rate.max(step.sample_rate),
+            sampling: most_revealing(worst.sampling, step.sampling),
             steps: 1,
         };
-        self.entries.iter().map(charge).fold(plan.mechanism(1), worst)
+        let possible = [plan.mechanism(0), plan.mechanism(step)];
+        self.entries.iter().map(charge).chain(possible).fold(plan.mechanism(step), worst)
     }
 
     /// The entry of a line that is to follow these contents.
@@ -206,8 +229,17 @@ impl Contents {
     }
 }
 
-fn charge(entry: &Entry) -> SubsampledGaussian {
-    SubsampledGaussian { noise_multiplier: entry.noise_multiplier, sample_rate: entry.sample_rate, steps: 1 }
+fn charge(entry: &Entry) -> Mechanism {
+    Mechanism { noise_multiplier: entry.noise_multiplier, sampling: entry.sampling, steps: 1 }
+}
+
+/// A sampling that reveals at least as much as either: without any, every unit is in the batch.
+fn most_revealing(a: Sampling, b: Sampling) -> Sampling {
+    match (a, b) {
+        (a, b) if a == b => a,
+        (Sampling::Poisson { rate: p }, Sampling::Poisson { rate: q }) => Sampling::Poisson { rate: p.max(q) },
+        _ => Sampling::Poisson { rate: 1.0 },
+    }
 }
 
 /// How many lines begin in `line`: more than one where the end between two was damaged.
@@ -253,9 +285,10 @@ mod tests {
         assert_eq!(
             line,
             concat!(
-                r#"{"seq":0,"run":"0123456789abcdef","step":0,"noise_multiplier":1.5,"sample_rate":0.25,"#,
+                r#"{"seq":0,"run":"0123456789abcdef","step":0,"noise_multiplier":1.5,"sampling":"poisson","#,
+                r#""sample_rate":0.25,"#,
                 r#""clip":"flat:2.0","expected_batch":64.0,"recovered":false,"#,
-                r#""hash":"6532cae0e79cf4f8aee0c765403f869ed1e6651a0c469fb84f0e62b522f63ff3"}"#,
+                r#""hash":"58c9c3849366731f79efb737cd40281e5e096c2e0a5b07b267ed299fa85cee55"}"#,
                 "\n"
             )
         );
@@ -273,7 +306,7 @@ mod tests {
             let plan = PrivacyPlan::new(plan::example()).unwrap();
             let entry = Entry {
                 noise_multiplier: sigma,
-                sample_rate: q,
+                sampling: Sampling::Poisson { rate: q },
                 expected_batch: batch,
                 ..Entry::new(0, "a \"run\"\n", 7, &plan)
             };

@@ -142,7 +142,7 @@ fn lock(path: &Path) -> Result<File, LedgerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::privacy::accountant::SubsampledGaussian;
+    use crate::privacy::accountant::Mechanism;
     use crate::privacy::plan::{self, PlanSpec};
     use std::fs;
     use tempfile::TempDir;
@@ -161,8 +161,8 @@ mod tests {
         (dir, path)
     }
 
-    fn taken(noise_multiplier: f64, steps: u64) -> SubsampledGaussian {
-        plan(noise_multiplier).mechanism(steps)
+    fn taken(noise_multiplier: f64, steps: u64) -> Mechanism {
+        Mechanism { steps, ..plan(noise_multiplier).mechanism(0) }
     }
 
     #[test]
@@ -231,7 +231,7 @@ mod tests {
         }
     }
 
-    fn count(history: &[SubsampledGaussian]) -> u64 {
+    fn count(history: &[Mechanism]) -> u64 {
         history.iter().map(|entry| entry.steps).sum()
     }
 

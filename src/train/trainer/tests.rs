@@ -15,7 +15,8 @@ use crate::lower::{host_inputs, hyper};
 use crate::options::NormChoice;
 use crate::privacy::accountant::Rdp;
 use crate::privacy::noise::Noise;
-use crate::privacy::plan::{Adjacency, PlanSpec, Sampling, Unit};
+use crate::privacy::plan::PlanSpec;
+use crate::privacy::sampling::Sampling;
 use crate::tensors::{Tensor, Tensors};
 use crate::train::data::{Array, InputKind, InputSchema, Schema, TargetKind, TargetSchema};
 
@@ -223,18 +224,11 @@ fn dataset(x: &[f32], label: &[f32]) -> Dataset {
 
 fn spec(noise_multiplier: f64) -> PlanSpec {
     PlanSpec {
-        sample_rate: 0.4,
-        public_records: None,
-        expected_batch: 8.0,
         noise_multiplier,
-        clip: "flat:0.7".parse().unwrap(),
         delta: Some(1e-5),
         planned_steps: 6,
-        adjacency: Adjacency::AddRemove,
-        unit: Unit::Record,
-        sampling: Sampling::Poisson,
         insecure_seed: Some(11),
-        non_private: false,
+        ..PlanSpec::new(Sampling::Poisson { rate: 0.4 }, 8.0, "flat:0.7".parse().unwrap())
     }
 }
 
@@ -347,7 +341,9 @@ fn non_private_training_neither_clips_nor_adds_noise() {
 
 #[test]
 fn a_step_without_records_still_gets_noise() {
-    let plan = PrivacyPlan::new(PlanSpec { sample_rate: 1e-12, planned_steps: 1, ..spec(2.0) }).unwrap();
+    let plan =
+        PrivacyPlan::new(PlanSpec { sampling: Sampling::Poisson { rate: 1e-12 }, planned_steps: 1, ..spec(2.0) })
+            .unwrap();
     let expected = by_definition(&plan, &data());
     let found = Setting::new(plan).trained();
     assert_close(&found, &expected);
@@ -384,7 +380,7 @@ fn a_run_is_resumed_only_as_it_was_started() {
 
 #[test]
 fn a_record_that_is_not_finite_counts_as_zero_and_is_reported() {
-    let plan = PrivacyPlan::new(PlanSpec { sample_rate: 1.0, ..spec(0.0) }).unwrap();
+    let plan = PrivacyPlan::new(PlanSpec { sampling: Sampling::Poisson { rate: 1.0 }, ..spec(0.0) }).unwrap();
     let x: Vec<f32> = (0..RECORDS * WIDTH).map(|i| if i == 4 { f32::NAN } else { (i as f32).sin() }).collect();
     let label: Vec<f32> = (0..RECORDS).map(|n| (n % 4) as f32).collect();
     let without = |values: &[f32], width: usize| [&values[..width], &values[2 * width..]].concat();

@@ -1,0 +1,106 @@
+//! How logical batches are drawn: the description that the sampler follows and the accountant charges for.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How the units (records, or groups of them) of a logical batch are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "sampling", rename_all = "kebab-case")]
+pub enum Sampling {
+    /// Each unit independently with probability `rate` (q).
+    Poisson {
+        /// The probability, in `[0, 1]`.
+        #[serde(rename = "sample_rate")]
+        rate: f64,
+    },
+    /// As [`Sampling::Poisson`], and of more than `max_batch` units a uniform subset of `max_batch` stays
+    /// (Chua et al., <https://arxiv.org/abs/2411.04205>).
+    TruncatedPoisson {
+        /// The probability, in `[0, 1]`.
+        #[serde(rename = "sample_rate")]
+        rate: f64,
+        /// The number of units in the dataset, which is public.
+        units: u64,
+        /// The most units of a batch, at least 1.
+        max_batch: u64,
+    },
+    /// Exactly `batch` units, uniformly without replacement, afresh for each step.
+    FixedSize {
+        /// The number of units in the dataset, which is public.
+        units: u64,
+        /// The units of a batch, at least 1 and at most `units`.
+        batch: u64,
+    },
+    /// A permutation for each epoch, cut into batches of `batch` units; what is left over is dropped. A
+    /// unit enters at most one batch of an epoch, and nothing more than that is charged for.
+    Shuffle {
+        /// The number of units in the dataset, which is public.
+        units: u64,
+        /// The units of a batch, at least 1 and at most `units`.
+        batch: u64,
+    },
+}
+
+impl Sampling {
+    /// The expected share of the dataset in a batch, truncation left aside.
+    pub fn rate(&self) -> f64 {
+        match *self {
+            Sampling::Poisson { rate } | Sampling::TruncatedPoisson { rate, .. } => rate,
+            Sampling::FixedSize { units, batch } | Sampling::Shuffle { units, batch } => batch as f64 / units as f64,
+        }
+    }
+
+    /// The number of units that this sampling is for, where it depends on it.
+    pub fn units(&self) -> Option<u64> {
+        match *self {
+            Sampling::Poisson { .. } => None,
+            Sampling::TruncatedPoisson { units, .. }
+            | Sampling::FixedSize { units, .. }
+            | Sampling::Shuffle { units, .. } => Some(units),
+        }
+    }
+
+    /// The name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Sampling::Poisson { .. } => "poisson",
+            Sampling::TruncatedPoisson { .. } => "truncated-poisson",
+            Sampling::FixedSize { .. } => "fixed-size",
+            Sampling::Shuffle { .. } => "shuffle",
+        }
+    }
+
+    /// Whether every number is in its range.
+    pub fn is_valid(&self) -> bool {
+        let fits = |batch: u64, units: u64| batch >= 1 && batch <= units;
+        match *self {
+            Sampling::Poisson { rate } => (0.0..=1.0).contains(&rate),
+            Sampling::TruncatedPoisson { rate, units, max_batch } => {
+                (0.0..=1.0).contains(&rate) && units >= 1 && max_batch >= 1
+            }
+            Sampling::FixedSize { units, batch } | Sampling::Shuffle { units, batch } => fits(batch, units),
+        }
+    }
+
+    /// Steps of an epoch: of how many a unit enters at most one. Only shuffling has such a bound.
+    pub fn epoch(&self) -> Option<u64> {
+        match *self {
+            Sampling::Shuffle { units, batch } => Some((units / batch.max(1)).max(1)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Sampling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sampling::Poisson { rate } => write!(f, "poisson sampling at rate {rate}"),
+            Sampling::TruncatedPoisson { rate, units, max_batch } => {
+                write!(f, "poisson sampling at rate {rate} of {units}, truncated to {max_batch}")
+            }
+            Sampling::FixedSize { units, batch } => write!(f, "{batch} of {units} without replacement"),
+            Sampling::Shuffle { units, batch } => write!(f, "shuffled batches of {batch} of {units}"),
+        }
+    }
+}
