@@ -102,6 +102,7 @@ fn measure(args: &StepArgs) -> Result<Times> {
     let mut engine = Engine::new(&*device, Arc::new(artifact.program), &artifact.weights, rows)?;
     let dropout = DropoutKeys::new(&key);
     let mut noise = NoiseSource::spawn(Arc::new(GaussianNoise::new(&key, &plan)), &engine.noise_lengths(), 0)?;
+    let std = vec![plan.multipliers(0).gradient * plan.clip.sensitivity(); engine.noise_lengths().len()];
     let phase = if args.non_private { Phase::Plain } else { Phase::Private };
 
     let mut times = Vec::new();
@@ -109,7 +110,7 @@ fn measure(args: &StepArgs) -> Result<Times> {
     for step in 0.. {
         let begun = Instant::now();
         engine.run(phase, &data, &records, Some((&dropout, step)))?;
-        let noise = if args.non_private { None } else { Some(noise.take(step)?) };
+        let noise = if args.non_private { None } else { Some(noise.take(step, &std)?) };
         engine.update(&artifact.manifest.optimizer, step + 1, 1e-6, plan.divisor(), noise)?;
         // Waits for the device.
         engine.shown(phase, rows)?;

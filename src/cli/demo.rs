@@ -21,6 +21,7 @@ use crate::train::data::Dataset;
 use crate::train::physical;
 use crate::train::run_dir::RunDir;
 use crate::train::trainer::{Training, train};
+use crate::train::units::Units;
 
 const MODEL: &[u8] = include_bytes!("../../models/digits_cnn.onnx");
 const TRAIN: &[u8] = include_bytes!("../../models/digits_train.npz");
@@ -69,6 +70,7 @@ pub fn run(args: &Args) -> Result<()> {
         artifact: &artifact,
         device: &*device,
         data: &data,
+        units: &Units::single(data.records()),
         valid: Some(&test),
         plan: &plan,
         accountant: ACCOUNTANTS[0],
@@ -78,6 +80,7 @@ pub fn run(args: &Args) -> Result<()> {
         resume: false,
         checkpoint_interval: Duration::from_secs(10),
         progress: true,
+        record_private_metrics: false,
     })?;
 
     heading("5. The certificate")?;

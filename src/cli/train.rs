@@ -19,6 +19,7 @@ use crate::privacy::sampling::Sampling;
 use crate::train::physical;
 use crate::train::run_dir::RunDir;
 use crate::train::trainer::{Summary, Training, train};
+use crate::train::units::Units;
 
 /// Train a compiled model with differential privacy
 #[derive(clap::Args)]
@@ -76,6 +77,10 @@ pub struct Args {
     /// Go on from the last checkpoint in the directory
     #[arg(long)]
     resume: bool,
+
+    /// Write training loss and clipped fraction into metrics.jsonl, which the guarantee does not cover
+    #[arg(long)]
+    record_private_metrics: bool,
 
     /// Print one JSON object at the end, and no progress
     #[arg(long)]
@@ -143,6 +148,7 @@ pub fn run(args: &Args) -> Result<()> {
     for warning in plan.warnings(data.records() as u64) {
         output::report(&Report::new(warning));
     }
+    let units = Units::single(data.records());
     let device = device::open(&args.device)?;
     let rows = args.physical_batch.map(|rows| rows as usize);
     let physical_batch = rows.unwrap_or_else(|| physical::rows(plan.expected_batch, artifact.manifest.max_batch));
@@ -153,6 +159,7 @@ pub fn run(args: &Args) -> Result<()> {
         artifact: &artifact,
         device: &*device,
         data: &data,
+        units: &units,
         valid: valid.as_ref(),
         plan: &plan,
         accountant,
@@ -162,6 +169,7 @@ pub fn run(args: &Args) -> Result<()> {
         resume: args.resume,
         checkpoint_interval: Duration::from_secs(10),
         progress: !args.json,
+        record_private_metrics: args.record_private_metrics,
     })?;
     if args.json { output::json(&summary) } else { conclude(&summary) }
 }

@@ -7,16 +7,18 @@
 //! |---|---|
 //! | [`plan`] | one validated, immutable object holds every number that sampling, noise, division, accounting and the certificate use |
 //! | [`keys`] | the randomness of a run comes from the operating system, and sampling and noise never share any of it |
-//! | [`sampler`] | every record enters a logical batch independently, with probability at most q |
+//! | [`adjacency`], [`sampling`], [`schedule`] | the plan's vocabulary: what neighbours and units are, how batches are drawn, how numbers change |
+//! | [`release`] | the parts of a step together cost what the step is charged |
+//! | [`sampler`] | batches are drawn as the plan says, a unit never with a higher probability |
 //! | [`clipping`] | what a clip factor is, for finite and non-finite gradients |
-//! | [`noise`] | fresh `N(0, (σC)²)` noise for every step, parameter and element |
+//! | [`noise`] | fresh `N(0, 1)` noise for every step, parameter and element, scaled once |
 //! | [`accountant`] | an upper bound on ε for the steps taken, or an error |
 //! | [`calibrate`] | a noise multiplier whose ε, worked out again, does not exceed the target |
 //! | [`ledger`] | every step that could have been observed is on disk before it can be |
 //! | [`certificate`] | the claim, what it covers, and how to check it from the ledger |
 //!
 //! The only places where a run
-//! - **samples** is [`sampler::PoissonSampler::sample`];
+//! - **samples** is [`sampler::Sampler::sample`];
 //! - **clips** is the clip-factor kernel of the compiled program, which agrees with
 //!   [`clipping::ClipRule::factor`];
 //! - **adds noise** is [`noise::NoiseSource::take`], once for each logical step;
@@ -33,6 +35,7 @@ pub mod keys;
 pub mod ledger;
 pub mod noise;
 pub mod plan;
+pub mod release;
 pub mod sampler;
 pub mod sampling;
 pub mod schedule;

@@ -6,7 +6,7 @@
 //! each parameter has its own range of 2⁴⁰ blocks of 8 elements, so any parameter of any step can be
 //! made alone. The functions used are `libm`'s, the same on every platform.
 //!
-//! The result is rounded to `f32`. This is the continuous Gaussian mechanism in floating point, with the
+//! The result is rounded to `f32`, and again when it is scaled. This is the continuous Gaussian mechanism in floating point, with the
 //! known limits of one (Mironov 2012; Jin et al., <https://arxiv.org/abs/2112.05307>); [`Noise`] is the
 //! interface behind which another mechanism takes its place.
 
@@ -21,7 +21,7 @@ use thiserror::Error;
 use super::keys::{BLOCK_BYTES, Domain, RunKey, Stream};
 use super::plan::PrivacyPlan;
 
-/// The noise that is added, once for each logical step, to the sum of clipped gradients.
+/// Noise of standard deviation 1, scaled and added once for each logical step to what the step releases.
 pub trait Noise: Send + Sync {
     /// Overwrites `out` with the noise of parameter number `parameter` at `step`, one value for each
     /// element in order. A function of the noise's key, `step` and `parameter`; independent over all
@@ -29,16 +29,16 @@ pub trait Noise: Send + Sync {
     fn fill(&self, step: u64, parameter: u32, out: &mut [f32]);
 }
 
-/// `N(0, (σC)²)` on every element.
+/// `N(0, 1)` on every element.
 pub struct GaussianNoise {
     key: [u8; 32],
-    std: f64,
+    silent: bool,
 }
 
 impl GaussianNoise {
     /// The noise that `plan` asks for; zeros where σ is 0.
     pub fn new(run: &RunKey, plan: &PrivacyPlan) -> GaussianNoise {
-        GaussianNoise { key: run.derive(Domain::Noise), std: plan.noise_std(0, plan.clip.sensitivity()) }
+        GaussianNoise { key: run.derive(Domain::Noise), silent: plan.noise_multiplier == 0.0 }
     }
 }
 
@@ -53,7 +53,7 @@ const MAX_PARAMETERS: usize = 1 << (u64::BITS - PARAMETER_BITS);
 
 impl Noise for GaussianNoise {
     fn fill(&self, step: u64, parameter: u32, out: &mut [f32]) {
-        if self.std == 0.0 {
+        if self.silent {
             out.fill(0.0);
             return;
         }
@@ -65,7 +65,7 @@ impl Noise for GaussianNoise {
             for (pair, word) in values.chunks_mut(2).zip(words) {
                 let normals = normal_pair(u128::from_le_bytes(*word));
                 for (value, normal) in pair.iter_mut().zip(normals) {
-                    *value = (self.std * normal) as f32;
+                    *value = normal as f32;
                 }
             }
         }
@@ -129,16 +129,24 @@ impl NoiseSource {
         Ok(source)
     }
 
-    /// The noise of `step`, a slice for each parameter, and starts on that of `step + 1`. Steps in
-    /// sequence are ready at once; any other is made while the caller waits.
+    /// The noise of `step`, a slice for each parameter with the standard deviation that `std` has for it,
+    /// and starts on that of `step + 1`. Steps in sequence are ready at once; any other is made while the
+    /// caller waits.
     ///
     /// # Errors
     /// When the thread has died.
-    pub fn take(&mut self, step: u64) -> Result<&[Vec<f32>], NoiseError> {
+    ///
+    /// # Panics
+    /// If `std` does not have one number for each parameter.
+    pub fn take(&mut self, step: u64, std: &[f64]) -> Result<&[Vec<f32>], NoiseError> {
+        assert_eq!(std.len(), self.current.len(), "every parameter has a standard deviation");
         let mut ready = self.receive()?;
         if ready.step != step {
             self.request(step, ready.values)?;
             ready = self.receive()?;
+        }
+        for (values, std) in ready.values.iter_mut().zip(std) {
+            values.iter_mut().for_each(|value| *value = (f64::from(*value) * std) as f32);
         }
         let spent = std::mem::replace(&mut self.current, ready.values);
         self.request(step.wrapping_add(1), spent)?;
@@ -191,12 +199,8 @@ mod tests {
     use super::*;
     use crate::privacy::plan::{self, PlanSpec};
 
-    /// Unit noise: σ = 4, C = 0.25.
     fn unit(seed: u64) -> GaussianNoise {
-        let plan =
-            PrivacyPlan::new(PlanSpec { noise_multiplier: 4.0, clip: "flat:0.25".parse().unwrap(), ..plan::example() })
-                .unwrap();
-        GaussianNoise::new(&RunKey::insecure(seed), &plan)
+        GaussianNoise::new(&RunKey::insecure(seed), &PrivacyPlan::new(plan::example()).unwrap())
     }
 
     fn draw(noise: &GaussianNoise, step: u64, parameter: u32, count: usize) -> Vec<f32> {
@@ -298,26 +302,25 @@ mod tests {
     }
 
     #[test]
-    fn scales_with_sigma_and_c_and_vanishes_without_noise() {
-        let with = |noise_multiplier, clip: &str| {
-            let plan = PrivacyPlan::new(PlanSpec { noise_multiplier, clip: clip.parse().unwrap(), ..plan::example() });
-            GaussianNoise::new(&RunKey::insecure(1), &plan.unwrap())
-        };
-        let once = draw(&with(1.0, "flat:1"), 0, 0, 100);
-        let eight = draw(&with(2.0, "flat:4"), 0, 0, 100);
-        assert!(once.iter().zip(&eight).all(|(a, b)| 8.0 * a == *b));
-        assert_eq!(draw(&with(0.0, "flat:4"), 0, 0, 100), [0.0; 100]);
+    fn there_is_none_without_a_noise_multiplier() {
+        let plan = PrivacyPlan::new(PlanSpec { noise_multiplier: 0.0, ..plan::example() }).unwrap();
+        assert_eq!(draw(&GaussianNoise::new(&RunKey::insecure(1), &plan), 0, 0, 100), [0.0; 100]);
     }
 
     #[test]
-    fn the_source_hands_over_what_the_noise_makes() {
+    fn the_source_hands_over_what_the_noise_makes_scaled() {
         let noise = Arc::new(unit(7));
-        let sizes = [5, 0, 300];
+        let (sizes, std) = ([5, 0, 300], [2.0, 1.0, 0.5]);
         let mut source = NoiseSource::spawn(noise.clone(), &sizes, 10).unwrap();
         for step in [10, 11, 12, 40, 41, 3] {
-            let expected: Vec<Vec<f32>> =
-                (0..).zip(sizes).map(|(parameter, size)| draw(&noise, step, parameter, size)).collect();
-            assert_eq!(source.take(step).unwrap(), expected);
+            let expected: Vec<Vec<f32>> = (0..)
+                .zip(sizes)
+                .zip(std)
+                .map(|((parameter, size), std)| {
+                    draw(&noise, step, parameter, size).iter().map(|z| z * std as f32).collect()
+                })
+                .collect();
+            assert_eq!(source.take(step, &std).unwrap(), expected);
         }
     }
 
@@ -330,6 +333,6 @@ mod tests {
             }
         }
         let mut source = NoiseSource::spawn(Arc::new(Broken), &[1], 0).unwrap();
-        assert!(matches!(source.take(0), Err(NoiseError::Stopped)));
+        assert!(matches!(source.take(0, &[1.0]), Err(NoiseError::Stopped)));
     }
 }

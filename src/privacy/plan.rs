@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::accountant::Mechanism;
 use super::adjacency::{Adjacency, Unit};
 use super::clipping::ClipRule;
+use super::release::{Estimates, Multipliers};
 use super::sampling::Sampling;
 use super::schedule::Schedule;
 
@@ -31,6 +32,8 @@ pub struct PlanSpec {
     pub clip: ClipRule,
     /// How the clip bounds change over the steps.
     pub clip_schedule: Schedule,
+    /// Estimates of batch size and loss that each step releases too.
+    pub estimates: Option<Estimates>,
     /// The δ of the guarantee; none for non-private training.
     pub delta: Option<f64>,
     /// How many logical steps are to be taken.
@@ -57,6 +60,7 @@ impl PlanSpec {
             noise_schedule: Schedule::Constant,
             clip,
             clip_schedule: Schedule::Constant,
+            estimates: None,
             delta: None,
             planned_steps: 1,
             adjacency: Adjacency::AddRemove,
@@ -97,10 +101,10 @@ impl PrivacyPlan {
         self.noise_multiplier * self.noise_schedule.at(step)
     }
 
-    /// The standard deviation of the noise on each element of the gradient sum of `step`, where adding
-    /// or removing a unit moves that sum by at most `sensitivity`.
-    pub fn noise_std(&self, step: u64, sensitivity: f64) -> f64 {
-        self.noise_multiplier_at(step) * sensitivity
+    /// How the noise of `step` is divided between the gradient and what else the step releases.
+    pub fn multipliers(&self, step: u64) -> Multipliers {
+        let divided = divide(self, self.noise_multiplier_at(step));
+        divided.expect("a plan is checked to leave a share for the gradient in every step")
     }
 
     /// What step number `step` is to an accountant.
@@ -154,6 +158,10 @@ impl From<PrivacyPlan> for PlanSpec {
     }
 }
 
+fn divide(spec: &PlanSpec, noise_multiplier: f64) -> Option<Multipliers> {
+    Multipliers::divide(noise_multiplier, None, spec.estimates.as_ref())
+}
+
 fn problems(spec: &PlanSpec) -> Vec<PlanProblem> {
     let mut problems = Vec::new();
     if !(spec.sampling.is_valid() && spec.sampling.rate() > 0.0) {
@@ -180,6 +188,11 @@ fn problems(spec: &PlanSpec) -> Vec<PlanProblem> {
     }
     if !(spec.noise_multiplier >= 0.0 && spec.noise_multiplier.is_finite()) {
         problems.push(PlanProblem::NoiseMultiplier { value: spec.noise_multiplier });
+    }
+    let loudest = spec.noise_schedule.runs(spec.planned_steps).into_iter().map(|(factor, _)| factor);
+    let loudest = spec.noise_multiplier * loudest.fold(0.0, f64::max);
+    if divide(spec, loudest).is_none() {
+        problems.push(PlanProblem::NothingLeft { noise_multiplier: loudest });
     }
     match (spec.non_private, spec.delta) {
         (false, Some(delta)) if delta > 0.0 && delta < 1.0 => {}
@@ -260,6 +273,14 @@ pub enum PlanProblem {
         help("give the noise's standard deviation as a multiple of the clip bound")
     )]
     NoiseMultiplier { value: f64 },
+    #[error("a step of noise multiplier {noise_multiplier} has nothing left for the gradient")]
+    #[diagnostic(
+        code(dpc::privacy::nothing_left),
+        help(
+            "the noisy counts of adaptive clipping and the estimates use it up: raise count-noise or lower their share"
+        )
+    )]
+    NothingLeft { noise_multiplier: f64 },
     #[error("delta is {}, outside (0, 1)", .value.map_or("missing".to_owned(), |v| v.to_string()))]
     #[diagnostic(
         code(dpc::privacy::delta),
@@ -328,8 +349,8 @@ mod tests {
         assert_eq!(serde_json::from_str::<PrivacyPlan>(&text).unwrap(), plan);
         assert_eq!(*plan, spec);
         assert_eq!(plan.divisor(), 93.0);
-        assert_eq!(plan.noise_std(0, 2.0), 2.0 / 3.0);
-        assert_eq!(plan.noise_std(1, 2.0), 2.0 / 3.0 * 0.999);
+        assert_eq!(plan.multipliers(0).gradient, 1.0 / 3.0);
+        assert_eq!(plan.multipliers(1).gradient, 1.0 / 3.0 * 0.999);
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //!
 //! ```json
 //! {"step":120,"epoch":2.4,"epsilon":1.23,"samples_per_second":3412.0,
+//!  "estimates":{"batch_size":255.1,"loss":0.44},
 //!  "not_private":{"loss":0.41,"clipped_fraction":0.93,"nonfinite_records":0}}
 //! ```
 //!
 //! What stands under `not_private` is worked out from the training data without noise: the
-//! guarantee of the certificate does not cover it.
+//! guarantee of the certificate does not cover it, and it is in the file only where the user asked for
+//! that. `estimates` are noisy and paid for; they are there only where the plan has them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -27,7 +29,21 @@ pub struct StepMetrics {
     pub epsilon: Option<f64>,
     /// Expected batch sizes over wall time.
     pub samples_per_second: f64,
-    pub not_private: Observed,
+    /// Over the steps since the last line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimates: Option<Estimated>,
+    /// Over the steps since the last line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_private: Option<Observed>,
+}
+
+/// Noisy figures that the guarantee covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Estimated {
+    /// The mean number of units in a batch.
+    pub batch_size: f64,
+    /// The mean loss of a unit, each clamped; `None` where the estimated number of units is not positive.
+    pub loss: Option<f64>,
 }
 
 /// Observations of the training data, which the guarantee does not cover.
@@ -93,7 +109,8 @@ mod tests {
             epoch: 0.5,
             epsilon: Some(1.25),
             samples_per_second: 10.0,
-            not_private: Observed { loss: Some(0.1), ..Observed::default() },
+            estimates: Some(Estimated { batch_size: 31.5, loss: None }),
+            not_private: Some(Observed { loss: Some(0.1), ..Observed::default() }),
         }
     }
 

@@ -11,4 +11,6 @@ pub mod physical;
 pub mod predict;
 pub mod progress;
 pub mod run_dir;
+pub mod step;
 pub mod trainer;
+pub mod units;

@@ -93,7 +93,10 @@ impl Progress {
 
 fn line(metrics: &StepMetrics, left: Duration) -> String {
     let mut parts = vec![format!("epoch {:.1}", metrics.epoch)];
-    if let Some(loss) = metrics.not_private.loss {
+    if let Some(loss) = metrics.estimates.and_then(|estimates| estimates.loss) {
+        parts.push(format!("loss ≈ {loss:.2}"));
+    }
+    if let Some(loss) = metrics.not_private.and_then(|observed| observed.loss) {
         parts.push(format!("loss {loss:.4} (not private)"));
     }
     if let Some(epsilon) = metrics.epsilon {
@@ -115,7 +118,7 @@ fn time(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::metrics::Observed;
+    use super::super::metrics::{Estimated, Observed};
     use super::*;
 
     #[test]
@@ -125,11 +128,12 @@ mod tests {
             epoch: 0.25,
             epsilon: Some(1.2345),
             samples_per_second: 3412.4,
-            not_private: Observed { loss: Some(0.5), ..Observed::default() },
+            estimates: Some(Estimated { batch_size: 255.0, loss: Some(0.456) }),
+            not_private: Some(Observed { loss: Some(0.5), ..Observed::default() }),
         };
         assert_eq!(
             line(&metrics, Duration::from_secs(83)),
-            "epoch 0.2  loss 0.5000 (not private)  ε 1.234  3412 samples/s  1m23s left"
+            "epoch 0.2  loss ≈ 0.46  loss 0.5000 (not private)  ε 1.234  3412 samples/s  1m23s left"
         );
         assert_eq!(time(Duration::from_secs(7265)), "2h01m");
         assert_eq!(time(Duration::from_millis(4900)), "5s");

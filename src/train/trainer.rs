@@ -1,9 +1,7 @@
 //! The training loop: logical steps, and what a run leaves on disk.
 //!
-//! A logical step draws its records by Poisson sampling, runs them through as many physical batches
-//! as they fill, records itself in the ledger, and only then updates the parameters with the noisy
-//! sum over the expected batch size. A step without records still gets its noise. Everything that
-//! sampling, noise, division and accounting use comes from the one [`PrivacyPlan`].
+//! Each step is paid for in the ledger between its two halves (see [`super::step`]), so that nothing of
+//! it is observable before its line is on the disk.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,33 +13,35 @@ use thiserror::Error;
 
 use super::checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 use super::data::Dataset;
-use super::dropout::DropoutKeys;
 use super::engine::{Engine, EngineError, Shown};
 use super::evaluate::{Evaluation, Scored, evaluate};
-use super::metrics::{MetricsLog, Observed, StepMetrics};
-use super::optimizer::OptimizerSpec;
+use super::metrics::{Estimated, MetricsLog, Observed, StepMetrics};
 use super::progress::Progress;
 use super::run_dir::RunDir;
+use super::step::{Released, Setting, StepError, Stepper};
+use super::units::Units;
 use crate::artifact::{Artifact, ArtifactError};
 use crate::device::Device;
 use crate::files::FileError;
-use crate::lower::program::Phase;
 use crate::privacy::accountant::{Accountant, InvalidInput};
 use crate::privacy::certificate::{Certificate, CertificateError, Provenance};
 use crate::privacy::keys::{EntropyError, RunKey, run_id};
 use crate::privacy::ledger::{Contents, Head, Ledger, LedgerError};
-use crate::privacy::noise::{GaussianNoise, NoiseError, NoiseSource};
 use crate::privacy::plan::PrivacyPlan;
-use crate::privacy::sampler::PoissonSampler;
+use crate::privacy::release::Estimates;
 
-/// Between lines of metrics.
+/// The least time between lines of metrics.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// How many times as long as working out its ε the time between lines is.
+const LOG_COST: u32 = 20;
 
 /// All that a run is made from.
 pub struct Training<'a> {
     pub artifact: &'a Artifact,
     pub device: &'a dyn Device,
     pub data: &'a Dataset,
+    /// Which records of `data` are one unit of the plan.
+    pub units: &'a Units,
     /// Evaluated after the last step.
     pub valid: Option<&'a Dataset>,
     pub plan: &'a PrivacyPlan,
@@ -56,6 +56,8 @@ pub struct Training<'a> {
     pub checkpoint_interval: Duration,
     /// Show progress on standard error.
     pub progress: bool,
+    /// Write what the guarantee does not cover into the metrics too.
+    pub record_private_metrics: bool,
 }
 
 /// How a run ended.
@@ -93,7 +95,7 @@ pub enum TrainError {
     Certificate(#[from] CertificateError),
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Noise(#[from] NoiseError),
+    Step(#[from] StepError),
     #[error(transparent)]
     #[diagnostic(transparent)]
     Accounting(#[from] InvalidInput),
@@ -142,19 +144,16 @@ struct Run<'a> {
     training: &'a Training<'a>,
     id: String,
     provenance: Provenance,
-    optimizer: OptimizerSpec,
     /// Logical steps taken.
     step: u64,
-    engine: Engine,
-    sampler: PoissonSampler,
-    dropout: DropoutKeys,
-    /// `None` in non-private training.
-    noise: Option<NoiseSource>,
+    stepper: Stepper<'a>,
     ledger: Ledger,
     checkpoints: Checkpoints,
     metrics: MetricsLog,
     progress: Progress,
     since_log: SinceLog,
+    /// Between lines of metrics.
+    log_interval: Duration,
     checkpointed: Instant,
 }
 
@@ -186,24 +185,19 @@ impl<'a> Run<'a> {
         }
 
         let key = RunKey::for_plan(plan)?;
-        let lengths = engine.noise_lengths();
-        let noise = match plan.non_private {
-            true => None,
-            false => {
-                let noise = Arc::new(GaussianNoise::new(&key, plan));
-                Some(NoiseSource::spawn(noise, &lengths, step)?)
-            }
+        let setting = Setting {
+            plan,
+            data: training.data,
+            units: training.units,
+            optimizer: artifact.manifest.optimizer,
+            learning_rate: training.learning_rate,
         };
         Ok(Self {
             training,
             id,
             provenance,
-            optimizer: artifact.manifest.optimizer,
             step,
-            engine,
-            sampler: PoissonSampler::new(&key, plan, training.data.records()),
-            dropout: DropoutKeys::new(&key),
-            noise,
+            stepper: Stepper::new(setting, engine, &key, step)?,
             ledger,
             checkpoints,
             metrics: MetricsLog::open(&directory.metrics(), step)?,
@@ -212,35 +206,23 @@ impl<'a> Run<'a> {
                 false => Progress::silent(),
             },
             since_log: SinceLog::new(step),
+            log_interval: LOG_INTERVAL,
             checkpointed: Instant::now(),
         })
     }
 
     fn logical_step(&mut self) -> Result<(), TrainError> {
-        let Training { data, plan, .. } = self.training;
-        let phase = match plan.non_private {
-            true => Phase::Plain,
-            false => Phase::Private,
-        };
-        let step = self.step;
-        let records = self.sampler.sample(step);
-        for batch in records.chunks(self.engine.rows()) {
-            self.engine.run(phase, data, batch, Some((&self.dropout, step)))?;
-            let shown = self.engine.shown(phase, batch.len())?;
-            self.since_log.add(&shown, plan);
-        }
-        let _receipt = self.ledger.record(step)?;
-        let noise = match &mut self.noise {
-            Some(noise) => Some(noise.take(step)?),
-            None => None,
-        };
+        let Self { stepper, since_log, training, .. } = self;
+        stepper.accumulate(self.step, |shown| since_log.add(shown, training.plan))?;
+        let receipt = self.ledger.record(self.step)?;
+        let released = stepper.release(self.step, receipt)?;
+        since_log.release(&released);
         self.step += 1;
-        self.engine.update(&self.optimizer, self.step, self.training.learning_rate, plan.divisor(), noise)?;
         Ok(())
     }
 
     fn log(&mut self, last: bool) -> Result<(), TrainError> {
-        if !last && self.since_log.started.elapsed() < LOG_INTERVAL {
+        if !last && self.since_log.started.elapsed() < self.log_interval {
             return Ok(());
         }
         let plan = self.training.plan;
@@ -250,22 +232,29 @@ impl<'a> Run<'a> {
             epsilon: self.epsilon()?,
             samples_per_second: (self.step - self.since_log.step) as f64 * plan.expected_batch
                 / self.since_log.started.elapsed().as_secs_f64(),
-            not_private: self.since_log.observed(),
+            estimates: plan.estimates.map(|_| self.since_log.estimated(self.step)),
+            not_private: Some(self.since_log.observed()),
         };
-        self.metrics.write(&metrics)?;
+        let recorded = match self.training.record_private_metrics || plan.non_private {
+            true => metrics.clone(),
+            false => StepMetrics { not_private: None, ..metrics.clone() },
+        };
+        self.metrics.write(&recorded)?;
         self.progress.update(&metrics);
         self.since_log = SinceLog::new(self.step);
         Ok(())
     }
 
     /// ε of everything in the ledger.
-    fn epsilon(&self) -> Result<Option<f64>, TrainError> {
+    fn epsilon(&mut self) -> Result<Option<f64>, TrainError> {
         let Training { plan, accountant, .. } = self.training;
         let Some(delta) = plan.delta else {
             return Ok(None);
         };
+        let started = Instant::now();
         let history = self.ledger.contents().history(plan);
         let epsilon = accountant.epsilon(&history, plan.adjacency, delta)?;
+        self.log_interval = LOG_INTERVAL.max(started.elapsed() * LOG_COST);
         Ok(epsilon.is_finite().then_some(epsilon))
     }
 
@@ -285,8 +274,8 @@ impl<'a> Run<'a> {
             step: self.step,
             run: self.id.clone(),
             context,
-            parameters: self.engine.parameters()?,
-            states: self.engine.states()?,
+            parameters: self.stepper.engine().parameters()?,
+            states: self.stepper.engine().states()?,
         })?;
         self.checkpointed = Instant::now();
         Ok(())
@@ -299,7 +288,7 @@ impl<'a> Run<'a> {
             Certificate::new(training.plan, self.ledger.contents(), training.accountant, self.provenance)?;
         certificate.write(&training.directory.certificate())?;
         let valid = match training.valid.zip(Scored::of(&training.artifact.manifest)) {
-            Some((data, scored)) => Some(evaluate(&mut self.engine, data, &scored)?),
+            Some((data, scored)) => Some(evaluate(self.stepper.engine(), data, &scored)?),
             None => None,
         };
         Ok(Summary {
@@ -348,11 +337,35 @@ struct SinceLog {
     loss: f64,
     clipped: u64,
     nonfinite: u64,
+    estimates: [f64; Estimates::COUNT],
 }
 
 impl SinceLog {
     fn new(step: u64) -> Self {
-        Self { started: Instant::now(), step, records: 0, finite_losses: 0, loss: 0.0, clipped: 0, nonfinite: 0 }
+        Self {
+            started: Instant::now(),
+            step,
+            records: 0,
+            finite_losses: 0,
+            loss: 0.0,
+            clipped: 0,
+            nonfinite: 0,
+            estimates: [0.0; Estimates::COUNT],
+        }
+    }
+
+    fn release(&mut self, released: &Released) {
+        let estimates = released.estimates.unwrap_or_default();
+        self.estimates.iter_mut().zip(estimates).for_each(|(sum, value)| *sum += value);
+    }
+
+    /// What the noisy sums since the last line say at `step`.
+    fn estimated(&self, step: u64) -> Estimated {
+        let [units, loss] = self.estimates;
+        Estimated {
+            batch_size: units / step.saturating_sub(self.step).max(1) as f64,
+            loss: (units > 0.0).then(|| loss / units),
+        }
     }
 
     fn add(&mut self, shown: &Shown, plan: &PrivacyPlan) {

@@ -1,0 +1,171 @@
+//! The logical step of DP-SGD (Abadi et al. 2016, <https://arxiv.org/abs/1607.00133>, Algorithm 1), in two
+//! halves.
+//!
+//! [`Stepper::accumulate`] draws the step's units and sums their clipped gradients on the device, in as many
+//! physical batches as it takes. [`Stepper::release`] adds the noise, divides by the expected batch size and
+//! updates the parameters; it takes the ledger's [`Receipt`], so that no step can be released that is not
+//! paid for. A step without units still gets its noise. Every number comes from the one [`PrivacyPlan`].
+
+use std::sync::Arc;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use super::data::Dataset;
+use super::dropout::DropoutKeys;
+use super::engine::{Engine, EngineError, Shown};
+use super::optimizer::OptimizerSpec;
+use super::units::Units;
+use crate::lower::program::Phase;
+use crate::privacy::keys::RunKey;
+use crate::privacy::ledger::Receipt;
+use crate::privacy::noise::{GaussianNoise, NoiseError, NoiseSource};
+use crate::privacy::plan::PrivacyPlan;
+use crate::privacy::release::Estimates;
+use crate::privacy::sampler::{Sampler, UnitMismatch};
+
+/// What a step works with.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    /// The plan, followed in every number.
+    pub plan: &'a PrivacyPlan,
+    /// The records.
+    pub data: &'a Dataset,
+    /// Which records are one unit.
+    pub units: &'a Units,
+    /// The optimizer that the program was compiled with.
+    pub optimizer: OptimizerSpec,
+    /// The learning rate.
+    pub learning_rate: f64,
+}
+
+/// Takes the logical steps of a run.
+pub struct Stepper<'a> {
+    setting: Setting<'a>,
+    engine: Engine,
+    sampler: Sampler,
+    dropout: DropoutKeys,
+    /// `None` in non-private training.
+    noise: Option<NoiseSource>,
+    sums: Sums,
+}
+
+/// Exact sums over the logical batch in the making; never shown.
+#[derive(Default)]
+struct Sums {
+    estimates: [f64; Estimates::COUNT],
+}
+
+/// What a step released besides the update, all of it noisy and paid for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Released {
+    /// Estimates of the number of units and of the sum of their losses.
+    pub estimates: Option<[f64; Estimates::COUNT]>,
+}
+
+/// A step that was not taken.
+#[derive(Debug, Error, Diagnostic)]
+pub enum StepError {
+    /// The device failed.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Engine(#[from] EngineError),
+    /// There is no noise.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Noise(#[from] NoiseError),
+    /// The plan is for other data.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Units(#[from] UnitMismatch),
+}
+
+impl<'a> Stepper<'a> {
+    /// Steps of `setting` on `engine` with the randomness of `key`, the first of them `first_step`.
+    ///
+    /// # Errors
+    /// When the data do not have the units that the plan's sampling is for, or there is no noise.
+    pub fn new(setting: Setting<'a>, engine: Engine, key: &RunKey, first_step: u64) -> Result<Self, StepError> {
+        let plan = setting.plan;
+        let mut lengths = engine.noise_lengths();
+        lengths.extend(plan.estimates.map(|_| Estimates::COUNT));
+        let noise = match plan.non_private {
+            true => None,
+            false => Some(NoiseSource::spawn(Arc::new(GaussianNoise::new(key, plan)), &lengths, first_step)?),
+        };
+        Ok(Self {
+            setting,
+            engine,
+            sampler: Sampler::new(key, plan, setting.units.len())?,
+            dropout: DropoutKeys::new(key),
+            noise,
+            sums: Sums::default(),
+        })
+    }
+
+    /// The engine, with the parameters as they are now.
+    pub fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    /// Draws the units of `step` and sums their clipped gradients. `observe` sees what each physical batch
+    /// shows of its records, which the guarantee does not cover.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn accumulate(&mut self, step: u64, mut observe: impl FnMut(&Shown)) -> Result<(), StepError> {
+        let Setting { plan, data, units, .. } = self.setting;
+        let phase = match plan.non_private {
+            true => Phase::Plain,
+            false => Phase::Private,
+        };
+        self.sums = Sums::default();
+        let drawn = self.sampler.sample(step);
+        let records: Vec<usize> = drawn.iter().flat_map(|&unit| units.records(unit)).copied().collect();
+        for batch in records.chunks(self.engine.rows()) {
+            self.engine.run(phase, data, batch, Some((&self.dropout, step)))?;
+            let shown = self.engine.shown(phase, batch.len())?;
+            for &loss in &shown.loss {
+                self.add_unit(f64::from(loss));
+            }
+            observe(&shown);
+        }
+        Ok(())
+    }
+
+    fn add_unit(&mut self, loss: f64) {
+        if let Some(estimates) = &self.setting.plan.estimates {
+            let unit = estimates.of_unit(loss);
+            self.sums.estimates.iter_mut().zip(unit).for_each(|(sum, value)| *sum += value);
+        }
+    }
+
+    /// Ends `step`, paid for by `receipt`: noise, division, update, and what else the plan releases.
+    ///
+    /// # Errors
+    /// When there is no noise or the device fails. The sum is lost then, and never shown.
+    pub fn release(&mut self, step: u64, receipt: Receipt) -> Result<Released, StepError> {
+        let Receipt { .. } = receipt;
+        let Setting { plan, optimizer, learning_rate, .. } = self.setting;
+        let Some(noise) = &mut self.noise else {
+            self.engine.update(&optimizer, step + 1, learning_rate, plan.divisor(), None)?;
+            return Ok(Released::default());
+        };
+        let multipliers = plan.multipliers(step);
+        let trained = self.engine.noise_lengths().len();
+        let mut std = vec![multipliers.gradient * plan.clip.sensitivity(); trained];
+        std.extend(multipliers.estimate.map(|_| 1.0));
+        let drawn = noise.take(step, &std)?;
+        let (gradient, rest) = drawn.split_at(trained);
+        self.engine.update(&optimizer, step + 1, learning_rate, plan.divisor(), Some(gradient))?;
+        let mut released = Released::default();
+        if let (Some(estimates), Some(multiplier), [.., noise]) = (&plan.estimates, multipliers.estimate, rest) {
+            let mut sums = self.sums.estimates;
+            for ((sum, sensitivity), z) in sums.iter_mut().zip(estimates.sensitivities()).zip(noise) {
+                *sum += multiplier * sensitivity * f64::from(*z);
+            }
+            released.estimates = Some(sums);
+        }
+        Ok(released)
+    }
+}
