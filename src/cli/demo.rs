@@ -77,6 +77,7 @@ pub fn run(args: &Args) -> Result<()> {
         learning_rate: LEARNING_RATE,
         physical_batch: physical::rows(plan.expected_batch, MAX_BATCH),
         directory: directory.clone(),
+        ledger: directory.ledger(),
         resume: false,
         checkpoint_interval: Duration::from_secs(10),
         progress: true,

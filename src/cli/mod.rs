@@ -16,6 +16,7 @@ mod grads;
 mod inspect;
 mod model;
 mod output;
+mod plan;
 mod run;
 mod train;
 mod values;

@@ -7,15 +7,14 @@ use miette::{Diagnostic, Report, Result};
 use thiserror::Error;
 
 use super::data::NormalizeArgs;
+use super::plan::PlanArgs;
 use super::{output, values};
 use crate::artifact::Artifact;
 use crate::device;
 use crate::options::DeviceChoice;
-use crate::privacy::accountant::{ACCOUNTANTS, Accountant};
-use crate::privacy::adjacency::Adjacency;
-use crate::privacy::calibrate::{self, Target};
-use crate::privacy::plan::{PlanSpec, PrivacyPlan};
-use crate::privacy::sampling::Sampling;
+use crate::privacy::adjacency::Unit;
+use crate::privacy::plan::PrivacyPlan;
+use crate::train::data::Dataset;
 use crate::train::physical;
 use crate::train::run_dir::RunDir;
 use crate::train::trainer::{Summary, Training, train};
@@ -41,26 +40,15 @@ pub struct Args {
     normalize: NormalizeArgs,
 
     #[command(flatten)]
-    privacy: Privacy,
+    plan: PlanArgs,
 
-    /// The δ of the guarantee
-    #[arg(long, value_name = "D", value_parser = values::between_0_and_1, required_unless_present = "non_private")]
-    delta: Option<f64>,
-
-    /// Expected number of records in a logical batch
-    #[arg(long, value_name = "L", value_parser = values::positive)]
-    batch: f64,
-
-    #[command(flatten)]
-    length: Length,
+    /// What is sampled and clipped as one: record, or group where the data have an array `group` (then the default)
+    #[arg(long, value_name = "UNIT", value_parser = ["record", "group"])]
+    unit: Option<String>,
 
     /// Learning rate
     #[arg(long, value_name = "R", value_parser = values::positive)]
     lr: f64,
-
-    /// Probability of each record entering a logical batch; by default L over the number of records, which is then public
-    #[arg(long, value_name = "Q", value_parser = values::rate)]
-    sample_rate: Option<f64>,
 
     /// Rows of a physical batch; it does not change the result
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u64).range(1..=65_535))]
@@ -74,6 +62,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
+    /// The ledger to count the steps in, to be shared by all runs on the same data; by default one in the directory
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+
     /// Go on from the last checkpoint in the directory
     #[arg(long)]
     resume: bool,
@@ -85,40 +77,6 @@ pub struct Args {
     /// Print one JSON object at the end, and no progress
     #[arg(long)]
     json: bool,
-
-    /// Fix sampling and noise for tests: nothing is guaranteed then
-    #[arg(long, value_name = "S")]
-    insecure_seed: Option<u64>,
-}
-
-/// How much noise.
-#[derive(clap::Args)]
-#[group(required = true, multiple = false)]
-struct Privacy {
-    /// The ε to reach
-    #[arg(long, value_name = "E", value_parser = values::positive)]
-    epsilon: Option<f64>,
-
-    /// Standard deviation of the noise as a multiple of the clip bound
-    #[arg(long, value_name = "S", value_parser = values::non_negative)]
-    noise_multiplier: Option<f64>,
-
-    /// No clipping, no noise and no guarantee
-    #[arg(long, conflicts_with = "delta")]
-    non_private: bool,
-}
-
-/// How long.
-#[derive(clap::Args)]
-#[group(required = true, multiple = false)]
-struct Length {
-    /// Expected passes over the data
-    #[arg(long, value_name = "N", value_parser = values::positive)]
-    epochs: Option<f64>,
-
-    /// Logical steps
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    steps: Option<u64>,
 }
 
 #[derive(Debug, Error, Diagnostic)]
@@ -127,9 +85,12 @@ enum TrainArgsError {
     #[diagnostic(code(dpc::train::loss), help("compile the model with --loss"))]
     NoLoss { path: PathBuf },
 
-    #[error("--batch {batch} is more than the {records} records of the data")]
-    #[diagnostic(code(dpc::train::batch), help("give a smaller --batch, or --sample-rate"))]
-    Batch { batch: f64, records: usize },
+    #[error("{data} has no array `group`")]
+    #[diagnostic(
+        code(dpc::train::group),
+        help("add an integer array `group` with the group (user) of each record, or leave out --unit group")
+    )]
+    NoGroups { data: String },
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -143,18 +104,19 @@ pub fn run(args: &Args) -> Result<()> {
     if data.nonfinite() > 0 {
         output::warning(format_args!("the data hold {} values that are NaN or infinite", data.nonfinite()));
     }
-    let accountant = ACCOUNTANTS[0];
-    let plan = plan(args, &artifact, data.records(), accountant)?;
-    for warning in plan.warnings(data.records() as u64) {
+    let (unit, units) = units(args, &data)?;
+    let accountant = args.plan.accountant();
+    let plan = args.plan.plan(&artifact.manifest.clip, unit, units.len())?;
+    for warning in plan.warnings(units.len() as u64) {
         output::report(&Report::new(warning));
     }
-    let units = Units::single(data.records());
     let device = device::open(&args.device)?;
     let rows = args.physical_batch.map(|rows| rows as usize);
     let physical_batch = rows.unwrap_or_else(|| physical::rows(plan.expected_batch, artifact.manifest.max_batch));
     if !args.json {
         announce(&plan, &device.name(), physical_batch);
     }
+    let directory = RunDir::new(&args.out.clone().unwrap_or_else(|| default_out(&args.artifact)));
     let summary = train(&Training {
         artifact: &artifact,
         device: &*device,
@@ -165,7 +127,8 @@ pub fn run(args: &Args) -> Result<()> {
         accountant,
         learning_rate: args.lr,
         physical_batch,
-        directory: RunDir::new(&args.out.clone().unwrap_or_else(|| default_out(&args.artifact))),
+        ledger: args.ledger.clone().unwrap_or_else(|| directory.ledger()),
+        directory,
         resume: args.resume,
         checkpoint_interval: Duration::from_secs(10),
         progress: !args.json,
@@ -178,33 +141,16 @@ fn default_out(artifact: &Path) -> PathBuf {
     artifact.with_extension("run")
 }
 
-/// The plan that the flags ask for, its noise calibrated where they give ε.
-fn plan(args: &Args, artifact: &Artifact, records: usize, accountant: &dyn Accountant) -> Result<PrivacyPlan> {
-    if args.sample_rate.is_none() && args.batch > records as f64 {
-        return Err(TrainArgsError::Batch { batch: args.batch, records }.into());
-    }
-    let rate = args.sample_rate.unwrap_or(args.batch / records as f64);
-    let sampling = Sampling::Poisson { rate };
-    let steps = match (args.length.steps, args.length.epochs) {
-        (Some(steps), _) => steps,
-        (None, epochs) => (epochs.unwrap_or(1.0) / rate).round().max(1.0) as u64,
-    };
-    let noise_multiplier = match (args.privacy.epsilon, args.delta) {
-        (Some(epsilon), Some(delta)) => {
-            let target = Target { epsilon, delta, sampling, adjacency: Adjacency::AddRemove, steps };
-            calibrate::noise_multiplier(accountant, target)?
+/// What the run samples and clips as one.
+fn units(args: &Args, data: &Dataset) -> Result<(Unit, Units)> {
+    let wanted = args.unit.as_deref();
+    match data.groups().filter(|_| wanted != Some("record") && args.plan.is_private()) {
+        Some(groups) => Ok((Unit::Group, Units::grouped(groups))),
+        None if wanted == Some("group") && args.plan.is_private() => {
+            Err(TrainArgsError::NoGroups { data: args.data.clone() }.into())
         }
-        _ => args.privacy.noise_multiplier.unwrap_or(0.0),
-    };
-    Ok(PrivacyPlan::new(PlanSpec {
-        public_units: args.sample_rate.is_none().then_some(records as u64),
-        noise_multiplier,
-        delta: args.delta,
-        planned_steps: steps,
-        insecure_seed: args.insecure_seed,
-        non_private: args.privacy.non_private,
-        ..PlanSpec::new(sampling, args.batch, artifact.manifest.clip)
-    })?)
+        None => Ok((Unit::Record, Units::single(data.records()))),
+    }
 }
 
 fn announce(plan: &PrivacyPlan, device: &str, physical_batch: usize) {

@@ -40,6 +40,15 @@ pub fn accountant(name: &str) -> Result<&'static dyn Accountant, String> {
     accountant::by_name(name).map_err(|error| explain(&error))
 }
 
+/// An accountant by its name whose answers are upper bounds.
+pub fn bound(name: &str) -> Result<&'static dyn Accountant, String> {
+    let found = accountant(name)?;
+    match found.is_bound() {
+        true => Ok(found),
+        false => Err(format!("{name} only approximates the privacy loss, and no guarantee can rest on it")),
+    }
+}
+
 fn number(text: &str, allowed: impl Fn(f64) -> bool, what: &str) -> Result<f64, String> {
     text.parse().ok().filter(|&n: &f64| n.is_finite() && allowed(n)).ok_or_else(|| format!("expected {what}"))
 }

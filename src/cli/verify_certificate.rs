@@ -6,6 +6,8 @@ use miette::{Diagnostic, Result};
 use thiserror::Error;
 
 use super::output;
+use crate::artifact::Artifact;
+use crate::files;
 use crate::privacy::certificate::Certificate;
 use crate::privacy::ledger::Contents;
 use crate::train::run_dir::RunDir;
@@ -16,6 +18,10 @@ pub struct Args {
     /// The run's directory
     #[arg(value_name = "DIR")]
     directory: PathBuf,
+
+    /// The ledger, where the run did not keep its own
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
 }
 
 #[derive(Debug, Error, Diagnostic)]
@@ -28,11 +34,28 @@ struct Mismatches {
     differences: String,
 }
 
+#[derive(Debug, Error, Diagnostic)]
+#[error("the page {} does not say what the certificate says", path.display())]
+#[diagnostic(code(dpc::certificate::page), help("remove it, and read certificate.json"))]
+struct OtherPage {
+    path: PathBuf,
+}
+
 pub fn run(args: &Args) -> Result<()> {
     let directory = RunDir::new(&args.directory);
     let certificate = Certificate::read(&directory.certificate())?;
-    let ledger = Contents::read(&directory.ledger())?;
-    let mismatches = certificate.mismatches(&ledger)?;
+    let ledger = Contents::read(&args.ledger.clone().unwrap_or_else(|| directory.ledger()))?;
+    let mut mismatches = certificate.mismatches(&ledger)?;
+    if directory.artifact().exists() {
+        let trained = Artifact::load(&directory.artifact())?.provenance()?;
+        mismatches.extend(certificate.provenance_mismatches(&trained));
+    }
+    if directory.certificate_page().exists() {
+        let page = files::read(&directory.certificate_page())?;
+        if page != certificate.page().as_bytes() {
+            return Err(OtherPage { path: directory.certificate_page() }.into());
+        }
+    }
     if !mismatches.is_empty() {
         let lines: Vec<String> = mismatches
             .iter()

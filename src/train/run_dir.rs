@@ -28,6 +28,11 @@ impl RunDir {
         self.0.join("certificate.json")
     }
 
+    /// The certificate as a page for people.
+    pub fn certificate_page(&self) -> PathBuf {
+        self.0.join("certificate.md")
+    }
+
     pub fn metrics(&self) -> PathBuf {
         self.0.join("metrics.jsonl")
     }

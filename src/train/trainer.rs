@@ -24,7 +24,7 @@ use crate::artifact::{Artifact, ArtifactError};
 use crate::device::Device;
 use crate::files::FileError;
 use crate::privacy::accountant::{Accountant, InvalidInput};
-use crate::privacy::certificate::{Certificate, CertificateError, Provenance};
+use crate::privacy::certificate::{Certificate, CertificateError, NoCertificate, Provenance};
 use crate::privacy::keys::{EntropyError, RunKey, run_id};
 use crate::privacy::ledger::{Contents, Head, Ledger, LedgerError};
 use crate::privacy::plan::PrivacyPlan;
@@ -50,6 +50,8 @@ pub struct Training<'a> {
     /// Rows of a physical batch; it does not change the result.
     pub physical_batch: usize,
     pub directory: RunDir,
+    /// The ledger, which other runs on the same data may share.
+    pub ledger: PathBuf,
     /// Go on from the directory's last checkpoint.
     pub resume: bool,
     /// The time between checkpoints; there is always one after the last step.
@@ -96,6 +98,9 @@ pub enum TrainError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Step(#[from] StepError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    NoCertificate(#[from] NoCertificate),
     #[error(transparent)]
     #[diagnostic(transparent)]
     Accounting(#[from] InvalidInput),
@@ -160,7 +165,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn start(training: &'a Training<'a>) -> Result<Self, TrainError> {
         let (plan, directory) = (training.plan, &training.directory);
-        if !training.resume && directory.ledger().exists() {
+        if !training.resume && directory.artifact().exists() {
             let path = directory.path().to_owned();
             return Err(TrainError::Exists { path });
         }
@@ -171,7 +176,7 @@ impl<'a> Run<'a> {
         let mut engine = Engine::new(training.device, program, &artifact.weights, training.physical_batch)?;
 
         let id = run_id()?;
-        let ledger = Ledger::open(&directory.ledger(), &id, plan)?;
+        let ledger = Ledger::open(&training.ledger, &id, plan)?;
         let mut step = 0;
         if training.resume
             && let Some(checkpoint) = checkpoints.latest()?
@@ -287,6 +292,7 @@ impl<'a> Run<'a> {
         let certificate =
             Certificate::new(training.plan, self.ledger.contents(), training.accountant, self.provenance)?;
         certificate.write(&training.directory.certificate())?;
+        certificate.write_page(&training.directory.certificate_page())?;
         let valid = match training.valid.zip(Scored::of(&training.artifact.manifest)) {
             Some((data, scored)) => Some(evaluate(self.stepper.engine(), data, &scored)?),
             None => None,
@@ -312,7 +318,7 @@ fn check_resumable(
         let what = vec!["version of dpc"];
         return Err(TrainError::OtherRun { path, what });
     };
-    ledger.check_continues(&training.directory.ledger(), &context.ledger)?;
+    ledger.check_continues(&training.ledger, &context.ledger)?;
     let mut what = Vec::new();
     let mut same = |name, same: bool| {
         if !same {

@@ -1,7 +1,6 @@
 //! What a certificate says in words.
 
-use std::fmt;
-
+use crate::privacy::adjacency::{Adjacency, Unit};
 use crate::privacy::plan::PrivacyPlan;
 
 /// What a run may say of itself.
@@ -22,14 +21,18 @@ impl Claim {
         }
     }
 
-    pub(super) fn covers(&self) -> Vec<String> {
-        match self {
-            Claim::Private { .. } => vec![
-                "the trained parameters, every checkpoint of them, and anything computed from them alone".to_owned(),
-                "every step in the ledger, of all runs that share it, repeated and torn ones included".to_owned(),
-            ],
-            Claim::NonPrivate | Claim::InsecureSeed | Claim::NoNoise => vec![],
+    pub(super) fn covers(&self, plan: &PrivacyPlan) -> Vec<String> {
+        if !matches!(self, Claim::Private { .. }) {
+            return vec![];
         }
+        let mut items = vec![
+            "the trained parameters, every checkpoint of them, and anything computed from them alone",
+            "every step in the ledger, of all runs that share it, repeated and torn ones included",
+        ];
+        if plan.estimates.is_some() {
+            items.push("the estimates of batch size and loss in the metrics, which are noisy and paid for");
+        }
+        items.into_iter().map(str::to_owned).collect()
     }
 
     pub(super) fn does_not_cover(&self, plan: &PrivacyPlan) -> Vec<String> {
@@ -37,35 +40,47 @@ impl Claim {
             return vec!["anything: no guarantee is given".to_owned()];
         }
         let mut items = vec![
-            "training loss, accuracy and batch sizes worked out on the private data and shown or stored",
+            "training loss, accuracy and batch sizes worked out on the private data and shown, or stored on request",
             "choices made by looking at the private data: hyper-parameters, architecture, early stopping, other runs on the same data",
             "pre-processing fitted on the private data, such as vocabularies and normalisation constants",
             "data used for pre-training, and validation and test data",
-            "several records of one person: the unit is one record",
+            match plan.unit {
+                Unit::Record => "several records of one person: the unit is one record",
+                Unit::Group => {
+                    "a person whose records are in several groups: the unit is one group of the array `group`"
+                }
+            },
             "the finite precision of floating-point noise and sums",
             "observation of the computation itself: its memory and its timing",
         ];
-        if plan.public_units.is_some() {
+        if plan.adjacency == Adjacency::ReplaceOne {
+            items.push("the number of units, which is the same in neighbouring data sets");
+        } else if plan.public_units.is_some() {
             items.push("the number of units, which is public: the sample rate was worked out from it");
         }
         items.into_iter().map(str::to_owned).collect()
     }
-}
 
-impl fmt::Display for Claim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The guarantee in words, or why there is none.
+    pub(super) fn statement(&self, plan: &PrivacyPlan) -> String {
+        let change = match plan.adjacency {
+            Adjacency::AddRemove => "adding or removing",
+            Adjacency::ReplaceOne => "replacing",
+        };
         match self {
-            Claim::Private { epsilon, delta } => write!(
-                f,
-                "The released parameters are ({epsilon}, {delta})-differentially private for adding or removing one record."
+            Claim::Private { epsilon, delta } => format!(
+                "The released parameters are ({epsilon}, {delta})-differentially private for {change} one {}.",
+                plan.unit
             ),
-            Claim::NonPrivate => f.write_str("Nothing is guaranteed: training was not private."),
-            Claim::InsecureSeed => f.write_str(
-                "Nothing is guaranteed: sampling and noise were fixed by a seed, so anyone can subtract the noise.",
-            ),
-            Claim::NoNoise => f.write_str(
-                "Nothing is guaranteed: no finite epsilon bounds the privacy loss, the noise is too small or absent.",
-            ),
+            Claim::NonPrivate => "Nothing is guaranteed: training was not private.".to_owned(),
+            Claim::InsecureSeed => {
+                "Nothing is guaranteed: sampling and noise were fixed by a seed, so anyone can subtract the noise."
+                    .to_owned()
+            }
+            Claim::NoNoise => {
+                "Nothing is guaranteed: no finite epsilon bounds the privacy loss, the noise is too small or absent."
+                    .to_owned()
+            }
         }
     }
 }

@@ -24,6 +24,21 @@ pub enum CertificateError {
     Version { path: PathBuf, version: u32 },
 }
 
+/// Steps that cannot be certified.
+#[derive(Clone, Debug, PartialEq, Error, Diagnostic)]
+#[allow(missing_docs)]
+pub enum NoCertificate {
+    #[error("the {accountant} accountant only approximates the privacy loss")]
+    #[diagnostic(
+        code(dpc::privacy::certificate::approximation),
+        help("a certificate rests on an upper bound: use the pld or rdp accountant")
+    )]
+    Approximation { accountant: &'static str },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Input(#[from] InvalidInput),
+}
+
 /// A certificate that could not be checked.
 #[derive(Clone, Debug, PartialEq, Error, Diagnostic)]
 #[allow(missing_docs)]
@@ -33,5 +48,5 @@ pub enum VerifyError {
     Accountant(#[from] UnknownAccountant),
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Input(#[from] InvalidInput),
+    Steps(#[from] NoCertificate),
 }

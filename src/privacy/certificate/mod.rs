@@ -2,6 +2,7 @@
 
 mod claim;
 mod error;
+mod page;
 
 use std::fmt;
 use std::io::Write;
@@ -10,7 +11,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use claim::Claim;
-pub use error::{CertificateError, VerifyError};
+pub use error::{CertificateError, NoCertificate, VerifyError};
 
 use crate::files::{self, FileError};
 
@@ -70,26 +71,29 @@ impl Certificate {
     /// The certificate of what `ledger` says was done under `plan`.
     ///
     /// # Errors
-    /// When the ledger holds numbers that `accountant` cannot work with.
+    /// When the ledger holds what `accountant` cannot work with, or its answers are no bounds.
     pub fn new(
         plan: &PrivacyPlan,
         ledger: &Contents,
         accountant: &dyn Accountant,
         provenance: Provenance,
-    ) -> Result<Certificate, InvalidInput> {
+    ) -> Result<Certificate, NoCertificate> {
+        if !accountant.is_bound() {
+            return Err(NoCertificate::Approximation { accountant: accountant.name() });
+        }
         let history = ledger.history(plan);
         let epsilon = epsilon(plan, &history, accountant)?;
         let claim = Claim::new(plan, epsilon);
         Ok(Certificate {
             version: VERSION,
             guarantee: matches!(claim, Claim::Private { .. }),
-            statement: claim.to_string(),
+            statement: claim.statement(plan),
             epsilon,
             accountant: accountant.name().to_owned(),
             steps: ledger.steps(),
             plan: plan.clone(),
             history,
-            covers: claim.covers(),
+            covers: claim.covers(plan),
             does_not_cover: claim.does_not_cover(plan),
             provenance,
             software: concat!("dpc ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -105,6 +109,14 @@ impl Certificate {
         let mut text = serde_json::to_string_pretty(self).map_err(|source| FileError::write(path, source.into()))?;
         text.push('\n');
         Ok(files::write_atomic(path, |file| file.write_all(text.as_bytes()))?)
+    }
+
+    /// Writes the page for people, whole or not at all.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_page(&self, path: &Path) -> Result<(), CertificateError> {
+        Ok(files::write_atomic(path, |file| file.write_all(self.page().as_bytes()))?)
     }
 
     /// Reads a certificate.
@@ -158,12 +170,26 @@ impl Certificate {
         equal!(ledger);
         equal!(covers);
         equal!(does_not_cover);
-        let statement = Claim::new(&self.plan, self.epsilon).to_string();
+        let statement = Claim::new(&self.plan, self.epsilon).statement(&self.plan);
         compare("statement", self.statement.clone(), statement.clone(), self.statement == statement);
         for (member, stated, recorded) in self.constants(ledger) {
             compare(member, stated.clone(), recorded.clone(), stated == recorded);
         }
         Ok(found)
+    }
+
+    /// Every digest that differs from those of `found`, what was really trained.
+    pub fn provenance_mismatches(&self, found: &Provenance) -> Vec<Mismatch> {
+        let stated = &self.provenance;
+        [
+            ("source_model", &stated.source_model, &found.source_model),
+            ("program", &stated.program, &found.program),
+            ("data_schema", &stated.data_schema, &found.data_schema),
+        ]
+        .into_iter()
+        .filter(|(_, stated, found)| stated != found)
+        .map(|(member, stated, found)| Mismatch { member, stated: stated.clone(), recomputed: found.clone() })
+        .collect()
     }
 
     /// The plan's constants beside those with which the ledger's last step was taken.
@@ -222,6 +248,7 @@ impl fmt::Display for Mismatch {
 mod tests {
     use super::*;
     use crate::privacy::accountant::Rdp;
+    use crate::privacy::adjacency::{Adjacency, Unit};
     use crate::privacy::keys::sha256_hex;
     use crate::privacy::ledger::Ledger;
     use crate::privacy::plan::{self, PlanSpec};
@@ -348,6 +375,62 @@ mod tests {
 
         let (_, longer) = certify(private(), 21);
         assert_eq!(members(&honest, &longer), ["epsilon", "steps", "history", "ledger"]);
+    }
+
+    #[test]
+    fn names_the_neighbours_and_the_unit() {
+        let statement = |unit| certify(PlanSpec { unit, ..private() }, 1).0.statement;
+        assert!(statement(Unit::Record).ends_with("for adding or removing one record."));
+        assert!(statement(Unit::Group).ends_with("for adding or removing one group."));
+        let replaced = PrivacyPlan::new(PlanSpec { adjacency: Adjacency::ReplaceOne, ..private() }).unwrap();
+        let words = Claim::new(&replaced, Some(1.0)).statement(&replaced);
+        assert!(words.ends_with("for replacing one record."), "{words}");
+    }
+
+    #[test]
+    fn the_page_says_what_the_certificate_says() {
+        let (certificate, _) = certify(private(), 20);
+        let page = certificate.page();
+        for text in [&certificate.statement, &certificate.ledger.hash, &certificate.provenance.program] {
+            assert!(page.contains(text), "{page}");
+        }
+        let items = certificate.covers.iter().chain(&certificate.does_not_cover);
+        assert!(items.into_iter().all(|item| page.contains(item)));
+        let (seeded, _) = certify(plan::example(), 1);
+        assert!(seeded.page().contains("**Nothing is guaranteed"));
+        assert!(!seeded.page().contains("What the guarantee covers"));
+    }
+
+    #[test]
+    fn no_certificate_rests_on_an_approximation() {
+        #[derive(Debug)]
+        struct Guess;
+        impl Accountant for Guess {
+            fn name(&self) -> &'static str {
+                "guess"
+            }
+            fn is_bound(&self) -> bool {
+                false
+            }
+            fn epsilon(&self, _: &[Mechanism], _: Adjacency, _: f64) -> Result<f64, InvalidInput> {
+                Ok(0.0)
+            }
+            fn delta(&self, _: &[Mechanism], _: Adjacency, _: f64) -> Result<f64, InvalidInput> {
+                Ok(0.0)
+            }
+        }
+        let plan = PrivacyPlan::new(private()).unwrap();
+        let refused = Certificate::new(&plan, &contents(&plan, 1), &Guess, provenance());
+        assert_eq!(refused, Err(NoCertificate::Approximation { accountant: "guess" }));
+    }
+
+    #[test]
+    fn another_model_is_named() {
+        let (certificate, _) = certify(private(), 1);
+        assert!(certificate.provenance_mismatches(&provenance()).is_empty());
+        let other = Provenance { program: sha256_hex(b"other"), ..provenance() };
+        let found = certificate.provenance_mismatches(&other);
+        assert_eq!(found.iter().map(|mismatch| mismatch.member).collect::<Vec<_>>(), ["program"]);
     }
 
     #[test]

@@ -143,7 +143,9 @@ fn lock(path: &Path) -> Result<File, LedgerError> {
 mod tests {
     use super::*;
     use crate::privacy::accountant::Mechanism;
+    use crate::privacy::adjacency::Adjacency;
     use crate::privacy::plan::{self, PlanSpec};
+    use crate::privacy::sampling::Sampling;
     use std::fs;
     use tempfile::TempDir;
 
@@ -200,6 +202,31 @@ mod tests {
         let _ = ledger.record(4).unwrap();
         let history = ledger.contents().history(&plan(1.5));
         assert_eq!(history, [taken(1.5, 4), taken(2.0, 1)]);
+    }
+
+    #[test]
+    fn shuffled_steps_are_charged_by_run_and_epoch() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.jsonl");
+        let sampling = Sampling::Shuffle { units: 10, batch: 3 };
+        let plan = PrivacyPlan::new(PlanSpec {
+            sampling,
+            public_units: Some(10),
+            expected_batch: 3.0,
+            adjacency: Adjacency::ReplaceOne,
+            noise_schedule: "table:0=1,4=2".parse().unwrap(),
+            ..plan::example()
+        })
+        .unwrap();
+        for (run, steps) in [("first", 0..5), ("second", 4..8)] {
+            let mut ledger = Ledger::open(&path, run, &plan).unwrap();
+            for step in steps {
+                let _ = ledger.record(step).unwrap();
+            }
+        }
+        let of = |noise_multiplier, steps| Mechanism { noise_multiplier, sampling, steps };
+        let history = Contents::read(&path).unwrap().history(&plan);
+        assert_eq!(history, [of(1.5, 2), of(3.0, 2)]);
     }
 
     /// Cut at every byte: the whole lines count, a part of a line counts as one more. Opened again, at

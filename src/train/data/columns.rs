@@ -2,7 +2,7 @@
 
 use super::array::Array;
 use super::error::{BadRows, DataError};
-use super::schema::{Dims, InputKind, InputSchema, LABEL, TargetKind, TargetSchema};
+use super::schema::{Dims, GROUP, InputKind, InputSchema, LABEL, TargetKind, TargetSchema};
 use super::{Column, Values};
 
 /// The column of a model's input, and its number of records.
@@ -45,6 +45,12 @@ pub(super) fn target(source_name: &str, schema: &TargetSchema, array: Array) -> 
         }
     };
     Ok((records, column(LABEL, &schema.dims, values)))
+}
+
+/// The group of each record.
+pub(super) fn groups(source_name: &str, array: &Array) -> Result<Vec<i64>, DataError> {
+    check_shape(source_name, GROUP, &[], array.dims())?;
+    integers(source_name, GROUP, array)
 }
 
 fn column(name: &str, dims: &[usize], values: Values) -> Column {

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 pub use array::{Array, DType};
 pub use error::{BadRows, DataError};
 pub use normalize::Normalize;
-pub use schema::{Dims, InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
+pub use schema::{Dims, GROUP, InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
 
 use source::Source;
 
@@ -30,6 +30,7 @@ pub struct Dataset {
     records: usize,
     inputs: Vec<Column>,
     target: Option<Column>,
+    groups: Option<Vec<i64>>,
 }
 
 /// One array of a data set: `records × dims`, in C order.
@@ -62,7 +63,7 @@ impl Dataset {
     ///
     /// `spec` is `FILE.npz`, `IMAGES,LABELS` (two IDX files, gzipped or not) or
     /// `FILE.safetensors`; what a file is, its first bytes decide. Arrays are named as the model's
-    /// inputs and [`LABEL`]; others are ignored. Images of bytes in IDX become f32 in [0, 1].
+    /// inputs and [`LABEL`]; integers in [`GROUP`] say which records belong together; others are ignored. Images of bytes in IDX become f32 in [0, 1].
     ///
     /// # Errors
     /// Every missing array, wrong dtype, wrong shape, differing length and value out of range
@@ -70,7 +71,8 @@ impl Dataset {
     /// [`Dataset::nonfinite`].
     pub fn load(spec: &str, schema: &Schema) -> Result<Self, DataError> {
         let mut source = Source::open(spec, schema)?;
-        Self::assemble(spec, schema, |name| source.read(name))
+        let names = source.names();
+        Self::assemble(spec, schema, &names, |name| source.read(name))
     }
 
     /// The data set of `arrays` in memory; `source_name` stands for the file in errors.
@@ -82,7 +84,8 @@ impl Dataset {
         arrays: &BTreeMap<String, Array>,
         schema: &Schema,
     ) -> Result<Self, DataError> {
-        Self::assemble(source_name, schema, |name| {
+        let names: Vec<String> = arrays.keys().cloned().collect();
+        Self::assemble(source_name, schema, &names, |name| {
             arrays.get(name).cloned().ok_or_else(|| DataError::MissingArray {
                 path: source_name.into(),
                 name: name.to_owned(),
@@ -95,6 +98,7 @@ impl Dataset {
     fn assemble(
         source_name: &str,
         schema: &Schema,
+        names: &[String],
         mut read: impl FnMut(&str) -> Result<Array, DataError>,
     ) -> Result<Self, DataError> {
         let mut problems = Vec::new();
@@ -118,6 +122,20 @@ impl Dataset {
             .target
             .as_ref()
             .and_then(|target| keep(read(LABEL).and_then(|a| columns::target(source_name, target, a))));
+        let taken = schema.inputs.iter().any(|input| input.name == GROUP);
+        let groups = match names.iter().any(|name| name == GROUP) && !taken {
+            true => match read(GROUP).and_then(|array| columns::groups(source_name, &array)) {
+                Ok(groups) => {
+                    lengths.push((GROUP.to_owned(), groups.len()));
+                    Some(groups)
+                }
+                Err(problem) => {
+                    problems.push(problem);
+                    None
+                }
+            },
+            false => None,
+        };
 
         let records = lengths.first().map_or(0, |(_, length)| *length);
         if lengths.iter().any(|(_, length)| *length != records) {
@@ -129,7 +147,7 @@ impl Dataset {
         if !problems.is_empty() {
             return Err(DataError::all(source_name, problems));
         }
-        Ok(Self { records, inputs, target })
+        Ok(Self { records, inputs, target, groups })
     }
 
     /// The number of records, at least 1.
@@ -144,6 +162,11 @@ impl Dataset {
 
     pub fn target(&self) -> Option<&Column> {
         self.target.as_ref()
+    }
+
+    /// The group (user) of each record, where the data have an array [`GROUP`] that is not an input.
+    pub fn groups(&self) -> Option<&[i64]> {
+        self.groups.as_deref()
     }
 
     /// How many elements of the inputs and the target are NaN or infinite.

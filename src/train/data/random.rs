@@ -27,7 +27,7 @@ impl Dataset {
             TargetKind::Real { .. } => column(LABEL, &target.dims, None),
             TargetKind::Class { classes, .. } => column(LABEL, &target.dims, Some(classes)),
         });
-        Self { records, inputs, target }
+        Self { records, inputs, target, groups: None }
     }
 }
 

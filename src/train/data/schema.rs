@@ -54,6 +54,9 @@ pub enum TargetKind {
 /// The array that holds the target.
 pub const LABEL: &str = "label";
 
+/// The array that holds the group (user) of each record.
+pub const GROUP: &str = "group";
+
 /// A shape printed as `[2, 3]`.
 pub struct Dims<'a>(pub &'a [usize]);
 

@@ -56,6 +56,15 @@ impl Source {
         })
     }
 
+    /// The names of the arrays, as far as they are the file's to say.
+    pub(super) fn names(&self) -> Vec<String> {
+        match self {
+            Self::Npz(file) => file.names(),
+            Self::Safetensors(file) => file.names().unwrap_or_default(),
+            Self::Idx(_) => vec![],
+        }
+    }
+
     pub(super) fn read(&mut self, name: &str) -> Result<Array, DataError> {
         match self {
             Self::Npz(file) => file.read(name),

@@ -271,6 +271,7 @@ impl Case {
             learning_rate: self.learning_rate,
             physical_batch: self.physical_batch,
             directory: self.dir(),
+            ledger: self.dir().ledger(),
             resume,
             checkpoint_interval: Duration::ZERO,
             progress: false,
