@@ -1,17 +1,23 @@
-// ClipFactor: norm = √sq; factor = weight · min(1, C / norm), and 0 where weight is 0 or sq is negative or not finite.
-// Such squares are told by their bits, since a shader compiler may assume that there are none.
+// ClipFactor: norm = √sq; factor = weight · min(1, C / norm), or weight · C / (norm + γ) if AUTOMATIC, and 0 where weight
+// is 0 or sq is negative or not finite. Such squares are told by their bits, since a shader compiler may assume that
+// there are none.
+
+const AUTOMATIC: bool = false;
 
 struct Params {
     count: u32,
-    bound: f32,
+    clip_group: u32,
+    clip_groups: u32,
+    gamma: f32,
     nan: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> sq: array<f32>;
 @group(0) @binding(2) var<storage, read> weight: array<f32>;
-@group(0) @binding(3) var<storage, read_write> factor: array<f32>;
-@group(0) @binding(4) var<storage, read_write> norm: array<f32>;
+@group(0) @binding(3) var<storage, read> bounds: array<f32>;
+@group(0) @binding(4) var<storage, read_write> factor: array<f32>;
+@group(0) @binding(5) var<storage, read_write> norm: array<f32>;
 
 const INFINITE: u32 = 0x7f800000u;
 const MINUS_ZERO: u32 = 0x80000000u;
@@ -29,10 +35,14 @@ fn main(
     let bits = bitcast<u32>(sq[i]);
     let positive = bits < INFINITE || bits == MINUS_ZERO;
     let root = sqrt(select(0.0, bitcast<f32>(bits), bits < INFINITE));
+    let bound = bounds[params.clip_group];
     var clip = 1.0;
-    if (root > params.bound) {
-        clip = params.bound / root;
+    if (AUTOMATIC) {
+        clip = bound / (root + params.gamma);
+    } else if (root > bound) {
+        clip = bound / root;
     }
     factor[i] = select(0.0, clip * weight[i], positive && weight[i] != 0.0);
-    norm[i] = bitcast<f32>(select(select(params.nan, bits, bits == INFINITE), bitcast<u32>(root), positive));
+    let shown = select(select(params.nan, bits, bits == INFINITE), bitcast<u32>(root), positive);
+    norm[i * params.clip_groups + params.clip_group] = bitcast<f32>(shown);
 }

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod compile;
 pub mod device;
 pub mod files;
+pub mod glob;
 pub mod graph;
 pub mod lower;
 pub mod onnx;

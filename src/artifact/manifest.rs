@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::graph::axes::Axes;
 use crate::options::{Loss, NormChoice};
 use crate::passes::privatize::Choice;
-use crate::privacy::ClipRule;
+use crate::privacy::clipping::{ClipGroup, ClipRule};
 use crate::train::data::Schema;
 use crate::train::optimizer::OptimizerSpec;
 
-/// The version of the format: readers refuse a newer `major` and ignore what a newer `minor` adds.
+/// The version of the format: readers refuse another `major` and ignore what a newer `minor` adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FormatVersion {
     pub major: u32,
@@ -20,7 +20,7 @@ pub struct FormatVersion {
 
 impl FormatVersion {
     /// What this dpc writes.
-    pub const CURRENT: Self = Self { major: 1, minor: 0 };
+    pub const CURRENT: Self = Self { major: 2, minor: 0 };
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,8 @@ pub struct Manifest {
     /// `None` for a model that is only run forward.
     pub loss: Option<Loss>,
     pub clip: ClipRule,
+    /// The parameters that the rule clips together, in the order of the program's bounds.
+    pub clip_groups: Vec<ClipGroup>,
     pub norm: NormChoice,
     pub optimizer: OptimizerSpec,
     /// The largest physical batch.

@@ -66,14 +66,14 @@ pub enum ArtifactError {
     Damaged { path: PathBuf, member: String, what: String },
 
     #[error(
-        "{} has format {}.{}; this dpc reads up to {}.x",
+        "{} has format {}.{}; this dpc reads {}.x",
         path.display(), found.major, found.minor, FormatVersion::CURRENT.major
     )]
     #[diagnostic(
-        code(dpc::artifact::too_new),
+        code(dpc::artifact::format),
         help("use the dpc that compiled it, or compile the model again with this one")
     )]
-    TooNew { path: PathBuf, found: FormatVersion },
+    OtherFormat { path: PathBuf, found: FormatVersion },
 
     #[error("{} unpacks to {bytes} bytes; the limit is {MAX_BYTES}", path.display())]
     #[diagnostic(code(dpc::artifact::too_large))]
@@ -178,8 +178,8 @@ fn parse_manifest(path: &Path, json: &[u8]) -> Result<Manifest, ArtifactError> {
     }
     let bad = |e: serde_json::Error| damaged(path, MANIFEST, e.to_string());
     let Versioned { format_version } = serde_json::from_slice(json).map_err(bad)?;
-    if format_version.major > FormatVersion::CURRENT.major {
-        return Err(ArtifactError::TooNew { path: path.to_owned(), found: format_version });
+    if format_version.major != FormatVersion::CURRENT.major {
+        return Err(ArtifactError::OtherFormat { path: path.to_owned(), found: format_version });
     }
     serde_json::from_slice(json).map_err(bad)
 }
@@ -271,6 +271,7 @@ mod tests {
                 }],
                 loss: Some("cross-entropy".parse().unwrap()),
                 clip: "flat:0.5".parse().unwrap(),
+                clip_groups: vec![],
                 norm: NormChoice::Auto,
                 optimizer: "sgd:momentum=0.9".parse().unwrap(),
                 max_batch: 64,
@@ -331,11 +332,13 @@ mod tests {
     }
 
     #[test]
-    fn newer_majors_and_foreign_zips_are_refused() {
-        let mut newer = artifact();
-        newer.manifest.format_version = FormatVersion { major: 2, minor: 0 };
-        let error = load(&saved(&newer)).unwrap_err();
-        assert_eq!(error.to_string(), "m.dpc has format 2.0; this dpc reads up to 1.x");
+    fn other_majors_and_foreign_zips_are_refused() {
+        let mut other = artifact();
+        for major in [1, 3] {
+            other.manifest.format_version = FormatVersion { major, minor: 0 };
+            let error = load(&saved(&other)).unwrap_err();
+            assert_eq!(error.to_string(), format!("m.dpc has format {major}.0; this dpc reads 2.x"));
+        }
         let mut foreign = Cursor::new(Vec::new());
         write_members(&mut foreign, &BTreeMap::from([("a".to_owned(), vec![1])])).unwrap();
         let error = load(foreign.get_ref()).unwrap_err();

@@ -13,6 +13,7 @@ use crate::artifact::Artifact;
 use crate::device;
 use crate::lower::program::Phase;
 use crate::options::DeviceChoice;
+use crate::privacy::clipping::ClipState;
 use crate::privacy::keys::RunKey;
 use crate::privacy::noise::{GaussianNoise, NoiseSource};
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
@@ -93,17 +94,19 @@ fn measure(args: &StepArgs) -> Result<Times> {
         delta: Some(1e-5),
         planned_steps: MOST_STEPS as u64,
         insecure_seed: Some(0),
-        ..PlanSpec::new(Sampling::Poisson { rate: 1.0 }, rows as f64, artifact.manifest.clip)
+        ..PlanSpec::new(Sampling::Poisson { rate: 1.0 }, rows as f64, artifact.manifest.clip.clone())
     })?;
     let key = RunKey::for_plan(&plan)?;
     let data = Dataset::random(&artifact.manifest.schema, rows);
     let records: Vec<usize> = (0..rows).collect();
     let device = device::open(&args.device)?;
-    let mut engine = Engine::new(&*device, Arc::new(artifact.program), &artifact.weights, rows)?;
+    let phase = if args.non_private { Phase::Plain } else { Phase::Private };
+    let program = Arc::new(artifact.program);
+    let mut engine = Engine::new(&*device, program, &artifact.weights, rows, &[phase, Phase::Update])?;
+    engine.set_clip_bounds(&ClipState::new(&plan.clip, &artifact.manifest.clip_groups).bounds(1.0))?;
     let dropout = DropoutKeys::new(&key);
     let mut noise = NoiseSource::spawn(Arc::new(GaussianNoise::new(&key, &plan)), &engine.noise_lengths(), 0)?;
     let std = vec![plan.multipliers(0).gradient * plan.clip.sensitivity(); engine.noise_lengths().len()];
-    let phase = if args.non_private { Phase::Plain } else { Phase::Private };
 
     let mut times = Vec::new();
     let started = Instant::now();

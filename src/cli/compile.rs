@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> Result<()> {
     let options = Options {
         loss: Some(args.loss),
         output: args.output.clone(),
-        clip: args.private.clip,
+        clip: args.private.clip.clone(),
         norm: args.private.norm,
         optimizer: args.optimizer,
         per_sample: false,

@@ -169,7 +169,7 @@ fn plan(artifact: &Artifact, records: usize) -> Result<PrivacyPlan> {
         noise_multiplier: calibrate::noise_multiplier(ACCOUNTANTS[0], target)?,
         delta: Some(DELTA),
         planned_steps: steps,
-        ..PlanSpec::new(sampling, BATCH, artifact.manifest.clip)
+        ..PlanSpec::new(sampling, BATCH, artifact.manifest.clip.clone())
     })?)
 }
 

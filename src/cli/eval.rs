@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::data::DataArgs;
 use super::{model, output};
 use crate::device;
+use crate::lower::program::Phase;
 use crate::options::{DeviceChoice, Loss};
 use crate::train::engine::Engine;
 use crate::train::evaluate::{Scored, evaluate};
@@ -47,7 +48,8 @@ pub fn run(args: &Args) -> Result<()> {
     let data = args.data.load(&artifact.manifest.schema)?;
     let device = device::open(&args.device)?;
     let rows = artifact.manifest.max_batch.min(data.records());
-    let mut engine = Engine::new(&*device, Arc::new(artifact.program), &artifact.weights, rows)?;
+    let program = Arc::new(artifact.program);
+    let mut engine = Engine::new(&*device, program, &artifact.weights, rows, &[Phase::Forward])?;
     let evaluation = evaluate(&mut engine, &data, &scored)?;
     if args.json {
         return output::json(&evaluation);

@@ -14,11 +14,14 @@ use crate::lower::host_outputs::{LOSS, NORM};
 use crate::lower::program::Phase;
 use crate::options::{DeviceChoice, Loss};
 use crate::passes::privatize::PER_SAMPLE;
+use crate::privacy::clipping::ClipState;
 use crate::privacy::keys::RunKey;
 use crate::train::data::{Array, npz};
 use crate::train::dropout::DropoutKeys;
-use crate::train::engine::Engine;
+use crate::train::engine::{Engine, total_norms};
 
+/// The prefix of the arrays of norms in one clip group.
+const GROUP_NORM: &str = "norm/";
 /// Rows of a physical batch.
 const ROWS: usize = 64;
 
@@ -46,7 +49,8 @@ pub struct Args {
     #[command(flatten)]
     private: Private,
 
-    /// The file to write: loss[N], norm[N], sum/PARAM, and per_sample/PARAM[N, …] if asked for
+    /// The file to write: loss[N], norm[N], norm/GROUP[N] for each of several clip groups, sum/PARAM, and
+    /// per_sample/PARAM[N, …] if asked for
     #[arg(long, value_name = "OUT.npz")]
     out: PathBuf,
 
@@ -64,7 +68,7 @@ pub fn run(args: &Args) -> Result<()> {
     let options = Options {
         loss: Some(args.loss),
         output: args.output.clone(),
-        clip: args.private.clip,
+        clip: args.private.clip.clone(),
         norm: args.private.norm,
         optimizer: super::model::forward_options(None)?.optimizer,
         per_sample: args.per_sample,
@@ -73,7 +77,10 @@ pub fn run(args: &Args) -> Result<()> {
     let data = args.data.load(&artifact.manifest.schema)?;
     let device = device::open(&args.device)?;
     let rows = ROWS.min(data.records());
-    let mut engine = Engine::new(&*device, Arc::new(artifact.program), &artifact.weights, rows)?;
+    let program = Arc::new(artifact.program);
+    let mut engine = Engine::new(&*device, program, &artifact.weights, rows, &[Phase::Private])?;
+    let groups = &artifact.manifest.clip_groups;
+    engine.set_clip_bounds(&ClipState::new(&artifact.manifest.clip, groups).bounds(1.0))?;
 
     // Masks of dropout are a function of this key, so that two runs agree.
     let dropout = DropoutKeys::new(&RunKey::insecure(0));
@@ -100,8 +107,12 @@ pub fn run(args: &Args) -> Result<()> {
     let records = data.records();
     let mut arrays = BTreeMap::from([
         ("loss".to_owned(), Array::from_f32(vec![records], &loss)),
-        ("norm".to_owned(), Array::from_f32(vec![records], &norm)),
+        ("norm".to_owned(), Array::from_f32(vec![records], &total_norms(&norm, groups.len()))),
     ]);
+    for (k, group) in groups.iter().enumerate().filter(|_| groups.len() > 1) {
+        let norms: Vec<f32> = norm.iter().skip(k).step_by(groups.len()).copied().collect();
+        arrays.insert(format!("{GROUP_NORM}{}", group.name), Array::from_f32(vec![records], &norms));
+    }
     for parameter in model.parameters.trainable() {
         // A parameter that does not reach the loss has a gradient of zeros.
         let zeros = |records: usize| vec![0.0; records * parameter.count()];

@@ -30,7 +30,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Everything there is to see.
 pub fn text(artifact: &Artifact) -> String {
-    [settings(artifact), parameters(artifact), norms(artifact), phases(artifact), memory(artifact)].join("\n")
+    [settings, parameters, norms, clip_groups, phases, memory].map(|part| part(artifact)).join("\n")
 }
 
 fn settings(artifact: &Artifact) -> String {
@@ -69,6 +69,14 @@ fn norms(artifact: &Artifact) -> String {
         [choice.parameter.clone(), ways.join(" + "), choice.why.clone()]
     });
     format!("norms of per-sample gradients\n{}", table(rows.collect()))
+}
+
+fn clip_groups(artifact: &Artifact) -> String {
+    let rows = artifact.manifest.clip_groups.iter().map(|group| {
+        let bound = format!("bound {:?}", group.bound);
+        [group.name.clone(), bound, group.parameters.join(" ")]
+    });
+    format!("clip groups\n{}", table(rows.collect()))
 }
 
 fn phases(artifact: &Artifact) -> String {

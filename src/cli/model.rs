@@ -31,7 +31,8 @@ pub struct Trained {
 /// Flags of the private rewrite.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Private {
-    /// How each record's gradient is bounded
+    /// How gradients are bounded: flat:C, per-layer:C, per-group:GLOB=C;GLOB=C or auto:C, with options after commas as in
+    /// flat:1.0,adaptive,quantile=0.5 or per-layer:1.0,auto,gamma=0.01
     #[arg(long, value_name = "RULE", default_value = "flat:1.0", value_parser = values::with_help::<ClipRule>)]
     pub clip: ClipRule,
 

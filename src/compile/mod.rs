@@ -16,11 +16,11 @@ use crate::passes::collapse::collapse;
 use crate::passes::differentiate::differentiate;
 use crate::passes::fuse::fuse;
 use crate::passes::inference::inference;
-use crate::passes::privatize::{Choice, PrivateOptions, privatize, weigh_rows};
+use crate::passes::privatize::{Choice, PrivateOptions, privatize, weigh_rows, with_gradient};
 use crate::passes::prove::{Proved, Refused, prove};
 use crate::passes::simplify::simplify;
 use crate::passes::strategy::Way;
-use crate::privacy::ClipRule;
+use crate::privacy::clipping::{ClipGroup, ClipRule, UnfitClipRule};
 use crate::train::optimizer::OptimizerSpec;
 
 /// What a user chooses about a compilation.
@@ -51,6 +51,8 @@ pub struct Compiled {
     pub graph: Graph,
     /// With the gradient of every trained parameter.
     pub gradients: Graph,
+    /// The parameters that are clipped together.
+    pub clip_groups: Vec<ClipGroup>,
     /// With the gradients rewritten.
     pub private: Graph,
     /// How each norm is computed.
@@ -88,6 +90,10 @@ pub enum CompileError {
         help("name parameters with --train GLOB; `dpc inspect` lists them")
     )]
     NothingToTrain,
+    /// The clip rule does not fit the parameters.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Clip(#[from] UnfitClipRule),
     /// No kernel for some op.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -126,8 +132,9 @@ pub fn compile(source: &Source, parameters: &[Parameter], options: &Options) -> 
         NormChoice::Ghost => Some(Way::Ghost),
         NormChoice::Tile => Some(Way::Tile),
     };
-    let wanted = PrivateOptions { clip: options.clip, way, per_sample: options.per_sample };
-    let rewritten = privatize(&gradients, &wanted)?;
+    let clip_groups = options.clip.resolve(with_gradient(&gradients).map(|(name, _)| name))?;
+    let (clip, groups) = (options.clip.clone(), clip_groups.clone());
+    let rewritten = privatize(&gradients, &PrivateOptions { clip, groups, way, per_sample: options.per_sample })?;
     let private = checked("privatize", rewritten.graph)?;
 
     let mut program = phases::Builder::default();
@@ -138,7 +145,7 @@ pub fn compile(source: &Source, parameters: &[Parameter], options: &Options) -> 
         program.update(&options.optimizer);
     }
     let program = program.finish()?;
-    Ok(Compiled { proved, loss, graph, gradients, private, choices: rewritten.choices, program })
+    Ok(Compiled { proved, loss, graph, gradients, clip_groups, private, choices: rewritten.choices, program })
 }
 
 fn checked(pass: &str, graph: Graph) -> Result<Graph, CompileError> {

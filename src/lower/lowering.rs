@@ -65,9 +65,11 @@ impl Lowering<'_> {
         id
     }
 
-    /// Makes a buffer of one float per record that the host reads by name.
-    pub fn result(&mut self, name: &str) -> BufferId {
-        self.buffer(name.into(), DType::F32, Extent::rows(1), Role::Output(name.into()))
+    /// The buffer of `width` floats per record that the host reads by name; nodes that share it each write a part.
+    pub fn result(&mut self, name: &str, width: usize) -> BufferId {
+        let role = Role::Output(name.into());
+        let found = self.program.find(&role);
+        found.unwrap_or_else(|| self.buffer(name.into(), DType::F32, Extent::rows(width), role))
     }
 
     /// Lets the node share the buffer of operand `i`: the same elements in the same order under another shape.

@@ -19,6 +19,8 @@ pub mod host_inputs {
     pub const DROPOUT_KEYS: &str = "dpc.dropout_keys";
     /// `f32[HYPER_LEN]`: numbers that change from step to step, see [`super::hyper`].
     pub const HYPER: &str = "dpc.hyper";
+    /// `f32[K]`: the bound of each clip group on the norms of gradients.
+    pub const CLIP_BOUNDS: &str = "dpc.clip_bounds";
     /// The target of the loss.
     pub const LABEL: &str = "label";
 }
@@ -27,7 +29,7 @@ pub mod host_inputs {
 pub mod host_outputs {
     /// `f32[N]`: the loss of each record; after any phase but the update.
     pub const LOSS: &str = "dpc.loss";
-    /// `f32[N]`: the norm of each record's gradient, before clipping; after the private phase.
+    /// `f32[N, K]`: the norm of each record's gradient in each clip group, before clipping; after the private phase.
     pub const NORM: &str = "dpc.norm";
 }
 

@@ -3,9 +3,12 @@
 //! A program works on physical batches of `P` rows, a number chosen when it is loaded. Buffer lengths and launch sizes
 //! are functions of `P`; nothing else is.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::kernels::Kernel;
+use super::plan::plan;
 use crate::graph::DType;
 
 /// A count that depends on the physical batch: `per_row · ceil(P / every) + fixed`.
@@ -162,7 +165,7 @@ pub struct Program {
     /// The memory slots: the lengths of each one's tenants.
     pub slots: Vec<Vec<Extent>>,
     /// The dispatches of each phase.
-    pub phases: std::collections::BTreeMap<Phase, Vec<Dispatch>>,
+    pub phases: BTreeMap<Phase, Vec<Dispatch>>,
     /// The specialised shaders.
     pub shaders: Vec<Shader>,
 }
@@ -186,6 +189,31 @@ impl Program {
     /// The dispatches of a phase; empty if the program does not have it.
     pub fn phase(&self, phase: Phase) -> &[Dispatch] {
         self.phases.get(&phase).map_or(&[], Vec::as_slice)
+    }
+
+    /// The program with some of its phases, without the buffers that only the other phases use.
+    pub fn restricted(&self, phases: &[Phase]) -> Program {
+        let used = |wanted: bool| -> BTreeSet<BufferId> {
+            let phases = self.phases.iter().filter(|(phase, _)| phases.contains(phase) == wanted);
+            phases.flat_map(|(_, dispatches)| dispatches).flat_map(|d| d.buffers.iter().copied()).collect()
+        };
+        let (mine, others) = (used(true), used(false));
+        let kept = |id: &BufferId| mine.contains(id) || !others.contains(id);
+        let mut program = Program { shaders: self.shaders.clone(), ..Program::default() };
+        let mut renamed = BTreeMap::new();
+        for id in self.ids().filter(kept) {
+            renamed.insert(id, BufferId(program.buffers.len() as u32));
+            program.buffers.push(self.buffer(id).clone());
+        }
+        for &phase in phases {
+            let mut dispatches = self.phase(phase).to_vec();
+            dispatches.iter_mut().flat_map(|d| &mut d.buffers).for_each(|id| *id = renamed[id]);
+            program.phases.insert(phase, dispatches);
+        }
+        if !self.slots.is_empty() {
+            plan(&mut program);
+        }
+        program
     }
 
     /// Elements of a memory slot at a physical batch of `rows`: its largest tenant.

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use super::error::OnnxError;
-use super::glob::Glob;
 use super::source::Source;
+use crate::glob::Glob;
 pub use slots::{Slot, SlotKind};
 
 /// A float initialiser.

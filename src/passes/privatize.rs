@@ -1,5 +1,5 @@
 //! The DP rewrite: every weight-gradient node becomes the same node with the batch factor kept, its square norm, and a
-//! sum over the batch weighted by one clip factor per record.
+//! sum over the batch weighted by one clip factor per record and clip group.
 //!
 //! The factor is kept all the way to the *parameter*: contributions to one parameter are summed before its norm is
 //! taken, and a map that lies between a parameter and the slot where it is used is applied to the per-sample gradient,
@@ -21,7 +21,7 @@ use crate::ops::norm::{GhostNorm, OuterNorm, SegmentCross, SegmentNorm, SquareNo
 use crate::ops::outer::Outer;
 use crate::ops::reduce::SumBatch;
 use crate::ops::{Op, leaf};
-use crate::privacy::ClipRule;
+use crate::privacy::clipping::{ClipGroup, ClipRule, ClipScope};
 
 /// The prefix of the outputs that hold clipped sums: `sum/PARAMETER`.
 pub const SUM: &str = "sum/";
@@ -33,6 +33,8 @@ pub const PER_SAMPLE: &str = "per_sample/";
 pub struct PrivateOptions {
     /// The clip rule.
     pub clip: ClipRule,
+    /// The rule's groups of the parameters that have a gradient.
+    pub groups: Vec<ClipGroup>,
     /// The way forced on every norm that has it, or the cost model's choice.
     pub way: Option<Way>,
     /// Whether per-sample gradients are outputs too.
@@ -53,58 +55,73 @@ pub struct Choice {
 /// The private graph and the choices made on the way.
 #[derive(Clone, Debug)]
 pub struct Private {
-    /// The graph, with outputs `loss`, `norm`, `sum/PARAMETER` and, if asked for, `per_sample/PARAMETER`.
+    /// The graph, with outputs `loss`, `sum/PARAMETER` and, if asked for, `per_sample/PARAMETER`.
     pub graph: Graph,
     /// One choice per parameter.
     pub choices: Vec<Choice>,
 }
 
+/// A parameter and its gradient.
+type Gradient = (String, NodeId);
+
+/// The parameters of a differentiated graph that have a gradient, by name.
+pub fn with_gradient(gradients: &Graph) -> impl Iterator<Item = (&str, NodeId)> {
+    gradients.outputs.iter().filter_map(|(name, &id)| Some((name.strip_prefix(GRADIENT)?, id)))
+}
+
+fn parameters(gradients: &Graph) -> Vec<Gradient> {
+    with_gradient(gradients).map(|(name, id)| (name.to_owned(), id)).collect()
+}
+
 /// Rewrites the gradients of a differentiated graph.
 pub fn privatize(gradients: &Graph, options: &PrivateOptions) -> Result<Private, TypeError> {
     let mut rewrite = Rewrite { graph: gradients.clone(), per_sample: BTreeMap::new(), stored: BTreeMap::new() };
-    let parameters: Vec<(String, NodeId)> = gradients
-        .outputs
-        .iter()
-        .filter_map(|(name, &id)| name.strip_prefix(GRADIENT).map(|p| (p.to_string(), id)))
-        .collect();
+    let parameters = parameters(gradients);
     rewrite.graph.outputs.retain(|name, _| !name.starts_with(GRADIENT));
-    let (mut squares, mut choices) = (Vec::new(), Vec::new());
+    let (mut squares, mut choices) = (BTreeMap::new(), Vec::new());
     for (name, gradient) in &parameters {
         let (parts, choice) = rewrite.norm_of(name, *gradient, options.way)?;
-        squares.extend(parts);
+        squares.insert(name.as_str(), parts);
         choices.push(choice);
         if options.per_sample {
             let id = rewrite.keep(*gradient, name)?;
             rewrite.graph.outputs.insert(format!("{PER_SAMPLE}{name}"), id);
         }
     }
-    let total = match squares.split_first() {
-        Some((&first, rest)) => {
-            rest.iter().try_fold(first, |sum, &part| rewrite.add(Elementwise::call(Func::Add), &[sum, part], ""))?
-        }
-        None => rewrite.add(leaf::Fill { ty: Type::batched([]), value: 0.0 }, &[], "")?,
+    let named = |what: &str, group: &ClipGroup| match options.clip.scope() {
+        ClipScope::Flat { .. } => what.to_owned(),
+        _ => format!("{what}.{}", group.name),
     };
-    if squares.len() > 1 {
-        rewrite.graph.name(total, "sq");
+    let mut totals = Vec::new();
+    for group in &options.groups {
+        let parts = group.parameters.iter().filter_map(|name| squares.get(name.as_str())).flatten();
+        totals.push(rewrite.total(&parts.copied().collect::<Vec<_>>(), &named("sq", group))?);
     }
     let weight = row_weights(&mut rewrite.graph)?;
-    let clip = rewrite.add(ClipFactor { rule: options.clip }, &[total, weight], "clip")?;
+    let groups = options.groups.len();
+    let bounds = leaf::Input { name: host_inputs::CLIP_BOUNDS.into(), ty: Type::shared([groups]) };
+    let bounds = rewrite.add(bounds, &[], "bounds")?;
+    let (scope, function) = (options.clip.scope().name(), options.clip.function());
+    let mut factors = Vec::new();
+    for (k, (group, total)) in options.groups.iter().zip(totals).enumerate() {
+        let op = ClipFactor { scope, function, group: k, groups };
+        factors.push(rewrite.add(op, &[total, weight, bounds], &named("clip", group))?);
+    }
     let stored = std::mem::take(&mut rewrite.stored);
-    weigh(&mut rewrite.graph, &parameters, clip, &stored)?;
+    for (group, factor) in options.groups.iter().zip(factors) {
+        let own = |(name, _): &&Gradient| group.parameters.contains(name);
+        let own: Vec<Gradient> = parameters.iter().filter(own).cloned().collect();
+        weigh(&mut rewrite.graph, &own, factor, &stored)?;
+    }
     Ok(Private { graph: rewrite.graph.prune(), choices })
 }
 
 /// The non-private counterpart: the same gradients, summed over the rows that hold a record.
 pub fn weigh_rows(gradients: &Graph) -> Result<Graph, TypeError> {
     let mut graph = gradients.clone();
-    let parameters: Vec<(String, NodeId)> = gradients
-        .outputs
-        .iter()
-        .filter_map(|(name, &id)| name.strip_prefix(GRADIENT).map(|p| (p.to_string(), id)))
-        .collect();
     graph.outputs.retain(|name, _| name == LOSS);
     let weight = row_weights(&mut graph)?;
-    weigh(&mut graph, &parameters, weight, &BTreeMap::new())?;
+    weigh(&mut graph, &parameters(gradients), weight, &BTreeMap::new())?;
     Ok(graph.prune())
 }
 
@@ -117,7 +134,7 @@ fn row_weights(graph: &mut Graph) -> Result<NodeId, TypeError> {
 /// per-sample gradient is `stored` is summed from there.
 fn weigh(
     graph: &mut Graph,
-    parameters: &[(String, NodeId)],
+    parameters: &[Gradient],
     factor: NodeId,
     stored: &BTreeMap<NodeId, NodeId>,
 ) -> Result<(), TypeError> {
@@ -171,6 +188,19 @@ struct Rewrite {
 impl Rewrite {
     fn add(&mut self, op: impl Into<Op>, operands: &[NodeId], name: &str) -> Result<NodeId, TypeError> {
         self.graph.add(op, operands, Origin::value(name))
+    }
+
+    /// The sum of square norms, each an `f32[N]`.
+    fn total(&mut self, parts: &[NodeId], name: &str) -> Result<NodeId, TypeError> {
+        let Some((&first, rest)) = parts.split_first() else {
+            return self.add(leaf::Fill { ty: Type::batched([]), value: 0.0 }, &[], name);
+        };
+        let total =
+            rest.iter().try_fold(first, |sum, &part| self.add(Elementwise::call(Func::Add), &[sum, part], ""))?;
+        if !rest.is_empty() {
+            self.graph.name(total, name);
+        }
+        Ok(total)
     }
 
     /// The per-sample counterpart of a shared gradient value of a parameter: the same maps, applied record by record.

@@ -10,7 +10,7 @@
 //! | [`adjacency`], [`sampling`], [`schedule`] | the plan's vocabulary: what neighbours and units are, how batches are drawn, how numbers change |
 //! | [`release`] | the parts of a step together cost what the step is charged |
 //! | [`sampler`] | batches are drawn as the plan says, a unit never with a higher probability |
-//! | [`clipping`] | what a clip factor is, for finite and non-finite gradients |
+//! | [`clipping`] | what a clip factor is, for finite and non-finite gradients, and which bounds a step has |
 //! | [`noise`] | fresh `N(0, 1)` noise for every step, parameter and element, scaled once |
 //! | [`accountant`] | an upper bound on ε for the steps taken, or an error |
 //! | [`calibrate`] | a noise multiplier whose ε, worked out again, does not exceed the target |
@@ -20,7 +20,7 @@
 //! The only places where a run
 //! - **samples** is [`sampler::Sampler::sample`];
 //! - **clips** is the clip-factor kernel of the compiled program, which agrees with
-//!   [`clipping::ClipRule::factor`];
+//!   [`clipping::ClipFunction::factor`];
 //! - **adds noise** is [`noise::NoiseSource::take`], once for each logical step;
 //! - **divides** is by [`plan::PrivacyPlan::divisor`], a constant;
 //! - **accounts** is [`ledger::Ledger::record`], and then an [`accountant::Accountant`] over

@@ -40,8 +40,16 @@ struct Parameter {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shown {
     pub loss: Vec<f32>,
-    /// Norms of the per-sample gradients; empty in non-private training.
+    /// Norms of the per-sample gradients over all parameters; empty in non-private training.
     pub norm: Vec<f32>,
+    /// The same in each of the K clip groups, K a record.
+    pub group_norms: Vec<f32>,
+}
+
+/// The norms over all parameters, of norms in `groups` clip groups for each record.
+pub fn total_norms(group_norms: &[f32], groups: usize) -> Vec<f32> {
+    let total = |norms: &[f32]| norms.iter().map(|&norm| f64::from(norm).powi(2)).sum::<f64>().sqrt() as f32;
+    group_norms.chunks_exact(groups.max(1)).map(total).collect()
 }
 
 /// A program that lacks what its use needs.
@@ -55,20 +63,26 @@ pub enum EngineError {
     #[diagnostic(code(dpc::engine::incomplete), help("compile the model again with this version of dpc"))]
     Incomplete { what: String },
 
+    #[error("{found} clip bounds were given, and the compiled program has {expected} clip groups")]
+    #[diagnostic(code(dpc::engine::clip_bounds), help("compile the model again with this version of dpc"))]
+    ClipBounds { found: usize, expected: usize },
+
     #[error("parameter `{name}` has {found} values, but the compiled program needs {expected}")]
     #[diagnostic(code(dpc::engine::parameter), help("these parameters belong to another model; compile it again"))]
     Parameter { name: String, found: usize, expected: usize },
 }
 
 impl Engine {
-    /// Puts `program` on `device` for physical batches of `rows`, with the parameters' values
-    /// `weights` by their ONNX names.
+    /// Puts the `phases` of `program` on `device` for physical batches of `rows`, with the
+    /// parameters' values `weights` by their ONNX names.
     pub fn new(
         device: &dyn Device,
         program: Arc<Program>,
         weights: &Tensors,
         rows: usize,
+        phases: &[Phase],
     ) -> Result<Self, EngineError> {
+        let program = Arc::new(program.restricted(phases));
         let session = device.load(program.clone(), rows)?;
         let parameters = parameters(&program, weights)?;
         let mut engine = Self { session, program, parameters, batch: Batch::default(), words: Vec::new() };
@@ -91,6 +105,21 @@ impl Engine {
     pub fn noise_lengths(&self) -> Vec<usize> {
         let trained = self.parameters.iter().filter(|p| p.noise.is_some());
         trained.map(|p| p.dims.iter().product()).collect()
+    }
+
+    /// Number of clip groups, K.
+    pub fn clip_groups(&self) -> usize {
+        self.input(host_inputs::CLIP_BOUNDS).map_or(0, |buffer| self.program.buffer(buffer).len.fixed)
+    }
+
+    /// Sets the bound of each clip group; until then it is 0. Phases that do not clip have none.
+    pub fn set_clip_bounds(&mut self, bounds: &[f32]) -> Result<(), EngineError> {
+        let Some(buffer) = self.input(host_inputs::CLIP_BOUNDS) else { return Ok(()) };
+        let (found, expected) = (bounds.len(), self.clip_groups());
+        if found != expected {
+            return Err(EngineError::ClipBounds { found, expected });
+        }
+        Ok(self.session.write_f32(buffer, bounds)?)
     }
 
     /// Runs `phase` on one physical batch: the records of `data` in the first rows, masked rows
@@ -136,18 +165,15 @@ impl Engine {
 
     /// What the last [`Engine::run`] of a training phase shows of its `records` records.
     pub fn shown(&mut self, phase: Phase, records: usize) -> Result<Shown, EngineError> {
-        let mut read = |name: &str| -> Result<Vec<f32>, EngineError> {
-            let mut values = self.floats(name)?;
-            values.truncate(records);
-            Ok(values)
-        };
-        Ok(Shown {
-            loss: read(host_outputs::LOSS)?,
-            norm: match phase {
-                Phase::Private => read(host_outputs::NORM)?,
-                _ => Vec::new(),
-            },
-        })
+        let mut loss = self.floats(host_outputs::LOSS)?;
+        loss.truncate(records);
+        if phase != Phase::Private {
+            return Ok(Shown { loss, ..Shown::default() });
+        }
+        let mut group_norms = self.floats(host_outputs::NORM)?;
+        let groups = group_norms.len() / self.rows();
+        group_norms.truncate(records * groups);
+        Ok(Shown { loss, norm: total_norms(&group_norms, groups), group_norms })
     }
 
     /// Reads the result `name` of the last phase: for each row of the physical batch, or one for all rows together where

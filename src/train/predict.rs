@@ -75,7 +75,8 @@ pub fn predict(
         None => None,
     };
     let rows = data.as_ref().map_or(1, |data| data.records().min(manifest.max_batch));
-    let mut engine = Engine::new(device, Arc::new(artifact.program.clone()), &artifact.weights, rows)?;
+    let program = Arc::new(artifact.program.clone());
+    let mut engine = Engine::new(device, program, &artifact.weights, rows, &[Phase::Forward])?;
     for (name, array) in &shared {
         write_shared(&mut engine, source_name, name, array)?;
     }

@@ -23,8 +23,10 @@ use super::units::Units;
 use crate::artifact::{Artifact, ArtifactError};
 use crate::device::Device;
 use crate::files::FileError;
+use crate::lower::program::Phase;
 use crate::privacy::accountant::{Accountant, InvalidInput};
 use crate::privacy::certificate::{Certificate, CertificateError, NoCertificate, Provenance};
+use crate::privacy::clipping::ClipState;
 use crate::privacy::keys::{EntropyError, RunKey, run_id};
 use crate::privacy::ledger::{Contents, Head, Ledger, LedgerError};
 use crate::privacy::plan::PrivacyPlan;
@@ -152,6 +154,7 @@ struct Run<'a> {
     /// Logical steps taken.
     step: u64,
     stepper: Stepper<'a>,
+    clip: ClipState,
     ledger: Ledger,
     checkpoints: Checkpoints,
     metrics: MetricsLog,
@@ -173,7 +176,11 @@ impl<'a> Run<'a> {
         let artifact = training.artifact;
         let provenance = artifact.provenance()?;
         let program = Arc::new(artifact.program.clone());
-        let mut engine = Engine::new(training.device, program, &artifact.weights, training.physical_batch)?;
+        let phase = if plan.non_private { Phase::Plain } else { Phase::Private };
+        let phases = [Phase::Forward, phase, Phase::Update];
+        let mut engine = Engine::new(training.device, program, &artifact.weights, training.physical_batch, &phases)?;
+        let clip = ClipState::new(&plan.clip, &artifact.manifest.clip_groups);
+        engine.set_clip_bounds(&clip.bounds(1.0))?;
 
         let id = run_id()?;
         let ledger = Ledger::open(&training.ledger, &id, plan)?;
@@ -203,6 +210,7 @@ impl<'a> Run<'a> {
             provenance,
             step,
             stepper: Stepper::new(setting, engine, &key, step)?,
+            clip,
             ledger,
             checkpoints,
             metrics: MetricsLog::open(&directory.metrics(), step)?,
@@ -217,8 +225,8 @@ impl<'a> Run<'a> {
     }
 
     fn logical_step(&mut self) -> Result<(), TrainError> {
-        let Self { stepper, since_log, training, .. } = self;
-        stepper.accumulate(self.step, |shown| since_log.add(shown, training.plan))?;
+        let Self { stepper, since_log, clip, .. } = self;
+        stepper.accumulate(self.step, |shown| since_log.add(shown, clip))?;
         let receipt = self.ledger.record(self.step)?;
         let released = stepper.release(self.step, receipt)?;
         since_log.release(&released);
@@ -374,16 +382,16 @@ impl SinceLog {
         }
     }
 
-    fn add(&mut self, shown: &Shown, plan: &PrivacyPlan) {
+    fn add(&mut self, shown: &Shown, clip: &ClipState) {
         self.records += shown.loss.len() as u64;
         for loss in shown.loss.iter().filter(|loss| loss.is_finite()) {
             self.loss += f64::from(*loss);
             self.finite_losses += 1;
         }
-        for &norm in &shown.norm {
+        for (norm, norms) in shown.norm.iter().zip(shown.group_norms.chunks_exact(clip.groups().max(1))) {
             if !norm.is_finite() {
                 self.nonfinite += 1;
-            } else if plan.clip.factor(norm) < 1.0 {
+            } else if clip.clips(norms, 1.0) {
                 self.clipped += 1;
             }
         }

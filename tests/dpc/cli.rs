@@ -159,6 +159,7 @@ fn failures_say_where_and_what_to_do_and_leave_nothing() {
         ("compile cut.onnx --loss mse -o m.dpc".to_owned(), "cut.onnx"),
         (format!("compile {model} --loss cross-entropy -o absent/m.dpc"), "check that the directory exists"),
         (format!("compile {model} --loss mse --train nothing* -o m.dpc"), "nothing*"),
+        (format!("compile {model} --loss cross-entropy --clip per-group:conv*=1 -o m.dpc"), "`fc.weight`"),
         ("eval m.dpc --data d.npz".to_owned(), "cannot read m.dpc"),
         (format!("grads {model} --data {model} --loss mse --out g.npz"), "FILE.npz"),
         (format!("run {model} --data {train} --out absent/o.npz"), "absent"),
@@ -190,7 +191,7 @@ fn emitted_stages_are_text() {
     for (stage, said) in [
         ("graph", "return loss"),
         ("gradients", "return grad/fc.weight"),
-        ("private", "clip_factor flat:1.0"),
+        ("private", "clip_factor flat %sq, %weight, %bounds"),
         ("program", "update {"),
         ("wgsl", "@compute"),
     ] {

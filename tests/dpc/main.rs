@@ -2,6 +2,7 @@
 
 mod accounting;
 mod cli;
+mod clipping;
 mod gradients;
 mod onnx;
 mod refused;

@@ -1,6 +1,8 @@
 //! What one record can do to the clipped sum, whatever it holds and however norms are computed.
 
-use dpc::compile::Compiled;
+use std::collections::BTreeMap;
+
+use dpc::compile::{Compiled, Options};
 use dpc::device::cpu::Cpu;
 use dpc::device::gpu::Gpu;
 use dpc::device::{Device, Session};
@@ -8,10 +10,20 @@ use dpc::graph::DType;
 use dpc::lower::host_inputs;
 use dpc::lower::program::{BufferId, Phase, Role};
 use dpc::options::NormChoice;
+use dpc::privacy::ClipRule;
 
-use crate::zoo::{CLIP, Golden, compiled, options, session, zoo};
+use crate::zoo::{Golden, compiled, named, options, session};
 
 const WAYS: [NormChoice; 4] = [NormChoice::Auto, NormChoice::Materialize, NormChoice::Ghost, NormChoice::Tile];
+
+/// The clip rules, the flat one with every way to norms and the others with those that are chosen.
+const RULES: [(&str, &[NormChoice]); 5] = [
+    ("flat:0.5", &WAYS),
+    ("per-layer:0.5", &[NormChoice::Auto]),
+    ("per-group:*=0.5", &[NormChoice::Auto]),
+    ("auto:0.5", &[NormChoice::Auto]),
+    ("per-layer:0.5,auto,gamma=0.1", &[NormChoice::Auto]),
+];
 
 /// Models with every kind of weight gradient: dense, convolutional, embedding, recurrent, tied, shared, broadcast.
 const MODELS: [&str; 8] = [
@@ -25,25 +37,28 @@ const MODELS: [&str; 8] = [
     "attention_heads",
 ];
 
-/// The clipped sum of a physical batch, all parameters in one vector; the gradient sums are zero afterwards.
-fn clipped_sum(session: &mut dyn Session, compiled: &Compiled, weight: &[f32]) -> Vec<f32> {
+/// The clipped sums of a physical batch by parameter; the gradient sums are zero afterwards.
+type Sums = BTreeMap<String, Vec<f32>>;
+
+fn clipped_sum(session: &mut dyn Session, compiled: &Compiled, weight: &[f32]) -> Sums {
     let program = &compiled.program;
     let find = |role: Role| program.find(&role).expect("a buffer");
     session.write_f32(find(Role::Input(host_inputs::WEIGHT.into())), weight).expect("a write");
     session.run(Phase::Private).expect("a run");
-    let mut all = Vec::new();
+    let mut all = Sums::new();
     for id in program.ids() {
-        if let Role::GradientSum(_) = program.buffer(id).role {
+        if let Role::GradientSum(name) = &program.buffer(id).role {
             let sum = session.read_f32(id).expect("a read");
             session.write_f32(id, &vec![0.0; sum.len()]).expect("a write");
-            all.extend(sum);
+            all.insert(name.clone(), sum);
         }
     }
     all
 }
 
-fn distance(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum::<f64>().sqrt()
+fn distance<'a>(a: &Sums, b: &Sums, parameters: impl IntoIterator<Item = &'a String>) -> f64 {
+    let pairs = parameters.into_iter().flat_map(|name| a[name].iter().zip(&b[name]));
+    pairs.map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum::<f64>().sqrt()
 }
 
 /// The float input of the model, if it has one, and what it holds.
@@ -59,11 +74,12 @@ fn float_input(session: &mut dyn Session, compiled: &Compiled) -> Option<(Buffer
     Some((id, values))
 }
 
-fn check(device: &dyn Device, name: &str, way: NormChoice) {
-    let model = zoo().into_iter().find(|m| m.name == name).unwrap_or_else(|| panic!("no model {name}"));
+fn check(device: &dyn Device, name: &str, way: NormChoice, rule: &ClipRule) {
+    let model = named(name);
     let mut golden = Golden::open(&model.golden);
     let rows = golden.floats("loss").len();
-    let (source, compiled) = compiled(&model.files["ts"], &options(model.loss, way)).expect("it compiles");
+    let options = Options { clip: rule.clone(), ..options(model.loss, way) };
+    let (source, compiled) = compiled(&model.files["ts"], &options).expect("it compiles");
     let mut session = session(device, (&source, &compiled), &mut golden, rows);
     let session = session.as_mut();
     let everyone = vec![1.0; rows];
@@ -71,27 +87,48 @@ fn check(device: &dyn Device, name: &str, way: NormChoice) {
     others[1] = 0.0;
     let all = clipped_sum(session, &compiled, &everyone);
     let without = clipped_sum(session, &compiled, &others);
-    let moved = distance(&all, &without);
-    assert!(moved > 0.0 && moved <= CLIP * (1.0 + 1e-4), "{name} {way:?}: one record moves the sum by {moved}");
+    assert!(distance(&all, &without, all.keys()) > 0.0, "{name} {way:?} {rule}: one record does nothing");
+    // What of a move is rounding of the other records' sum.
+    let within = |with: &Sums, what: &str| {
+        let moved = distance(with, &without, with.keys());
+        assert!(moved <= rule.sensitivity() * (1.0 + 1e-4), "{name} {way:?} {rule}: {what} moves the sum by {moved}");
+        for group in &compiled.clip_groups {
+            let moved = distance(with, &without, &group.parameters);
+            assert!(
+                moved <= group.bound + 1e-4 * rule.sensitivity(),
+                "{name} {rule}: {what} moves {} by {moved}",
+                group.name
+            );
+        }
+    };
+    within(&all, "a record");
 
     let Some((input, values)) = float_input(session, &compiled) else { return };
     let width = values.len() / rows;
-    for (what, value) in [("zeros", 0.0), ("huge", 1e30), ("infinite", f32::INFINITY), ("NaN", f32::NAN)] {
+    let same_as_another = values[..width].to_vec();
+    let fill = |value: f32| vec![value; width];
+    for (what, record) in [
+        ("a record of zeros", fill(0.0)),
+        ("a huge record", fill(1e30)),
+        ("a large record", fill(1e4)),
+        ("an infinite record", fill(f32::INFINITY)),
+        ("a record of NaN", fill(f32::NAN)),
+        ("a record that is there twice", same_as_another),
+    ] {
         let mut changed = values.clone();
-        changed[width..2 * width].fill(value);
+        changed[width..2 * width].copy_from_slice(&record);
         session.write_f32(input, &changed).expect("a write");
         let masked = clipped_sum(session, &compiled, &others);
-        assert_eq!(masked, without, "{name} {way:?}: a masked row of {what} changes the sum");
-        let with = clipped_sum(session, &compiled, &everyone);
-        let moved = distance(&with, &without);
-        assert!(moved <= CLIP * (1.0 + 1e-4), "{name} {way:?}: a record of {what} moves the sum by {moved}");
+        assert_eq!(masked, without, "{name} {way:?} {rule}: masked, {what} changes the sum");
+        within(&clipped_sum(session, &compiled, &everyone), what);
     }
 }
 
 fn check_all(device: &dyn Device) {
-    for name in MODELS {
-        for way in WAYS {
-            check(device, name, way);
+    for (rule, ways) in RULES {
+        let rule = rule.parse().expect("a clip rule");
+        for name in MODELS {
+            ways.iter().for_each(|&way| check(device, name, way, &rule));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use dpc::compile::Compiled;
+use dpc::compile::{Compiled, Options};
 use dpc::lower::kernels::Kernel;
 use dpc::lower::program::Phase;
 use dpc::onnx::{Source, discover};
@@ -12,11 +12,14 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
 use crate::zoo::{compiled, models, options};
 
+fn zoo_options(name: &str, norm: NormChoice) -> Options {
+    let loss = if name == "tied_embedding" { "cross-entropy:axis=last" } else { "cross-entropy" };
+    Options { per_sample: false, ..options(loss.parse().expect("a loss"), norm) }
+}
+
 /// Compiles a model of the zoo as `dpc compile --loss cross-entropy` does.
 fn model(name: &str, norm: NormChoice) -> Compiled {
-    let loss = if name == "tied_embedding" { "cross-entropy:axis=last" } else { "cross-entropy" };
-    let mut options = options(loss.parse().expect("a loss"), norm);
-    options.per_sample = false;
+    let options = zoo_options(name, norm);
     let path = models(&format!("zoo/{name}.ts.onnx"));
     compiled(&path, &options).unwrap_or_else(|e| panic!("{name}: {e}")).1
 }
@@ -52,6 +55,26 @@ fn stages() {
 fn private_graphs() {
     for name in ["lstm_small", "embedding_small", "tied_embedding"] {
         snapshot(&format!("{name}.private"), model(name, NormChoice::Auto).private);
+    }
+}
+
+/// The lines of the private graph that a clip rule has a say in.
+#[test]
+fn clip_rules() {
+    for (name, groups) in [("mlp", "*.weight=0.5;*.bias=1.0"), ("tied_embedding", "*=0.5")] {
+        let mut text = String::new();
+        let by_group = format!("per-group:{groups}");
+        for rule in ["flat:1.0", "per-layer:1.0", &by_group, "auto:1.0", "per-layer:1.0,auto,gamma=0.1"] {
+            let clip = rule.parse().expect("a clip rule");
+            let path = models(&format!("zoo/{name}.ts.onnx"));
+            let (_, compiled) = compiled(&path, &Options { clip, ..zoo_options(name, NormChoice::Auto) }).expect(rule);
+            text += &format!("--clip {rule}\n\n");
+            let private = compiled.private.to_string();
+            let rewritten = |line: &&str| ["%bounds", "%sq", "%clip", "%g."].iter().any(|p| line.starts_with(p));
+            private.lines().filter(rewritten).for_each(|line| text += &format!("{line}\n"));
+            text += "\n";
+        }
+        snapshot(&format!("{name}.clip"), text);
     }
 }
 

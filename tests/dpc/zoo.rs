@@ -106,6 +106,11 @@ pub fn options(loss: Loss, norm: NormChoice) -> Options {
     }
 }
 
+/// A model of the zoo by its name.
+pub fn named(name: &str) -> Model {
+    zoo().into_iter().find(|model| model.name == name).unwrap_or_else(|| panic!("no model {name}"))
+}
+
 /// Opens and compiles a model.
 pub fn compiled(path: &Path, options: &Options) -> Result<(Source, Compiled), String> {
     let report = |e: miette::Report| format!("{e:?}");
@@ -174,6 +179,10 @@ pub fn session(
         match name.as_str() {
             host_inputs::WEIGHT => session.write_f32(id, &vec![1.0; rows]).expect("a write"),
             host_inputs::HYPER => {}
+            host_inputs::CLIP_BOUNDS => {
+                let bounds: Vec<f32> = compiled.clip_groups.iter().map(|group| group.bound as f32).collect();
+                session.write_f32(id, &bounds).expect("a write");
+            }
             host_inputs::DROPOUT_KEYS => {
                 session.write_i32(id, &(0..2 * rows as i32).collect::<Vec<_>>()).expect("a write");
             }

@@ -6,7 +6,7 @@ use crate::graph::strides;
 use crate::lower::kernels::*;
 use crate::lower::program::Extent;
 use crate::lower::scalar::{Expr, Func, Step};
-use crate::privacy::ClipRule;
+use crate::privacy::clipping::ClipFunction;
 
 pub fn cases() -> Vec<Case> {
     let mut all = elementwise();
@@ -208,18 +208,7 @@ fn update() -> Vec<Case> {
         let kernel = Dropout { len, ratio, layer };
         all.push(Case::new(format!("{rows}x{len}_{ratio}"), rows, kernel, read, vec![output(rows * len)]));
     }
-    for rows in [1, 5, 67] {
-        let rule = ClipRule::Flat { c: 0.75 };
-        let squares = Data::F32(v.range(rows, 0.0, 2.0));
-        let read = vec![squares, Data::F32(weights(rows))];
-        all.push(Case::new(format!("{rows}"), rows, ClipFactor { rule }, read, vec![output(rows), output(rows)]));
-    }
-    let squares =
-        vec![f32::NAN, f32::INFINITY, -1e-3, 0.0, f32::NEG_INFINITY, 4.0, f32::NAN, 1e-42, f32::MAX, -f32::NAN];
-    let weights = vec![1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0, 1.0, 1.0, 1.0];
-    let kernel = ClipFactor { rule: ClipRule::Flat { c: 1.0 } };
-    let read = vec![Data::F32(squares), Data::F32(weights)];
-    all.push(Case::new("not_finite", 10, kernel, read, vec![output(10), output(10)]).only(0));
+    all.extend(clip_factors());
     let hyper = || Data::F32(vec![1.0 / 300.0, 0.05, 0.271, 0.0297]);
     for len in [1, 1027] {
         let read = vec![v.floats(len), v.floats(len), hyper()];
@@ -238,6 +227,45 @@ fn update() -> Vec<Case> {
             let name = format!("{len}_decay_{weight_decay}_{decoupled}");
             all.push(Case::new(name, 3, kernel, vec![v.floats(len), hyper()], written));
         }
+    }
+    all
+}
+
+fn clip_factors() -> Vec<Case> {
+    let mut all = Vec::new();
+    let mut v = Values::new(401);
+    let functions = [("threshold", ClipFunction::Threshold), ("auto", ClipFunction::Automatic { gamma: 0.01 })];
+    for (name, function) in functions {
+        for (rows, group, groups) in [(1, 0, 1), (5, 0, 1), (67, 2, 3)] {
+            let bounds = [&vec![9.0; group], &[0.75][..], &vec![9.0; groups - group - 1]].concat();
+            let read = vec![Data::F32(v.range(rows, 0.0, 2.0)), Data::F32(weights(rows)), Data::F32(bounds)];
+            let kernel = ClipFactor { records: Extent::rows(1), function, group, groups };
+            let written = vec![output(rows), output(rows * groups)];
+            all.push(Case::new(format!("{name}_{rows}_{group}_of_{groups}"), rows, kernel, read, written));
+        }
+        let squares = vec![
+            f32::NAN,
+            f32::INFINITY,
+            -1e-3,
+            0.0,
+            f32::NEG_INFINITY,
+            4.0,
+            f32::NAN,
+            1e-42,
+            f32::MAX,
+            -f32::NAN,
+            -0.0,
+        ];
+        let weights = vec![1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0, 1.0, 1.0, 1.0, 1.0];
+        for bound in [1e-12, 1.0, 1e30] {
+            let kernel = ClipFactor { records: Extent::rows(1), function, group: 0, groups: 1 };
+            let read = vec![Data::F32(squares.clone()), Data::F32(weights.clone()), Data::F32(vec![bound])];
+            let name = format!("{name}_not_finite_{bound:e}");
+            all.push(Case::new(name, 11, kernel, read, vec![output(11), output(11)]).only(0));
+        }
+        let kernel = ClipFactor { records: Extent::fixed(1), function, group: 0, groups: 1 };
+        let read = vec![Data::F32(vec![4.0]), Data::F32(vec![1.0]), Data::F32(vec![1.0])];
+        all.push(Case::new(format!("{name}_one_of_7_rows"), 7, kernel, read, vec![output(1), output(1)]));
     }
     all
 }

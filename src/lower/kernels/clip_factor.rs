@@ -3,18 +3,28 @@
 use serde::{Deserialize, Serialize};
 
 use super::{KernelRules, Launch};
-use crate::privacy::ClipRule;
+use crate::lower::emit::Specialise;
+use crate::lower::program::Extent;
+use crate::privacy::clipping::ClipFunction;
 
-/// `norm[n] = √sq[n]`, and `factor[n]` = the clip rule's factor of that norm times `weight[n]`; 0 where `weight[n]` is 0
-/// or `sq[n]` is not finite. A square that rounding made negative counts as not finite.
+/// For each of `R` records, `norm[n, group] = √sq[n]`, and `factor[n]` = the clip function's factor of that norm and
+/// `bounds[group]`, times `weight[n]`; 0 where `weight[n]` is 0 or `sq[n]` is not finite. A square that rounding made
+/// negative counts as not finite.
 ///
 /// Tests for NaN and infinity read the bits, since a shader compiler may assume neither occurs.
 ///
-/// Buffers: `sq`, `f32[P]`; `weight`, `f32[P]`; then `factor` and `norm`, `f32[P]` each.
+/// Buffers: `sq`, `f32[R]`; `weight`, `f32[R]`; `bounds`, `f32[K]`; then `factor`, `f32[R]`, and `norm`, `f32[R, K]`, of
+/// which other groups' columns stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClipFactor {
-    /// The clip rule.
-    pub rule: ClipRule,
+    /// R.
+    pub records: Extent,
+    /// How a norm becomes a factor.
+    pub function: ClipFunction,
+    /// The clip group.
+    pub group: usize,
+    /// Number of clip groups, K.
+    pub groups: usize,
 }
 
 impl KernelRules for ClipFactor {
@@ -22,20 +32,32 @@ impl KernelRules for ClipFactor {
         "clip_factor"
     }
 
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("AUTOMATIC", matches!(self.function, ClipFunction::Automatic { .. }));
+    }
+
     fn writes(&self) -> usize {
         2
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        let ClipRule::Flat { c } = self.rule;
-        Launch::linear(rows, &[(c as f32).to_bits(), f32::NAN.to_bits()])
+        let gamma = match self.function {
+            ClipFunction::Threshold => 0.0,
+            ClipFunction::Automatic { gamma } => gamma as f32,
+        };
+        let rest = [self.group as u32, self.groups as u32, gamma.to_bits(), f32::NAN.to_bits()];
+        Launch::linear(self.records.at(rows), &rest)
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        2 * rows as u64
+        2 * self.records.at(rows) as u64
     }
 
     fn text(&self) -> String {
-        self.rule.to_string()
+        let function = match self.function {
+            ClipFunction::Threshold => "min(1, C/norm)".to_owned(),
+            ClipFunction::Automatic { gamma } => format!("C/(norm + {gamma:?})"),
+        };
+        format!("{function}, group {} of {}", self.group, self.groups)
     }
 }

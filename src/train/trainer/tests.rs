@@ -82,6 +82,7 @@ impl RegressionSession {
         let weight = self.get(input(host_inputs::WEIGHT));
         let w = self.get(Role::Parameter("w".to_owned()));
         let mut sum = self.get(Role::GradientSum("w".to_owned()));
+        let bound = self.get(input(host_inputs::CLIP_BOUNDS))[0];
         let (mut loss, mut norm) = (vec![0.0; self.rows], vec![0.0; self.rows]);
         for n in 0..self.rows {
             let x = &x[n * WIDTH..][..WIDTH];
@@ -89,7 +90,7 @@ impl RegressionSession {
             loss[n] = error * error / 2.0;
             norm[n] = error.abs() * x.iter().map(|x| x * x).sum::<f32>().sqrt();
             let factor = match phase {
-                Phase::Private => plan(0.0).clip.factor(norm[n]),
+                Phase::Private => plan(0.0).clip.function().factor(norm[n], bound),
                 _ => 1.0,
             };
             for (sum, x) in sum.iter_mut().zip(x) {
@@ -169,6 +170,7 @@ fn program() -> Program {
         (input("label"), Extent::rows(1)),
         (input(host_inputs::WEIGHT), Extent::rows(1)),
         (input(host_inputs::HYPER), Extent::fixed(hyper::LEN)),
+        (input(host_inputs::CLIP_BOUNDS), Extent::fixed(1)),
         (Role::Parameter(w()), Extent::fixed(WIDTH)),
         (Role::GradientSum(w()), Extent::fixed(WIDTH)),
         (Role::Noise(w()), Extent::fixed(WIDTH)),
@@ -196,7 +198,8 @@ fn artifact() -> Artifact {
             inputs: BTreeMap::new(),
             outputs: vec![OutputEntry { name: "y".to_owned(), axes: Axes(vec![Axis::batch()]) }],
             loss: Some("mse".parse().unwrap()),
-            clip: plan(0.0).clip,
+            clip: plan(0.0).clip.clone(),
+            clip_groups: plan(0.0).clip.resolve(["w"]).unwrap(),
             norm: NormChoice::Auto,
             optimizer: OPTIMIZER.parse().unwrap(),
             max_batch: 64,

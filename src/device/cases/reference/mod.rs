@@ -13,6 +13,7 @@ use crate::lower::hyper;
 use crate::lower::kernels::*;
 use crate::lower::program::BufferId;
 use crate::lower::scalar::{Expr, Func, Step};
+use crate::privacy::clipping::ClipFunction;
 
 type Floats = Vec<f64>;
 
@@ -184,12 +185,17 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
             }
         }
         Kernel::ClipFactor(k) => {
-            let crate::privacy::ClipRule::Flat { c } = k.rule;
-            for n in 0..rows {
+            let bound = x[2][k.group];
+            for n in 0..k.records.at(rows) {
                 let (square, weight) = (x[0][n], x[1][n]);
-                y[1][n] = square.sqrt();
+                let norm = square.sqrt().abs();
+                y[1][n * k.groups + k.group] = norm;
+                let factor = match k.function {
+                    ClipFunction::Threshold => (bound / norm).min(1.0),
+                    ClipFunction::Automatic { gamma } => bound / (norm + gamma),
+                };
                 let counts = weight != 0.0 && square.is_finite() && square >= 0.0;
-                y[0][n] = if counts { (c / square.sqrt()).min(1.0) * weight } else { 0.0 };
+                y[0][n] = if counts { factor * weight } else { 0.0 };
             }
         }
         Kernel::Privatize(k) => {

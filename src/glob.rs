@@ -1,9 +1,9 @@
-//! Patterns over initialiser names: `*` stands for any run of characters (`/` and `.` included), `?` for one.
+//! Patterns over parameter names: `*` stands for any run of characters (`/` and `.` included), `?` for one.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A pattern of `--train` and `--freeze`.
+/// A pattern of `--train`, `--freeze` and `--clip per-group`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(String);
 
