@@ -91,6 +91,7 @@ fn measure(args: &StepArgs) -> Result<Times> {
     let rows = args.batch as usize;
     let plan = PrivacyPlan::new(PlanSpec {
         noise_multiplier: 1.0,
+        clip_groups: artifact.manifest.clip_groups.len(),
         delta: Some(1e-5),
         planned_steps: MOST_STEPS as u64,
         insecure_seed: Some(0),

@@ -167,6 +167,7 @@ fn plan(artifact: &Artifact, records: usize) -> Result<PrivacyPlan> {
     Ok(PrivacyPlan::new(PlanSpec {
         public_units: Some(records as u64),
         noise_multiplier: calibrate::noise_multiplier(ACCOUNTANTS[0], target)?,
+        clip_groups: artifact.manifest.clip_groups.len(),
         delta: Some(DELTA),
         planned_steps: steps,
         ..PlanSpec::new(sampling, BATCH, artifact.manifest.clip.clone())

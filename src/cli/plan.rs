@@ -4,7 +4,7 @@ use miette::{Diagnostic, Result};
 use thiserror::Error;
 
 use super::values;
-use crate::privacy::ClipRule;
+use crate::artifact::Manifest;
 use crate::privacy::accountant::{ACCOUNTANTS, Accountant};
 use crate::privacy::adjacency::{Adjacency, Unit};
 use crate::privacy::calibrate::{self, Target};
@@ -149,8 +149,8 @@ impl PlanArgs {
         !self.privacy.non_private
     }
 
-    /// The plan for data of `units` units of kind `unit`, its noise calibrated where the flags give ε.
-    pub fn plan(&self, clip: &ClipRule, unit: Unit, units: usize) -> Result<PrivacyPlan> {
+    /// The plan for the model of `manifest` on `units` units of kind `unit`, its noise calibrated where the flags give ε.
+    pub fn plan(&self, manifest: &Manifest, unit: Unit, units: usize) -> Result<PrivacyPlan> {
         let sampling = self.sampling(unit, units)?;
         let steps = match (self.length.steps, self.length.epochs) {
             (Some(steps), _) => steps,
@@ -165,6 +165,7 @@ impl PlanArgs {
         };
         let stated = self.sample_rate.is_none() || sampling.units().is_some();
         Ok(PrivacyPlan::new(PlanSpec {
+            clip_groups: manifest.clip_groups.len(),
             public_units: stated.then_some(units as u64),
             noise_multiplier,
             noise_schedule: self.noise_schedule.clone(),
@@ -176,7 +177,7 @@ impl PlanArgs {
             unit,
             insecure_seed: self.insecure_seed,
             non_private: self.privacy.non_private,
-            ..PlanSpec::new(sampling, self.batch, clip.clone())
+            ..PlanSpec::new(sampling, self.batch, manifest.clip.clone())
         })?)
     }
 

@@ -106,7 +106,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let (unit, units) = units(args, &data)?;
     let accountant = args.plan.accountant();
-    let plan = args.plan.plan(&artifact.manifest.clip, unit, units.len())?;
+    let plan = args.plan.plan(&artifact.manifest, unit, units.len())?;
     for warning in plan.warnings(units.len() as u64) {
         output::report(&Report::new(warning));
     }

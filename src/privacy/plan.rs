@@ -30,6 +30,8 @@ pub struct PlanSpec {
     pub noise_schedule: Schedule,
     /// The clip rule, which gives the sensitivity.
     pub clip: ClipRule,
+    /// The number K of clip groups that the rule makes of the model's parameters.
+    pub clip_groups: usize,
     /// How the clip bounds change over the steps.
     pub clip_schedule: Schedule,
     /// Estimates of batch size and loss that each step releases too.
@@ -59,6 +61,7 @@ impl PlanSpec {
             noise_multiplier: 0.0,
             noise_schedule: Schedule::Constant,
             clip,
+            clip_groups: 1,
             clip_schedule: Schedule::Constant,
             estimates: None,
             delta: None,
@@ -159,7 +162,9 @@ impl From<PrivacyPlan> for PlanSpec {
 }
 
 fn divide(spec: &PlanSpec, noise_multiplier: f64) -> Option<Multipliers> {
-    Multipliers::divide(noise_multiplier, None, spec.estimates.as_ref())
+    let adaptive = spec.clip.adaptive();
+    let counts = adaptive.map(|adaptive| adaptive.count_multiplier(spec.expected_batch, spec.clip_groups));
+    Multipliers::divide(noise_multiplier, counts, spec.estimates.as_ref())
 }
 
 fn problems(spec: &PlanSpec) -> Vec<PlanProblem> {
@@ -406,6 +411,20 @@ mod tests {
         for spec in accepted {
             assert!(PrivacyPlan::new(spec.clone()).is_ok(), "{spec:?}");
         }
+    }
+
+    #[test]
+    fn loud_counts_leave_nothing_for_the_gradient() {
+        let with = |clip: &str, clip_groups| {
+            let plan = PrivacyPlan::new(PlanSpec { clip: clip.parse().unwrap(), clip_groups, ..example() });
+            plan.map(|plan| plan.multipliers(0).gradient)
+        };
+        // σ = 1.5; by default s = L/(10√K) = 6.4.
+        let expected = (f64::powi(1.5, -2) - f64::powi(6.4, -2)).powf(-0.5);
+        assert!((with("flat:1,adaptive", 1).unwrap() - expected).abs() < 1e-12);
+        assert!(with("per-layer:1,adaptive", 4).unwrap() > expected);
+        assert!(with("flat:1,adaptive,count-noise=1.5", 1).is_err());
+        assert_eq!(with("flat:1", 1).unwrap(), 1.5);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::engine::{Engine, EngineError, Shown};
 use super::optimizer::OptimizerSpec;
 use super::units::Units;
 use crate::lower::program::Phase;
+use crate::privacy::clipping::{ClipState, count_sensitivity};
 use crate::privacy::keys::RunKey;
 use crate::privacy::ledger::Receipt;
 use crate::privacy::noise::{GaussianNoise, NoiseError, NoiseSource};
@@ -47,12 +48,15 @@ pub struct Stepper<'a> {
     dropout: DropoutKeys,
     /// `None` in non-private training.
     noise: Option<NoiseSource>,
+    clip: ClipState,
     sums: Sums,
 }
 
 /// Exact sums over the logical batch in the making; never shown.
 #[derive(Default)]
 struct Sums {
+    /// Of each clip group, how many more units are below the bound than above it, halved.
+    counts: Vec<f64>,
     estimates: [f64; Estimates::COUNT],
 }
 
@@ -78,16 +82,32 @@ pub enum StepError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Units(#[from] UnitMismatch),
+    /// The plan is for another clip rule or model.
+    #[error("the plan has {planned} clip groups, the compiled program {found}")]
+    #[diagnostic(code(dpc::train::clip_groups), help("make the plan for the model that is trained"))]
+    ClipGroups { planned: usize, found: usize },
 }
 
 impl<'a> Stepper<'a> {
-    /// Steps of `setting` on `engine` with the randomness of `key`, the first of them `first_step`.
+    /// Steps of `setting` on `engine` with the clip bounds `clip` and the randomness of `key`, the first of
+    /// them `first_step`.
     ///
     /// # Errors
-    /// When the data do not have the units that the plan's sampling is for, or there is no noise.
-    pub fn new(setting: Setting<'a>, engine: Engine, key: &RunKey, first_step: u64) -> Result<Self, StepError> {
+    /// When the plan is for other data or another program, or there is no noise.
+    pub fn new(
+        setting: Setting<'a>,
+        engine: Engine,
+        clip: ClipState,
+        key: &RunKey,
+        first_step: u64,
+    ) -> Result<Self, StepError> {
         let plan = setting.plan;
+        let (planned, found) = (plan.clip_groups, clip.groups());
+        if planned != found && !plan.non_private {
+            return Err(StepError::ClipGroups { planned, found });
+        }
         let mut lengths = engine.noise_lengths();
+        lengths.extend(clip.adaptive().map(|_| clip.groups()));
         lengths.extend(plan.estimates.map(|_| Estimates::COUNT));
         let noise = match plan.non_private {
             true => None,
@@ -99,6 +119,7 @@ impl<'a> Stepper<'a> {
             sampler: Sampler::new(key, plan, setting.units.len())?,
             dropout: DropoutKeys::new(key),
             noise,
+            clip,
             sums: Sums::default(),
         })
     }
@@ -108,32 +129,38 @@ impl<'a> Stepper<'a> {
         &mut self.engine
     }
 
+    /// The clip bounds as they are now.
+    pub fn clip(&self) -> &ClipState {
+        &self.clip
+    }
+
     /// Draws the units of `step` and sums their clipped gradients. `observe` sees what each physical batch
-    /// shows of its records, which the guarantee does not cover.
+    /// shows of its records, and which bounds they had; the guarantee does not cover it.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn accumulate(&mut self, step: u64, mut observe: impl FnMut(&Shown)) -> Result<(), StepError> {
+    pub fn accumulate(&mut self, step: u64, mut observe: impl FnMut(&Shown, &ClipState, f64)) -> Result<(), StepError> {
         let Setting { plan, data, units, .. } = self.setting;
         let phase = match plan.non_private {
             true => Phase::Plain,
             false => Phase::Private,
         };
-        self.sums = Sums::default();
+        let scale = plan.clip_schedule.at(step);
+        self.engine.set_clip_bounds(&self.clip.bounds(scale))?;
+        self.sums = Sums { counts: vec![0.0; self.clip.groups()], ..Sums::default() };
         let drawn = self.sampler.sample(step);
         let records: Vec<usize> = drawn.iter().flat_map(|&unit| units.records(unit)).copied().collect();
         for batch in records.chunks(self.engine.rows()) {
             self.engine.run(phase, data, batch, Some((&self.dropout, step)))?;
             let shown = self.engine.shown(phase, batch.len())?;
-            for &loss in &shown.loss {
-                self.add_unit(f64::from(loss));
-            }
-            observe(&shown);
+            self.clip.count(&shown.group_norms, &mut self.sums.counts);
+            shown.loss.iter().for_each(|&loss| self.estimate(f64::from(loss)));
+            observe(&shown, &self.clip, scale);
         }
         Ok(())
     }
 
-    fn add_unit(&mut self, loss: f64) {
+    fn estimate(&mut self, loss: f64) {
         if let Some(estimates) = &self.setting.plan.estimates {
             let unit = estimates.of_unit(loss);
             self.sums.estimates.iter_mut().zip(unit).for_each(|(sum, value)| *sum += value);
@@ -152,17 +179,23 @@ impl<'a> Stepper<'a> {
             return Ok(Released::default());
         };
         let multipliers = plan.multipliers(step);
+        let sensitivity = self.clip.sensitivity(plan.clip_schedule.at(step));
         let trained = self.engine.noise_lengths().len();
-        let mut std = vec![multipliers.gradient * plan.clip.sensitivity(); trained];
-        std.extend(multipliers.estimate.map(|_| 1.0));
-        let drawn = noise.take(step, &std)?;
-        let (gradient, rest) = drawn.split_at(trained);
+        let mut std = vec![multipliers.gradient * sensitivity; trained];
+        std.extend(multipliers.counts.map(|counts| counts * count_sensitivity(self.clip.groups())));
+        std.extend(multipliers.estimate);
+        let (gradient, beside) = noise.take(step, &std)?.split_at(trained);
         self.engine.update(&optimizer, step + 1, learning_rate, plan.divisor(), Some(gradient))?;
+        let mut beside = beside.iter();
+        if let (Some(_), Some(noise)) = (multipliers.counts, beside.next()) {
+            let counts = self.sums.counts.iter().zip(noise).map(|(count, noise)| count + f64::from(*noise));
+            self.clip.update(&counts.collect::<Vec<f64>>(), plan.expected_batch);
+        }
         let mut released = Released::default();
-        if let (Some(estimates), Some(multiplier), [.., noise]) = (&plan.estimates, multipliers.estimate, rest) {
+        if let (Some(estimates), Some(noise)) = (&plan.estimates, beside.next()) {
             let mut sums = self.sums.estimates;
-            for ((sum, sensitivity), z) in sums.iter_mut().zip(estimates.sensitivities()).zip(noise) {
-                *sum += multiplier * sensitivity * f64::from(*z);
+            for ((sum, sensitivity), noise) in sums.iter_mut().zip(estimates.sensitivities()).zip(noise) {
+                *sum += sensitivity * f64::from(*noise);
             }
             released.estimates = Some(sums);
         }

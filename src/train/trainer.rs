@@ -128,6 +128,7 @@ struct Context {
     plan: PrivacyPlan,
     provenance: Provenance,
     learning_rate: f64,
+    clip: ClipState,
     ledger: Head,
 }
 
@@ -154,7 +155,6 @@ struct Run<'a> {
     /// Logical steps taken.
     step: u64,
     stepper: Stepper<'a>,
-    clip: ClipState,
     ledger: Ledger,
     checkpoints: Checkpoints,
     metrics: MetricsLog,
@@ -179,8 +179,7 @@ impl<'a> Run<'a> {
         let phase = if plan.non_private { Phase::Plain } else { Phase::Private };
         let phases = [Phase::Forward, phase, Phase::Update];
         let mut engine = Engine::new(training.device, program, &artifact.weights, training.physical_batch, &phases)?;
-        let clip = ClipState::new(&plan.clip, &artifact.manifest.clip_groups);
-        engine.set_clip_bounds(&clip.bounds(1.0))?;
+        let mut clip = ClipState::new(&plan.clip, &artifact.manifest.clip_groups);
 
         let id = run_id()?;
         let ledger = Ledger::open(&training.ledger, &id, plan)?;
@@ -188,7 +187,7 @@ impl<'a> Run<'a> {
         if training.resume
             && let Some(checkpoint) = checkpoints.latest()?
         {
-            check_resumable(training, &provenance, &checkpoint, ledger.contents())?;
+            clip = check_resumable(training, &provenance, &checkpoint, ledger.contents())?;
             engine.set_parameters(&checkpoint.parameters)?;
             engine.set_states(&checkpoint.states)?;
             step = checkpoint.step;
@@ -209,8 +208,7 @@ impl<'a> Run<'a> {
             id,
             provenance,
             step,
-            stepper: Stepper::new(setting, engine, &key, step)?,
-            clip,
+            stepper: Stepper::new(setting, engine, clip, &key, step)?,
             ledger,
             checkpoints,
             metrics: MetricsLog::open(&directory.metrics(), step)?,
@@ -225,8 +223,8 @@ impl<'a> Run<'a> {
     }
 
     fn logical_step(&mut self) -> Result<(), TrainError> {
-        let Self { stepper, since_log, clip, .. } = self;
-        stepper.accumulate(self.step, |shown| since_log.add(shown, clip))?;
+        let Self { stepper, since_log, .. } = self;
+        stepper.accumulate(self.step, |shown, clip, scale| since_log.add(shown, clip, scale))?;
         let receipt = self.ledger.record(self.step)?;
         let released = stepper.release(self.step, receipt)?;
         since_log.release(&released);
@@ -279,6 +277,7 @@ impl<'a> Run<'a> {
             plan: self.training.plan.clone(),
             provenance: self.provenance.clone(),
             learning_rate: self.training.learning_rate,
+            clip: self.stepper.clip().clone(),
             ledger: self.ledger.contents().head(),
         };
         let directory = self.training.directory.checkpoints();
@@ -315,12 +314,13 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The clip bounds of a checkpoint that `training` can go on from.
 fn check_resumable(
     training: &Training<'_>,
     provenance: &Provenance,
     checkpoint: &Checkpoint,
     ledger: &Contents,
-) -> Result<(), TrainError> {
+) -> Result<ClipState, TrainError> {
     let path = training.directory.path().to_owned();
     let Ok(context) = serde_json::from_value::<Context>(checkpoint.context.clone()) else {
         let what = vec!["version of dpc"];
@@ -337,7 +337,7 @@ fn check_resumable(
     same("model or program", context.provenance == *provenance);
     same("learning rate", context.learning_rate == training.learning_rate);
     match what.is_empty() {
-        true => Ok(()),
+        true => Ok(context.clip),
         false => Err(TrainError::OtherRun { path, what }),
     }
 }
@@ -382,7 +382,7 @@ impl SinceLog {
         }
     }
 
-    fn add(&mut self, shown: &Shown, clip: &ClipState) {
+    fn add(&mut self, shown: &Shown, clip: &ClipState, scale: f64) {
         self.records += shown.loss.len() as u64;
         for loss in shown.loss.iter().filter(|loss| loss.is_finite()) {
             self.loss += f64::from(*loss);
@@ -391,7 +391,7 @@ impl SinceLog {
         for (norm, norms) in shown.norm.iter().zip(shown.group_norms.chunks_exact(clip.groups().max(1))) {
             if !norm.is_finite() {
                 self.nonfinite += 1;
-            } else if clip.clips(norms, 1.0) {
+            } else if clip.clips(norms, scale) {
                 self.clipped += 1;
             }
         }

@@ -29,6 +29,9 @@ impl Claim {
             "the trained parameters, every checkpoint of them, and anything computed from them alone",
             "every step in the ledger, of all runs that share it, repeated and torn ones included",
         ];
+        if plan.clip.adaptive().is_some() {
+            items.push("the clip bounds of every step, which follow noisy counts that are paid for");
+        }
         if plan.estimates.is_some() {
             items.push("the estimates of batch size and loss in the metrics, which are noisy and paid for");
         }

@@ -293,8 +293,9 @@ impl Case {
     }
 }
 
-/// DP-SGD as it is defined (Abadi et al. 2016, Algorithm 1), in double precision.
-fn by_definition(plan: &PrivacyPlan, data: &Dataset) -> Vec<f64> {
+/// DP-SGD as it is defined (Abadi et al. 2016, Algorithm 1; Andrew et al. 2021, Algorithm 1, for bounds that adapt), in
+/// double precision: the parameters and the clip bound after the last step.
+fn by_definition(plan: &PrivacyPlan, data: &Dataset) -> (Vec<f64>, f64) {
     let key = RunKey::for_plan(plan).unwrap();
     let sampler = Sampler::new(&key, plan, data.records()).unwrap();
     let noise = GaussianNoise::new(&key, plan);
@@ -302,28 +303,40 @@ fn by_definition(plan: &PrivacyPlan, data: &Dataset) -> Vec<f64> {
         (crate::train::data::Values::F32(x), crate::train::data::Values::F32(label)) => (x, label),
         _ => unreachable!(),
     };
-    let (mut w, mut velocity) = (vec![0.5, -0.5, 0.25], [0.0; WIDTH]);
+    let (mut w, mut velocity, mut bound) = (vec![0.5, -0.5, 0.25], [0.0; WIDTH], plan.clip.sensitivity());
     for step in 0..plan.planned_steps {
-        let mut sum = [0.0; WIDTH];
+        let (mut sum, mut below) = ([0.0; WIDTH], 0.0);
+        let scaled = bound * plan.clip_schedule.at(step);
         for n in sampler.sample(step) {
             let x: Vec<f64> = x[n * WIDTH..][..WIDTH].iter().map(|&x| f64::from(x)).collect();
             let error = x.iter().zip(&w).map(|(x, w)| x * w).sum::<f64>() - f64::from(label[n]);
             let gradient: Vec<f64> = x.iter().map(|x| error * x).collect();
             let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
-            let factor = if plan.non_private { 1.0 } else { (0.7 / norm).min(1.0) };
+            let factor = if plan.non_private { 1.0 } else { (scaled / norm).min(1.0) };
             sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += factor * g);
+            below += if norm <= bound { 0.5 } else { -0.5 };
+        }
+        let multiplier = plan.noise_multiplier * plan.noise_schedule.at(step);
+        let mut std = multiplier * scaled;
+        if let Some(adaptive) = plan.clip.adaptive() {
+            // The paper's σ_b = L/20, whose cost is that of a multiplier 2σ_b.
+            let sigma_b = plan.expected_batch / 20.0;
+            std = scaled * (multiplier.powi(-2) - (2.0 * sigma_b).powi(-2)).powf(-0.5);
+            let mut z = [0.0f32];
+            noise.fill(step, 1, &mut z);
+            let fraction = (below + sigma_b * f64::from(z[0])) / plan.expected_batch + 0.5;
+            bound *= (-adaptive.rate * (fraction - adaptive.quantile)).exp();
         }
         let mut added = [0.0f32; WIDTH];
         if !plan.non_private {
             noise.fill(step, 0, &mut added);
         }
-        let std = plan.noise_multiplier * 0.7;
         for k in 0..WIDTH {
             velocity[k] = 0.9 * velocity[k] + (sum[k] + std * f64::from(added[k])) / plan.expected_batch;
             w[k] -= 0.1 * velocity[k];
         }
     }
-    w
+    (w, bound)
 }
 
 fn assert_close(found: &[f32], expected: &[f64]) {
@@ -335,7 +348,7 @@ fn assert_close(found: &[f32], expected: &[f64]) {
 #[test]
 fn a_run_is_dp_sgd_whatever_the_physical_batch() {
     for plan in [plan(1.3), plan(0.0)] {
-        let expected = by_definition(&plan, &data());
+        let (expected, _) = by_definition(&plan, &data());
         for physical_batch in [1, 7, 64] {
             let case = Case { physical_batch, ..Case::new(plan.clone()) };
             assert_close(&case.trained(), &expected);
@@ -344,9 +357,39 @@ fn a_run_is_dp_sgd_whatever_the_physical_batch() {
 }
 
 #[test]
+fn schedules_and_adaptive_bounds_follow_their_definition() {
+    let schedules = |clip: &str| PlanSpec {
+        clip: clip.parse().unwrap(),
+        clip_schedule: "table:0=1,3=0.5".parse().unwrap(),
+        noise_schedule: "exponential:factor=1.1".parse().unwrap(),
+        ..spec(0.3)
+    };
+    for clip in ["flat:0.7", "flat:0.7,adaptive,quantile=0.3,rate=0.4"] {
+        let plan = PrivacyPlan::new(schedules(clip)).unwrap();
+        let (expected, bound) = by_definition(&plan, &data());
+        let case = Case::new(plan);
+        assert_close(&case.trained(), &expected);
+        let checkpoint = Checkpoints::open(&case.dir().checkpoints()).unwrap().latest().unwrap().unwrap();
+        let context: Context = serde_json::from_value(checkpoint.context).unwrap();
+        assert!((context.clip.sensitivity(1.0) / bound - 1.0).abs() < 1e-6, "{bound}");
+        assert_eq!(bound != 0.7, clip.contains("adaptive"));
+    }
+}
+
+#[test]
+fn adaptive_bounds_go_on_after_a_lost_device() {
+    let plan = || PrivacyPlan::new(PlanSpec { clip: "flat:0.7,adaptive".parse().unwrap(), ..spec(0.3) }).unwrap();
+    let whole = Case::new(plan()).trained();
+    let case = Case::new(plan());
+    case.train(&Regression::lost_after(3), false).unwrap_err();
+    case.train(&Regression::new(), true).unwrap();
+    assert_eq!(case.parameters(), whole);
+}
+
+#[test]
 fn non_private_training_neither_clips_nor_adds_noise() {
     let plan = PrivacyPlan::new(PlanSpec { non_private: true, delta: None, ..spec(0.0) }).unwrap();
-    let expected = by_definition(&plan, &data());
+    let (expected, _) = by_definition(&plan, &data());
     assert_close(&Case::new(plan).trained(), &expected);
 }
 
@@ -355,7 +398,7 @@ fn a_step_without_records_still_gets_noise() {
     let plan =
         PrivacyPlan::new(PlanSpec { sampling: Sampling::Poisson { rate: 1e-12 }, planned_steps: 1, ..spec(2.0) })
             .unwrap();
-    let expected = by_definition(&plan, &data());
+    let (expected, _) = by_definition(&plan, &data());
     let found = Case::new(plan).trained();
     assert_close(&found, &expected);
     assert!(found.iter().zip([0.5, -0.5, 0.25]).all(|(found, start)| *found != start));
@@ -395,7 +438,7 @@ fn a_record_that_is_not_finite_counts_as_zero_and_is_reported() {
     let x: Vec<f32> = (0..RECORDS * WIDTH).map(|i| if i == 4 { f32::NAN } else { (i as f32).sin() }).collect();
     let label: Vec<f32> = (0..RECORDS).map(|n| (n % 4) as f32).collect();
     let without = |values: &[f32], width: usize| [&values[..width], &values[2 * width..]].concat();
-    let expected = by_definition(&plan, &dataset(&without(&x, WIDTH), &without(&label, 1)));
+    let (expected, _) = by_definition(&plan, &dataset(&without(&x, WIDTH), &without(&label, 1)));
     let case = Case { data: dataset(&x, &label), ..Case::new(plan) };
     assert_close(&case.trained(), &expected);
     let metrics = std::fs::read_to_string(case.dir().metrics()).unwrap();
