@@ -6,7 +6,7 @@ use miette::Result;
 
 use super::{model, output};
 use crate::artifact::Artifact;
-use crate::lower::program::Phase;
+use crate::lower::program::{Phase, Program};
 use crate::options::Loss;
 
 /// Show parameters, norm strategies, kernels, FLOPs and memory
@@ -80,22 +80,30 @@ fn clip_groups(artifact: &Artifact) -> String {
 }
 
 fn phases(artifact: &Artifact) -> String {
-    let phases = [Phase::Forward, Phase::Private, Phase::Plain, Phase::Update];
+    let phases = [Phase::Forward, Phase::Private, Phase::Plain, Phase::Fold, Phase::Collect, Phase::Update];
     let rows = phases.iter().map(|&phase| {
         let dispatches = artifact.program.phase(phase);
         let flops: u64 = dispatches.iter().map(|dispatch| dispatch.kernel.rules().flops(1)).sum();
-        let per = if phase == Phase::Update { "a step" } else { "a record" };
+        let per = match phase {
+            Phase::Forward | Phase::Private | Phase::Plain => "a record",
+            Phase::Fold => "a unit of several records",
+            Phase::Collect | Phase::Update => "a step",
+        };
         [phase.name().to_owned(), format!("{} kernels", dispatches.len()), format!("{flops} FLOP {per}")]
     });
     format!("phases\n{}", table(rows.collect()))
 }
 
 fn memory(artifact: &Artifact) -> String {
+    let records = [Phase::Forward, Phase::Private, Phase::Update];
+    let units = [Phase::Forward, Phase::Plain, Phase::Fold, Phase::Collect, Phase::Update];
+    let [records, units] = [&records[..], &units].map(|phases| artifact.program.restricted(phases));
+    let mib = |program: &Program, batch| program.bytes(batch) as f64 / f64::from(1 << 20);
     let rows = BATCHES.iter().map(|&batch| {
-        let mib = artifact.program.bytes(batch) as f64 / f64::from(1 << 20);
-        [format!("physical batch {batch}"), format!("{mib:.1} MiB")]
+        let [records, units] = [&records, &units].map(|program| format!("{:.1} MiB", mib(program, batch)));
+        [format!("physical batch {batch}"), records, format!("{units} with units of several records")]
     });
-    format!("device memory\n{}", table(rows.collect()))
+    format!("device memory in training\n{}", table(rows.collect()))
 }
 
 /// Indented rows with aligned columns.

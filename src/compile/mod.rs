@@ -1,6 +1,7 @@
 //! The pipeline: from a model to a program, one pass after the other, verified in between.
 
 mod phases;
+mod units;
 
 use miette::Diagnostic;
 use thiserror::Error;
@@ -142,6 +143,7 @@ pub fn compile(source: &Source, parameters: &[Parameter], options: &Options) -> 
     if loss.is_some() {
         program.private(&checked("fuse", fuse(&private)?)?)?;
         program.plain(&checked("fuse", fuse(&simplify(&weigh_rows(&gradients)?)?)?)?)?;
+        program.units(options.clip.function(), &clip_groups);
         program.update(&options.optimizer);
     }
     let program = program.finish()?;

@@ -45,7 +45,7 @@ impl Builder {
         for (name, sum) in sums {
             let len = self.program.buffer(sum).len.fixed;
             let noise = self.get_or_add(Role::Noise(name.clone()), &format!("noise.{name}"), len);
-            let gradient = self.add(Role::Temporary, &format!("gradient.{name}"), DType::F32, Extent::fixed(len));
+            let gradient = self.temporary(&format!("gradient.{name}"), len);
             let Some(parameter) = self.program.find(&Role::Parameter(name.clone())) else { continue };
             self.dispatch(Phase::Update, Privatize { len }, &[sum, noise, hyper, gradient], &name);
             let mut buffers = vec![gradient, hyper, parameter];
@@ -121,9 +121,20 @@ impl Builder {
         Ok(())
     }
 
-    fn get_or_add(&mut self, role: Role, name: &str, len: usize) -> BufferId {
+    pub(super) fn get_or_add(&mut self, role: Role, name: &str, len: usize) -> BufferId {
         let found = self.program.find(&role);
         found.unwrap_or_else(|| self.add(role, name, DType::F32, Extent::fixed(len)))
+    }
+
+    /// The buffer that has a role, and its length.
+    pub(super) fn find(&self, role: &Role) -> Option<(BufferId, usize)> {
+        let id = self.program.find(role)?;
+        Some((id, self.program.buffer(id).len.fixed))
+    }
+
+    /// A buffer of `len` floats for an intermediate result.
+    pub(super) fn temporary(&mut self, name: &str, len: usize) -> BufferId {
+        self.add(Role::Temporary, name, DType::F32, Extent::fixed(len))
     }
 
     fn add(&mut self, role: Role, name: &str, dtype: DType, len: Extent) -> BufferId {
@@ -131,7 +142,7 @@ impl Builder {
         BufferId(self.program.buffers.len() as u32 - 1)
     }
 
-    fn dispatch(&mut self, phase: Phase, kernel: impl Into<Kernel>, buffers: &[BufferId], label: &str) {
+    pub(super) fn dispatch(&mut self, phase: Phase, kernel: impl Into<Kernel>, buffers: &[BufferId], label: &str) {
         let dispatch = Dispatch { kernel: kernel.into(), buffers: buffers.to_vec(), label: label.into(), shader: 0 };
         self.program.phases.entry(phase).or_default().push(dispatch);
     }

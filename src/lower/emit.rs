@@ -27,8 +27,8 @@ macro_rules! embed {
 
 /// The templates by name.
 const TEMPLATES: &[(&str, &str)] = embed!["":
-    "accumulate" "adam" "clip_factor" "copy" "cross_entropy" "cross_entropy_vjp" "dropout" "elementwise" "fill" "gather"
-    "gemm" "ghost_norm" "lstm" "lstm_vjp" "outer_norm" "outer_sum" "pool" "pool_vjp" "privatize" "rearrange" "reduce"
+    "accumulate" "adam" "clip_factor" "copy" "cross_entropy" "cross_entropy_vjp" "dropout" "elementwise" "fill" "fold"
+    "gather" "gemm" "ghost_norm" "lstm" "lstm_vjp" "outer_norm" "outer_sum" "pool" "pool_vjp" "privatize" "rearrange" "reduce"
     "scatter" "segment_cross" "segment_norm" "sgd" "softmax" "softmax_vjp" "sort_ids" "tile_norm"
 ];
 

@@ -31,6 +31,8 @@ pub mod host_outputs {
     pub const LOSS: &str = "dpc.loss";
     /// `f32[N, K]`: the norm of each record's gradient in each clip group, before clipping; after the private phase.
     pub const NORM: &str = "dpc.norm";
+    /// `f32[K]`: the norm of the last unit's gradient in each clip group, before clipping; after the fold phase.
+    pub const UNIT_NORM: &str = "dpc.unit_norm";
 }
 
 /// Positions in the `dpc.hyper` input.

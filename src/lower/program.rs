@@ -68,6 +68,8 @@ pub enum Role {
     ConstantI32(Vec<i32>),
     /// Sum of the clipped gradients of a parameter over the physical batches of a logical step.
     GradientSum(String),
+    /// Sum of the clipped gradients of a parameter over the units of a logical step, where a unit is several records.
+    UnitSum(String),
     /// Noise for a parameter, filled by the host once a logical step.
     Noise(String),
     /// Optimizer state of a parameter: parameter, then the name of the state (`momentum`, `exp_avg`, …).
@@ -131,6 +133,11 @@ pub enum Phase {
     Private,
     /// A physical batch of a non-private step: forward, backward, sums added to the gradient sums.
     Plain,
+    /// The end of a unit whose records the plain phase has summed: the norm of the gradient sums, clip factors, the sums
+    /// added to the unit sums and set to zero.
+    Fold,
+    /// The end of the last unit of a logical step: the unit sums added to the gradient sums and set to zero.
+    Collect,
     /// The end of a logical step: noise, division, optimizer, gradient sums set to zero.
     Update,
 }
@@ -142,6 +149,8 @@ impl Phase {
             Phase::Forward => "forward",
             Phase::Private => "private",
             Phase::Plain => "plain",
+            Phase::Fold => "fold",
+            Phase::Collect => "collect",
             Phase::Update => "update",
         }
     }

@@ -31,7 +31,9 @@ struct Parameter {
     name: String,
     dims: Vec<usize>,
     value: BufferId,
-    /// `None` where the parameter is frozen.
+    /// `None` where the parameter is frozen, or no phase has gradients.
+    sum: Option<BufferId>,
+    /// `None` where the parameter is not updated.
     noise: Option<BufferId>,
     states: Vec<(String, BufferId)>,
 }
@@ -103,8 +105,8 @@ impl Engine {
     /// The number of values of each trained parameter, in the order in which
     /// [`Engine::update`] takes noise.
     pub fn noise_lengths(&self) -> Vec<usize> {
-        let trained = self.parameters.iter().filter(|p| p.noise.is_some());
-        trained.map(|p| p.dims.iter().product()).collect()
+        let updated = self.parameters.iter().filter(|p| p.noise.is_some());
+        updated.map(|p| p.dims.iter().product()).collect()
     }
 
     /// Number of clip groups, K.
@@ -134,6 +136,18 @@ impl Engine {
         records: &[usize],
         dropout: Option<(&DropoutKeys, u64)>,
     ) -> Result<(), EngineError> {
+        self.run_weighted(phase, data, records, 1.0, dropout)
+    }
+
+    /// [`Engine::run`] with the gradient of each record multiplied by `weight`.
+    fn run_weighted(
+        &mut self,
+        phase: Phase,
+        data: &Dataset,
+        records: &[usize],
+        weight: f32,
+        dropout: Option<(&DropoutKeys, u64)>,
+    ) -> Result<(), EngineError> {
         let rows = self.rows();
         let mut batch = std::mem::take(&mut self.batch);
         data.fill(records, rows, &mut batch);
@@ -143,8 +157,9 @@ impl Engine {
         if let Some(target) = &batch.target {
             self.write_input(LABEL, target)?;
         }
-        if let Some(weight) = self.input(host_inputs::WEIGHT) {
-            self.session.write_f32(weight, &batch.weights)?;
+        if let Some(buffer) = self.input(host_inputs::WEIGHT) {
+            batch.weights.iter_mut().for_each(|of_row| *of_row *= weight);
+            self.session.write_f32(buffer, &batch.weights)?;
         }
         self.batch = batch;
         if let Some(buffer) = self.input(host_inputs::DROPOUT_KEYS) {
@@ -155,12 +170,39 @@ impl Engine {
             }
             self.session.write(buffer, &self.words)?;
         }
-        Ok(self.session.run(phase)?)
+        self.run_once(phase)
     }
 
     /// Runs `phase` on whatever the inputs hold.
     pub fn run_once(&mut self, phase: Phase) -> Result<(), EngineError> {
+        if !self.program.phases.contains_key(&phase) {
+            return Err(EngineError::Incomplete { what: format!("phase {}", phase.name()) });
+        }
         Ok(self.session.run(phase)?)
+    }
+
+    /// Adds the gradient of a unit of several records to the unit sums: the mean over its `records`,
+    /// clipped as one. Shows the loss of each record and the unit's norms. Takes the phases plain and
+    /// fold.
+    pub fn add_unit(
+        &mut self,
+        data: &Dataset,
+        records: &[usize],
+        dropout: Option<(&DropoutKeys, u64)>,
+    ) -> Result<Shown, EngineError> {
+        let mut loss = Vec::new();
+        for batch in records.chunks(self.rows()) {
+            self.run_weighted(Phase::Plain, data, batch, 1.0 / records.len() as f32, dropout)?;
+            loss.extend(self.shown(Phase::Plain, batch.len())?.loss);
+        }
+        self.run_once(Phase::Fold)?;
+        let group_norms = self.floats(host_outputs::UNIT_NORM)?;
+        Ok(Shown { loss, norm: total_norms(&group_norms, group_norms.len()), group_norms })
+    }
+
+    /// Moves the unit sums to where [`Engine::update`] finds them, after the last unit of a logical step.
+    pub fn collect_units(&mut self) -> Result<(), EngineError> {
+        self.run_once(Phase::Collect)
     }
 
     /// What the last [`Engine::run`] of a training phase shows of its `records` records.
@@ -197,7 +239,7 @@ impl Engine {
 
     /// The parameters that have gradients, in the order of the program.
     pub fn trained(&self) -> Vec<String> {
-        self.parameters.iter().filter(|p| p.noise.is_some()).map(|p| p.name.clone()).collect()
+        self.parameters.iter().filter(|p| p.sum.is_some()).map(|p| p.name.clone()).collect()
     }
 
     /// The sum of a parameter's (clipped) gradients over the physical batches since the last
@@ -233,7 +275,7 @@ impl Engine {
         let role = Role::Input(host_inputs::HYPER.to_owned());
         let buffer = self.require(&role, || format!("input `{}`", host_inputs::HYPER))?;
         self.session.write_f32(buffer, &numbers)?;
-        Ok(self.session.run(Phase::Update)?)
+        self.run_once(Phase::Update)
     }
 
     /// The parameters' values now.
@@ -327,10 +369,13 @@ fn state_name(parameter: &str, state: &str) -> String {
 
 /// The parameters of `program`, in its order, with the shapes of `weights`.
 fn parameters(program: &Program, weights: &Tensors) -> Result<Vec<Parameter>, EngineError> {
-    let mut noise = BTreeMap::new();
+    let (mut sums, mut noise) = (BTreeMap::new(), BTreeMap::new());
     let mut states: BTreeMap<&str, Vec<(String, BufferId)>> = BTreeMap::new();
     for id in program.ids() {
         match &program.buffer(id).role {
+            Role::GradientSum(name) => {
+                sums.insert(name.as_str(), id);
+            }
             Role::Noise(name) => {
                 noise.insert(name.as_str(), id);
             }
@@ -358,6 +403,7 @@ fn parameters(program: &Program, weights: &Tensors) -> Result<Vec<Parameter>, En
             name: name.clone(),
             dims: tensor.dims.clone(),
             value: id,
+            sum: sums.get(name.as_str()).copied(),
             noise: noise.get(name.as_str()).copied(),
             states: states.remove(name.as_str()).unwrap_or_default(),
         });

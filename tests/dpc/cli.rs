@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use dpc::privacy::ledger::Contents;
 use dpc::tensors::{Tensors, from_safetensors};
+use dpc::train::data::npz::Npz;
 use dpc::train::run_dir::RunDir;
 
 fn models(name: &str) -> String {
@@ -182,6 +183,31 @@ fn failures_say_where_and_what_to_do_and_leave_nothing() {
     }
     let left: Vec<_> = std::fs::read_dir(place.0.path()).expect("a directory").collect();
     assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[test]
+fn gradients_are_written_for_every_clip_rule() {
+    let place = Place::new();
+    let (model, data) = (models("digits_cnn.onnx"), models("digits_test.npz"));
+    for (rule, groups) in [("flat:0.5", 0), ("per-layer:0.5", 3), ("per-group:fc.*=0.3;conv*=0.4,auto", 2)] {
+        place.ok(&format!(
+            "grads {model} --data {data} --loss cross-entropy --clip {rule} --out g.npz --per-sample --device cpu"
+        ));
+        let mut written = Npz::open(&place.path("g.npz")).expect("an archive");
+        let names = written.names();
+        let mut floats = |name: &str| written.read(name).expect("an array").to_f32();
+        let norms: Vec<Vec<f32>> = names.iter().filter(|n| n.starts_with("norm/")).map(|n| floats(n)).collect();
+        assert_eq!(norms.len(), groups, "{rule}: {names:?}");
+        let norm = floats("norm");
+        let per_sample = floats("per_sample/fc.weight");
+        let width = floats("sum/fc.weight").len();
+        assert_eq!(per_sample.len(), norm.len() * width);
+        assert!(floats("sum/fc.weight").iter().any(|g| *g != 0.0), "{rule}");
+        for (n, norm) in norm.iter().enumerate().filter(|_| groups > 0) {
+            let total = norms.iter().map(|norms| norms[n].powi(2)).sum::<f32>().sqrt();
+            assert!((total - norm).abs() <= 1e-5 * norm, "{rule}: record {n} has norm {norm} and not {total}");
+        }
+    }
 }
 
 #[test]

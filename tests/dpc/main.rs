@@ -8,4 +8,5 @@ mod onnx;
 mod refused;
 mod sensitivity;
 mod snapshots;
+mod units;
 mod zoo;

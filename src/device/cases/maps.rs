@@ -209,6 +209,7 @@ fn update() -> Vec<Case> {
         all.push(Case::new(format!("{rows}x{len}_{ratio}"), rows, kernel, read, vec![output(rows * len)]));
     }
     all.extend(clip_factors());
+    all.extend(folds());
     let hyper = || Data::F32(vec![1.0 / 300.0, 0.05, 0.271, 0.0297]);
     for len in [1, 1027] {
         let read = vec![v.floats(len), v.floats(len), hyper()];
@@ -267,5 +268,18 @@ fn clip_factors() -> Vec<Case> {
         let read = vec![Data::F32(vec![4.0]), Data::F32(vec![1.0]), Data::F32(vec![1.0])];
         all.push(Case::new(format!("{name}_one_of_7_rows"), 7, kernel, read, vec![output(1), output(1)]));
     }
+    all
+}
+
+fn folds() -> Vec<Case> {
+    let mut v = Values::new(402);
+    let mut all = Vec::new();
+    for (len, factor) in [(1, 0.5), (1027, 0.3), (65, 0.0)] {
+        let written = vec![v.floats(len), v.floats(len)];
+        all.push(Case::new(format!("{len}_{factor}"), 3, Fold { len }, vec![Data::F32(vec![factor])], written));
+    }
+    let sum = Data::F32(vec![f32::NAN, f32::INFINITY, 1.0]);
+    let written = vec![v.floats(3), sum];
+    all.push(Case::new("not_finite", 3, Fold { len: 3 }, vec![Data::F32(vec![0.0])], written));
     all
 }

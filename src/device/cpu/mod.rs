@@ -54,6 +54,7 @@ native_table! {
     lstm { Lstm, LstmVjp }
     dropout { Dropout }
     clip_factor { ClipFactor }
+    fold { Fold }
     privatize { Privatize }
     sgd { Sgd }
     adam { Adam }

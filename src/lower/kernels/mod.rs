@@ -90,6 +90,7 @@ kernel_table! {
     lstm { Lstm, LstmVjp }
     dropout { Dropout }
     clip_factor { ClipFactor }
+    fold { Fold }
     privatize { Privatize }
     sgd { Sgd }
     adam { Adam }

@@ -198,6 +198,12 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
                 y[0][n] = if counts { factor * weight } else { 0.0 };
             }
         }
+        Kernel::Fold(k) => {
+            for i in 0..k.len {
+                y[0][i] += if x[0][0] == 0.0 { 0.0 } else { x[0][0] * y[1][i] };
+                y[1][i] = 0.0;
+            }
+        }
         Kernel::Privatize(k) => {
             (0..k.len).for_each(|i| y[0][i] = (x[0][i] + x[1][i]) * x[2][hyper::INVERSE_BATCH]);
         }

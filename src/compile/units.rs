@@ -1,0 +1,84 @@
+//! The phases of units that are several records: a user's gradient is the mean over the user's records, clipped as one.
+//!
+//! The plain phase sums a unit's records, each of weight one over their number, into the gradient sums, over as many
+//! physical batches as it takes. [`Phase::Fold`] then does to that mean what the private phase does to a record's
+//! gradient: its norm in each clip group, the clip factor, and the sum over units. [`Phase::Collect`] puts the sum over
+//! units where the update reads it.
+
+use super::phases::Builder;
+use crate::lower::kernels::{Accumulate, ClipFactor, Fill, Fold, Records, Reduce, Walk};
+use crate::lower::program::{BufferId, Extent, Phase, Role};
+use crate::lower::{host_inputs, host_outputs};
+use crate::privacy::clipping::{ClipFunction, ClipGroup};
+
+/// The largest number of parts that a square norm is worked out in.
+const PARTS: usize = 1024;
+/// Elements up to which a square norm is worked out in one go.
+const WHOLE: usize = 4096;
+
+/// A gradient sum: the parameter, the buffer and its length.
+struct Sum {
+    parameter: String,
+    buffer: BufferId,
+    len: usize,
+}
+
+impl Builder {
+    /// Appends [`Phase::Fold`] and [`Phase::Collect`] for the gradient sums of the phases that are there.
+    pub fn units(&mut self, function: ClipFunction, groups: &[ClipGroup]) {
+        let bounds = self.get_or_add(Role::Input(host_inputs::CLIP_BOUNDS.into()), "bounds", groups.len());
+        let one = self.get_or_add(Role::ConstantF32(vec![1.0]), "one", 1);
+        let norm = host_outputs::UNIT_NORM;
+        let norm = self.get_or_add(Role::Output(norm.into()), norm, groups.len());
+        for (k, group) in groups.iter().enumerate() {
+            let sums: Vec<Sum> = group.parameters.iter().filter_map(|name| self.gradient_sum(name)).collect();
+            let square = self.temporary(&format!("unit_sq.{}", group.name), 1);
+            if sums.is_empty() {
+                self.dispatch(Phase::Fold, Fill { len: Extent::fixed(1), value: 0.0 }, &[square], &group.name);
+            }
+            for (i, sum) in sums.iter().enumerate() {
+                if i == 0 {
+                    self.square_norm(sum, square);
+                    continue;
+                }
+                let part = self.temporary(&format!("unit_sq.{}", sum.parameter), 1);
+                self.square_norm(sum, part);
+                self.dispatch(Phase::Fold, Accumulate { len: 1 }, &[part, square], &group.name);
+            }
+            let factor = self.temporary(&format!("unit_clip.{}", group.name), 1);
+            let clip = ClipFactor { records: Extent::fixed(1), function, group: k, groups: groups.len() };
+            self.dispatch(Phase::Fold, clip, &[square, one, bounds, factor, norm], &group.name);
+            for Sum { parameter, buffer, len } in sums {
+                let role = Role::UnitSum(parameter.clone());
+                let unit = self.get_or_add(role, &format!("unit.{parameter}"), len);
+                self.dispatch(Phase::Fold, Fold { len }, &[factor, unit, buffer], &parameter);
+                self.dispatch(Phase::Collect, Accumulate { len }, &[unit, buffer], &parameter);
+                self.dispatch(Phase::Collect, Fill { len: Extent::fixed(len), value: 0.0 }, &[unit], &parameter);
+            }
+        }
+    }
+
+    fn gradient_sum(&self, parameter: &str) -> Option<Sum> {
+        let (buffer, len) = self.find(&Role::GradientSum(parameter.into()))?;
+        Some(Sum { parameter: parameter.into(), buffer, len })
+    }
+
+    /// Writes the square norm of a gradient sum to `square`, in parts of equal length where it is long.
+    fn square_norm(&mut self, sum: &Sum, square: BufferId) {
+        let reduce = |len: usize, parts: usize, square: bool| Reduce {
+            records: Records::Each(Extent::fixed(1)),
+            record: len,
+            kept: vec![Walk { size: parts, stride: len / parts }],
+            reduced: vec![Walk { size: len / parts, stride: 1 }],
+            square,
+        };
+        let Sum { parameter, buffer, len } = sum;
+        let parts = if *len <= WHOLE { 1 } else { (1..=PARTS).rev().find(|parts| len % parts == 0).unwrap_or(1) };
+        if parts == 1 {
+            return self.dispatch(Phase::Fold, reduce(*len, 1, true), &[*buffer, square], parameter);
+        }
+        let partial = self.temporary(&format!("unit_sq.{parameter}.parts"), parts);
+        self.dispatch(Phase::Fold, reduce(*len, parts, true), &[*buffer, partial], parameter);
+        self.dispatch(Phase::Fold, reduce(parts, 1, false), &[partial, square], parameter);
+    }
+}

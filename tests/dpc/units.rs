@@ -1,0 +1,208 @@
+//! Units of several records: the clipped sum of the mean gradients of users, against the records' own gradients.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use dpc::artifact::{self, Artifact};
+use dpc::compile::Options;
+use dpc::device::Device;
+use dpc::device::cpu::Cpu;
+use dpc::device::gpu::Gpu;
+use dpc::lower::program::Phase;
+use dpc::onnx::{Source, discover};
+use dpc::options::NormChoice;
+use dpc::privacy::clipping::{ClipFunction, ClipState};
+use dpc::train::data::{Array, Dataset, Values};
+use dpc::train::engine::Engine;
+
+use crate::zoo::{compiled, named, options};
+
+const MODELS: [&str; 4] = ["mlp", "mnist_small", "lstm_small", "tied_embedding"];
+const RULES: [&str; 4] = ["flat:0.3", "per-layer:0.3", "auto:0.3,gamma=0.1", "per-layer:0.3,auto"];
+
+/// The records of each user.
+const USERS: [Range<usize>; 4] = [0..5, 5..6, 6..17, 17..20];
+const RECORDS: usize = 20;
+
+const UNIT: [Phase; 4] = [Phase::Plain, Phase::Fold, Phase::Collect, Phase::Update];
+
+fn artifact(name: &str, rule: &str) -> Artifact {
+    let model = named(name);
+    let clip = rule.parse().expect("a clip rule");
+    let options = Options { clip, ..options(model.loss, NormChoice::Auto) };
+    let path = &model.files["ts"];
+    let (_, compiled) = compiled(path, &options).expect("it compiles");
+    let source = Source::open(path).expect("a model");
+    let parameters = discover(&source, &[], &[]).expect("parameters");
+    artifact::build(&source, &parameters, compiled, &options, RECORDS).expect("an artifact")
+}
+
+fn engine(device: &dyn Device, artifact: &Artifact, rows: usize, phases: &[Phase]) -> Engine {
+    let program = Arc::new(artifact.program.clone());
+    let mut engine = Engine::new(device, program, &artifact.weights, rows, phases).expect("an engine");
+    let state = ClipState::new(&artifact.manifest.clip, &artifact.manifest.clip_groups);
+    engine.set_clip_bounds(&state.bounds(1.0)).expect("a write");
+    engine
+}
+
+/// The mean over `records` of the gradients of every parameter.
+fn mean(gradients: &BTreeMap<String, Vec<f32>>, records: Range<usize>) -> BTreeMap<&String, Vec<f64>> {
+    let of = |values: &Vec<f32>| {
+        let width = values.len() / RECORDS;
+        let mut mean = vec![0.0; width];
+        for n in records.clone() {
+            let own = values[n * width..][..width].iter();
+            mean.iter_mut().zip(own).for_each(|(mean, g)| *mean += f64::from(*g) / records.len() as f64);
+        }
+        mean
+    };
+    gradients.iter().map(|(name, values)| (name, of(values))).collect()
+}
+
+/// The sum over users of their clipped mean gradients, and each user's norms, by definition.
+fn by_definition(
+    device: &dyn Device,
+    artifact: &Artifact,
+    data: &Dataset,
+) -> (BTreeMap<String, Vec<f64>>, Vec<Vec<f64>>) {
+    let mut engine = engine(device, artifact, RECORDS, &[Phase::Private]);
+    let all: Vec<usize> = (0..RECORDS).collect();
+    engine.run(Phase::Private, data, &all, None).expect("a run");
+    let trained = engine.trained();
+    let read = |name: String| {
+        let values = engine.floats(&format!("per_sample/{name}")).expect("gradients");
+        (name, values)
+    };
+    let gradients: BTreeMap<String, Vec<f32>> = trained.into_iter().map(read).collect();
+    let mut sums: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut norms = Vec::new();
+    for user in USERS {
+        let mean = mean(&gradients, user);
+        let mut of_user = Vec::new();
+        for group in &artifact.manifest.clip_groups {
+            let norm = group.parameters.iter().flat_map(|name| &mean[name]).map(|g| g * g).sum::<f64>().sqrt();
+            let factor = match artifact.manifest.clip.function() {
+                _ if !norm.is_finite() => 0.0,
+                ClipFunction::Threshold => (group.bound / norm).min(1.0),
+                ClipFunction::Automatic { gamma } => group.bound / (norm + gamma),
+            };
+            for name in &group.parameters {
+                let sum = sums.entry(name.clone()).or_insert_with(|| vec![0.0; mean[name].len()]);
+                let own = mean[name].iter().filter(|_| factor > 0.0);
+                sum.iter_mut().zip(own).for_each(|(sum, g)| *sum += factor * g);
+            }
+            of_user.push(norm);
+        }
+        norms.push(of_user);
+    }
+    (sums, norms)
+}
+
+fn check(device: &dyn Device, artifact: &Artifact, data: &Dataset, at: &str) {
+    let (expected, norms) = by_definition(device, artifact, data);
+    for rows in [1, 4, 32] {
+        let mut engine = engine(device, artifact, rows, &UNIT);
+        for step in 1..=2 {
+            for (user, norms) in USERS.into_iter().zip(&norms) {
+                let records: Vec<usize> = user.collect();
+                let shown = engine.add_unit(data, &records, None).expect("a unit");
+                assert_eq!(shown.loss.len(), records.len());
+                for (found, norm) in shown.group_norms.iter().zip(norms) {
+                    let near = (f64::from(*found) - norm).abs() <= 1e-4 * norm.max(1e-6);
+                    assert!(near || !(found.is_finite() || norm.is_finite()), "{at}: norm {found} and not {norm}");
+                }
+            }
+            engine.collect_units().expect("a sum");
+            for (name, expected) in &expected {
+                let largest = expected.iter().fold(1e-6, |most: f64, g| most.max(g.abs()));
+                let found = engine.gradient_sum(name).expect("a sum");
+                for (found, expected) in found.iter().zip(expected) {
+                    let off = (f64::from(*found) - expected).abs();
+                    assert!(off <= 1e-4 * largest, "{at} {name}, {rows} rows, step {step}: {found} and not {expected}");
+                }
+            }
+            // With a learning rate of 0 the second step is the first one again.
+            engine.update(&artifact.manifest.optimizer, step, 0.0, 1.0, None).expect("an update");
+        }
+        engine.collect_units().expect("a sum");
+        assert!(expected.keys().all(|name| engine.gradient_sum(name).expect("a sum").iter().all(|g| *g == 0.0)));
+    }
+}
+
+fn check_all(device: &dyn Device) {
+    for name in MODELS {
+        for rule in RULES {
+            let artifact = artifact(name, rule);
+            let data = Dataset::random(&artifact.manifest.schema, RECORDS);
+            check(device, &artifact, &data, &format!("{name} {rule}"));
+        }
+    }
+}
+
+fn gpu() -> Gpu {
+    Gpu::open(None).unwrap_or_else(|e| panic!("{:?}", miette::Report::from(e)))
+}
+
+#[test]
+fn users_are_clipped_as_one_on_cpu() {
+    check_all(&Cpu);
+}
+
+#[test]
+fn users_are_clipped_as_one_on_gpu() {
+    check_all(&gpu());
+}
+
+#[test]
+fn a_user_with_a_record_that_is_not_finite_counts_as_zero() {
+    let artifact = artifact("mlp", "flat:0.3");
+    let random = Dataset::random(&artifact.manifest.schema, RECORDS);
+    for value in [f32::NAN, f32::INFINITY] {
+        let mut arrays = BTreeMap::new();
+        for column in random.inputs().iter().chain(random.target()) {
+            let dims = [&[RECORDS], column.dims.as_slice()].concat();
+            let array = match &column.values {
+                Values::F32(values) => {
+                    let mut values = values.clone();
+                    values[7 * column.width()] = value;
+                    Array::from_f32(dims, &values)
+                }
+                Values::I32(values) => Array::from_i64(dims, &values.iter().map(|&v| v.into()).collect::<Vec<_>>()),
+            };
+            arrays.insert(column.name.clone(), array);
+        }
+        let data = Dataset::from_arrays("memory", &arrays, &artifact.manifest.schema).expect("data");
+        check(&Cpu, &artifact, &data, &format!("{value}"));
+        check(&gpu(), &artifact, &data, &format!("{value}"));
+    }
+}
+
+#[test]
+fn a_user_moves_the_sum_by_the_bound_at_most() {
+    for rule in RULES {
+        let artifact = artifact("mnist_small", rule);
+        let data = Dataset::random(&artifact.manifest.schema, RECORDS);
+        let mut engine = engine(&Cpu, &artifact, 4, &UNIT);
+        let records: Vec<usize> = (0..RECORDS).collect();
+        engine.add_unit(&data, &records, None).expect("a unit");
+        engine.collect_units().expect("a sum");
+        let sums = engine.trained().into_iter().flat_map(|name| engine.gradient_sum(&name).expect("a sum"));
+        let moved = sums.map(|g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        let sensitivity = artifact.manifest.clip.sensitivity();
+        assert!(moved > 0.0 && moved <= sensitivity * (1.0 + 1e-6), "{rule}: {moved}");
+    }
+}
+
+#[test]
+fn phases_that_are_not_used_take_no_memory_and_do_not_run() {
+    let artifact = artifact("mnist_small", "flat:1.0");
+    let program = &artifact.program;
+    let bytes = |phases: &[Phase]| program.restricted(phases).bytes(64);
+    assert!(bytes(&[Phase::Private, Phase::Update]) < program.bytes(64));
+    assert!(bytes(&[Phase::Plain, Phase::Update]) < bytes(&UNIT));
+    let data = Dataset::random(&artifact.manifest.schema, RECORDS);
+    let mut engine = engine(&Cpu, &artifact, 4, &[Phase::Plain, Phase::Update]);
+    let error = engine.add_unit(&data, &[0], None).unwrap_err();
+    assert_eq!(error.to_string(), "the compiled program has no phase fold");
+}
