@@ -199,9 +199,10 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
             }
         }
         Kernel::Fold(k) => {
-            for i in 0..k.len {
-                y[0][i] += if x[0][0] == 0.0 { 0.0 } else { x[0][0] * y[1][i] };
-                y[1][i] = 0.0;
+            let factor = x[0][0];
+            let sum = std::mem::replace(&mut y[1], vec![0.0; k.len]);
+            if factor != 0.0 {
+                y[0].iter_mut().zip(sum).for_each(|(unit, sum)| *unit += factor * sum);
             }
         }
         Kernel::Privatize(k) => {
