@@ -112,7 +112,10 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let device = device::open(&args.device)?;
     let rows = args.physical_batch.map(|rows| rows as usize);
-    let physical_batch = rows.unwrap_or_else(|| physical::rows(plan.expected_batch, artifact.manifest.max_batch));
+    let physical_batch = rows.unwrap_or_else(|| match plan.unit {
+        Unit::Record => physical::rows(plan.expected_batch, artifact.manifest.max_batch),
+        Unit::Group => units.longest().min(artifact.manifest.max_batch),
+    });
     if !args.json {
         announce(&plan, &device.name(), physical_batch);
     }

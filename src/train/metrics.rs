@@ -3,7 +3,7 @@
 //! ```json
 //! {"step":120,"epoch":2.4,"epsilon":1.23,"samples_per_second":3412.0,
 //!  "estimates":{"batch_size":255.1,"loss":0.44},
-//!  "not_private":{"loss":0.41,"clipped_fraction":0.93,"nonfinite_records":0}}
+//!  "not_private":{"loss":0.41,"clipped_fraction":0.93,"nonfinite_units":0}}
 //! ```
 //!
 //! What stands under `not_private` is worked out from the training data without noise: the
@@ -51,10 +51,10 @@ pub struct Estimated {
 pub struct Observed {
     /// Mean over the records whose loss was finite; `None` where there was none.
     pub loss: Option<f64>,
-    /// The fraction of the records whose gradient was scaled down.
+    /// The fraction of the units whose gradient was scaled down; `None` in non-private training.
     pub clipped_fraction: Option<f64>,
-    /// Records whose gradient held a NaN or an infinity and counted as zero.
-    pub nonfinite_records: u64,
+    /// Units whose gradient held a NaN or an infinity and counted as zero.
+    pub nonfinite_units: u64,
 }
 
 /// The open `metrics.jsonl` of a run.

@@ -17,6 +17,7 @@ use super::engine::{Engine, EngineError, Shown};
 use super::optimizer::OptimizerSpec;
 use super::units::Units;
 use crate::lower::program::Phase;
+use crate::privacy::adjacency::Unit;
 use crate::privacy::clipping::{ClipState, count_sensitivity};
 use crate::privacy::keys::RunKey;
 use crate::privacy::ledger::Receipt;
@@ -134,6 +135,15 @@ impl<'a> Stepper<'a> {
         &self.clip
     }
 
+    /// The phases of the program that steps of `plan` run.
+    pub fn phases(plan: &PrivacyPlan) -> &'static [Phase] {
+        match plan.unit {
+            _ if plan.non_private => &[Phase::Plain, Phase::Update],
+            Unit::Record => &[Phase::Private, Phase::Update],
+            Unit::Group => &[Phase::Plain, Phase::Fold, Phase::Collect, Phase::Update],
+        }
+    }
+
     /// Draws the units of `step` and sums their clipped gradients. `observe` sees what each physical batch
     /// shows of its records, and which bounds they had; the guarantee does not cover it.
     ///
@@ -149,13 +159,27 @@ impl<'a> Stepper<'a> {
         self.engine.set_clip_bounds(&self.clip.bounds(scale))?;
         self.sums = Sums { counts: vec![0.0; self.clip.groups()], ..Sums::default() };
         let drawn = self.sampler.sample(step);
-        let records: Vec<usize> = drawn.iter().flat_map(|&unit| units.records(unit)).copied().collect();
-        for batch in records.chunks(self.engine.rows()) {
-            self.engine.run(phase, data, batch, Some((&self.dropout, step)))?;
-            let shown = self.engine.shown(phase, batch.len())?;
-            self.clip.count(&shown.group_norms, &mut self.sums.counts);
-            shown.loss.iter().for_each(|&loss| self.estimate(f64::from(loss)));
-            observe(&shown, &self.clip, scale);
+        match plan.unit {
+            Unit::Group if !plan.non_private => {
+                for unit in drawn {
+                    let shown = self.engine.add_unit(data, units.records(unit), Some((&self.dropout, step)))?;
+                    let loss = shown.loss.iter().map(|&loss| f64::from(loss)).sum::<f64>() / shown.loss.len() as f64;
+                    self.clip.count(&shown.group_norms, &mut self.sums.counts);
+                    self.estimate(loss);
+                    observe(&shown, &self.clip, scale);
+                }
+                self.engine.collect_units()?;
+            }
+            _ => {
+                let records: Vec<usize> = drawn.iter().flat_map(|&unit| units.records(unit)).copied().collect();
+                for batch in records.chunks(self.engine.rows()) {
+                    self.engine.run(phase, data, batch, Some((&self.dropout, step)))?;
+                    let shown = self.engine.shown(phase, batch.len())?;
+                    self.clip.count(&shown.group_norms, &mut self.sums.counts);
+                    shown.loss.iter().for_each(|&loss| self.estimate(f64::from(loss)));
+                    observe(&shown, &self.clip, scale);
+                }
+            }
         }
         Ok(())
     }

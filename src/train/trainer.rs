@@ -176,8 +176,7 @@ impl<'a> Run<'a> {
         let artifact = training.artifact;
         let provenance = artifact.provenance()?;
         let program = Arc::new(artifact.program.clone());
-        let phase = if plan.non_private { Phase::Plain } else { Phase::Private };
-        let phases = [Phase::Forward, phase, Phase::Update];
+        let phases = [&[Phase::Forward], Stepper::phases(plan)].concat();
         let mut engine = Engine::new(training.device, program, &artifact.weights, training.physical_batch, &phases)?;
         let mut clip = ClipState::new(&plan.clip, &artifact.manifest.clip_groups);
 
@@ -346,7 +345,8 @@ fn check_resumable(
 struct SinceLog {
     started: Instant,
     step: u64,
-    records: u64,
+    /// Units whose norms were seen.
+    units: u64,
     finite_losses: u64,
     loss: f64,
     clipped: u64,
@@ -359,7 +359,7 @@ impl SinceLog {
         Self {
             started: Instant::now(),
             step,
-            records: 0,
+            units: 0,
             finite_losses: 0,
             loss: 0.0,
             clipped: 0,
@@ -383,11 +383,11 @@ impl SinceLog {
     }
 
     fn add(&mut self, shown: &Shown, clip: &ClipState, scale: f64) {
-        self.records += shown.loss.len() as u64;
         for loss in shown.loss.iter().filter(|loss| loss.is_finite()) {
             self.loss += f64::from(*loss);
             self.finite_losses += 1;
         }
+        self.units += shown.norm.len() as u64;
         for (norm, norms) in shown.norm.iter().zip(shown.group_norms.chunks_exact(clip.groups().max(1))) {
             if !norm.is_finite() {
                 self.nonfinite += 1;
@@ -401,8 +401,8 @@ impl SinceLog {
         let fraction = |part: f64, whole: u64| (whole > 0).then(|| part / whole as f64);
         Observed {
             loss: fraction(self.loss, self.finite_losses),
-            clipped_fraction: fraction(self.clipped as f64, self.records),
-            nonfinite_records: self.nonfinite,
+            clipped_fraction: fraction(self.clipped as f64, self.units),
+            nonfinite_units: self.nonfinite,
         }
     }
 }

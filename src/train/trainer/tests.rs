@@ -443,5 +443,5 @@ fn a_record_that_is_not_finite_counts_as_zero_and_is_reported() {
     assert_close(&case.trained(), &expected);
     let metrics = std::fs::read_to_string(case.dir().metrics()).unwrap();
     let last: StepMetrics = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
-    assert_eq!(last.not_private.unwrap().nonfinite_records, 6);
+    assert_eq!(last.not_private.unwrap().nonfinite_units, 6);
 }
