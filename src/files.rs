@@ -4,11 +4,13 @@
 //! renamed over it, so that a crash or a full disk leaves either the old file or the new one.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
 use thiserror::Error;
+use zip::ZipWriter;
+use zip::result::ZipResult;
 
 /// A file or directory that could not be read or written.
 #[derive(Debug, Error, Diagnostic)]
@@ -66,7 +68,7 @@ pub fn write_atomic(
 fn try_write(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> io::Result<()> {
     let directory = directory_of(path);
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".dpc-");
+    builder.prefix(TEMPORARY);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -80,6 +82,82 @@ fn try_write(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::R
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
     sync_directory(directory)
+}
+
+/// How the names of temporary files begin.
+const TEMPORARY: &str = ".dpc-";
+
+/// Removes the temporary files that processes which were killed left in `directory`. Only for directories that no other
+/// process writes to.
+pub fn remove_temporaries(directory: &Path) -> Result<(), FileError> {
+    let unreadable = |source| FileError::read(directory, source);
+    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            std::fs::remove_file(entry.path()).map_err(|source| FileError::write(&entry.path(), source))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the zip archive `path` through `write`, as [`write_atomic`] writes a file.
+pub fn write_zip(path: &Path, write: impl FnOnce(&mut Archive<'_, '_>) -> ZipResult<()>) -> Result<(), FileError> {
+    write_atomic(path, |file| {
+        let mut archive = ZipWriter::new(UntilError { file, position: 0, length: 0, error: None });
+        let written = write(&mut archive);
+        match archive.finish() {
+            Ok(UntilError { error: Some(error), .. }) => Err(error),
+            finished => Ok(written.and(finished.map(|_| ()))?),
+        }
+    })
+}
+
+/// A zip archive that is being written.
+pub type Archive<'a, 'b> = ZipWriter<UntilError<'a, 'b>>;
+
+/// A file that keeps its first error and takes everything after it. A [`ZipWriter`] whose file fails would print a line
+/// of its own.
+pub struct UntilError<'a, 'b> {
+    file: &'a mut BufWriter<&'b mut File>,
+    position: u64,
+    length: u64,
+    error: Option<io::Error>,
+}
+
+impl UntilError<'_, '_> {
+    fn to(&mut self, position: Option<u64>, done: io::Result<()>) -> io::Result<u64> {
+        self.error = self.error.take().or(done.err());
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        self.length = self.length.max(self.position);
+        Ok(self.position)
+    }
+}
+
+impl Write for UntilError<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = if self.error.is_none() { self.file.write_all(bytes) } else { Ok(()) };
+        self.to(self.position.checked_add(bytes.len() as u64), written)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for UntilError<'_, '_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::Current(distance) => self.position.checked_add_signed(distance),
+            SeekFrom::End(distance) => self.length.checked_add_signed(distance),
+        };
+        let moved = match position {
+            Some(position) if self.error.is_none() => self.file.seek(SeekFrom::Start(position)).map(|_| ()),
+            _ => Ok(()),
+        };
+        self.to(position, moved)
+    }
 }
 
 /// Makes renames and removals in `directory` durable, where the platform can.
@@ -99,6 +177,8 @@ fn directory_of(path: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
+    use zip::write::SimpleFileOptions;
+
     use super::*;
 
     #[test]
@@ -113,6 +193,33 @@ mod tests {
         assert!(matches!(error, Err(FileError::Write { .. })));
         assert_eq!(read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out");
+        write_atomic(&path, |file| file.write_all(b"whole")).unwrap();
+        std::fs::write(directory.path().join(".dpc-x1y2z3"), b"ha").unwrap();
+        remove_temporaries(directory.path()).unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert_eq!(read(&path).unwrap(), b"whole");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_archive_keeps_the_first_error_of_its_file() {
+        for buffered in [0, 1 << 16] {
+            let mut full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let mut file = BufWriter::with_capacity(buffered, &mut full);
+            let mut archive = ZipWriter::new(UntilError { file: &mut file, position: 0, length: 0, error: None });
+            for name in ["a", "b"] {
+                archive.start_file(name, SimpleFileOptions::default()).unwrap();
+                archive.write_all(&[7; 100_000]).unwrap();
+            }
+            let error = archive.finish().unwrap().error.unwrap();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        }
     }
 
     #[test]

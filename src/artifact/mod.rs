@@ -22,6 +22,7 @@ use miette::Diagnostic;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use zip::result::ZipResult;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
@@ -84,7 +85,7 @@ impl Artifact {
     /// Writes the artifact atomically, with the hashes of its members.
     pub fn save(&self, path: &Path) -> Result<(), ArtifactError> {
         let members = self.to_members().map_err(|source| FileError::write(path, source))?;
-        files::write_atomic(path, |file| write_members(file, &members))?;
+        files::write_zip(path, |archive| write_members(archive, &members))?;
         Ok(())
     }
 
@@ -155,8 +156,7 @@ fn shader_member(shader: &Shader) -> String {
     format!("shaders/{}.wgsl", shader.name)
 }
 
-fn write_members(file: impl Write + Seek, members: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
-    let mut archive = ZipWriter::new(file);
+fn write_members(archive: &mut ZipWriter<impl Write + Seek>, members: &BTreeMap<String, Vec<u8>>) -> ZipResult<()> {
     for (name, bytes) in members {
         let is_text = name != SOURCE && name != WEIGHTS;
         let options = SimpleFileOptions::default()
@@ -164,10 +164,9 @@ fn write_members(file: impl Write + Seek, members: &BTreeMap<String, Vec<u8>>) -
             .last_modified_time(DateTime::default())
             .unix_permissions(0o644)
             .large_file(bytes.len() >= 1 << 31);
-        archive.start_file(name.as_str(), options).map_err(io::Error::other)?;
+        archive.start_file(name.as_str(), options)?;
         archive.write_all(bytes)?;
     }
-    archive.finish().map_err(io::Error::other)?;
     Ok(())
 }
 
@@ -302,6 +301,12 @@ mod tests {
         std::fs::read(&path).unwrap()
     }
 
+    fn zip(members: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
+        let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+        write_members(&mut archive, members).unwrap();
+        archive.finish().unwrap().into_inner()
+    }
+
     fn load(bytes: &[u8]) -> Result<Artifact, ArtifactError> {
         Artifact::read(Path::new("m.dpc"), Cursor::new(bytes))
     }
@@ -339,9 +344,7 @@ mod tests {
             let error = load(&saved(&other)).unwrap_err();
             assert_eq!(error.to_string(), format!("m.dpc has format {major}.0; this dpc reads 2.x"));
         }
-        let mut foreign = Cursor::new(Vec::new());
-        write_members(&mut foreign, &BTreeMap::from([("a".to_owned(), vec![1])])).unwrap();
-        let error = load(foreign.get_ref()).unwrap_err();
+        let error = load(&zip(&BTreeMap::from([("a".to_owned(), vec![1])]))).unwrap_err();
         assert!(error.to_string().contains("it has no manifest.json"));
     }
 
@@ -357,9 +360,7 @@ mod tests {
             members.insert(member.name().unwrap().into_owned(), content);
         }
         members.insert(SOURCE.to_owned(), b"another".to_vec());
-        let mut changed = Cursor::new(Vec::new());
-        write_members(&mut changed, &members).unwrap();
-        let error = load(changed.get_ref()).unwrap_err().to_string();
+        let error = load(&zip(&members)).unwrap_err().to_string();
         assert!(error.contains("member source.onnx: its SHA-256 is"), "{error}");
     }
 

@@ -74,6 +74,10 @@ pub struct Args {
     #[arg(long)]
     record_private_metrics: bool,
 
+    /// Seconds between checkpoints; 0 writes one after every step
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = values::duration)]
+    checkpoint_interval: Duration,
+
     /// Print one JSON object at the end, and no progress
     #[arg(long)]
     json: bool,
@@ -133,7 +137,7 @@ pub fn run(args: &Args) -> Result<()> {
         ledger: args.ledger.clone().unwrap_or_else(|| directory.ledger()),
         directory,
         resume: args.resume,
-        checkpoint_interval: Duration::from_secs(10),
+        checkpoint_interval: args.checkpoint_interval,
         progress: !args.json,
         record_private_metrics: args.record_private_metrics,
     })?;

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use miette::Diagnostic;
 
@@ -23,6 +24,11 @@ pub fn positive(text: &str) -> Result<f64, String> {
 /// A finite number of at least 0.
 pub fn non_negative(text: &str) -> Result<f64, String> {
     number(text, |n| n >= 0.0, "a number of at least 0")
+}
+
+/// A number of seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    Duration::try_from_secs_f64(non_negative(text)?).map_err(|error| error.to_string())
 }
 
 /// A number in (0, 1).
@@ -70,6 +76,8 @@ mod tests {
         assert_eq!(positive("1e-3"), Ok(1e-3));
         assert_eq!(non_negative("0"), Ok(0.0));
         assert_eq!(rate("1"), Ok(1.0));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        assert!(duration("1e300").is_err());
         for text in ["0", "-1", "inf", "nan", "x"] {
             assert!(positive(text).is_err(), "{text}");
         }

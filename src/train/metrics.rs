@@ -65,14 +65,15 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens the log of a run that has taken `step` steps: lines of later steps, and a line that a
-    /// crash cut short, are dropped.
+    /// Opens the log of a run that has taken `step` steps: lines of later steps, and lines that a
+    /// crash cut short or damaged, are dropped.
     pub fn open(path: &Path, step: u64) -> Result<Self, FileError> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(FileError::read(path, error)),
         };
+        let text = String::from_utf8_lossy(&bytes);
         let kept: String = text
             .split_inclusive('\n')
             .filter(|line| serde_json::from_str(line).is_ok_and(|line: StepMetrics| line.step <= step))
@@ -122,9 +123,9 @@ mod tests {
         for step in 1..=3 {
             log.write(&at(step)).unwrap();
         }
-        let mut text = std::fs::read_to_string(&path).unwrap();
-        text.push_str("{\"step\":4,\"ep");
-        std::fs::write(&path, text).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.extend(b"\xff\n{\"step\":4,\"ep");
+        std::fs::write(&path, bytes).unwrap();
         let mut log = MetricsLog::open(&path, 2).unwrap();
         log.write(&at(3)).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();

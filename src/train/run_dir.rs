@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::files::{self, FileError};
+
 /// The files of a run.
 #[derive(Clone, Debug)]
 pub struct RunDir(PathBuf);
@@ -39,5 +41,11 @@ impl RunDir {
 
     pub fn checkpoints(&self) -> PathBuf {
         self.0.join("checkpoints")
+    }
+
+    /// Removes what killed processes left half written. For the process that has the ledger locked.
+    pub fn remove_temporaries(&self) -> Result<(), FileError> {
+        files::remove_temporaries(&self.checkpoints())?;
+        files::remove_temporaries(&self.0)
     }
 }

@@ -172,7 +172,6 @@ impl<'a> Run<'a> {
             let path = directory.path().to_owned();
             return Err(TrainError::Exists { path });
         }
-        let checkpoints = Checkpoints::open(&directory.checkpoints())?;
         let artifact = training.artifact;
         let provenance = artifact.provenance()?;
         let program = Arc::new(artifact.program.clone());
@@ -180,13 +179,15 @@ impl<'a> Run<'a> {
         let mut engine = Engine::new(training.device, program, &artifact.weights, training.physical_batch, &phases)?;
         let mut clip = ClipState::new(&plan.clip, &artifact.manifest.clip_groups);
 
+        let checkpoint = if training.resume { checkpoints.latest()? } else { None };
+        if let Some(checkpoint) = &checkpoint {
+            clip = check_resumable(training, &provenance, checkpoint)?;
+        }
         let id = run_id()?;
         let ledger = Ledger::open(&training.ledger, &id, plan)?;
+        directory.remove_temporaries()?;
         let mut step = 0;
-        if training.resume
-            && let Some(checkpoint) = checkpoints.latest()?
-        {
-            clip = check_resumable(training, &provenance, &checkpoint, ledger.contents())?;
+        if let Some(checkpoint) = checkpoint {
             engine.set_parameters(&checkpoint.parameters)?;
             engine.set_states(&checkpoint.states)?;
             step = checkpoint.step;
@@ -318,14 +319,15 @@ fn check_resumable(
     training: &Training<'_>,
     provenance: &Provenance,
     checkpoint: &Checkpoint,
-    ledger: &Contents,
 ) -> Result<ClipState, TrainError> {
     let path = training.directory.path().to_owned();
     let Ok(context) = serde_json::from_value::<Context>(checkpoint.context.clone()) else {
         let what = vec!["version of dpc"];
         return Err(TrainError::OtherRun { path, what });
     };
-    ledger.check_continues(&training.ledger, &context.ledger)?;
+    let ledger = &training.ledger;
+    let contents = if ledger.exists() { Contents::read(ledger)? } else { Contents::default() };
+    contents.check_continues(ledger, &context.ledger)?;
     let mut what = Vec::new();
     let mut same = |name, same: bool| {
         if !same {

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Seek, Write};
+use std::io::{BufReader, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
+use zip::{CompressionMethod, DateTime, ZipArchive};
 
 use super::array::{Array, DType, byte_length, fortran_to_c, swap_bytes};
 use super::error::DataError;
@@ -86,18 +86,16 @@ impl Npz {
 
 /// Writes `arrays` to `path`, atomically; the same arrays always give the same bytes.
 pub fn write(path: &Path, arrays: &BTreeMap<String, Array>) -> Result<(), FileError> {
-    files::write_atomic(path, |file| {
-        let mut archive = ZipWriter::new(file);
+    files::write_zip(path, |archive| {
         for (name, array) in arrays {
             let options = SimpleFileOptions::default()
                 .compression_method(CompressionMethod::Stored)
                 .last_modified_time(DateTime::default())
                 .large_file(array.bytes().len() >= 1 << 31);
-            archive.start_file(format!("{name}.npy"), options).map_err(io::Error::other)?;
+            archive.start_file(format!("{name}.npy"), options)?;
             archive.write_all(&npy_header(array))?;
             archive.write_all(array.bytes())?;
         }
-        archive.finish().map_err(io::Error::other)?;
         Ok(())
     })
 }
