@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use dpc::artifact::Artifact;
 use dpc::device::cpu::Cpu;
+use dpc::lower::program::Phase;
 use dpc::train::engine::Engine;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
@@ -15,7 +16,8 @@ fuzz_target!(init: dpc_fuzz::install(), |bytes: &[u8]| {
         let Ok(artifact) = Artifact::load(&dpc_fuzz::on_disk("m.dpc", bytes)) else { return };
         let _ = artifact.provenance();
         let Artifact { program, weights, .. } = artifact;
-        let _ = Engine::new(&Cpu, Arc::new(program), &weights, 2);
+        let phases: Vec<Phase> = program.phases.keys().copied().collect();
+        let _ = Engine::new(&Cpu, Arc::new(program), &weights, 2, &phases);
     });
 });
 

@@ -75,7 +75,7 @@ pub struct Args {
     record_private_metrics: bool,
 
     /// Seconds between checkpoints; 0 writes one after every step
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = values::duration)]
+    #[arg(long, value_name = "S", default_value = "10", value_parser = values::duration)]
     checkpoint_interval: Duration,
 
     /// Print one JSON object at the end, and no progress

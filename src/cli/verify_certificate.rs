@@ -50,12 +50,6 @@ pub fn run(args: &Args) -> Result<()> {
         let trained = Artifact::load(&directory.artifact())?.provenance()?;
         mismatches.extend(certificate.provenance_mismatches(&trained));
     }
-    if directory.certificate_page().exists() {
-        let page = files::read(&directory.certificate_page())?;
-        if page != certificate.page().as_bytes() {
-            return Err(OtherPage { path: directory.certificate_page() }.into());
-        }
-    }
     if !mismatches.is_empty() {
         let lines: Vec<String> = mismatches
             .iter()
@@ -63,6 +57,12 @@ pub fn run(args: &Args) -> Result<()> {
             .collect();
         let differences = lines.join("\n");
         return Err(Mismatches { differences }.into());
+    }
+    if directory.certificate_page().exists() {
+        let page = files::read(&directory.certificate_page())?;
+        if page != certificate.page().as_bytes() {
+            return Err(OtherPage { path: directory.certificate_page() }.into());
+        }
     }
     output::line(format!(
         "the certificate holds for the {} steps of its ledger\n{}",

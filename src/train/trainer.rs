@@ -172,6 +172,7 @@ impl<'a> Run<'a> {
             let path = directory.path().to_owned();
             return Err(TrainError::Exists { path });
         }
+        let checkpoints = Checkpoints::open(&directory.checkpoints())?;
         let artifact = training.artifact;
         let provenance = artifact.provenance()?;
         let program = Arc::new(artifact.program.clone());

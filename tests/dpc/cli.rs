@@ -1,54 +1,13 @@
 //! The commands, run as a person would.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
 use dpc::privacy::ledger::Contents;
 use dpc::tensors::{Tensors, from_safetensors};
 use dpc::train::data::npz::Npz;
 use dpc::train::run_dir::RunDir;
 
-fn models(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name);
-    path.display().to_string()
-}
-
-/// A directory to run commands in.
-struct Place(tempfile::TempDir);
+use super::place::{Place, files, models};
 
 impl Place {
-    fn new() -> Self {
-        Self(tempfile::tempdir().expect("a directory"))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dpc"));
-        command.current_dir(self.0.path()).env("NO_COLOR", "1").args(line.split_whitespace());
-        command
-    }
-
-    fn run(&self, line: &str) -> Output {
-        self.command(line).output().expect("dpc runs")
-    }
-
-    /// Runs a command that succeeds; returns its standard output.
-    fn ok(&self, line: &str) -> String {
-        let output = self.run(line);
-        assert!(output.status.success(), "dpc {line}\n{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    /// Runs a command that fails with `code`; returns its standard error.
-    fn fails(&self, line: &str, code: i32) -> String {
-        let output = self.run(line);
-        assert_eq!(output.status.code(), Some(code), "dpc {line}");
-        String::from_utf8(output.stderr).expect("text")
-    }
-
     fn compile(&self, flags: &str) {
         self.ok(&format!("compile {} --loss cross-entropy -o m.dpc {flags}", models("digits_cnn.onnx")));
     }
@@ -181,7 +140,7 @@ fn failures_say_where_and_what_to_do_and_leave_nothing() {
         let error = place.fails(&line, 2);
         assert!(error.contains(said), "dpc {line}\n{error}");
     }
-    let left: Vec<_> = std::fs::read_dir(place.0.path()).expect("a directory").collect();
+    let left = files(&place.path("."), |_| true);
     assert_eq!(left.len(), 1, "{left:?}");
 }
 

@@ -3,8 +3,11 @@
 mod accounting;
 mod cli;
 mod clipping;
+mod crash;
+mod faults;
 mod gradients;
 mod onnx;
+mod place;
 mod refused;
 mod sensitivity;
 mod snapshots;

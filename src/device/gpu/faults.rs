@@ -25,9 +25,8 @@ impl Faults {
         device.on_uncaptured_error(Arc::new(move |error| kept.keep(Fault::from(error))));
         let kept = faults.clone();
         device.set_device_lost_callback(move |reason, what| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                kept.keep(Fault::Lost(what));
-            }
+            let what = if what.is_empty() { format!("{reason:?}") } else { what };
+            kept.keep(Fault::Lost(what));
         });
         faults
     }
@@ -54,7 +53,11 @@ impl Faults {
         let validation = pollster::block_on(validation.pop());
         let internal = pollster::block_on(internal.pop());
         match memory.or(validation).or(internal) {
-            Some(error) => Err(self.error(error.into())),
+            Some(error) => {
+                // What fails on a lost device fails for that reason, which comes with the next poll.
+                let _ = device.poll(wgpu::PollType::Poll);
+                Err(self.check().err().unwrap_or_else(|| self.error(error.into())))
+            }
             None => Ok(value),
         }
     }

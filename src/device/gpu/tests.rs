@@ -64,6 +64,24 @@ fn buffers_start_as_zeros_and_keep_what_is_written() {
 }
 
 #[test]
+fn a_device_that_goes_away_is_an_error_at_the_next_result() {
+    let gpu = gpu();
+    let mut session = gpu.load(Arc::new(accumulate(Extent::fixed(3), false)), 1).unwrap();
+    session.run(Phase::Forward).unwrap();
+    session.read(BufferId(1)).unwrap();
+    gpu.device.destroy();
+    let mut result = || {
+        session.write_f32(BufferId(0), &[1.0, 2.0, 3.0])?;
+        session.run(Phase::Forward)?;
+        session.read_f32(BufferId(1))
+    };
+    for _ in 0..2 {
+        let error = result().unwrap_err();
+        assert!(matches!(error, DeviceError::Lost { .. }), "{error}");
+    }
+}
+
+#[test]
 fn a_missing_adapter_is_named() {
     let error = Gpu::open(Some("no such adapter")).err().unwrap();
     assert!(matches!(&error, DeviceError::NoAdapter { wanted: Some(name) } if name == "no such adapter"));

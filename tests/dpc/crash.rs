@@ -1,0 +1,95 @@
+//! `kill -9` at any moment of a run: what reached the disk has been paid for, and the run goes on.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use super::place::{Place, TINY, files};
+use dpc::train::run_dir::RunDir;
+
+/// How many kills; the environment variable `DPC_KILLS` gives another number.
+const KILLS: u64 = 200;
+const STEPS: u64 = 20;
+
+/// What the runs of one thread met.
+#[derive(Debug, Default)]
+struct Met {
+    kills: u64,
+    before_the_ledger: u64,
+    torn_lines: u64,
+    half_written_files: usize,
+    steps_repeated: u64,
+    completed: u64,
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_moment_has_paid_for_what_it_stored_and_completes() {
+    const THREADS: u64 = 4;
+    let kills = std::env::var("DPC_KILLS").map_or(KILLS, |text| text.parse().expect("a number of kills"));
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| kill(kills.div_ceil(THREADS)))).collect();
+        threads.into_iter().for_each(|thread| eprintln!("{:?}", thread.join().expect("every check holds")));
+    });
+}
+
+/// Kills runs, one after the other, `kills` times in all; each goes on after its kills until it completes.
+fn kill(kills: u64) -> Met {
+    let place = Place::new();
+    place.tiny();
+    let started = Instant::now();
+    place.ok(&format!("{TINY} --steps {STEPS} --out whole"));
+    let life = started.elapsed();
+
+    let mut met = Met::default();
+    while met.kills < kills {
+        let mut paid = 0;
+        loop {
+            let mut child = command(&place).stdout(Stdio::null()).spawn().expect("dpc runs");
+            if met.kills < kills {
+                // Every second time in the beginning, where a run opens its files.
+                let part = [1.0, 0.2][(met.kills % 2) as usize];
+                std::thread::sleep(before(life.mul_f64(part)));
+                if child.try_wait().expect("a child").is_none() {
+                    child.kill().expect("a child");
+                    met.kills += 1;
+                }
+            }
+            let status = child.wait().expect("a child");
+            let Some(ledger) = place.paid("run") else {
+                met.before_the_ledger += 1;
+                continue;
+            };
+            assert!(ledger.steps() >= paid, "{} steps after {paid}", ledger.steps());
+            paid = ledger.steps();
+            if status.success() {
+                break;
+            }
+            assert_eq!(status.code(), None);
+            met.torn_lines += u64::from(ledger.torn);
+            met.half_written_files += half_written(&place);
+        }
+        assert!(paid >= STEPS);
+        place.ok("verify-certificate run");
+        assert_eq!(half_written(&place), 0);
+        std::fs::remove_dir_all(place.path("run")).expect("a directory");
+        met.steps_repeated += paid - STEPS;
+        met.completed += 1;
+    }
+    met
+}
+
+/// The command that begins the run, or goes on with it.
+fn command(place: &Place) -> std::process::Command {
+    let begun = RunDir::new(&place.path("run")).ledger().exists();
+    place.command(&format!("{TINY} --steps {STEPS} --out run {}", if begun { "--resume" } else { "" }))
+}
+
+fn half_written(place: &Place) -> usize {
+    let directory = RunDir::new(&place.path("run"));
+    let half = |name: &str| name.starts_with(".dpc-");
+    files(directory.path(), half).len() + files(&directory.checkpoints(), half).len()
+}
+
+/// A moment before `end`, from the system's entropy.
+fn before(end: Duration) -> Duration {
+    end.mul_f64(getrandom::u64().expect("entropy") as f64 / 2f64.powi(64))
+}
