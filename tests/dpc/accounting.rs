@@ -98,7 +98,7 @@ fn divergence_of_random_steps() {
     assert_eq!(steps.len(), 30);
     for row in steps {
         let (sigma, q) = (row.noise_multiplier, row.sample_rate);
-        let found = Rdp::divergence(sigma, q, row.order).unwrap();
+        let found = Rdp::divergence(sigma, Sampling::Poisson { rate: q }, Adjacency::AddRemove, row.order).unwrap();
         let error = (found - row.rdp) * (row.order - 1.0);
         assert!(error.abs() < 1e-9 * row.rdp.max(1e-3) + 1e-12, "{sigma} {q} {}: {found}, not {}", row.order, row.rdp);
     }

@@ -2,6 +2,7 @@
 //!
 //! An accountant is one file with one [`Accountant`], and one line in [`ACCOUNTANTS`].
 
+mod gdp;
 mod logspace;
 mod rdp;
 
@@ -13,6 +14,7 @@ use thiserror::Error;
 
 use super::adjacency::Adjacency;
 use super::sampling::Sampling;
+pub use gdp::Gdp;
 pub use rdp::Rdp;
 
 /// Steps of the subsampled Gaussian mechanism that share their parameters.
@@ -38,6 +40,9 @@ pub trait Accountant: fmt::Debug + Send + Sync {
         true
     }
 
+    /// Whether it has an answer for `sampling` under `adjacency`.
+    fn supports(&self, sampling: Sampling, adjacency: Adjacency) -> bool;
+
     /// An upper bound on the ε for which the composition of `history` is (ε, δ)-private under
     /// `adjacency`; infinite where there is none, 0 for no steps.
     ///
@@ -55,7 +60,7 @@ pub trait Accountant: fmt::Debug + Send + Sync {
 }
 
 /// Every accountant there is. The first is the default.
-pub static ACCOUNTANTS: &[&dyn Accountant] = &[&Rdp];
+pub static ACCOUNTANTS: &[&dyn Accountant] = &[&Rdp, &Gdp];
 
 /// The accountant called `name`.
 ///
@@ -103,12 +108,9 @@ pub enum InputProblem {
         help("give a rate between 0 and 1, and a batch of at least 1 and at most all units")
     )]
     Sampling { sampling: Sampling },
-    #[error("the {accountant} accountant has no bound for {sampling} sampling under {adjacency} adjacency")]
-    #[diagnostic(
-        code(dpc::privacy::accounting::unsupported),
-        help("poisson sampling goes with both adjacencies; fixed-size and shuffle sampling with replace-one only")
-    )]
-    Unsupported { accountant: &'static str, sampling: &'static str, adjacency: Adjacency },
+    #[error("the {accountant} accountant has no answer for {} sampling under {adjacency} adjacency", sampling.name())]
+    #[diagnostic(code(dpc::privacy::accounting::unsupported), help("{}", alternatives(*sampling, *adjacency)))]
+    Unsupported { accountant: &'static str, sampling: Sampling, adjacency: Adjacency },
     #[error("delta is {value}")]
     #[diagnostic(
         code(dpc::privacy::accounting::delta),
@@ -130,8 +132,28 @@ impl InvalidInput {
     }
 }
 
-/// What is wrong with a history.
-pub(super) fn history_problems(history: &[Mechanism]) -> Vec<InputProblem> {
+/// Which accountants have a bound for `sampling`.
+fn alternatives(sampling: Sampling, adjacency: Adjacency) -> String {
+    let bounds = |adjacency| {
+        let able = ACCOUNTANTS.iter().filter(|a| a.is_bound() && a.supports(sampling, adjacency));
+        able.map(|a| a.name()).collect::<Vec<_>>().join(", ")
+    };
+    match (bounds(adjacency), bounds(Adjacency::ReplaceOne)) {
+        (here, _) if !here.is_empty() => format!("accountants with a bound for it: {here}"),
+        (_, replaced) if !replaced.is_empty() => format!(
+            "adding a unit changes more than one batch, and nothing bounds that; under replace-one adjacency \
+             there are bounds by: {replaced}"
+        ),
+        _ => "no accountant has a bound for it; sample with poisson".to_owned(),
+    }
+}
+
+/// What is wrong with a history that `accountant` is given.
+pub(super) fn history_problems(
+    accountant: &dyn Accountant,
+    history: &[Mechanism],
+    adjacency: Adjacency,
+) -> Vec<InputProblem> {
     let mut problems = Vec::new();
     for entry in history {
         let sigma = entry.noise_multiplier;
@@ -142,6 +164,13 @@ pub(super) fn history_problems(history: &[Mechanism]) -> Vec<InputProblem> {
             sampling if sampling.is_valid() => {}
             Sampling::Poisson { rate } => problems.push(InputProblem::SampleRate { value: rate }),
             sampling => problems.push(InputProblem::Sampling { sampling }),
+        }
+        if !accountant.supports(entry.sampling, adjacency) {
+            let unsupported =
+                InputProblem::Unsupported { accountant: accountant.name(), sampling: entry.sampling, adjacency };
+            if !problems.contains(&unsupported) {
+                problems.push(unsupported);
+            }
         }
     }
     problems
