@@ -1,82 +1,281 @@
-//! `dpc account`: ε of a plan, or the noise multiplier for an ε.
+//! `dpc account`: of ε, δ, the noise, the sample rate and the steps, the one that is left out.
 
-use miette::Result;
+use std::fmt;
+use std::str::FromStr;
+
+use miette::{Diagnostic, Result};
 use serde::Serialize;
+use thiserror::Error;
 
+use super::plan::Kind;
 use super::{output, values};
 use crate::privacy::accountant::{ACCOUNTANTS, Accountant, Mechanism};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::calibrate::{self, Target};
 use crate::privacy::sampling::Sampling;
 
-/// Work out the privacy loss of a training, or the noise for a privacy loss
+/// Work out the privacy loss of a training, or the noise, the steps or the sample rate for a privacy loss
+///
+/// Of --noise-multiplier, --sample-rate, --steps, --delta and --epsilon give all but one: that one is worked out, on
+/// the safe side.
 #[derive(clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Standard deviation of the noise as a multiple of the clip bound
     #[arg(long, value_name = "S", value_parser = values::non_negative)]
-    #[arg(required_unless_present = "epsilon", conflicts_with = "epsilon")]
     noise_multiplier: Option<f64>,
 
-    /// The ε to find the noise multiplier for
-    #[arg(long, value_name = "E", value_parser = values::positive)]
-    epsilon: Option<f64>,
-
-    /// Probability of each record entering a step
-    #[arg(long, value_name = "Q", value_parser = values::rate)]
-    sample_rate: f64,
+    /// Probability of each unit (record or group) entering a step
+    #[arg(long, value_name = "Q", value_parser = values::rate, conflicts_with = "batch")]
+    sample_rate: Option<f64>,
 
     /// Number of logical steps
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u64).range(1..))]
-    steps: u64,
+    steps: Option<u64>,
 
     /// The δ of the guarantee
     #[arg(long, value_name = "D", value_parser = values::between_0_and_1)]
-    delta: f64,
+    delta: Option<f64>,
 
-    /// How the privacy loss is bounded
+    /// The ε of the guarantee
+    #[arg(long, value_name = "E", value_parser = values::positive)]
+    epsilon: Option<f64>,
+
+    /// Further steps of noise multiplier S and sample rate Q, in the same training (may be repeated)
+    #[arg(long, value_name = "S,Q,T")]
+    then: Vec<Further>,
+
+    /// poisson, truncated-poisson[:MOST] (by default three times the expected batch), fixed-size or shuffle
+    #[arg(long, value_name = "KIND", default_value = "poisson")]
+    sampling: Kind,
+
+    /// Number of units in the data, for every sampling but poisson, or with --batch
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    records: Option<u64>,
+
+    /// Units in a batch, instead of a sample rate
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u64).range(1..), requires = "records")]
+    batch: Option<u64>,
+
+    /// Which data sets count as neighbours: add-remove or replace-one
+    #[arg(long, value_name = "WHICH", default_value = "add-remove")]
+    adjacency: Adjacency,
+
+    /// How the privacy loss is worked out: pld, rdp or prv bound it, gdp only approximates it
     #[arg(long, value_name = "NAME", value_parser = values::accountant)]
     accountant: Option<&'static dyn Accountant>,
-
-    /// Which data sets count as neighbours
-    #[arg(long, default_value = "add-remove")]
-    adjacency: Adjacency,
 
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
+/// Steps after the first ones.
+#[derive(Clone, Copy, Debug)]
+struct Further {
+    noise_multiplier: f64,
+    rate: f64,
+    steps: u64,
+}
+
+impl FromStr for Further {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Further, String> {
+        let parts: Vec<&str> = text.split(',').collect();
+        let [noise_multiplier, rate, steps] = parts[..] else {
+            return Err("expected a noise multiplier, a sample rate and a number of steps as in 1.1,0.01,500".into());
+        };
+        Ok(Further {
+            noise_multiplier: values::non_negative(noise_multiplier)?,
+            rate: values::rate(rate)?,
+            steps: steps.parse().map_err(|_| "expected a number of steps".to_owned())?,
+        })
+    }
+}
+
+#[derive(Debug, Error, Diagnostic)]
+enum AccountError {
+    #[error("{} are missing", .names.join(" and "))]
+    #[diagnostic(
+        code(dpc::account::missing),
+        help("give all but one of --noise-multiplier, --sample-rate, --steps, --delta and --epsilon")
+    )]
+    Missing { names: Vec<&'static str> },
+
+    #[error("nothing is left to work out")]
+    #[diagnostic(
+        code(dpc::account::complete),
+        help("leave out one of --noise-multiplier, --sample-rate, --steps, --delta and --epsilon")
+    )]
+    Complete,
+
+    #[error("{sampling} sampling needs {name}")]
+    #[diagnostic(
+        code(dpc::account::units),
+        help("its privacy loss depends on the number of units, which is then public")
+    )]
+    Needed { sampling: &'static str, name: &'static str },
+
+    #[error("{name} does not go with {sampling} sampling")]
+    #[diagnostic(code(dpc::account::rate), help("give --records and --batch, or sample with poisson"))]
+    Misplaced { sampling: &'static str, name: &'static str },
+}
+
+/// What was worked out.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
     /// `null` where the loss is unbounded.
     Epsilon(Option<f64>),
+    Delta(f64),
     NoiseMultiplier(f64),
+    Steps(u64),
+    SampleRate(f64),
+}
+
+/// The one JSON object.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    answer: Answer,
+    /// Only present where the answer is no bound.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    approximation: bool,
 }
 
 pub fn run(args: &Args) -> Result<()> {
     let accountant = args.accountant.unwrap_or(ACCOUNTANTS[0]);
-    let sampling = Sampling::Poisson { rate: args.sample_rate };
-    let answer = match (args.noise_multiplier, args.epsilon) {
-        (_, Some(epsilon)) => Answer::NoiseMultiplier(calibrate::noise_multiplier(
-            accountant,
-            Target { epsilon, delta: args.delta, sampling, adjacency: args.adjacency, steps: args.steps },
-        )?),
-        (noise_multiplier, None) => {
-            let noise_multiplier = noise_multiplier.unwrap_or(0.0);
-            let mechanism = Mechanism { noise_multiplier, sampling, steps: args.steps };
-            let epsilon = accountant.epsilon(&[mechanism], args.adjacency, args.delta)?;
-            Answer::Epsilon(epsilon.is_finite().then_some(epsilon))
-        }
-    };
+    let answer = args.answer(accountant)?;
     if args.json {
-        return output::json(&answer);
+        return output::json(&Report { answer, approximation: !accountant.is_bound() });
     }
-    let setting = format!("{} accountant, {} adjacency, δ = {}", accountant.name(), args.adjacency, args.delta);
-    output::line(match answer {
-        Answer::Epsilon(Some(epsilon)) => format!("epsilon {epsilon:.6} ({setting})"),
-        Answer::Epsilon(None) => format!("epsilon is unbounded ({setting})"),
-        Answer::NoiseMultiplier(sigma) => format!("noise multiplier {sigma:.6} ({setting})"),
-    })
+    let mut setting = vec![match accountant.is_bound() {
+        true => format!("{} accountant", accountant.name()),
+        false => format!("{} accountant: an approximation, not a bound", accountant.name()),
+    }];
+    setting.push(format!("{} adjacency", args.adjacency));
+    let of = |name: &str, value: f64| format!("{name} = {value}");
+    setting.extend(args.epsilon.map(|epsilon| of("ε", epsilon)));
+    setting.extend(args.delta.map(|delta| of("δ", delta)));
+    output::line(format!("{answer} ({})", setting.join(", ")))
+}
+
+impl Args {
+    fn answer(&self, accountant: &dyn Accountant) -> Result<Answer> {
+        let adjacency = self.adjacency;
+        let target = |epsilon, delta| Target { epsilon, delta, adjacency };
+        let rate = self.rate()?;
+        Ok(match (self.noise_multiplier, rate, self.steps, self.delta, self.epsilon) {
+            (Some(noise), Some(rate), Some(steps), Some(delta), None) => {
+                let epsilon =
+                    accountant.epsilon(&self.history(noise, self.sampling(rate)?, steps), adjacency, delta)?;
+                Answer::Epsilon(epsilon.is_finite().then_some(epsilon))
+            }
+            (Some(noise), Some(rate), Some(steps), None, Some(epsilon)) => Answer::Delta(accountant.delta(
+                &self.history(noise, self.sampling(rate)?, steps),
+                adjacency,
+                epsilon,
+            )?),
+            (None, Some(rate), Some(steps), Some(delta), Some(epsilon)) => {
+                let sampling = self.sampling(rate)?;
+                let history = |noise| self.history(noise, sampling, steps);
+                Answer::NoiseMultiplier(calibrate::noise_multiplier(accountant, target(epsilon, delta), history)?)
+            }
+            (Some(noise), Some(rate), None, Some(delta), Some(epsilon)) => {
+                let sampling = self.sampling(rate)?;
+                let history = |steps| self.history(noise, sampling, steps);
+                Answer::Steps(calibrate::steps(accountant, target(epsilon, delta), history)?)
+            }
+            (Some(noise), None, Some(steps), Some(delta), Some(epsilon)) => {
+                let kind = self.sampling_by_rate()?;
+                let history = |rate| self.history(noise, kind(rate), steps);
+                Answer::SampleRate(calibrate::sample_rate(accountant, target(epsilon, delta), history)?)
+            }
+            (Some(_), Some(_), Some(_), Some(_), Some(_)) => return Err(AccountError::Complete.into()),
+            _ => return Err(self.missing(rate).into()),
+        })
+    }
+
+    fn missing(&self, rate: Option<f64>) -> AccountError {
+        let numbers = [
+            ("--noise-multiplier", self.noise_multiplier.is_none()),
+            ("--sample-rate", rate.is_none()),
+            ("--steps", self.steps.is_none()),
+            ("--delta", self.delta.is_none()),
+            ("--epsilon", self.epsilon.is_none()),
+        ];
+        AccountError::Missing {
+            names: numbers.into_iter().filter_map(|(name, missing)| missing.then_some(name)).collect(),
+        }
+    }
+
+    /// The sample rate, however it is given.
+    fn rate(&self) -> Result<Option<f64>, AccountError> {
+        let sampling = self.sampling.name();
+        if let Kind::FixedSize | Kind::Shuffle = self.sampling {
+            let given = [("--sample-rate", self.sample_rate.is_some()), ("--then", !self.then.is_empty())];
+            if let Some((name, _)) = given.into_iter().find(|(_, given)| *given) {
+                return Err(AccountError::Misplaced { sampling, name });
+            }
+            if self.batch.is_none() {
+                return Err(AccountError::Needed { sampling, name: "--batch and --records" });
+            }
+        }
+        Ok(self.sample_rate.or(self.batch.zip(self.records).map(|(batch, records)| batch as f64 / records as f64)))
+    }
+
+    fn sampling(&self, rate: f64) -> Result<Sampling, AccountError> {
+        match (self.sampling, self.batch, self.records) {
+            (Kind::FixedSize, Some(batch), Some(units)) => Ok(Sampling::FixedSize { units, batch }),
+            (Kind::Shuffle, Some(batch), Some(units)) => Ok(Sampling::Shuffle { units, batch }),
+            _ => Ok(self.sampling_by_rate()?(rate)),
+        }
+    }
+
+    /// The sampling at each sample rate.
+    fn sampling_by_rate(&self) -> Result<impl Fn(f64) -> Sampling + use<>, AccountError> {
+        let (sampling, records) = (self.sampling.name(), self.records);
+        let most = match self.sampling {
+            Kind::Truncated { most } => {
+                Some((most, records.ok_or(AccountError::Needed { sampling, name: "--records" })?))
+            }
+            _ => None,
+        };
+        Ok(move |rate| match most {
+            Some((most, units)) => Sampling::truncated(rate, units, most),
+            None => Sampling::Poisson { rate },
+        })
+    }
+
+    /// The whole training.
+    fn history(&self, noise_multiplier: f64, sampling: Sampling, steps: u64) -> Vec<Mechanism> {
+        let charged = steps.div_ceil(sampling.epoch().unwrap_or(1));
+        let further = self.then.iter().map(|further| Mechanism {
+            noise_multiplier: further.noise_multiplier,
+            sampling: match sampling {
+                Sampling::TruncatedPoisson { units, max_batch, .. } => {
+                    Sampling::TruncatedPoisson { rate: further.rate, units, max_batch }
+                }
+                _ => Sampling::Poisson { rate: further.rate },
+            },
+            steps: further.steps,
+        });
+        [Mechanism { noise_multiplier, sampling, steps: charged }].into_iter().chain(further).collect()
+    }
+}
+
+/// Rounded, if at all, to the safe side.
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let up = |value: f64| (value * 1e6).ceil() / 1e6;
+        match *self {
+            Answer::Epsilon(Some(epsilon)) => write!(f, "epsilon {:.6}", up(epsilon)),
+            Answer::Epsilon(None) => f.write_str("epsilon is unbounded"),
+            Answer::Delta(delta) => write!(f, "delta {delta:e}"),
+            Answer::NoiseMultiplier(sigma) => write!(f, "noise multiplier {:.6}", up(sigma)),
+            Answer::Steps(steps) => write!(f, "{steps} steps"),
+            Answer::SampleRate(rate) => write!(f, "sample rate {rate}"),
+        }
+    }
 }

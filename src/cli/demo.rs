@@ -11,7 +11,7 @@ use crate::artifact::{Artifact, ParameterEntry};
 use crate::compile::{Compiled, Options};
 use crate::device;
 use crate::options::{DeviceChoice, NormChoice};
-use crate::privacy::accountant::ACCOUNTANTS;
+use crate::privacy::accountant::{ACCOUNTANTS, Mechanism};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::calibrate::{self, Target};
 use crate::privacy::certificate::Certificate;
@@ -163,10 +163,11 @@ fn plan(artifact: &Artifact, records: usize) -> Result<PrivacyPlan> {
     let rate = BATCH / records as f64;
     let steps = (EPOCHS / rate).round() as u64;
     let sampling = Sampling::Poisson { rate };
-    let target = Target { epsilon: EPSILON, delta: DELTA, sampling, adjacency: Adjacency::AddRemove, steps };
+    let target = Target { epsilon: EPSILON, delta: DELTA, adjacency: Adjacency::AddRemove };
+    let history = |noise_multiplier| vec![Mechanism { noise_multiplier, sampling, steps }];
     Ok(PrivacyPlan::new(PlanSpec {
         public_units: Some(records as u64),
-        noise_multiplier: calibrate::noise_multiplier(ACCOUNTANTS[0], target)?,
+        noise_multiplier: calibrate::noise_multiplier(ACCOUNTANTS[0], target, history)?,
         clip_groups: artifact.manifest.clip_groups.len(),
         delta: Some(DELTA),
         planned_steps: steps,

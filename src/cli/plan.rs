@@ -8,7 +8,7 @@ use crate::artifact::Manifest;
 use crate::privacy::accountant::{ACCOUNTANTS, Accountant};
 use crate::privacy::adjacency::{Adjacency, Unit};
 use crate::privacy::calibrate::{self, Target};
-use crate::privacy::plan::{PlanSpec, PrivacyPlan};
+use crate::privacy::plan::{PlanSpec, PrivacyPlan, planned};
 use crate::privacy::release::Estimates;
 use crate::privacy::sampling::Sampling;
 use crate::privacy::schedule::Schedule;
@@ -96,11 +96,23 @@ struct Length {
 
 /// A kind of sampling, before the data are known.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     Poisson,
     Truncated { most: Option<u64> },
     FixedSize,
     Shuffle,
+}
+
+impl Kind {
+    /// The name on the command line.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Poisson => "poisson",
+            Kind::Truncated { .. } => "truncated-poisson",
+            Kind::FixedSize => "fixed-size",
+            Kind::Shuffle => "shuffle",
+        }
+    }
 }
 
 impl std::str::FromStr for Kind {
@@ -158,8 +170,9 @@ impl PlanArgs {
         };
         let noise_multiplier = match (self.privacy.epsilon, self.delta) {
             (Some(epsilon), Some(delta)) => {
-                let target = Target { epsilon, delta, sampling, adjacency: self.adjacency, steps };
-                calibrate::noise_multiplier(self.accountant(), target)?
+                let target = Target { epsilon, delta, adjacency: self.adjacency };
+                let history = |sigma| planned(sigma, &self.noise_schedule, sampling, steps);
+                calibrate::noise_multiplier(self.accountant(), target, history)?
             }
             _ => self.privacy.noise_multiplier.unwrap_or(0.0),
         };
@@ -195,10 +208,7 @@ impl PlanArgs {
         let all = units as u64;
         Ok(match self.sampling {
             Kind::Poisson => Sampling::Poisson { rate },
-            Kind::Truncated { most } => {
-                let max_batch = most.unwrap_or((3.0 * rate * units as f64).ceil().max(1.0) as u64);
-                Sampling::TruncatedPoisson { rate, units: all, max_batch }
-            }
+            Kind::Truncated { most } => Sampling::truncated(rate, all, most),
             Kind::FixedSize => Sampling::FixedSize { units: all, batch: fixed()? },
             Kind::Shuffle => Sampling::Shuffle { units: all, batch: fixed()? },
         })

@@ -13,7 +13,7 @@
 //! | [`clipping`] | what a clip factor is, for finite and non-finite gradients, and which bounds a step has |
 //! | [`noise`] | fresh `N(0, 1)` noise for every step, parameter and element, scaled once |
 //! | [`accountant`] | an upper bound on ε for the steps taken, or an error |
-//! | [`calibrate`] | a noise multiplier whose ε, worked out again, does not exceed the target |
+//! | [`calibrate`] | a noise multiplier, a number of steps or a sample rate whose ε does not exceed the target |
 //! | [`ledger`] | every step that could have been observed is on disk before it can be |
 //! | [`certificate`] | the claim, what it covers, and how to check it from the ledger |
 //!

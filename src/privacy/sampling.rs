@@ -43,6 +43,13 @@ pub enum Sampling {
 }
 
 impl Sampling {
+    /// Poisson sampling truncated to `most` units, by default to three times the expected batch, which
+    /// hardly ever truncates.
+    pub fn truncated(rate: f64, units: u64, most: Option<u64>) -> Sampling {
+        let max_batch = most.unwrap_or((3.0 * rate * units as f64).ceil().max(1.0) as u64);
+        Sampling::TruncatedPoisson { rate, units, max_batch }
+    }
+
     /// The expected share of the dataset in a batch, truncation left aside.
     pub fn rate(&self) -> f64 {
         match *self {

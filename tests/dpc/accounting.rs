@@ -1,55 +1,110 @@
-//! The accountants against Google's `dp_accounting` 0.6.0 and values published by others.
+//! The accountants against Google's `dp_accounting` 0.6.0, Opacus 1.6.0 and values published by others. The
+//! golden files are written by `oracles/accounting.py`.
 
-use dpc::privacy::accountant::{self, Accountant, Rdp};
+use dpc::privacy::accountant::{Accountant, Mechanism, Rdp};
 use dpc::privacy::adjacency::Adjacency;
-use dpc::privacy::calibrate::{Target, noise_multiplier};
+use dpc::privacy::calibrate::{Target, noise_multiplier, steps};
 use dpc::privacy::sampling::Sampling;
 use serde::Deserialize;
 
-/// A denser grid of orders gives lower values, never by much.
+use Adjacency::{AddRemove, ReplaceOne};
+
+fn poisson(noise_multiplier: f64, rate: f64, steps: u64) -> Vec<Mechanism> {
+    vec![Mechanism { noise_multiplier, sampling: Sampling::Poisson { rate }, steps }]
+}
+
+fn rdp(noise_multiplier: f64, rate: f64, steps: u64, delta: f64) -> f64 {
+    Rdp.epsilon(&poisson(noise_multiplier, rate, steps), AddRemove, delta).unwrap()
+}
+
+/// Whether an ε by RDP is that of `dp_accounting`: a denser grid of orders gives lower values, never by much.
 fn agrees(found: f64, expected: f64) -> bool {
     (0.98..=1.01).contains(&(found / expected))
 }
 
-fn epsilon(noise_multiplier: f64, rate: f64, steps: u64, delta: f64) -> f64 {
-    let history = [accountant::Mechanism { noise_multiplier, sampling: Sampling::Poisson { rate }, steps }];
-    Rdp.epsilon(&history, Adjacency::AddRemove, delta).unwrap()
+/// A mechanism by `dp_accounting`.
+#[derive(Deserialize)]
+struct Google {
+    noise_multiplier: f64,
+    sample_rate: f64,
+    steps: u64,
+    delta: f64,
+    rdp: f64,
+    pld: f64,
+    pld_replace_one: f64,
 }
 
-/// Settings of well-known tutorials, tests and papers: σ, q, T, δ and ε by `dp_accounting`.
+#[derive(Deserialize)]
+struct FixedSize {
+    noise_multiplier: f64,
+    batch: u64,
+    records: u64,
+    steps: u64,
+    delta: f64,
+    rdp: f64,
+}
+
+#[derive(Deserialize)]
+struct Known {
+    google: Vec<Google>,
+    fixed_size: Vec<FixedSize>,
+}
+
+fn known() -> Known {
+    serde_json::from_str(include_str!("../golden/known.json")).unwrap()
+}
+
+impl Google {
+    fn history(&self) -> Vec<Mechanism> {
+        poisson(self.noise_multiplier, self.sample_rate, self.steps)
+    }
+
+    fn name(&self) -> String {
+        format!("σ {} q {} T {} δ {}", self.noise_multiplier, self.sample_rate, self.steps, self.delta)
+    }
+}
+
+/// Settings of well-known tutorials, tests and papers. RDP is never below PLD, which is all but exact; under
+/// replace-one adjacency `dp_accounting` has PLD only.
 #[test]
 fn rdp_of_known_settings() {
-    let rows = [
-        (1.1, 256.0 / 60000.0, 14062, 1e-5, 2.59655587),
-        (1.3, 250.0 / 60000.0, 3600, 1e-5, 0.94220022),
-        (1.3, 0.0025, 6000, 1e-5, 0.72422340),
-        (1.3, 256.0 / 60000.0, 3510, 1e-5, 0.95375729),
-        (1.5, 0.04, 2250, 1e-5, 7.32933470),
-        (1.54, 0.02048, 1470, 1e-5, 2.61396528),
-        (1.23, 512.0 / 60000.0, 4720, 1e-5, 2.59059827),
-        (4.05, 8192.0 / 60000.0, 320, 1e-5, 2.78271587),
-        (0.8, 0.05, 100, 1e-6, 7.66563677),
-        (1.5, 0.001, 1000, 1e-6, 0.33380178),
-        (3.0, 0.1, 512, 1e-6, 4.05097038),
-        (1.0, 0.01, 1000, 1e-5, 2.10136653),
-        (1.0, 1.0, 1, 1e-5, 4.72850707),
-        (10.0, 1.0, 100, 1e-5, 4.72850707),
-        (1.0, 1e-4, 100_000, 1e-6, 0.61761934),
-        (0.5, 0.01, 1000, 1e-5, 15.47213342),
-        (20.0, 0.5, 2000, 1e-5, 5.38653818),
-        (2.0, 64.0 / 1437.0, 660, 1e-4, 2.44901242),
-        (10.0, 4096.0 / 50000.0, 875, 1e-5, 0.98771),
-    ];
-    for (sigma, q, steps, delta, expected) in rows {
-        let found = epsilon(sigma, q, steps, delta);
-        assert!(agrees(found, expected), "{sigma} {q} {steps}: {found}, not {expected}");
+    let rows = known().google;
+    assert_eq!(rows.len(), 19);
+    for row in rows {
+        let found = Rdp.epsilon(&row.history(), AddRemove, row.delta).unwrap();
+        assert!(agrees(found, row.rdp) && found > row.pld, "{}: {found}, not {}", row.name(), row.rdp);
+        let replaced = Rdp.epsilon(&row.history(), ReplaceOne, row.delta).unwrap();
+        let (least, most) = (row.pld_replace_one, 2.5 * row.pld_replace_one);
+        assert!(least < replaced && replaced < most, "{}: {replaced}, not above {least}", row.name());
     }
+}
+
+/// `dp_accounting` takes the noise relative to what replacing a record can do, twice what removing it can.
+#[test]
+fn rdp_of_batches_of_a_fixed_size() {
+    for row in known().fixed_size {
+        let sampling = Sampling::FixedSize { units: row.records, batch: row.batch };
+        let step = Mechanism { noise_multiplier: 2.0 * row.noise_multiplier, sampling, steps: row.steps };
+        let found = Rdp.epsilon(&[step], ReplaceOne, row.delta).unwrap();
+        assert!(agrees(found, row.rdp), "{step:?}: {found}, not {}", row.rdp);
+    }
+}
+
+/// An epoch of shuffled batches is one Gaussian with half the noise: the closed forms without sampling.
+#[test]
+fn shuffled_epochs_are_not_amplified() {
+    let sampling = Sampling::Shuffle { units: 60_000, batch: 256 };
+    for (sigma, epochs) in [(2.0, 1), (20.0, 100)] {
+        let found = Rdp.epsilon(&[Mechanism { noise_multiplier: sigma, sampling, steps: epochs }], ReplaceOne, 1e-5);
+        assert!(agrees(found.unwrap(), 4.72850707));
+    }
+    assert!(Rdp.epsilon(&[Mechanism { noise_multiplier: 2.0, sampling, steps: 1 }], AddRemove, 1e-5).is_err());
 }
 
 /// Opacus, `tests/accountants_test.py`; its fractional orders are exact as ours are.
 #[test]
 fn rdp_of_opacus() {
-    let found = epsilon(1.5, 0.04, 2250, 1e-5);
+    let found = rdp(1.5, 0.04, 2250, 1e-5);
     assert!((found / 7.32911117143 - 1.0).abs() < 1e-3, "{found}");
 }
 
@@ -59,7 +114,7 @@ fn rdp_of_tensorflow_privacy() {
     for (sigma, q, steps, delta, expected) in
         [(1.3, 150.0 / 60000.0, 6000, 1e-5, 0.7242234026), (1.0, 1e-3, 30_000, 1e-7, 1.41549884954)]
     {
-        let found = epsilon(sigma, q, steps, delta);
+        let found = rdp(sigma, q, steps, delta);
         assert!(agrees(found, expected), "{found}, not {expected}");
     }
 }
@@ -67,7 +122,8 @@ fn rdp_of_tensorflow_privacy() {
 #[derive(Deserialize)]
 struct Golden {
     steps: Vec<Step>,
-    mechanisms: Vec<Mechanism>,
+    replace_one_steps: Vec<Step>,
+    mechanisms: Vec<Dense>,
 }
 
 #[derive(Deserialize)]
@@ -79,7 +135,7 @@ struct Step {
 }
 
 #[derive(Deserialize)]
-struct Mechanism {
+struct Dense {
     noise_multiplier: f64,
     sample_rate: f64,
     steps: u64,
@@ -94,48 +150,76 @@ fn golden() -> Golden {
 /// Divergences integrated numerically. Integration errs by about 1e-15 in A.
 #[test]
 fn divergence_of_random_steps() {
-    let steps = golden().steps;
-    assert_eq!(steps.len(), 30);
-    for row in steps {
-        let (sigma, q) = (row.noise_multiplier, row.sample_rate);
-        let found = Rdp::divergence(sigma, Sampling::Poisson { rate: q }, Adjacency::AddRemove, row.order).unwrap();
+    let Golden { steps, replace_one_steps, .. } = golden();
+    assert_eq!((steps.len(), replace_one_steps.len()), (30, 30));
+    let all = steps.iter().map(|row| (row, AddRemove)).chain(replace_one_steps.iter().map(|row| (row, ReplaceOne)));
+    for (row, adjacency) in all {
+        let sampling = Sampling::Poisson { rate: row.sample_rate };
+        let found = Rdp::divergence(row.noise_multiplier, sampling, adjacency, row.order).unwrap();
         let error = (found - row.rdp) * (row.order - 1.0);
-        assert!(error.abs() < 1e-9 * row.rdp.max(1e-3) + 1e-12, "{sigma} {q} {}: {found}, not {}", row.order, row.rdp);
+        let (sigma, q) = (row.noise_multiplier, row.sample_rate);
+        assert!(
+            error.abs() < 1e-9 * row.rdp.max(1e-3) + 1e-12,
+            "{adjacency} {sigma} {q} {}: {found}, not {}",
+            row.order,
+            row.rdp
+        );
     }
 }
 
-/// Random mechanisms, with exact divergences at fractional orders (`oracles/accounting.py`).
+/// Random mechanisms, with exact divergences at fractional orders and a dense grid of orders.
 #[test]
 fn rdp_of_random_mechanisms() {
     let mechanisms = golden().mechanisms;
     assert_eq!(mechanisms.len(), 60);
     for row in mechanisms {
         let (sigma, q, steps) = (row.noise_multiplier, row.sample_rate, row.steps);
-        let found = epsilon(sigma, q, steps, row.delta);
+        let found = rdp(sigma, q, steps, row.delta);
         let expected = row.epsilon;
         assert!((0.99..=1.01).contains(&(found / expected)), "{sigma} {q} {steps}: {found}, not {expected}");
     }
 }
 
-/// σ for well-known settings: q, T, target ε, δ and σ by `dp_accounting`.
+/// Settings calibrated with `dp_accounting`: q, T, target ε, δ, and σ by RDP and by PLD.
+const CALIBRATED: [(f64, u64, f64, f64, f64, f64); 9] = [
+    (512.0 / 60000.0, 4688, 1.0, 1e-5, 2.49351, 2.32376),
+    (512.0 / 60000.0, 4688, 2.0, 1e-5, 1.45648, 1.37270),
+    (512.0 / 60000.0, 4688, 3.0, 1e-5, 1.12348, 1.06864),
+    (2048.0 / 60000.0, 1172, 1.0, 1e-5, 4.83537, 4.46840),
+    (2048.0 / 60000.0, 1172, 2.7, 1e-5, 2.09104, 1.95714),
+    (2048.0 / 60000.0, 1172, 3.0, 1e-5, 1.92868, 1.80853),
+    (1024.0 / 50000.0, 1465, 3.0, 1e-5, 1.40064, 1.32175),
+    (1024.0 / 50000.0, 1465, 8.0, 1e-5, 0.83405, 0.79888),
+    (4096.0 / 50000.0, 875, 1.0, 1e-5, 9.88956, 9.12811),
+];
+
 #[test]
-fn calibrated_noise_of_known_settings() {
-    let rows = [
-        (512.0 / 60000.0, 4688, 1.0, 1e-5, 2.49351),
-        (512.0 / 60000.0, 4688, 2.0, 1e-5, 1.45648),
-        (512.0 / 60000.0, 4688, 3.0, 1e-5, 1.12348),
-        (2048.0 / 60000.0, 1172, 1.0, 1e-5, 4.83537),
-        (2048.0 / 60000.0, 1172, 2.7, 1e-5, 2.09104),
-        (2048.0 / 60000.0, 1172, 3.0, 1e-5, 1.92868),
-        (1024.0 / 50000.0, 1465, 3.0, 1e-5, 1.40064),
-        (1024.0 / 50000.0, 1465, 8.0, 1e-5, 0.83405),
-        (4096.0 / 50000.0, 875, 1.0, 1e-5, 9.88956),
-    ];
-    for (rate, steps, goal, delta, expected) in rows {
-        let sampling = Sampling::Poisson { rate };
-        let target = Target { epsilon: goal, delta, sampling, adjacency: Adjacency::AddRemove, steps };
-        let sigma = noise_multiplier(&Rdp, target).unwrap();
+fn noise_calibrated_by_rdp() {
+    for (rate, steps, epsilon, delta, expected, _) in CALIBRATED {
+        let target = Target { epsilon, delta, adjacency: AddRemove };
+        let sigma = noise_multiplier(&Rdp, target, |sigma| poisson(sigma, rate, steps)).unwrap();
         assert!((sigma / expected - 1.0).abs() < 5e-3, "{sigma}, not {expected}");
-        assert!(epsilon(sigma, rate, steps, delta) <= goal);
+        assert!(rdp(sigma, rate, steps, delta) <= epsilon);
+    }
+}
+
+/// Opacus, `get_noise_multiplier` at ε = 8 and δ = 1e-5, which searches to within 0.01 of ε.
+#[test]
+fn noise_calibrated_by_opacus() {
+    let target = Target { epsilon: 8.0, delta: 1e-5, adjacency: AddRemove };
+    for (steps, expected) in [(2249, 1.416), (2000, 1.3562)] {
+        let sigma = noise_multiplier(&Rdp, target, |sigma| poisson(sigma, 0.04, steps)).unwrap();
+        assert!((sigma / expected - 1.0).abs() < 5e-3, "{sigma}, not {expected}");
+    }
+}
+
+/// At most as many steps as the same noise was calibrated for, and hardly fewer.
+#[test]
+fn steps_calibrated_by_rdp() {
+    for (rate, count, epsilon, delta, sigma, _) in CALIBRATED {
+        let found = steps(&Rdp, Target { epsilon, delta, adjacency: AddRemove }, |steps| poisson(sigma, rate, steps));
+        let found = found.unwrap();
+        assert!((found as f64 / count as f64 - 1.0).abs() < 5e-3, "{found}, not {count}");
+        assert!(rdp(sigma, rate, found, delta) <= epsilon);
     }
 }

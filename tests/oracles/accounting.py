@@ -159,8 +159,10 @@ def random_google(rng):
         q = 1.0 if rng.random() < 0.03 else round(10 ** rng.uniform(-4, -0.05), 6)
         steps = round(10 ** rng.uniform(0, 5))
         delta = float(f"{10 ** rng.uniform(-9, -3):.3g}")
-        if 0.05 < composed(rdp.RdpAccountant(orders=[2, 4, 8, 16, 32, 64, 128]), poisson(sigma, q), steps, delta) < 30:
-            return by_google(sigma, q, steps, delta)
+        if 0.1 < composed(rdp.RdpAccountant(orders=[2, 4, 8, 16, 32, 64, 128]), poisson(sigma, q), steps, delta) < 30:
+            row = by_google(sigma, q, steps, delta)
+            if row["pld"] > 0.1:
+                return row
 
 
 def rows(name, found):

@@ -412,6 +412,9 @@ mod tests {
             fn is_bound(&self) -> bool {
                 false
             }
+            fn supports(&self, _: Sampling, _: Adjacency) -> bool {
+                true
+            }
             fn epsilon(&self, _: &[Mechanism], _: Adjacency, _: f64) -> Result<f64, InvalidInput> {
                 Ok(0.0)
             }

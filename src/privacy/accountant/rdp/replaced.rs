@@ -19,8 +19,8 @@ const EXPONENT: f64 = 75.0;
 /// How many σ are summed beyond the outermost peaks.
 const TAIL: f64 = 13.0;
 /// Orders above this are not integrated, nor those that would take more points than [`MOST_POINTS`].
-const LARGEST_INTEGRATED: f64 = 256.0;
-const MOST_POINTS: f64 = 65_536.0;
+const LARGEST_INTEGRATED: f64 = 1024.0;
+const MOST_POINTS: f64 = 16_384.0;
 /// What is added to each term, relative to its parts, for rounding.
 const ROUNDING: f64 = 1e-15;
 
