@@ -14,12 +14,12 @@ use crate::privacy::adjacency::Adjacency;
 use crate::privacy::calibrate::{self, Target};
 use crate::privacy::sampling::Sampling;
 
-/// Work out the privacy loss of a training, or the noise, the steps or the sample rate for a privacy loss
-///
-/// Of --noise-multiplier, --sample-rate, --steps, --delta and --epsilon give all but one: that one is worked out, on
-/// the safe side.
+const ALL_BUT_ONE: &str = "Of --noise-multiplier, --sample-rate, --steps, --delta and --epsilon give all but one: \
+     that one is worked out, and rounded to the safe side.";
+
+/// Work out the privacy loss of a training, or what a privacy loss allows
 #[derive(clap::Args)]
-#[command(allow_negative_numbers = true)]
+#[command(allow_negative_numbers = true, after_help = ALL_BUT_ONE)]
 pub struct Args {
     /// Standard deviation of the noise as a multiple of the clip bound
     #[arg(long, value_name = "S", value_parser = values::non_negative)]
