@@ -169,6 +169,42 @@ fn gradients_are_written_for_every_clip_rule() {
     }
 }
 
+/// Of the five numbers any one is worked out from the others, and the answers agree.
+#[test]
+fn account_works_out_what_is_left_out() {
+    let place = Place::new();
+    let number = |line: &str, key: &str| -> f64 {
+        let text = place.ok(&format!("account --accountant rdp --json {line}"));
+        let answer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(answer.as_object().expect("an object").len(), 1, "{text}");
+        answer[key].as_f64().expect("a number")
+    };
+    let close = |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 5e-3, "{found}, not {expected}");
+    close(number("--noise-multiplier 1 --sample-rate 0.01 --steps 1000 --delta 1e-5", "epsilon"), 2.10136653);
+    close(number("--epsilon 2.1 --sample-rate 0.01 --steps 1000 --delta 1e-5", "noise_multiplier"), 1.0);
+    close(number("--noise-multiplier 1 --sample-rate 0.01 --epsilon 2.1 --delta 1e-5", "steps"), 1000.0);
+    close(number("--noise-multiplier 1 --epsilon 2.1 --steps 1000 --delta 1e-5", "sample_rate"), 0.01);
+    close(number("--noise-multiplier 1 --batch 10 --records 1000 --steps 1000 --epsilon 2.10136653", "delta"), 1e-5);
+    let halves = "--noise-multiplier 1 --sample-rate 0.01 --steps 500 --delta 1e-5 --then 1,0.01,300 --then 1,0.01,200";
+    close(number(halves, "epsilon"), 2.10136653);
+    let replaced = "--adjacency replace-one --noise-multiplier 2.2 --batch 256 --records 60000 --delta 1e-5";
+    close(number(&format!("{replaced} --sampling fixed-size --steps 14062"), "epsilon"), 5.243254);
+    close(number(&format!("{replaced} --sampling shuffle --steps 234"), "epsilon"), 4.24565);
+
+    let approximate = "account --accountant gdp --noise-multiplier 1 --sample-rate 0.01 --steps 1000 --delta 1e-5";
+    assert!(place.ok(approximate).contains("an approximation, not a bound"));
+    assert!(place.ok(&format!("{approximate} --json")).contains("\"approximation\":true"));
+    for (line, said) in [
+        ("--noise-multiplier 1 --delta 1e-5", "--sample-rate and --steps and --epsilon are missing"),
+        ("--noise-multiplier 1 --sample-rate 0.01 --steps 9 --delta 1e-5 --epsilon 1", "nothing is left"),
+        ("--noise-multiplier 1 --sampling shuffle --steps 9 --delta 1e-5", "needs --batch and --records"),
+        ("--noise-multiplier 1 --batch 2 --records 9 --sampling shuffle --steps 9 --delta 1e-5", "replace-one"),
+    ] {
+        let error = place.fails(&format!("account {line}"), 1);
+        assert!(error.contains(said) && error.contains("help:"), "dpc account {line}\n{error}");
+    }
+}
+
 #[test]
 fn emitted_stages_are_text() {
     let place = Place::new();
