@@ -68,7 +68,7 @@ impl Grid {
         let step = step(sigma, largest_order);
         let (first, last) = (-1.0 - TAIL * sigma, 2.0 * largest_order - 1.0 + TAIL * sigma);
         let count = ((last - first) / step).ceil();
-        if !(count <= MOST_POINTS) {
+        if count.is_nan() || count > MOST_POINTS {
             return Grid { largest_order, step, points: None };
         }
         let (log_rate, log_rest) = (libm::log(q), libm::log1p(-q));
