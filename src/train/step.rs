@@ -211,12 +211,16 @@ impl<'a> Stepper<'a> {
         let (gradient, beside) = noise.take(step, &std)?.split_at(trained);
         self.engine.update(&optimizer, step + 1, learning_rate, plan.divisor(), Some(gradient))?;
         let mut beside = beside.iter();
-        if let (Some(_), Some(noise)) = (multipliers.counts, beside.next()) {
+        if multipliers.counts.is_some()
+            && let Some(noise) = beside.next()
+        {
             let counts = self.sums.counts.iter().zip(noise).map(|(count, noise)| count + f64::from(*noise));
             self.clip.update(&counts.collect::<Vec<f64>>(), plan.expected_batch);
         }
         let mut released = Released::default();
-        if let (Some(estimates), Some(noise)) = (&plan.estimates, beside.next()) {
+        if let Some(estimates) = &plan.estimates
+            && let Some(noise) = beside.next()
+        {
             let mut sums = self.sums.estimates;
             for ((sum, sensitivity), noise) in sums.iter_mut().zip(estimates.sensitivities()).zip(noise) {
                 *sum += sensitivity * f64::from(*noise);

@@ -8,7 +8,7 @@ use dpc::train::run_dir::RunDir;
 use super::place::{Place, files, models};
 
 impl Place {
-    fn compile(&self, flags: &str) {
+    pub fn compile(&self, flags: &str) {
         self.ok(&format!("compile {} --loss cross-entropy -o m.dpc {flags}", models("digits_cnn.onnx")));
     }
 
@@ -23,7 +23,7 @@ impl Place {
 }
 
 /// The distance of two sets of parameters over the length of the first, in L2.
-fn distance(a: &Tensors, b: &Tensors) -> f64 {
+pub fn distance(a: &Tensors, b: &Tensors) -> f64 {
     assert!(a.keys().eq(b.keys()));
     let pairs = || a.iter().flat_map(|(name, tensor)| tensor.data.iter().zip(&b[name].data));
     let apart: f64 = pairs().map(|(x, y)| f64::from(x - y).powi(2)).sum();

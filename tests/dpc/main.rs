@@ -8,6 +8,7 @@ mod faults;
 mod gradients;
 mod onnx;
 mod place;
+mod privacy;
 mod refused;
 mod sensitivity;
 mod snapshots;

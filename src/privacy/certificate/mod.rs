@@ -1,6 +1,7 @@
 //! The certificate: what a training run guarantees, in a form that anyone can check from its ledger.
 
 mod claim;
+mod comparison;
 mod error;
 mod page;
 
@@ -11,6 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use claim::Claim;
+pub use comparison::Comparison;
 pub use error::{CertificateError, NoCertificate, VerifyError};
 
 use crate::files::{self, FileError};
@@ -33,6 +35,8 @@ pub struct Certificate {
     pub epsilon: Option<f64>,
     /// The accountant's name.
     pub accountant: String,
+    /// What Rényi accounting would have asked for, where another was used.
+    pub comparison: Option<Comparison>,
     /// The steps that the ledger counts.
     pub steps: u64,
     /// The plan that sampling, clipping, noise and division took their numbers from.
@@ -84,12 +88,16 @@ impl Certificate {
         let history = ledger.history(plan);
         let epsilon = epsilon(plan, &history, accountant)?;
         let claim = Claim::new(plan, epsilon);
+        let comparison = epsilon
+            .zip(plan.delta)
+            .and_then(|bound| Comparison::new(accountant, &history, plan.adjacency, plan.noise_multiplier, bound));
         Ok(Certificate {
             version: VERSION,
             guarantee: matches!(claim, Claim::Private { .. }),
             statement: claim.statement(plan),
             epsilon,
             accountant: accountant.name().to_owned(),
+            comparison,
             steps: ledger.steps(),
             plan: plan.clone(),
             history,
@@ -165,6 +173,7 @@ impl Certificate {
             format!("{:?}", again.epsilon),
             same_epsilon(self.epsilon, again.epsilon),
         );
+        equal!(comparison);
         equal!(steps);
         equal!(history);
         equal!(ledger);

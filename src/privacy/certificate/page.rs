@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::Certificate;
+use super::{Certificate, Comparison};
 use crate::privacy::adjacency::Adjacency;
 
 impl Certificate {
@@ -18,6 +18,10 @@ impl Certificate {
         row("ε", self.epsilon.map_or("none".to_owned(), |epsilon| epsilon.to_string()));
         row("δ", self.plan.delta.map_or("none".to_owned(), |delta| delta.to_string()));
         row("accountant", self.accountant.clone());
+        if let Some(Comparison { rdp_noise_multiplier, less_noise_percent }) = self.comparison {
+            let asked = format!("{less_noise_percent:.1} % less (it asks for σ = {rdp_noise_multiplier:.4})");
+            row("noise beside Rényi accounting", asked);
+        }
         row(
             "neighbouring data sets",
             match self.plan.adjacency {
