@@ -31,6 +31,5 @@ fuzz_target!(init: dpc_fuzz::install(), |bytes: &[u8]| {
 });
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
-    dpc_fuzz::mutate_member(data, size, max_size, seed, |_| ())
-        .unwrap_or_else(|| fuzzer_mutate(data, size, max_size))
+    dpc_fuzz::mutate_member(data, size, max_size, seed, |_| ()).unwrap_or_else(|| fuzzer_mutate(data, size, max_size))
 });

@@ -4,6 +4,8 @@
 #![no_main]
 
 use dpc::privacy::ledger::Contents;
+use dpc::privacy::plan::{PlanSpec, PrivacyPlan};
+use dpc::privacy::sampling::Sampling;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 fuzz_target!(init: dpc_fuzz::install(), |bytes: &[u8]| {
@@ -11,6 +13,10 @@ fuzz_target!(init: dpc_fuzz::install(), |bytes: &[u8]| {
         let path = dpc_fuzz::on_disk("ledger.jsonl", bytes);
         let Ok(contents) = Contents::read(&path) else { return };
         assert!(contents.steps() >= bytes.iter().filter(|&&byte| byte == b'\n').count() as u64);
+        let clip = "flat:1".parse().expect("a clip rule");
+        let spec = PlanSpec::new(Sampling::Poisson { rate: 0.25 }, 16.0, clip);
+        let plan = PrivacyPlan::new(PlanSpec { noise_multiplier: 1.0, delta: Some(1e-5), ..spec }).expect("a plan");
+        assert_eq!(contents.history(&plan).is_empty(), contents.is_empty());
         contents.check_continues(&path, &contents.head()).expect("a ledger continues itself");
     });
 });

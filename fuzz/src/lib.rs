@@ -1,5 +1,5 @@
-//! What the targets share: a limit on memory, panics that dpc catches itself, files for what is read from one, and
-//! mutations that keep checksums true.
+//! What the targets share: limits on memory and on processor time, panics that dpc catches itself, files for what is
+//! read from one, and mutations that keep checksums true.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
@@ -9,7 +9,8 @@ use std::io::{Cursor, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use libfuzzer_sys::fuzzer_mutate;
 use sha2::{Digest, Sha256};
@@ -67,15 +68,49 @@ thread_local! {
     static PANIC: RefCell<Option<(String, Backtrace)>> = const { RefCell::new(None) };
 }
 
-/// Replaces libFuzzer's panic hook, which would abort on panics that dpc catches.
+/// The number of the input that runs.
+static INPUT: AtomicU64 = AtomicU64::new(0);
+/// Seconds of processor time that one input may take; libFuzzer's own limit is one of wall time.
+const SECONDS: f64 = 20.0;
+
+/// Replaces libFuzzer's panic hook, which would abort on panics that dpc catches, and watches the time.
 pub fn install() {
     std::panic::set_hook(Box::new(|info| {
         PANIC.set(Some((info.to_string(), Backtrace::force_capture())));
     }));
+    if processor_time().is_some() {
+        std::thread::spawn(watch);
+    }
+}
+
+fn watch() {
+    let (mut input, mut since) = (0, 0.0);
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = processor_time().unwrap_or(since);
+        let running = INPUT.load(Ordering::Relaxed);
+        if running != input {
+            (input, since) = (running, now);
+        } else if now - since > SECONDS {
+            eprintln!("an input takes more than {SECONDS} seconds of processor time");
+            std::process::abort();
+        }
+    }
+}
+
+/// Seconds that this process has used, where the system has `/proc`.
+fn processor_time() -> Option<f64> {
+    const TICKS_A_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let user: f64 = fields.next()?.parse().ok()?;
+    let system: f64 = fields.next()?.parse().ok()?;
+    Some((user + system) / TICKS_A_SECOND)
 }
 
 /// Runs `target`; a panic that leaves it is a crash.
 pub fn quietly(target: impl FnOnce()) {
+    INPUT.fetch_add(1, Ordering::Relaxed);
     if catch_unwind(AssertUnwindSafe(target)).is_err() {
         if let Some((panic, backtrace)) = PANIC.take() {
             eprintln!("{panic}\n{backtrace}");

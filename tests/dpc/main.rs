@@ -10,6 +10,7 @@ mod onnx;
 mod place;
 mod privacy;
 mod refused;
+mod seeds;
 mod sensitivity;
 mod snapshots;
 mod units;

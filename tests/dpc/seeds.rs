@@ -1,0 +1,75 @@
+//! The seeds of the fuzzers, files that once crashed one among them: each is read, or refused with an error.
+
+use std::path::{Path, PathBuf};
+
+use dpc::artifact::Artifact;
+use dpc::compile::{Options, compile};
+use dpc::device::cpu::Cpu;
+use dpc::lower::program::Phase;
+use dpc::onnx::{Source, discover};
+use dpc::options::NormChoice;
+use dpc::privacy::ClipRule;
+use dpc::privacy::ledger::Contents;
+use dpc::train::data::{Dataset, InputKind, InputSchema, Schema, TargetKind, TargetSchema};
+use dpc::train::engine::Engine;
+
+use super::place::files;
+
+fn seeds(target: &str) -> Vec<PathBuf> {
+    let seeds = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target), |_| true);
+    assert!(!seeds.is_empty());
+    seeds
+}
+
+#[test]
+fn models() {
+    for path in seeds("onnx") {
+        let Ok(source) = Source::open(&path) else { continue };
+        let Ok(parameters) = discover(&source, &[], &[]) else { continue };
+        for loss in [None, Some("mse".parse().expect("a loss"))] {
+            let options = Options {
+                loss,
+                output: source.outputs.first().map(|output| output.name.clone()),
+                clip: ClipRule::flat(1.0).expect("a bound"),
+                norm: NormChoice::Auto,
+                optimizer: "sgd".parse().expect("an optimizer"),
+                per_sample: false,
+            };
+            let _ = compile(&source, &parameters, &options);
+        }
+    }
+}
+
+#[test]
+fn artifacts() {
+    for path in seeds("artifact") {
+        let Ok(artifact) = Artifact::load(&path) else { continue };
+        let phases: Vec<Phase> = artifact.program.phases.keys().copied().collect();
+        let _ = artifact.provenance();
+        let _ = Engine::new(&Cpu, artifact.program.into(), &artifact.weights, 2, &phases);
+    }
+}
+
+#[test]
+fn data_sets() {
+    let input = |dims: &[usize], kind| vec![InputSchema { name: "x".to_owned(), dims: dims.to_vec(), kind }];
+    let class = TargetKind::Class { classes: 10, ignore_index: Some(-100) };
+    let schemas = [
+        Schema { inputs: input(&[1, 2, 2], InputKind::F32), target: Some(TargetSchema { dims: vec![], kind: class }) },
+        Schema {
+            inputs: input(&[4], InputKind::I32 { table: Some(50) }),
+            target: Some(TargetSchema { dims: vec![1], kind: TargetKind::Real { within: Some([0.0, 1.0]) } }),
+        },
+    ];
+    let mut loaded = 0;
+    for (path, schema) in seeds("data").iter().flat_map(|path| schemas.iter().map(move |schema| (path, schema))) {
+        loaded += usize::from(Dataset::load(&path.display().to_string(), schema).is_ok());
+    }
+    assert!(loaded > 5);
+}
+
+#[test]
+fn ledgers() {
+    let steps: Vec<u64> = seeds("ledger").iter().filter_map(|path| Some(Contents::read(path).ok()?.steps())).collect();
+    assert!(steps.iter().filter(|&&steps| steps == 3).count() >= 6, "{steps:?}");
+}
