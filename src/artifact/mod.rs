@@ -30,6 +30,7 @@ pub use build::{BuildError, build};
 pub use manifest::{FormatVersion, Manifest, OutputEntry, ParameterEntry, compiler};
 
 use crate::files::{self, FileError};
+use crate::lower::check::check;
 use crate::lower::program::{Program, Shader};
 use crate::privacy::certificate::Provenance;
 use crate::tensors::{Tensors, from_safetensors, to_safetensors};
@@ -144,6 +145,7 @@ impl Artifact {
         let (weights, _) = from_safetensors(&weights).map_err(|e| damaged(path, WEIGHTS, e.to_string()))?;
         let mut program: Program =
             serde_json::from_slice(&program).map_err(|e| damaged(path, PROGRAM, e.to_string()))?;
+        check(&program).map_err(|what| damaged(path, PROGRAM, what))?;
         for shader in &mut program.shaders {
             let member = shader_member(shader);
             shader.wgsl = String::from_utf8(verified(&member)?).map_err(|e| damaged(path, &member, e.to_string()))?;
