@@ -12,7 +12,7 @@ use dpc::device::cpu::Cpu;
 use dpc::device::{Device, DeviceError, Session};
 use dpc::lower::program::{BufferId, Phase, Program};
 use dpc::privacy::accountant::ACCOUNTANTS;
-use dpc::privacy::ledger::Contents;
+use dpc::privacy::ledger::{Contents, LedgerError};
 use dpc::privacy::plan::{PlanSpec, PrivacyPlan};
 use dpc::privacy::sampling::Sampling;
 use dpc::train::data::Dataset;
@@ -324,7 +324,7 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
     });
     let plan = plan.expect("a plan");
     let units = Units::single(data.records());
-    let attempt = |name: &str, device: &Fragile, resume| -> Result<Summary, TrainError> {
+    let once = |name: &str, device: &Fragile, resume| -> Result<Summary, TrainError> {
         train(&Training {
             artifact: &artifact,
             device,
@@ -342,6 +342,13 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
             progress: false,
             record_private_metrics: false,
         })
+    };
+    // A process that another test is starting has this one's files, and so its locks, until it runs.
+    let attempt = |name: &str, device: &Fragile, resume| loop {
+        match once(name, device, resume) {
+            Err(TrainError::Ledger(LedgerError::Locked { .. })) => std::thread::yield_now(),
+            ended => break ended,
+        }
     };
     let device = Fragile::lost_after(u64::MAX);
     attempt("whole", &device, false).expect("a run");
