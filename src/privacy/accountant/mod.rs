@@ -2,8 +2,11 @@
 //!
 //! An accountant is one file with one [`Accountant`], and one line in [`ACCOUNTANTS`].
 
+mod gaussian;
 mod gdp;
 mod logspace;
+mod pld;
+mod prv;
 mod rdp;
 
 use std::fmt;
@@ -15,6 +18,8 @@ use thiserror::Error;
 use super::adjacency::Adjacency;
 use super::sampling::Sampling;
 pub use gdp::Gdp;
+pub use pld::Pld;
+pub use prv::Prv;
 pub use rdp::Rdp;
 
 /// Steps of the subsampled Gaussian mechanism that share their parameters.
@@ -60,7 +65,7 @@ pub trait Accountant: fmt::Debug + Send + Sync {
 }
 
 /// Every accountant there is. The first is the default.
-pub static ACCOUNTANTS: &[&dyn Accountant] = &[&Rdp, &Gdp];
+pub static ACCOUNTANTS: &[&dyn Accountant] = &[&Pld, &Rdp, &Prv, &Gdp];
 
 /// The accountant called `name`.
 ///
