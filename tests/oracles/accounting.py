@@ -12,7 +12,8 @@ at integer orders and the integrated ones at fractional orders, where its own ar
 known: settings of well-known tutorials, tests and papers by dp_accounting's RDP and PLD accountants and by
 Opacus's PRV accountant, and sampling without replacement by dp_accounting's RDP accountant.
 
-random: 500 random mechanisms by dp_accounting's RDP and PLD accountants.
+random: 500 random mechanisms by dp_accounting's RDP and PLD accountants; also with a finer grid where the
+rounding of the default one shows.
 """
 
 import json
@@ -120,6 +121,19 @@ def by_google(sigma, q, steps, delta):
             "pld_replace_one": composed(pld.PLDAccountant(REPLACE_ONE), event, steps, delta)}
 
 
+def refined(row):
+    """The row, with the PLD epsilons on a finer grid where the rounding of the customary one shows."""
+    row = dict(row)
+    for name, adjacency in [("pld", ADD_REMOVE), ("pld_replace_one", REPLACE_ONE)]:
+        rounding = row["steps"] * 1e-8 * -math.log(row["delta"]) / (6 * row[name] ** 2)
+        if rounding > 2e-3 and row["sample_rate"] < 1:
+            interval = 1e-4 * math.sqrt(2e-3 / rounding)
+            event = poisson(row["noise_multiplier"], row["sample_rate"])
+            accountant = pld.PLDAccountant(adjacency, interval)
+            row[name + "_fine"] = composed(accountant, event, row["steps"], row["delta"])
+    return row
+
+
 def by_opacus(sigma, q, steps, delta):
     accountant = PRVAccountant()
     accountant.history = [(sigma, q, steps)]
@@ -162,7 +176,7 @@ def random_google(rng):
         if 0.1 < composed(rdp.RdpAccountant(orders=[2, 4, 8, 16, 32, 64, 128]), poisson(sigma, q), steps, delta) < 30:
             row = by_google(sigma, q, steps, delta)
             if row["pld"] > 0.1:
-                return row
+                return refined(row)
 
 
 def rows(name, found):
