@@ -2,10 +2,11 @@
 //!
 //! [`onnx`] reads a model; [`compile::compile`] proves that it treats every record alone, differentiates it, makes the
 //! gradient private and lowers it to a [`lower::program::Program`]; [`artifact`] keeps that in a file; [`train`] runs it
-//! on a [`device`] under the plan, the noise and the ledger of [`privacy`]. [`graph`], [`ops`] and [`passes`] are the
+//! on a [`device`] under the plan, the noise and the ledger of [`privacy`], and [`audit`] checks that. [`graph`], [`ops`] and [`passes`] are the
 //! compiler's inside, and [`cli`] is the program around all of it. The README tells the whole story.
 
 pub mod artifact;
+pub mod audit;
 pub mod cli;
 pub mod compile;
 pub mod device;

@@ -4,6 +4,7 @@
 //! standard error. The exit code is 0, 1 where the command failed, 2 where it was not understood.
 
 mod account;
+mod audit;
 mod bench;
 mod check;
 mod compile;
@@ -45,6 +46,7 @@ enum Command {
     Export(export::Args),
     Inspect(inspect::Args),
     Account(account::Args),
+    Audit(audit::Args),
     Devices(devices::Args),
     Demo(demo::Args),
     Bench(bench::Args),
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Account(args) => account::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -32,10 +32,15 @@ impl RunKey {
     /// # Errors
     /// When the operating system gives no randomness.
     pub fn for_plan(plan: &PrivacyPlan) -> Result<RunKey, EntropyError> {
-        match plan.insecure_seed {
-            None => Ok(RunKey(from_os()?)),
-            Some(seed) => Ok(RunKey::insecure(seed)),
-        }
+        plan.insecure_seed.map_or_else(RunKey::fresh, |seed| Ok(RunKey::insecure(seed)))
+    }
+
+    /// A fresh key from the operating system.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn fresh() -> Result<RunKey, EntropyError> {
+        Ok(RunKey(from_os()?))
     }
 
     /// The key that everyone who knows `seed` knows too. For tests only.

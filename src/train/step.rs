@@ -135,6 +135,11 @@ impl<'a> Stepper<'a> {
         &self.clip
     }
 
+    /// Goes on from the clip bounds `clip`.
+    pub fn set_clip(&mut self, clip: &ClipState) {
+        self.clip.clone_from(clip);
+    }
+
     /// The phases of the program that steps of `plan` run.
     pub fn phases(plan: &PrivacyPlan) -> &'static [Phase] {
         match plan.unit {
@@ -149,19 +154,42 @@ impl<'a> Stepper<'a> {
     ///
     /// # Errors
     /// When the device fails.
-    pub fn accumulate(&mut self, step: u64, mut observe: impl FnMut(&Shown, &ClipState, f64)) -> Result<(), StepError> {
+    pub fn accumulate(&mut self, step: u64, observe: impl FnMut(&Shown, &ClipState, f64)) -> Result<(), StepError> {
+        self.begin(step)?;
+        let drawn = self.sampler.sample(step);
+        self.add(step, &drawn, observe)
+    }
+
+    /// Sets the clip bounds of `step`, and its sums beside the gradient to zero.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn begin(&mut self, step: u64) -> Result<(), StepError> {
+        let scale = self.setting.plan.clip_schedule.at(step);
+        self.engine.set_clip_bounds(&self.clip.bounds(scale))?;
+        self.sums = Sums { counts: vec![0.0; self.clip.groups()], ..Sums::default() };
+        Ok(())
+    }
+
+    /// Adds the clipped gradients of `drawn` units to the sum of `step`. An audit chooses the units itself.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn add(
+        &mut self,
+        step: u64,
+        drawn: &[usize],
+        mut observe: impl FnMut(&Shown, &ClipState, f64),
+    ) -> Result<(), StepError> {
         let Setting { plan, data, units, .. } = self.setting;
         let phase = match plan.non_private {
             true => Phase::Plain,
             false => Phase::Private,
         };
         let scale = plan.clip_schedule.at(step);
-        self.engine.set_clip_bounds(&self.clip.bounds(scale))?;
-        self.sums = Sums { counts: vec![0.0; self.clip.groups()], ..Sums::default() };
-        let drawn = self.sampler.sample(step);
         match plan.unit {
             Unit::Group if !plan.non_private => {
-                for unit in drawn {
+                for &unit in drawn {
                     let shown = self.engine.add_unit(data, units.records(unit), Some((&self.dropout, step)))?;
                     let loss = shown.loss.iter().map(|&loss| f64::from(loss)).sum::<f64>() / shown.loss.len() as f64;
                     self.clip.count(&shown.group_norms, &mut self.sums.counts);

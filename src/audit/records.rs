@@ -1,0 +1,171 @@
+//! Records to audit with: ordinary ones, and ones made to move the sum as far as they can.
+
+use std::collections::BTreeMap;
+
+use crate::train::data::{Array, Column, DataError, Dataset, InputKind, LABEL, Schema, TargetKind, Values};
+use crate::train::units::Units;
+
+/// The data of an audit.
+pub struct Records {
+    /// Ordinary records first, then one adversarial record of each kind.
+    pub data: Dataset,
+    /// Each record is a unit.
+    pub units: Units,
+    /// The numbers of the ordinary records.
+    pub ordinary: Vec<usize>,
+    /// The adversarial records: what they are, and their numbers.
+    pub adversaries: Vec<(&'static str, usize)>,
+}
+
+/// How an adversarial record is made from an ordinary one.
+#[derive(Clone, Copy)]
+enum Change {
+    /// A copy.
+    None,
+    /// Another label.
+    Label,
+    /// Every input value.
+    Fill(f32),
+    /// Every input value, with alternating signs.
+    Alternate(f32),
+    /// Every input value times this.
+    Scale(f32),
+    /// One input value.
+    One(f32),
+}
+
+/// Every kind of adversarial record.
+const KINDS: &[(&str, Change)] = &[
+    ("a copy of another", Change::None),
+    ("a copy with another label", Change::Label),
+    ("zeros", Change::Fill(0.0)),
+    ("ones", Change::Fill(1.0)),
+    ("values scaled by 10", Change::Scale(10.0)),
+    ("values scaled by 1e3", Change::Scale(1e3)),
+    ("alternating ±100", Change::Alternate(100.0)),
+    ("values of 1e6", Change::Fill(1e6)),
+    ("values of 1e30", Change::Fill(1e30)),
+    ("values of 1e-30", Change::Fill(1e-30)),
+    ("one value of 1e20", Change::One(1e20)),
+    ("one NaN", Change::One(f32::NAN)),
+    ("NaN", Change::Fill(f32::NAN)),
+    ("infinities", Change::Fill(f32::INFINITY)),
+];
+
+impl Records {
+    /// `ordinary` random records of `schema` and the adversarial ones.
+    ///
+    /// # Errors
+    /// Where the schema has no records.
+    pub fn new(schema: &Schema, ordinary: usize) -> Result<Records, DataError> {
+        let ordinary = ordinary.max(1);
+        let random = Dataset::random(schema, ordinary);
+        let mut arrays = BTreeMap::new();
+        for column in random.inputs() {
+            let kind = schema.inputs.iter().find(|input| input.name == column.name).map(|input| &input.kind);
+            arrays.insert(column.name.clone(), extended(column, ordinary, |change| input(column, kind, change)));
+        }
+        if let (Some(column), Some(target)) = (random.target(), &schema.target) {
+            arrays.insert(LABEL.to_owned(), extended(column, ordinary, |change| label(column, &target.kind, change)));
+        }
+        let data = Dataset::from_arrays("the audit's records", &arrays, schema)?;
+        let units = Units::single(data.records());
+        let adversaries = KINDS.iter().enumerate().map(|(i, (name, _))| (*name, ordinary + i)).collect();
+        Ok(Records { data, units, ordinary: (0..ordinary).collect(), adversaries })
+    }
+}
+
+/// The values of `column` for the ordinary records, and after them those of each kind of adversarial record.
+fn extended(column: &Column, ordinary: usize, adversary: impl Fn(Change) -> Values) -> Array {
+    let dims: Vec<usize> = [ordinary + KINDS.len()].into_iter().chain(column.dims.iter().copied()).collect();
+    let (mut floats, mut ids) = (Vec::new(), Vec::new());
+    for values in [column.values.clone()].into_iter().chain(KINDS.iter().map(|(_, change)| adversary(*change))) {
+        match values {
+            Values::F32(values) => floats.extend(values),
+            Values::I32(values) => ids.extend(values.into_iter().map(i64::from)),
+        }
+    }
+    match column.values {
+        Values::F32(_) => Array::from_f32(dims, &floats),
+        Values::I32(_) => Array::from_i64(dims, &ids),
+    }
+}
+
+/// One adversarial record's part of an input, made from the first record.
+fn input(column: &Column, kind: Option<&InputKind>, change: Change) -> Values {
+    let width = column.width();
+    let sign = |i: usize| if i % 2 == 0 { 1.0 } else { -1.0 };
+    match &column.values {
+        Values::F32(values) => {
+            let each = |(i, &value): (usize, &f32)| match change {
+                Change::None | Change::Label => value,
+                Change::Fill(to) => to,
+                Change::Alternate(to) => sign(i) * to,
+                Change::Scale(by) => by * value,
+                Change::One(to) => {
+                    if i == 0 {
+                        to
+                    } else {
+                        value
+                    }
+                }
+            };
+            Values::F32(values[..width].iter().enumerate().map(each).collect())
+        }
+        Values::I32(values) => {
+            let last = match kind {
+                Some(InputKind::I32 { table: Some(rows) }) => rows.saturating_sub(1).min(i32::MAX as usize) as i32,
+                _ => 1,
+            };
+            let each = |(i, &id): (usize, &i32)| match change {
+                Change::Fill(to) => {
+                    if to == 0.0 {
+                        0
+                    } else {
+                        last
+                    }
+                }
+                Change::Alternate(_) => {
+                    if i % 2 == 0 {
+                        0
+                    } else {
+                        last
+                    }
+                }
+                _ => id,
+            };
+            Values::I32(values[..width].iter().enumerate().map(each).collect())
+        }
+    }
+}
+
+/// One adversarial record's target, made from the first record's.
+fn label(column: &Column, kind: &TargetKind, change: Change) -> Values {
+    let width = column.width();
+    match (&column.values, kind) {
+        (Values::F32(values), TargetKind::Real { within }) => {
+            let each = |&value: &f32| match (change, within) {
+                (Change::None, _) => value,
+                (_, Some([low, high])) => {
+                    if value - low < high - value {
+                        *high
+                    } else {
+                        *low
+                    }
+                }
+                (Change::Fill(to) | Change::Alternate(to) | Change::One(to), None) => to,
+                (Change::Scale(by), None) => -by * value,
+                (Change::Label, None) => -value,
+            };
+            Values::F32(values[..width].iter().map(each).collect())
+        }
+        (Values::I32(values), TargetKind::Class { classes, .. }) => {
+            let other = |&class: &i32| match change {
+                Change::None => class,
+                _ => (class + 1) % (*classes).clamp(1, i32::MAX as usize) as i32,
+            };
+            Values::I32(values[..width].iter().map(other).collect())
+        }
+        (values, _) => values.clone(),
+    }
+}

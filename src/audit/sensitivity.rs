@@ -1,0 +1,108 @@
+//! What one record can do to the sum, exactly: noise off, one adversarial record added and removed.
+//!
+//! The released gradient is compared with and without the record: alone, beside others, before and after them, and with
+//! the batch cut in several ways. No difference may be longer than the sensitivity that noise is scaled by. A clip factor
+//! from a wrong norm is found in the other direction too: alone, a record must move the sum exactly as far as it does
+//! where norms are taken from per-sample gradients that are there.
+
+use super::AuditError;
+use super::records::Records;
+use super::report::Check;
+use super::subject::{Rig, distance};
+
+/// How much longer than the sensitivity a change may be by rounding alone.
+pub const ROUNDING: f64 = 1e-6;
+/// How far apart two ways to compute a norm may move a record's share, relative to the sensitivity.
+pub const AGREEMENT: f64 = 1e-3;
+/// The ordinary records beside which adversarial ones are put.
+const OTHERS: usize = 3;
+
+/// The most that adversarial records did.
+#[derive(Clone, Debug)]
+pub struct Sensitivity {
+    /// The longest change over the sensitivity, and what made it.
+    longest: (f64, String),
+    /// How many changes were measured.
+    changes: usize,
+    /// What each adversarial record adds alone, over the sensitivity.
+    pub alone: Vec<Vec<f32>>,
+}
+
+impl Sensitivity {
+    /// Measures `rig`, in which noise is off, every change over the sensitivity of what is released: that of the sum over
+    /// `divisor`. Where clip bounds adapt, it is measured again after they have moved.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn measure(rig: &mut Rig<'_>, records: &Records, divisor: f64) -> Result<Sensitivity, AuditError> {
+        let mut found = Sensitivity { longest: (0.0, String::new()), changes: 0, alone: Vec::new() };
+        found.alone = found.changes_of(rig, records, divisor, "")?;
+        if rig.adapt(&records.ordinary)? {
+            found.changes_of(rig, records, divisor, ", bounds adapted")?;
+        }
+        Ok(found)
+    }
+
+    /// Adds every change at the bounds as they are; what each adversarial record adds alone.
+    fn changes_of(
+        &mut self,
+        rig: &mut Rig<'_>,
+        records: &Records,
+        divisor: f64,
+        bounds: &str,
+    ) -> Result<Vec<Vec<f32>>, AuditError> {
+        let scale = rig.sensitivity() / divisor;
+        let others = &records.ordinary[..OTHERS.min(records.ordinary.len())];
+        let nobody = rig.release(0, &[])?;
+        let all = rig.release(0, &[others])?;
+        let mut shares = Vec::new();
+        for &(kind, record) in &records.adversaries {
+            let one = [record];
+            let alone = rig.release(0, &[&one])?;
+            self.add(&alone, &nobody, scale, || format!("{kind}, alone{bounds}"));
+            let last = [others, &one].concat();
+            let first = [&one, others].concat();
+            let (before, after) = others.split_at(others.len() / 2);
+            let middle = [before, &one].concat();
+            for (batches, place) in [
+                (vec![&last[..]], "last in a batch"),
+                (vec![&first[..]], "first in a batch"),
+                (vec![others, &one], "in a physical batch of its own"),
+                (vec![&middle[..], after], "in a batch cut in two"),
+                (last.chunks(1).collect(), "with a physical batch for every record"),
+            ] {
+                let with = rig.release(0, &batches)?;
+                self.add(&with, &all, scale, || format!("{kind}, {place}{bounds}"));
+            }
+            let share = alone.iter().zip(&nobody).map(|(a, b)| ((f64::from(*a) - f64::from(*b)) / scale) as f32);
+            shares.push(share.collect());
+        }
+        Ok(shares)
+    }
+
+    fn add(&mut self, with: &[f32], without: &[f32], scale: f64, what: impl FnOnce() -> String) {
+        let length = distance(with, without) / scale;
+        self.changes += 1;
+        // Anything that is not a number is as long as can be.
+        if length.is_nan() || length > self.longest.0 {
+            self.longest = (if length.is_nan() { f64::INFINITY } else { length }, what());
+        }
+    }
+
+    /// No change is longer than the sensitivity.
+    pub fn bounded(&self, name: &str) -> Check {
+        let (longest, what) = &self.longest;
+        Check::at_most(name, *longest, 1.0 + ROUNDING).with(format!("longest of {} changes: {what}", self.changes))
+    }
+
+    /// Records move the sum as they do in `reference`. One that either counts as zero, because the square of its norm is
+    /// out of range on the way there, says nothing.
+    pub fn agrees(&self, name: &str, reference: &Sensitivity, records: &Records) -> Check {
+        let counts = |share: &[f32]| share.iter().any(|&value| value != 0.0);
+        let apart = |(a, b): (&Vec<f32>, &Vec<f32>)| if counts(a) && counts(b) { distance(a, b) } else { 0.0 };
+        let apart = self.alone.iter().zip(&reference.alone).map(apart);
+        let worst = apart.zip(&records.adversaries).max_by(|a, b| a.0.total_cmp(&b.0));
+        let (apart, kind) = worst.map_or((0.0, ""), |(apart, (kind, _))| (apart, *kind));
+        Check::at_most(name, apart, AGREEMENT).with(kind)
+    }
+}

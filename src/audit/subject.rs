@@ -1,0 +1,214 @@
+//! What is audited: a program and the plan that is followed, apart from the plan that is claimed.
+//!
+//! For an artifact as it is, both plans are the same. A plan broken on purpose (see [`super::mutation`]) is an edit of the
+//! subject, while the claim stays.
+
+use std::sync::Arc;
+
+use super::AuditError;
+use super::records::Records;
+use crate::artifact::Artifact;
+use crate::device::Device;
+use crate::lower::kernels::Kernel;
+use crate::lower::plan;
+use crate::lower::program::{Phase, Program, Role};
+use crate::privacy::clipping::{ClipGroup, ClipState};
+use crate::privacy::keys::RunKey;
+use crate::privacy::ledger::Receipt;
+use crate::privacy::plan::{PlanSpec, PrivacyPlan};
+use crate::privacy::sampling::Sampling;
+use crate::train::engine::Engine;
+use crate::train::step::{Setting, Stepper};
+
+/// The prefix of the results that hold what a step releases of a parameter's gradient.
+const RELEASED: &str = "audit/";
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The program.
+    pub program: Program,
+    /// The plan that sampler, noise and divisor follow.
+    pub plan: PrivacyPlan,
+    /// The clip groups that the program was compiled for.
+    pub groups: Vec<ClipGroup>,
+}
+
+/// Whether a step gets its noise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noise {
+    /// As the subject's plan says.
+    On,
+    /// σ is 0, all else is the same.
+    Off,
+}
+
+impl Subject {
+    /// The plan for steps whose units the audit chooses itself.
+    fn chosen(&self, noise: Noise) -> Result<PrivacyPlan, AuditError> {
+        let spec = PlanSpec::from(self.plan.clone());
+        let noise_multiplier = match noise {
+            Noise::On => spec.noise_multiplier,
+            Noise::Off => 0.0,
+        };
+        let sampling = Sampling::Poisson { rate: 1.0 };
+        Ok(PrivacyPlan::new(PlanSpec { noise_multiplier, sampling, public_units: None, ..spec })?)
+    }
+}
+
+/// What a [`Rig`] is made from.
+pub struct Bench<'a> {
+    device: &'a dyn Device,
+    artifact: &'a Artifact,
+    records: &'a Records,
+    program: Arc<Program>,
+    plan: PrivacyPlan,
+    clip: ClipState,
+    key: RunKey,
+}
+
+impl<'a> Bench<'a> {
+    /// `subject` with `noise` on `device`.
+    ///
+    /// # Errors
+    /// Where the subject's numbers make no plan.
+    pub fn new(
+        device: &'a dyn Device,
+        artifact: &'a Artifact,
+        records: &'a Records,
+        subject: &Subject,
+        noise: Noise,
+        key: RunKey,
+    ) -> Result<Self, AuditError> {
+        let program = Arc::new(observable(&subject.program));
+        let plan = subject.chosen(noise)?;
+        let clip = ClipState::new(&plan.clip, &subject.groups);
+        Ok(Bench { device, artifact, records, program, plan, clip, key })
+    }
+
+    /// Puts it on the device, for physical batches of `rows`.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn rig(&self, rows: usize) -> Result<Rig<'_>, AuditError> {
+        let phases = Stepper::phases(&self.plan);
+        let engine = Engine::new(self.device, self.program.clone(), &self.artifact.weights, rows, phases)?;
+        let parameters = engine.trained();
+        let setting = Setting {
+            plan: &self.plan,
+            data: &self.records.data,
+            units: &self.records.units,
+            optimizer: self.artifact.manifest.optimizer,
+            learning_rate: 0.0,
+        };
+        let sizes = engine.noise_lengths();
+        let stepper = Stepper::new(setting, engine, self.clip.clone(), &self.key, 0)?;
+        Ok(Rig { stepper, clip: self.clip.clone(), parameters, sizes })
+    }
+}
+
+/// A subject on a device, taking steps whose parameters stay as they are.
+pub struct Rig<'a> {
+    stepper: Stepper<'a>,
+    /// The clip bounds of every step.
+    clip: ClipState,
+    parameters: Vec<String>,
+    sizes: Vec<usize>,
+}
+
+impl Rig<'_> {
+    /// Rows of a physical batch.
+    pub fn rows(&mut self) -> usize {
+        self.stepper.engine().rows()
+    }
+
+    /// The number of elements of each trained parameter, in the order in which gradients are laid end to end.
+    pub fn sizes(&self) -> &[usize] {
+        &self.sizes
+    }
+
+    /// The sensitivity of a sum that is clipped to the bounds as they are, which noise is scaled by.
+    pub fn sensitivity(&self) -> f64 {
+        self.clip.sensitivity(1.0)
+    }
+
+    /// Lets the clip bounds follow a step of `units`, where they adapt, and keeps them where they are then. Whether they
+    /// moved.
+    ///
+    /// # Errors
+    /// As [`Rig::release`].
+    pub fn adapt(&mut self, units: &[usize]) -> Result<bool, AuditError> {
+        self.release(0, &[units])?;
+        let moved = *self.stepper.clip() != self.clip;
+        self.clip.clone_from(self.stepper.clip());
+        Ok(moved)
+    }
+
+    /// The gradient that step number `step` releases of the units in `batches`, each of which is added by itself: all
+    /// trained parameters end to end.
+    ///
+    /// # Errors
+    /// When there is no noise, or the device fails.
+    pub fn release(&mut self, step: u64, batches: &[&[usize]]) -> Result<Vec<f32>, AuditError> {
+        self.accumulate(step, batches)?;
+        self.finish(step)
+    }
+
+    /// The sum of clipped gradients before the noise and the division, and [`Rig::release`].
+    ///
+    /// # Errors
+    /// As [`Rig::release`].
+    pub fn sum_and_release(&mut self, step: u64, batches: &[&[usize]]) -> Result<(Vec<f32>, Vec<f32>), AuditError> {
+        self.accumulate(step, batches)?;
+        let mut sum = Vec::new();
+        for parameter in &self.parameters {
+            sum.extend(self.stepper.engine().gradient_sum(parameter)?);
+        }
+        Ok((sum, self.finish(step)?))
+    }
+
+    fn accumulate(&mut self, step: u64, batches: &[&[usize]]) -> Result<(), AuditError> {
+        self.stepper.set_clip(&self.clip);
+        self.stepper.begin(step)?;
+        for batch in batches {
+            // The same dropout masks in every step: what differs is what the caller changes.
+            self.stepper.add(0, batch, |_, _, _| ())?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, step: u64) -> Result<Vec<f32>, AuditError> {
+        // The records are made up, so there is nothing to pay for.
+        self.stepper.release(step, Receipt { seq: step })?;
+        let mut released = Vec::new();
+        for parameter in &self.parameters {
+            released.extend(self.stepper.engine().floats(&self::released(parameter))?);
+        }
+        Ok(released)
+    }
+}
+
+/// The program with what a step releases of each parameter's gradient for a result, which otherwise only the optimizer
+/// reads.
+pub fn observable(program: &Program) -> Program {
+    let mut program = program.clone();
+    for dispatch in program.phase(Phase::Update).to_vec() {
+        let (Kernel::Privatize(_), [sum, .., gradient]) = (&dispatch.kernel, &dispatch.buffers[..]) else { continue };
+        if let Role::GradientSum(parameter) = &program.buffer(*sum).role {
+            let role = Role::Output(released(parameter));
+            program.buffers[gradient.0 as usize].role = role;
+        }
+    }
+    plan::plan(&mut program);
+    program
+}
+
+/// The result that holds what a step releases of the gradient of `parameter`; see [`observable`].
+pub fn released(parameter: &str) -> String {
+    format!("{RELEASED}{parameter}")
+}
+
+/// The L2 norm of the difference of two gradients.
+pub fn distance(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum::<f64>().sqrt()
+}
