@@ -39,6 +39,7 @@ use crate::onnx::OnnxError;
 use crate::options::NormChoice;
 use crate::privacy::ClipRule;
 use crate::privacy::accountant::{ACCOUNTANTS, InvalidInput, Mechanism};
+use crate::privacy::adjacency::Unit;
 use crate::privacy::clipping::{ClipGroup, InvalidClipRule};
 use crate::privacy::keys::{EntropyError, RunKey};
 use crate::privacy::plan::{InvalidPlan, PlanSpec, PrivacyPlan};
@@ -51,7 +52,7 @@ use canary::Replays;
 use mutation::MUTATIONS;
 use records::Records;
 use report::{Broken, Check, Report, Section};
-use sensitivity::Sensitivity;
+use sensitivity::{OTHERS, Sensitivity};
 use statistics::gaussian;
 use subject::{Bench, Noise, Subject};
 use variants::Variants;
@@ -148,11 +149,13 @@ pub fn audit(
         return Err(AuditError::NoLoss);
     }
     let started = Instant::now();
-    let records = Records::new(&artifact.manifest.schema, settings.batch as usize)?;
-    let variants = Variants::of(artifact)?;
     let manifest = &artifact.manifest;
-    let claim = Claim::new(manifest.clip.clone(), manifest.clip_groups.clone(), settings)?;
-    let mut audit = Audit { artifact, settings, records: &records, variants: &variants, keys: 0, progress };
+    let records = Records::new(&manifest.schema, settings.batch as usize)?;
+    let pairs = Records::grouped(&manifest.schema, OTHERS)?;
+    let variants = Variants::of(artifact)?;
+    let claim = Claim::new(manifest.clip.clone(), manifest.clip_groups.clone(), Unit::Record, settings)?;
+    let mut audit =
+        Audit { artifact, settings, records: &records, pairs: &pairs, variants: &variants, keys: 0, progress };
     let mut sections = vec![audit.sampling(&claim, &claim.plan)?];
     let mut mutations = Vec::new();
     for device in devices {
@@ -185,13 +188,14 @@ struct Claim {
 }
 
 impl Claim {
-    fn new(clip: ClipRule, groups: Vec<ClipGroup>, settings: &Settings) -> Result<Claim, AuditError> {
+    fn new(clip: ClipRule, groups: Vec<ClipGroup>, unit: Unit, settings: &Settings) -> Result<Claim, AuditError> {
         let sampling = Sampling::Poisson { rate: settings.sample_rate };
         let plan = PrivacyPlan::new(PlanSpec {
             noise_multiplier: settings.noise_multiplier,
             delta: Some(settings.delta),
             insecure_seed: settings.insecure_seed,
             clip_groups: groups.len(),
+            unit,
             ..PlanSpec::new(sampling, settings.batch as f64, clip)
         })?;
         Ok(Claim { plan, groups, delta: settings.delta })
@@ -239,6 +243,8 @@ struct Audit<'a, P> {
     artifact: &'a Artifact,
     settings: &'a Settings,
     records: &'a Records,
+    /// The same with units of two records.
+    pairs: &'a Records,
     variants: &'a Variants,
     /// How many keys have been drawn.
     keys: u64,
@@ -257,23 +263,16 @@ impl<P: FnMut(&str)> Audit<'_, P> {
         ROWS.min(self.artifact.manifest.max_batch)
     }
 
-    fn bench<'b>(
-        &'b mut self,
-        device: &'b dyn Device,
-        subject: &Subject,
-        noise: Noise,
-    ) -> Result<Bench<'b>, AuditError> {
-        let key = self.key()?;
-        Bench::new(device, self.artifact, self.records, subject, noise, key)
-    }
-
     /// The artifact as it is, and compiled again with every clip rule and way to compute norms.
     fn whole(&mut self, device: &dyn Device, claim: &Claim) -> Result<Vec<Section>, AuditError> {
-        let mut checks = Vec::new();
+        let (mut checks, mut of_pairs) = (Vec::new(), Vec::new());
         for clip in self.variants.clips()? {
-            let (program, groups) = self.variants.compile(&clip, NormChoice::Materialize)?;
-            let claim = Claim::new(clip, groups, self.settings)?;
-            let reference = self.sensitivity(device, &claim, &claim.of(program))?;
+            let (reference, groups) = self.variants.compile(&clip, NormChoice::Materialize)?;
+            let pairs = Claim::new(clip.clone(), groups.clone(), Unit::Group, self.settings)?;
+            let found = self.sensitivity(device, &pairs, &pairs.of(reference.clone()))?;
+            of_pairs.push(found.bounded(&clip.to_string()));
+            let claim = Claim::new(clip, groups, Unit::Record, self.settings)?;
+            let reference = self.sensitivity(device, &claim, &claim.of(reference))?;
             for norm in Variants::NORMS {
                 let name = format!("{}, {}", claim.plan.clip, variants::name(norm));
                 (self.progress)(&format!("sensitivity of {name} on {}", device.name()));
@@ -283,7 +282,10 @@ impl<P: FnMut(&str)> Audit<'_, P> {
                 checks.push(found.agrees(&format!("{name}, shares"), &reference, self.records));
             }
         }
-        let mut sections = vec![section("Sensitivity of every clip rule and way to compute norms, over S", device, checks)];
+        let mut sections = vec![
+            section("Sensitivity of every clip rule and way to compute norms, over S", device, checks),
+            section("Sensitivity of every clip rule to units of two records, over S", device, of_pairs),
+        ];
         let subject = claim.of(self.artifact.program.clone());
         sections.extend(self.examine(device, claim, &subject, self.settings.replays)?);
         if let Some(canaries) = self.settings.canaries {
@@ -334,7 +336,7 @@ impl<P: FnMut(&str)> Audit<'_, P> {
         sections.push(section("Noise of the artifact", device, checks));
 
         (self.progress)(&format!("{replays} replays a side on {}", device.name()));
-        let on = self.bench(device, subject, Noise::On)?;
+        let on = Bench::new(device, self.artifact, records, subject, Noise::On, self.key()?)?;
         let found = Replays::run(&mut on.rig(rows)?, &mut quiet, records, claim.scale(), replays)?;
         sections.push(section("Canary in one step of the artifact", device, self.canary(claim, &found)));
         Ok(sections)
@@ -362,8 +364,12 @@ impl<P: FnMut(&str)> Audit<'_, P> {
         claim: &Claim,
         subject: &Subject,
     ) -> Result<Sensitivity, AuditError> {
-        let (rows, records) = (self.rows(), self.records);
-        let bench = self.bench(device, subject, Noise::Off)?;
+        let rows = self.rows();
+        let records = match claim.plan.unit {
+            Unit::Record => self.records,
+            Unit::Group => self.pairs,
+        };
+        let bench = Bench::new(device, self.artifact, records, subject, Noise::Off, self.key()?)?;
         Sensitivity::measure(&mut bench.rig(rows)?, records, claim.plan.divisor())
     }
 

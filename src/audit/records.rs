@@ -9,11 +9,11 @@ use crate::train::units::Units;
 pub struct Records {
     /// Ordinary records first, then one adversarial record of each kind.
     pub data: Dataset,
-    /// Each record is a unit.
+    /// Which records are one unit.
     pub units: Units,
-    /// The numbers of the ordinary records.
+    /// The numbers of the ordinary units.
     pub ordinary: Vec<usize>,
-    /// The adversarial records: what they are, and their numbers.
+    /// The adversarial units: what their adversarial record is, and their numbers.
     pub adversaries: Vec<(&'static str, usize)>,
 }
 
@@ -53,26 +53,47 @@ const KINDS: &[(&str, Change)] = &[
 ];
 
 impl Records {
-    /// `ordinary` random records of `schema` and the adversarial ones.
+    /// `ordinary` random records of `schema` and the adversarial ones, each a unit.
     ///
     /// # Errors
     /// Where the schema has no records.
     pub fn new(schema: &Schema, ordinary: usize) -> Result<Records, DataError> {
         let ordinary = ordinary.max(1);
-        let random = Dataset::random(schema, ordinary);
-        let mut arrays = BTreeMap::new();
-        for column in random.inputs() {
-            let kind = schema.inputs.iter().find(|input| input.name == column.name).map(|input| &input.kind);
-            arrays.insert(column.name.clone(), extended(column, ordinary, |change| input(column, kind, change)));
-        }
-        if let (Some(column), Some(target)) = (random.target(), &schema.target) {
-            arrays.insert(LABEL.to_owned(), extended(column, ordinary, |change| label(column, &target.kind, change)));
-        }
-        let data = Dataset::from_arrays("the audit's records", &arrays, schema)?;
-        let units = Units::single(data.records());
-        let adversaries = KINDS.iter().enumerate().map(|(i, (name, _))| (*name, ordinary + i)).collect();
-        Ok(Records { data, units, ordinary: (0..ordinary).collect(), adversaries })
+        let data = data(schema, ordinary)?;
+        Ok(Records::of(Units::single(data.records()), data, ordinary))
     }
+
+    /// `ordinary` units of two records, and units of an ordinary and an adversarial one.
+    ///
+    /// # Errors
+    /// As [`Records::new`].
+    pub fn grouped(schema: &Schema, ordinary: usize) -> Result<Records, DataError> {
+        let (ordinary, kinds) = (ordinary.max(1), KINDS.len());
+        let data = data(schema, 2 * ordinary + kinds)?;
+        let pairs = (0..2 * ordinary).map(|record| record / 2);
+        let beside_adversaries = || ordinary..ordinary + kinds;
+        let ids = pairs.chain(beside_adversaries()).chain(beside_adversaries()).map(|unit| unit as i64);
+        Ok(Records::of(Units::grouped(&ids.collect::<Vec<i64>>()), data, ordinary))
+    }
+
+    fn of(units: Units, data: Dataset, ordinary: usize) -> Records {
+        let adversaries = KINDS.iter().enumerate().map(|(i, (name, _))| (*name, ordinary + i)).collect();
+        Records { data, units, ordinary: (0..ordinary).collect(), adversaries }
+    }
+}
+
+/// `ordinary` random records of `schema`, and after them the adversarial ones.
+fn data(schema: &Schema, ordinary: usize) -> Result<Dataset, DataError> {
+    let random = Dataset::random(schema, ordinary);
+    let mut arrays = BTreeMap::new();
+    for column in random.inputs() {
+        let kind = schema.inputs.iter().find(|input| input.name == column.name).map(|input| &input.kind);
+        arrays.insert(column.name.clone(), extended(column, ordinary, |change| input(column, kind, change)));
+    }
+    if let (Some(column), Some(target)) = (random.target(), &schema.target) {
+        arrays.insert(LABEL.to_owned(), extended(column, ordinary, |change| label(column, &target.kind, change)));
+    }
+    Dataset::from_arrays("the audit's records", &arrays, schema)
 }
 
 /// The values of `column` for the ordinary records, and after them those of each kind of adversarial record.
@@ -167,5 +188,42 @@ fn label(column: &Column, kind: &TargetKind, change: Change) -> Values {
             Values::I32(values[..width].iter().map(other).collect())
         }
         (values, _) => values.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::data::{InputSchema, TargetSchema};
+
+    fn schema() -> Schema {
+        let input = InputSchema { name: "x".to_owned(), dims: vec![3], kind: InputKind::F32 };
+        let target = TargetSchema { dims: vec![], kind: TargetKind::Class { classes: 2, ignore_index: None } };
+        Schema { inputs: vec![input], target: Some(target) }
+    }
+
+    #[test]
+    fn adversaries_follow_the_ordinary_records() {
+        let records = Records::new(&schema(), 4).unwrap();
+        assert_eq!(records.units.len(), 4 + KINDS.len());
+        let Values::F32(values) = &records.data.inputs()[0].values else { panic!("floats") };
+        let of = |kind: &str| {
+            let (_, unit) = records.adversaries.iter().find(|(name, _)| *name == kind).unwrap();
+            &values[3 * unit..3 * unit + 3]
+        };
+        assert_eq!(of("a copy of another"), &values[..3]);
+        assert_eq!(of("alternating ±100"), [100.0, -100.0, 100.0]);
+        assert!(of("one NaN")[0].is_nan() && of("one NaN")[1..] == values[1..3]);
+        assert!(of("infinities").iter().all(|value| *value == f32::INFINITY));
+    }
+
+    #[test]
+    fn every_adversary_is_in_a_unit_with_an_ordinary_record() {
+        let records = Records::grouped(&schema(), 4).unwrap();
+        assert_eq!(records.units.len(), 4 + KINDS.len());
+        assert_eq!(records.units.records(3), [6, 7]);
+        for (i, (_, unit)) in records.adversaries.iter().enumerate() {
+            assert_eq!(records.units.records(*unit), [8 + i, 8 + KINDS.len() + i]);
+        }
     }
 }

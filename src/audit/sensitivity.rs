@@ -14,8 +14,8 @@ use super::subject::{Rig, distance};
 pub const ROUNDING: f64 = 1e-6;
 /// How far apart two ways to compute a norm may move a record's share, relative to the sensitivity.
 pub const AGREEMENT: f64 = 1e-3;
-/// The ordinary records beside which adversarial ones are put.
-const OTHERS: usize = 3;
+/// The ordinary units beside which adversarial ones are put.
+pub const OTHERS: usize = 3;
 
 /// The most that adversarial records did.
 #[derive(Clone, Debug)]

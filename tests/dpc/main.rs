@@ -1,6 +1,7 @@
 //! The integration tests, one crate so that they link once.
 
 mod accounting;
+mod audit;
 mod cli;
 mod clipping;
 mod crash;
