@@ -81,6 +81,7 @@ impl Training<'_> {
             let (ordinary, special) = drawn.split_at(drawn.partition_point(|&unit| unit < data.records()));
             stepper.begin(step)?;
             stepper.add(step, ordinary, |_, _, _| ())?;
+            stepper.collect()?;
             let mut gradients: Vec<Vec<f32>> = sizes.iter().map(|&size| vec![0.0; size]).collect();
             for canary in special.iter().map(|unit| unit - data.records()).filter(|&canary| coins[canary]) {
                 let Canary { parameter, element, value } = canaries[canary];

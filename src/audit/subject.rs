@@ -174,7 +174,7 @@ impl Rig<'_> {
             // The same dropout masks in every step: what differs is what the caller changes.
             self.stepper.add(0, batch, |_, _, _| ())?;
         }
-        Ok(())
+        Ok(self.stepper.collect()?)
     }
 
     fn finish(&mut self, step: u64) -> Result<Vec<f32>, AuditError> {

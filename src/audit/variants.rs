@@ -53,9 +53,13 @@ impl Variants {
         let own = &self.options.clip;
         let bound = own.sensitivity();
         let mut clips = vec![own.clone()];
-        for (kind, options) in
-            [("flat", ""), ("per-layer", ""), ("auto", ""), ("flat", ",adaptive"), ("per-layer", ",adaptive")]
-        {
+        for (kind, options) in [
+            ("flat", ""),
+            ("per-layer", ""),
+            ("auto", ""),
+            ("flat", ",adaptive,count-noise=100"),
+            ("per-layer", ",adaptive,count-noise=100"),
+        ] {
             let clip = format!("{kind}:{bound:?}{options}").parse()?;
             if clip != *own {
                 clips.push(clip);

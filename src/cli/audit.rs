@@ -14,7 +14,7 @@ use crate::device::{self, Device, gpu};
 use crate::files::{self, FileError};
 use crate::options::DeviceChoice;
 
-/// Test a compiled model's privacy: sensitivity, noise, sampling, and lower bounds on ε
+/// Test a model's privacy: sensitivity, noise, sampling, lower bounds on ε
 #[derive(clap::Args)]
 pub struct Args {
     /// The artifact

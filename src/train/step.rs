@@ -157,7 +157,8 @@ impl<'a> Stepper<'a> {
     pub fn accumulate(&mut self, step: u64, observe: impl FnMut(&Shown, &ClipState, f64)) -> Result<(), StepError> {
         self.begin(step)?;
         let drawn = self.sampler.sample(step);
-        self.add(step, &drawn, observe)
+        self.add(step, &drawn, observe)?;
+        self.collect()
     }
 
     /// Sets the clip bounds of `step`, and its sums beside the gradient to zero.
@@ -171,7 +172,8 @@ impl<'a> Stepper<'a> {
         Ok(())
     }
 
-    /// Adds the clipped gradients of `drawn` units to the sum of `step`. An audit chooses the units itself.
+    /// Adds the clipped gradients of `drawn` units to the sum of `step`, between [`Stepper::begin`] and
+    /// [`Stepper::collect`]. An audit chooses the units itself.
     ///
     /// # Errors
     /// When the device fails.
@@ -196,7 +198,6 @@ impl<'a> Stepper<'a> {
                     self.estimate(loss);
                     observe(&shown, &self.clip, scale);
                 }
-                self.engine.collect_units()?;
             }
             _ => {
                 let records: Vec<usize> = drawn.iter().flat_map(|&unit| units.records(unit)).copied().collect();
@@ -210,6 +211,17 @@ impl<'a> Stepper<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Ends the sum of a step.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn collect(&mut self) -> Result<(), StepError> {
+        match self.setting.plan.unit {
+            Unit::Group if !self.setting.plan.non_private => Ok(self.engine.collect_units()?),
+            _ => Ok(()),
+        }
     }
 
     fn estimate(&mut self, loss: f64) {
