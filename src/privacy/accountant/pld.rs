@@ -145,7 +145,8 @@ fn composed(steps: &Composition, target: Target, answer: impl Fn(&Sum, f64, Opti
             |share: f64| libm::sqrt(12.0 * share * epsilon.max(0.1 * rough.spread) / (count * (1.0 + slope)));
         let least = (rough.window.high - rough.window.low) / MOST_INTERVALS;
         let wanted = interval_for(COARSE).max(interval_for(FINE).min(INTERVAL)).max(least);
-        if wanted > 0.8 * interval {
+        // Also where nothing was found.
+        if wanted.is_nan() || wanted > 0.8 * interval {
             return best;
         }
         interval = wanted;

@@ -7,8 +7,9 @@
 //! of δ; as in Opacus and in the authors' own code, the upper end of the interval is the answer. The
 //! dominating pairs and the FFT are those of the [`Pld`](super::Pld) accountant.
 //!
-//! The error of a step has mean 0 (or is upwards) and stays within an interval h, so that by Hoeffding's
-//! inequality p is at most `e^(-2e²/Th²)` for T steps. Only cells of one interval are rounded like this;
+//! The lower losses of a cell go to its lower end and the upper ones to its upper end, so that the error of
+//! a step has mean 0 (or is upwards) and a range of one interval h, and by Hoeffding's inequality p is at
+//! most `e^(-2e²/Th²)` for T steps. Only cells of one interval are rounded like this;
 //! wider ones, far from 0, upwards. The grid this asks for is fine: where the sum of all steps has no
 //! room on it, sums of fewer steps are rounded upwards to a coarser one by connect-the-dots (as Ghazi et
 //! al. 2022, <https://arxiv.org/abs/2207.04381>, let the grid evolve).

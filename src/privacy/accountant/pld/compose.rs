@@ -52,6 +52,8 @@ const HALVINGS: u32 = 18;
 const LOG_ORDERS: (f64, f64) = (-7.0, 14.0);
 /// Bounds the rounding of the logarithm of one step's moment.
 const MOMENT_ROUNDING: f64 = 1e-12;
+/// The widest window in intervals, which bounds the memory.
+const MOST_INTERVALS: f64 = 4e6;
 /// More steps than this would leave nothing of a sum but rounding errors.
 const MOST_STEPS: f64 = 1e12;
 
@@ -146,17 +148,19 @@ impl Sum {
         libm::exp(self.cumulant(window.above).value - window.above * end).min(1.0)
     }
 
-    /// Upper bounds on δ inside `window`; `None` where there are too many steps.
+    /// Upper bounds on δ inside `window`; `None` where there are too many steps, or the window is too
+    /// wide.
     pub fn compose(&self, order: f64, window: Window) -> Option<Divergence> {
         self.tilted(order, window).map(|tilted| Divergence::new(self, window, tilted))
     }
 
     /// The distribution of the sum inside `window`, tilted by λ.
     pub fn tilted(&self, order: f64, window: Window) -> Option<Tilted> {
-        if self.steps() > MOST_STEPS {
+        let intervals = libm::ceil((window.high - window.low) / self.interval);
+        if self.steps() > MOST_STEPS || intervals > MOST_INTERVALS {
             return None;
         }
-        let size = fft_size(libm::ceil((window.high - window.low) / self.interval) as usize + 2);
+        let size = fft_size(intervals as usize + 2);
         let index = |k: i64| k.rem_euclid(size as i64) as usize;
         let mut planner = FftPlanner::new();
         let transform = planner.plan_fft_forward(size);
