@@ -1,14 +1,14 @@
 //! The noise, the number of steps or the sample rate for a target (ε, δ).
 //!
 //! The history of a training is a function of the number sought, in which ε is monotone. The search starts
-//! from the answer of the Gaussian limit and is a bracketed secant on the logarithms of that number and of
+//! from the answer of a faster accountant and is a bracketed secant on the logarithms of that number and of
 //! ε, whose graph is nearly straight. What it returns has been given to the accountant and found not to
 //! exceed the target.
 
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::accountant::{Accountant, Gdp, InputProblem, InvalidInput, Mechanism, epsilon_problem};
+use super::accountant::{Accountant, InputProblem, InvalidInput, Mechanism, epsilon_problem};
 use super::adjacency::Adjacency;
 use super::sampling::Sampling;
 
@@ -97,12 +97,7 @@ struct Tried {
 impl Search<'_> {
     fn run(self, what: &'static str) -> Result<f64, CalibrationError> {
         self.check()?;
-        let limit = Search { accountant: &Gdp, history: &|number| in_the_limit((self.history)(number)), ..self };
-        let guess = match limit.bracket(f64::sqrt(self.range.0 * self.range.1))? {
-            Ok((safe, bold)) => limit.narrow(safe, bold)?,
-            Err(end) => end.number,
-        };
-        match self.bracket(guess)? {
+        match self.bracket(self.start()?)? {
             Ok((safe, bold)) => Ok(self.narrow(safe, bold)?),
             Err(end) if end.excess <= 0.0 => Ok(end.number),
             Err(Tried { number, .. }) => Err(CalibrationError::Unreachable {
@@ -111,6 +106,20 @@ impl Search<'_> {
                 target: self.target.epsilon,
                 reached: self.epsilon(number)?,
             }),
+        }
+    }
+
+    /// The answer of a faster accountant, and of ever faster ones before it.
+    fn start(&self) -> Result<f64, InvalidInput> {
+        let Some(accountant) = self.accountant.nearby() else {
+            return Ok(f64::sqrt(self.range.0 * self.range.1));
+        };
+        let adjacency = self.target.adjacency;
+        let history = |number| supported(accountant, adjacency, (self.history)(number));
+        let nearby = Search { accountant, history: &history, ..*self };
+        match nearby.bracket(nearby.start()?)? {
+            Ok((safe, bold)) => nearby.narrow(safe, bold),
+            Err(end) => Ok(end.number),
         }
     }
 
@@ -220,10 +229,13 @@ fn secant([near, other]: [Tried; 2]) -> f64 {
     libm::log(near.number) - near.excess / slope
 }
 
-/// A history as the Gaussian limit can take it, whatever its sampling.
-fn in_the_limit(history: Vec<Mechanism>) -> Vec<Mechanism> {
-    let poisson = |entry: Mechanism| Mechanism { sampling: Sampling::Poisson { rate: entry.sampling.rate() }, ..entry };
-    history.into_iter().map(poisson).collect()
+/// A history as an accountant can take it, Poisson sampling standing in for what it does not know.
+fn supported(accountant: &dyn Accountant, adjacency: Adjacency, history: Vec<Mechanism>) -> Vec<Mechanism> {
+    let replaced = |entry: Mechanism| match accountant.supports(entry.sampling, adjacency) {
+        true => entry,
+        false => Mechanism { sampling: Sampling::Poisson { rate: entry.sampling.rate() }, ..entry },
+    };
+    history.into_iter().map(replaced).collect()
 }
 
 /// No number could be found.

@@ -8,7 +8,7 @@
 //! limit often lies below the privacy loss, so that nothing may be guaranteed from it; only without
 //! subsampling is it exact.
 
-use super::logspace::log_half_erfc;
+use super::gaussian::{self, upper_tail};
 use super::{Accountant, InvalidInput, Mechanism, delta_problem, epsilon_problem, history_problems};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::sampling::Sampling;
@@ -26,6 +26,10 @@ impl Accountant for Gdp {
         false
     }
 
+    fn nearby(&self) -> Option<&'static dyn Accountant> {
+        None
+    }
+
     fn supports(&self, sampling: Sampling, adjacency: Adjacency) -> bool {
         match sampling {
             Sampling::Poisson { .. } => true,
@@ -38,14 +42,14 @@ impl Accountant for Gdp {
         let mut problems = history_problems(self, history, adjacency);
         problems.extend(delta_problem(delta));
         InvalidInput::check(problems)?;
-        Ok(epsilon_at(composed(history, adjacency), delta))
+        Ok(gaussian::epsilon(composed(history, adjacency), delta))
     }
 
     fn delta(&self, history: &[Mechanism], adjacency: Adjacency, epsilon: f64) -> Result<f64, InvalidInput> {
         let mut problems = history_problems(self, history, adjacency);
         problems.extend(epsilon_problem(epsilon));
         InvalidInput::check(problems)?;
-        Ok(delta_at(composed(history, adjacency), epsilon))
+        Ok(gaussian::delta(composed(history, adjacency), epsilon))
     }
 }
 
@@ -65,54 +69,12 @@ fn squared(step: &Mechanism, adjacency: Adjacency) -> f64 {
         (_, Adjacency::ReplaceOne) if q == 1.0 => 4.0 * inverse,
         (Sampling::FixedSize { .. }, _) => {
             let half = 1.0 / step.noise_multiplier;
-            let spread = libm::exp(4.0 * inverse) * normal(3.0 * half) + 3.0 * normal(-half) - 2.0;
+            let spread = libm::exp(4.0 * inverse) * upper_tail(-3.0 * half) + 3.0 * upper_tail(half) - 2.0;
             2.0 * q * q * spread.max(0.0)
         }
         (_, Adjacency::AddRemove) => q * q * libm::expm1(inverse),
         // Twice the mean privacy loss as in Theorem 5: ∫ (q N(1, σ²) - q N(-1, σ²))² / N(0, σ²).
         (_, Adjacency::ReplaceOne) => 4.0 * q * q * libm::sinh(inverse),
-    }
-}
-
-/// Φ(x).
-fn normal(x: f64) -> f64 {
-    0.5 * libm::erfc(-x / std::f64::consts::SQRT_2)
-}
-
-/// `Φ(μ/2 - ε/μ) - e^ε Φ(-μ/2 - ε/μ)`, the δ of a Gaussian mechanism (Balle and Wang 2018,
-/// <https://arxiv.org/abs/1805.06530>, Theorem 8).
-fn delta_at(mu: f64, epsilon: f64) -> f64 {
-    if mu == 0.0 {
-        return 0.0;
-    }
-    if mu == f64::INFINITY {
-        return 1.0;
-    }
-    let log_normal = |x: f64| log_half_erfc(-x / std::f64::consts::SQRT_2);
-    let (gain, loss) = (log_normal(mu / 2.0 - epsilon / mu), epsilon + log_normal(-mu / 2.0 - epsilon / mu));
-    (libm::exp(gain) * -libm::expm1(loss - gain)).clamp(0.0, 1.0)
-}
-
-/// The least ε with [`delta_at`] at most `delta`.
-fn epsilon_at(mu: f64, delta: f64) -> f64 {
-    if mu == f64::INFINITY {
-        return f64::INFINITY;
-    }
-    if delta_at(mu, 0.0) <= delta {
-        return 0.0;
-    }
-    // By the tail bound of the Gaussian privacy loss.
-    let (mut low, mut high) = (0.0, mu * mu / 2.0 + mu * libm::sqrt(-2.0 * libm::log(delta)));
-    loop {
-        let middle = low + (high - low) / 2.0;
-        if !(low < middle && middle < high) {
-            return high;
-        }
-        if delta_at(mu, middle) <= delta {
-            high = middle;
-        } else {
-            low = middle;
-        }
     }
 }
 
@@ -157,17 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn epsilon_and_delta_undo_each_other() {
-        for mu in [1e-3, 0.1, 1.0, 10.0, 100.0] {
-            for delta in [1e-12, 1e-5, 0.1] {
-                let epsilon = epsilon_at(mu, delta);
-                if epsilon > 0.0 {
-                    let back = delta_at(mu, epsilon);
-                    assert!((back / delta - 1.0).abs() < 1e-6 && back <= delta, "{mu} {delta} {back}");
-                }
-            }
-        }
-        assert_eq!(epsilon_at(0.0, 1e-5), 0.0);
+    fn without_noise_or_without_a_chance_to_take_part() {
         assert_eq!(epsilon(0.0, Sampling::Poisson { rate: 0.1 }, 1, Adjacency::AddRemove, 1e-5), f64::INFINITY);
         assert_eq!(epsilon(0.0, Sampling::Poisson { rate: 0.0 }, 1, Adjacency::AddRemove, 1e-5), 0.0);
     }

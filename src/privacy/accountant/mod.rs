@@ -4,6 +4,7 @@
 
 mod gaussian;
 mod gdp;
+mod history;
 mod logspace;
 mod pld;
 mod prv;
@@ -43,6 +44,11 @@ pub trait Accountant: fmt::Debug + Send + Sync {
     /// Whether its answers are upper bounds. Only then may a certificate rest on them.
     fn is_bound(&self) -> bool {
         true
+    }
+
+    /// A faster accountant whose answers are near, for searches to start from.
+    fn nearby(&self) -> Option<&'static dyn Accountant> {
+        Some(&Gdp)
     }
 
     /// Whether it has an answer for `sampling` under `adjacency`.

@@ -18,7 +18,7 @@ use super::pld::compose::{Sum, Tilted, Window};
 use super::pld::discretize::{Grid, Losses, Rounding, discretize};
 use super::pld::neighbours::{Composition, compositions, known};
 use super::pld::{Rough, Target, simple_delta, simple_epsilon, worth_composing};
-use super::{Accountant, InvalidInput, Mechanism, delta_problem, epsilon_problem, history_problems, pld};
+use super::{Accountant, InvalidInput, Mechanism, Pld, delta_problem, epsilon_problem, history_problems, pld};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::sampling::Sampling;
 
@@ -45,6 +45,10 @@ const LARGEST_EXPONENT: f64 = 600.0;
 impl Accountant for Prv {
     fn name(&self) -> &'static str {
         "prv"
+    }
+
+    fn nearby(&self) -> Option<&'static dyn Accountant> {
+        Some(&Pld)
     }
 
     fn supports(&self, sampling: Sampling, adjacency: Adjacency) -> bool {

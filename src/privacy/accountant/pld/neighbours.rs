@@ -32,6 +32,7 @@
 use statrs::distribution::{Binomial, DiscreteCDF};
 
 use super::super::Mechanism;
+use super::super::history::{merged, rounded};
 use super::pairs::{Pair, Shape, Step};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::sampling::Sampling;
@@ -64,18 +65,12 @@ pub(in super::super) fn known(sampling: Sampling, adjacency: Adjacency) -> bool 
 
 /// The compositions of pairs of which one dominates `history`; `None` where a step has no noise.
 pub(in super::super) fn compositions(history: &[Mechanism], adjacency: Adjacency) -> Option<Vec<Composition>> {
-    let costly = |entry: &&Mechanism| entry.steps > 0 && entry.sampling.rate() > 0.0;
-    let mut steps: Vec<Mechanism> = history.iter().filter(costly).copied().collect();
+    let mut steps = merged(history);
     if steps.iter().any(|entry| entry.noise_multiplier == 0.0) {
         return None;
     }
-    merge(&mut steps);
     if steps.len() > MOST_DISTINCT {
-        for entry in &mut steps {
-            let sigma = entry.noise_multiplier;
-            entry.noise_multiplier = sigma.min(libm::exp(libm::floor(libm::log(sigma) / NOISE_GRID) * NOISE_GRID));
-        }
-        merge(&mut steps);
+        steps = rounded(&steps, NOISE_GRID);
     }
     let truncated = steps.iter().any(|entry| matches!(entry.sampling, Sampling::TruncatedPoisson { .. }));
     let (changes, extra): (&[Change], _) = match adjacency {
@@ -84,20 +79,6 @@ pub(in super::super) fn compositions(history: &[Mechanism], adjacency: Adjacency
     };
     let all = changes.iter().flat_map(|&change| (0..=extra).map(move |more| (change, more)));
     Some(all.map(|(change, more)| composition(&steps, change, more)).collect())
-}
-
-/// Joins equal mechanisms.
-fn merge(steps: &mut Vec<Mechanism>) {
-    steps.sort_by(|a, b| a.noise_multiplier.total_cmp(&b.noise_multiplier));
-    let mut merged: Vec<Mechanism> = Vec::new();
-    for entry in steps.drain(..) {
-        let same_noise = merged.iter_mut().rev().take_while(|last| last.noise_multiplier == entry.noise_multiplier);
-        match same_noise.into_iter().find(|last| last.sampling == entry.sampling) {
-            Some(last) => last.steps = last.steps.saturating_add(entry.steps),
-            None => merged.push(entry),
-        }
-    }
-    *steps = merged;
 }
 
 /// Gaussians without sampling become one.
