@@ -24,8 +24,8 @@ pub struct Sensitivity {
     longest: (f64, String),
     /// How many changes were measured.
     changes: usize,
-    /// What each adversarial record adds alone, over the sensitivity.
-    pub alone: Vec<Vec<f32>>,
+    /// What each adversarial record adds alone to each parameter's gradient, over the sensitivity.
+    alone: Vec<Vec<Vec<f32>>>,
 }
 
 impl Sensitivity {
@@ -50,7 +50,7 @@ impl Sensitivity {
         records: &Records,
         divisor: f64,
         bounds: &str,
-    ) -> Result<Vec<Vec<f32>>, AuditError> {
+    ) -> Result<Vec<Vec<Vec<f32>>>, AuditError> {
         let scale = rig.sensitivity() / divisor;
         let others = &records.ordinary[..OTHERS.min(records.ordinary.len())];
         let nobody = rig.release(0, &[])?;
@@ -74,8 +74,8 @@ impl Sensitivity {
                 let with = rig.release(0, &batches)?;
                 self.add(&with, &all, scale, || format!("{kind}, {place}{bounds}"));
             }
-            let share = alone.iter().zip(&nobody).map(|(a, b)| ((f64::from(*a) - f64::from(*b)) / scale) as f32);
-            shares.push(share.collect());
+            let mut share = alone.iter().zip(&nobody).map(|(a, b)| ((f64::from(*a) - f64::from(*b)) / scale) as f32);
+            shares.push(rig.sizes().iter().map(|&size| share.by_ref().take(size).collect()).collect());
         }
         Ok(shares)
     }
@@ -95,11 +95,14 @@ impl Sensitivity {
         Check::at_most(name, *longest, 1.0 + ROUNDING).with(format!("longest of {} changes: {what}", self.changes))
     }
 
-    /// Records move the sum as they do in `reference`. One that either counts as zero, because the square of its norm is
-    /// out of range on the way there, says nothing.
+    /// Records move the sum as they do in `reference`. A parameter that either leaves as it is, because the square of a norm
+    /// is out of range on the way there and counts as such, says nothing.
     pub fn agrees(&self, name: &str, reference: &Sensitivity, records: &Records) -> Check {
         let counts = |share: &[f32]| share.iter().any(|&value| value != 0.0);
-        let apart = |(a, b): (&Vec<f32>, &Vec<f32>)| if counts(a) && counts(b) { distance(a, b) } else { 0.0 };
+        let apart = |(a, b): (&Vec<Vec<f32>>, &Vec<Vec<f32>>)| {
+            let parameters = a.iter().zip(b).filter(|(a, b)| counts(a) && counts(b));
+            parameters.map(|(a, b)| distance(a, b).powi(2)).sum::<f64>().sqrt()
+        };
         let apart = self.alone.iter().zip(&reference.alone).map(apart);
         let worst = apart.zip(&records.adversaries).max_by(|a, b| a.0.total_cmp(&b.0));
         let (apart, kind) = worst.map_or((0.0, ""), |(apart, (kind, _))| (apart, *kind));
