@@ -115,7 +115,7 @@ fn extended(column: &Column, ordinary: usize, adversary: impl Fn(Change) -> Valu
 /// One adversarial record's part of an input, made from the first record.
 fn input(column: &Column, kind: Option<&InputKind>, change: Change) -> Values {
     let width = column.width();
-    let sign = |i: usize| if i % 2 == 0 { 1.0 } else { -1.0 };
+    let sign = |i: usize| if i.is_multiple_of(2) { 1.0 } else { -1.0 };
     match &column.values {
         Values::F32(values) => {
             let each = |(i, &value): (usize, &f32)| match change {

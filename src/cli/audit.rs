@@ -29,8 +29,9 @@ pub struct Args {
     #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = values::positive)]
     noise_multiplier: f64,
 
-    /// Probability of each record entering a logical batch; the canary of a single step enters for certain
-    #[arg(long, value_name = "Q", default_value_t = 0.125, value_parser = values::between_0_and_1)]
+    /// Probability of each record entering a logical batch; the canary of a single step always enters for certain, and
+    /// with 1 the sampler is tested at 0.125
+    #[arg(long, value_name = "Q", default_value_t = SAMPLER_RATE, value_parser = values::rate)]
     sample_rate: f64,
 
     /// The δ of the claim
@@ -104,7 +105,7 @@ pub fn run(args: &Args) -> Result<()> {
     let artifact = Artifact::load(&args.artifact)?;
     let settings = Settings {
         noise_multiplier: args.noise_multiplier,
-        sample_rate: args.sample_rate,
+        sample_rate: if args.sample_rate < 1.0 { args.sample_rate } else { SAMPLER_RATE },
         delta: args.delta,
         batch: args.batch,
         replays: args.replays,

@@ -31,8 +31,8 @@ mod tests {
         assert!((distance(&mut sample) - 0.5 / n as f64).abs() < 1e-9);
         sample.iter_mut().for_each(|z| *z *= 0.9);
         assert!(distance(&mut sample) > bound(n, 0.9));
-        assert_eq!(distance(&mut vec![f64::INFINITY; 5]), 1.0);
-        assert_eq!(distance(&mut vec![0.0; 5]), 0.5);
+        assert_eq!(distance(&mut [f64::INFINITY; 5]), 1.0);
+        assert_eq!(distance(&mut [0.0; 5]), 0.5);
     }
 
     #[test]
