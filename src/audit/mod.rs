@@ -60,7 +60,7 @@ use variants::Variants;
 /// The confidence at which a lower bound on ε decides.
 pub const DECISIVE: f64 = 0.999;
 /// Rows of a physical batch.
-const ROWS: usize = 8;
+const ROWS: usize = 4;
 /// The most replays a side of a plan that was broken on purpose.
 const BROKEN_REPLAYS: u64 = 200;
 
@@ -273,7 +273,7 @@ impl<P: FnMut(&str)> Audit<'_, P> {
             of_pairs.push(found.bounded(&clip.to_string()));
             let claim = Claim::new(clip, groups, Unit::Record, self.settings)?;
             let reference = self.sensitivity(device, &claim, &claim.of(reference))?;
-            for norm in Variants::NORMS {
+            for &norm in Variants::norms(&claim.plan.clip) {
                 let name = format!("{}, {}", claim.plan.clip, variants::name(norm));
                 (self.progress)(&format!("sensitivity of {name} on {}", device.name()));
                 let (program, _) = self.variants.compile(&claim.plan.clip, norm)?;

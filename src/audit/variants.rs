@@ -19,8 +19,14 @@ pub struct Variants {
 }
 
 impl Variants {
-    /// Every way to compute norms.
-    pub const NORMS: [NormChoice; 4] = [NormChoice::Auto, NormChoice::Materialize, NormChoice::Ghost, NormChoice::Tile];
+    /// The ways to compute norms that `clip` is to be audited with: all of them, but for a rule whose bounds adapt, which
+    /// compiles to the programs of the same rule with constant bounds.
+    pub fn norms(clip: &ClipRule) -> &'static [NormChoice] {
+        match clip.adaptive() {
+            None => &[NormChoice::Auto, NormChoice::Materialize, NormChoice::Ghost, NormChoice::Tile],
+            Some(_) => &[NormChoice::Auto],
+        }
+    }
 
     /// Of the model in `artifact`, with the same loss and the same parameters trained.
     ///
