@@ -14,6 +14,9 @@ use crate::device::{self, Device, gpu};
 use crate::files::{self, FileError};
 use crate::options::DeviceChoice;
 
+/// The rate at which the sampler is tested where nobody says, or where every record is in every batch.
+const SAMPLER_RATE: f64 = 0.125;
+
 /// Test a model's privacy: sensitivity, noise, sampling, lower bounds on ε
 #[derive(clap::Args)]
 pub struct Args {
