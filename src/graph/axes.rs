@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use super::types::product;
 use crate::onnx::Dim;
 
 /// One factor of an axis.
@@ -39,7 +40,7 @@ impl Axis {
         for &f in factors {
             match (out.last_mut(), f) {
                 (_, Factor::Size(1)) => {}
-                (Some(Factor::Size(last)), Factor::Size(n)) => *last *= n,
+                (Some(Factor::Size(last)), Factor::Size(n)) => *last = last.saturating_mul(n),
                 _ => out.push(f),
             }
         }
@@ -63,7 +64,8 @@ impl Axis {
 
     /// The product of the constant factors: the size of this axis for one record.
     pub fn per_record(&self) -> usize {
-        self.0.iter().map(|f| if let Factor::Size(n) = f { *n } else { 1 }).product()
+        let size = |f: &Factor| if let Factor::Size(n) = f { *n } else { 1 };
+        product(&self.0.iter().map(size).collect::<Vec<_>>())
     }
 }
 

@@ -17,7 +17,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
 use crate::ops::Op;
-pub use types::{DType, Type, broadcast, strides};
+pub use types::{DType, MAX_LEN, Type, broadcast, strides};
 pub use verify::{Violation, verify};
 
 /// A node of a [`Graph`], and the value it yields.
@@ -93,7 +93,11 @@ impl Graph {
     pub fn add(&mut self, op: impl Into<Op>, operands: &[NodeId], origin: Origin) -> Result<NodeId, TypeError> {
         let op = op.into();
         let types: Vec<&Type> = operands.iter().map(|&o| self.ty(o)).collect();
-        let ty = op.rules().infer(&types).map_err(|why| TypeError {
+        let small = |ty: Type| match ty.len() <= MAX_LEN {
+            true => Ok(ty),
+            false => Err(format!("{ty} has more than {MAX_LEN} elements")),
+        };
+        let ty = op.rules().infer(&types).and_then(small).map_err(|why| TypeError {
             op: op.rules().mnemonic(),
             operands: types.iter().map(|&t| t.clone()).collect(),
             why,

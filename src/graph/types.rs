@@ -52,9 +52,9 @@ impl Type {
         Type { dtype, ..self }
     }
 
-    /// Elements of one record's value.
+    /// Elements of one record's value; of a value that could not be, the largest number.
     pub fn len(&self) -> usize {
-        self.dims.iter().product()
+        product(&self.dims)
     }
 
     /// Whether a record's value has no elements.
@@ -83,11 +83,19 @@ impl fmt::Display for Type {
     }
 }
 
+/// The most elements of one record's value: devices index it with 32 bits.
+pub const MAX_LEN: usize = 1 << 31;
+
+/// The product of `dims`, or the largest number where it overflows.
+pub fn product(dims: &[usize]) -> usize {
+    if dims.contains(&0) { 0 } else { dims.iter().fold(1, |product: usize, &dim| product.saturating_mul(dim)) }
+}
+
 /// Row-major strides of `dims`, in elements.
 pub fn strides(dims: &[usize]) -> Vec<usize> {
-    let mut out = vec![1; dims.len()];
+    let mut out = vec![1_usize; dims.len()];
     for i in (0..dims.len().saturating_sub(1)).rev() {
-        out[i] = out[i + 1] * dims[i + 1];
+        out[i] = out[i + 1].saturating_mul(dims[i + 1]);
     }
     out
 }
@@ -115,6 +123,13 @@ mod tests {
         assert_eq!(Type::batched([3, 5]).to_string(), "f32[N, 3, 5]");
         assert_eq!(Type::batched([]).of(DType::I32).to_string(), "i32[N]");
         assert_eq!(Type::shared([]).to_string(), "f32[]");
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_the_largest_number() {
+        assert_eq!(Type::shared([usize::MAX, 2]).len(), usize::MAX);
+        assert_eq!(Type::shared([usize::MAX, 2, 0]).len(), 0);
+        assert_eq!(strides(&[2, usize::MAX, 3]), [usize::MAX, 3, 1]);
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn of_dispatch(program: &Program, dispatch: &Dispatch) -> Result<(), String> {
 }
 
 /// The bytes at the largest physical batch, if they can be counted.
-fn length(extent: &Extent) -> Option<usize> {
+pub(super) fn length(extent: &Extent) -> Option<usize> {
     let groups = MAX_ROWS.div_ceil(Some(extent.every).filter(|&every| every > 0)?);
     let len = extent.per_row.checked_mul(groups)?.checked_add(extent.fixed)?;
     len.checked_mul(4).filter(|&bytes| isize::try_from(bytes).is_ok())

@@ -1,5 +1,6 @@
 //! From a graph to the dispatches of a phase.
 
+use super::check::length;
 use super::kernels::{Copy, CopyAxis, Kernel};
 use super::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
 use crate::graph::{DType, Graph, NodeId, Type};
@@ -152,8 +153,12 @@ pub fn lower_graph(
     program.phases.entry(phase).or_default();
     let mut buffers = vec![None; graph.len()];
     for node in graph.ids() {
+        let before = program.buffers.len();
         let mut cx = Lowering { graph, program, phase, buffers, node };
         graph.op(node).rules().lower(&mut cx)?;
+        if cx.program.buffers[before..].iter().any(|buffer| length(&buffer.len).is_none()) {
+            return Err(cx.no_kernel("values of this size"));
+        }
         buffers = cx.buffers;
     }
     Ok(graph.outputs.iter().filter_map(|(name, id)| buffers[id.index()].map(|b| (name.clone(), b))).collect())

@@ -63,6 +63,9 @@ fn lstm(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         return Err(cx.invalid(node, why));
     }
     let steps = dims[0];
+    if steps == 0 {
+        return Err(cx.invalid(node, "a sequence of no steps"));
+    }
     let w = cx.emit(node, Reshape { dims: vec![gates, inputs] }, &[w.node])?;
     let r = cx.emit(node, Reshape { dims: vec![gates, hidden] }, &[r.node])?;
     let mut pre = cx.emit(node, Contract::new(false, true), &[x.node, w])?;

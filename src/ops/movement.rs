@@ -6,6 +6,7 @@
 
 mod import;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Backward, OpRules, VjpError, leaf};
@@ -91,13 +92,23 @@ impl Rearrange {
 
 /// Whether a value is known to be zero everywhere, such as the initial state of an LSTM.
 pub fn is_zero(graph: &Graph, id: NodeId) -> bool {
-    match graph.op(id) {
-        Op::Fill(fill) => fill.value == 0.0,
-        Op::Constant(leaf::Constant { data: leaf::Data::F32(data), .. }) => data.iter().all(|&x| x == 0.0),
-        Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Embed(_) | Op::Concat(_) | Op::Broadcast(_)
-        | Op::Rearrange(_) => graph.operands(id).iter().all(|&o| is_zero(graph, o)),
-        _ => false,
+    let (mut seen, mut rest) = (BTreeSet::from([id]), vec![id]);
+    while let Some(id) = rest.pop() {
+        let zero = match graph.op(id) {
+            Op::Fill(fill) => fill.value == 0.0,
+            Op::Constant(leaf::Constant { data: leaf::Data::F32(data), .. }) => data.iter().all(|&x| x == 0.0),
+            Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Embed(_) | Op::Concat(_) | Op::Broadcast(_)
+            | Op::Rearrange(_) => {
+                rest.extend(graph.operands(id).into_iter().filter(|&operand| seen.insert(operand)));
+                true
+            }
+            _ => false,
+        };
+        if !zero {
+            return false;
+        }
     }
+    true
 }
 
 fn one<'a>(operands: &[&'a Type]) -> Result<&'a Type, String> {

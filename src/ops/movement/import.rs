@@ -109,13 +109,18 @@ fn transpose(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal
     Ok(vec![Value { node: id, axes }])
 }
 
-/// The positions of an axis that a slice takes, by the rules of ONNX: bounds below zero count from the end, and bounds
-/// outside are moved to the border.
-fn positions(size: usize, start: i64, end: i64, step: i64) -> Vec<usize> {
+/// The bounds of a slice of an axis, by the rules of ONNX: those below zero count from the end, and those outside are
+/// moved to the border.
+fn clamped(size: usize, start: i64, end: i64, step: i64) -> (i64, i64) {
     let size = size as i64;
     let from_end = |bound: i64| if bound < 0 { bound.saturating_add(size) } else { bound };
     let (least, most) = if step > 0 { (0, size) } else { (-1, size - 1) };
-    let (start, end) = (from_end(start).clamp(least, most), from_end(end).clamp(least, most));
+    (from_end(start).clamp(least, most), from_end(end).clamp(least, most))
+}
+
+/// The positions of an axis that a slice takes.
+fn positions(size: usize, start: i64, end: i64, step: i64) -> Vec<usize> {
+    let (start, end) = clamped(size, start, end, step);
     let mut out = Vec::new();
     let mut at = start;
     while at >= 0 && if step > 0 { at < end } else { at > end } {
@@ -156,11 +161,44 @@ fn slice(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         let (Int::Known(start), Int::Known(end)) = (start, end) else {
             return Err(cx.mixes(node, "its bounds are computed from the batch size", "use constants instead"));
         };
+        if step == 1 {
+            let (start, end) = clamped(size, start, end, step);
+            let (start, len) = (start as usize, (end - start).max(0) as usize);
+            value.node = run(cx, node, value.node, at, start, len)?;
+            value.axes.0[axis] = Axis::size(len);
+            continue;
+        }
+        selectable(cx, node, size)?;
         let taken = positions(size, start, end, step);
         value.node = take(cx, node, value.node, at, &taken)?;
         value.axes.0[axis] = Axis::size(taken.len());
     }
     Ok(vec![value])
+}
+
+/// The elements at consecutive positions of an axis of one record.
+fn run(
+    cx: &mut Import<'_>,
+    node: &OnnxNode,
+    x: NodeId,
+    axis: usize,
+    start: usize,
+    len: usize,
+) -> Result<NodeId, Refusal> {
+    match len {
+        0 => Err(cx.unsupported(node, "a selection of no elements")),
+        _ if len == cx.ty(x).dims[axis] => Ok(x),
+        _ => cx.emit(node, Slice { axis, start, len }, &[x]),
+    }
+}
+
+/// Refuses to list more elements than are worth it.
+fn selectable(cx: &Import<'_>, node: &OnnxNode, elements: usize) -> Result<(), Refusal> {
+    const MOST: usize = 1 << 24;
+    match elements <= MOST {
+        true => Ok(()),
+        false => Err(cx.unsupported(node, "a selection from more than 2²⁴ elements")),
+    }
 }
 
 /// The elements at these positions of an axis of one record.
@@ -171,8 +209,9 @@ fn take(cx: &mut Import<'_>, node: &OnnxNode, x: NodeId, axis: usize, at: &[usiz
         return Err(cx.unsupported(node, "a selection of no elements"));
     };
     if at.iter().enumerate().all(|(k, &p)| p == first + k) {
-        return if at.len() == size { Ok(x) } else { cx.emit(node, Slice { axis, start: first, len: at.len() }, &[x]) };
+        return run(cx, node, x, axis, first, at.len());
     }
+    selectable(cx, node, cx.ty(x).len())?;
     let mut seen = vec![false; size];
     if !at.iter().any(|&p| std::mem::replace(&mut seen[p], true)) {
         let inner: usize = dims[axis + 1..].iter().product();
@@ -218,30 +257,34 @@ pub(in crate::ops) fn select(
     relabel(cx, node, id, Axes(axes))
 }
 
-/// Consecutive pieces of these sizes along an ONNX axis.
-fn pieces(
+/// `len` elements from `start` on along an ONNX axis.
+fn piece(
     cx: &mut Import<'_>,
     node: &OnnxNode,
     x: &Value,
     axis: usize,
-    sizes: &[usize],
-) -> Result<Vec<Value>, Refusal> {
+    start: usize,
+    len: usize,
+) -> Result<Value, Refusal> {
     let Some(at) = x.axes.record_axis(axis).filter(|_| !x.axes.0[axis].is_batched()) else {
         return Err(cx.mixes(node, format!("it splits axis {axis} of {}, which holds the batch", x.axes), ALONG_BATCH));
     };
-    let size = x.axes.0[axis].per_record();
-    if sizes.iter().try_fold(0_usize, |sum, &n| sum.checked_add(n)) != Some(size) {
-        return Err(cx.invalid(node, format!("pieces of sizes {sizes:?} do not make up an axis of size {size}")));
+    let mut axes = x.axes.clone();
+    axes.0[axis] = Axis::size(len);
+    Ok(Value { node: run(cx, node, x.node, at, start, len)?, axes })
+}
+
+/// Where each of the pieces of these sizes starts along an axis of size `size`, which they make up.
+fn starts(cx: &Import<'_>, node: &OnnxNode, size: usize, sizes: &[usize]) -> Result<Vec<usize>, Refusal> {
+    let mut starts = Vec::with_capacity(sizes.len());
+    let total = sizes.iter().try_fold(0_usize, |start, &len| {
+        starts.push(start);
+        start.checked_add(len)
+    });
+    match total == Some(size) {
+        true => Ok(starts),
+        false => Err(cx.invalid(node, format!("pieces of sizes {sizes:?} do not make up an axis of size {size}"))),
     }
-    let (mut out, mut start) = (Vec::new(), 0);
-    for &len in sizes {
-        let positions: Vec<usize> = (start..start + len).collect();
-        let mut axes = x.axes.clone();
-        axes.0[axis] = Axis::size(len);
-        out.push(Value { node: take(cx, node, x.node, at, &positions)?, axes });
-        start += len;
-    }
-    Ok(out)
 }
 
 /// `size` cut into pieces of `chunk`, the last one possibly smaller.
@@ -261,12 +304,24 @@ fn split(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     let sizes = match cx.ints(node, 1)? {
         Some(given) => sizes(cx, node, &given)?,
         None => {
-            let count = node.int("num_outputs", node.outputs.len() as i64).map_err(|e| cx.attribute(node, e))?;
-            let count = usize::try_from(count).unwrap_or(0).max(1);
+            let count = node.outputs.len();
+            let stated = node.int("num_outputs", count as i64).map_err(|e| cx.attribute(node, e))?;
+            if stated != count as i64 || count == 0 {
+                return Err(cx.invalid(node, format!("num_outputs is {stated}, and there are {count} outputs")));
+            }
             chunks(size, size.div_ceil(count))
         }
     };
-    pieces(cx, node, &x, axis, &sizes)
+    let starts = starts(cx, node, size, &sizes)?;
+    starts.iter().zip(sizes).map(|(&start, len)| piece(cx, node, &x, axis, start, len)).collect()
+}
+
+/// How a sequence's elements are cut off.
+enum Cut {
+    /// All of this size, the last one possibly smaller.
+    Even(usize),
+    /// Of these sizes.
+    Into(Vec<usize>),
 }
 
 /// An element of a sequence that SplitToSequence made; until here the sequence stands for the whole value.
@@ -277,23 +332,32 @@ fn sequence_at(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refus
     };
     let axis = cx.axis(maker, maker.int("axis", 0).map_err(|e| cx.attribute(maker, e))?, whole.axes.rank())?;
     let size = whole.axes.0[axis].per_record();
-    let (sizes, squeeze) = match cx.ints(maker, 1)? {
+    let (cut, squeeze) = match cx.ints(maker, 1)? {
         None => {
             let keep = maker.int("keepdims", 1).map_err(|e| cx.attribute(maker, e))? != 0;
-            (vec![1; size], !keep)
+            (Cut::Even(1), !keep)
         }
         Some(given) => {
             let given = sizes(cx, maker, &given)?;
             let even = cx.input_dims(maker, 1).is_some_and(|dims| dims.is_empty());
-            (if even { chunks(size, given.first().copied().unwrap_or(0)) } else { given }, false)
+            (if even { Cut::Even(given.first().copied().unwrap_or(0).max(1)) } else { Cut::Into(given) }, false)
         }
     };
     let Some([at]) = cx.ints(node, 1)?.as_deref().map(<[i64]>::to_vec).and_then(|v| <[i64; 1]>::try_from(v).ok()) else {
         return Err(cx.unsupported(node, "a position that is not known when the model is compiled"));
     };
-    let at = cx.axis(node, at, sizes.len())?;
-    let mut parts = pieces(cx, node, &whole, axis, &sizes)?;
-    let part = parts.swap_remove(at);
+    let (start, len) = match cut {
+        Cut::Even(chunk) => {
+            let start = cx.axis(node, at, size.div_ceil(chunk))? * chunk;
+            (start, chunk.min(size - start))
+        }
+        Cut::Into(sizes) => {
+            let starts = starts(cx, maker, size, &sizes)?;
+            let at = cx.axis(node, at, sizes.len())?;
+            (starts[at], sizes[at])
+        }
+    };
+    let part = piece(cx, node, &whole, axis, start, len)?;
     if !squeeze {
         return Ok(vec![part]);
     }
@@ -320,7 +384,7 @@ fn concat(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
             let why = format!("it concatenates along axis {axis} of {}, which holds the batch", value.axes);
             return Err(cx.mixes(node, why, HELP));
         }
-        size += value.axes.0[axis].per_record();
+        size = value.axes.0[axis].per_record().saturating_add(size);
         for (k, (own, axis_of_first)) in value.axes.0.iter().zip(&first.axes.0).enumerate() {
             if k != axis && own != axis_of_first {
                 let why = format!("axes {} and {} do not continue each other along axis {axis}", first.axes, value.axes);

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
+use dpc::compile::{Options, compile};
 use dpc::onnx::proto::{
     AttributeProto, Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto,
     TensorShapeProto, TypeValue, ValueInfoProto,
 };
-use dpc::onnx::{OnnxError, Source};
+use dpc::onnx::{OnnxError, Source, discover};
+use dpc::options::{Loss, NormChoice};
+use dpc::privacy::ClipRule;
 use proptest::prelude::*;
 use prost::Message;
 
@@ -267,8 +270,18 @@ proptest! {
     ) {
         let mut model = ModelProto::decode(std::fs::read(file).unwrap().as_slice()).unwrap();
         damage.iter().for_each(|damage| damage.apply(model.graph.as_mut().unwrap()));
-        let _ = read(&model);
+        if let Ok(source) = read(&model) {
+            let parameters = discover(&source, &[], &[]).unwrap();
+            for loss in [None, Some("mse".parse().unwrap())] {
+                let _ = compile(&source, &parameters, &options(loss));
+            }
+        }
     }
+}
+
+fn options(loss: Option<Loss>) -> Options {
+    let (clip, optimizer) = (ClipRule::flat(1.0).unwrap(), "sgd".parse().unwrap());
+    Options { loss, output: None, clip, norm: NormChoice::Auto, optimizer, per_sample: false }
 }
 
 /// A change to a graph that leaves it a message: of one node, one tensor or one input, to a number that may be extreme.
