@@ -63,6 +63,9 @@ pub struct Array {
 
 /// The number of bytes of an array, or `None` where it overflows.
 pub fn byte_length(dtype: DType, dims: &[usize]) -> Option<usize> {
+    if dims.contains(&0) {
+        return Some(0);
+    }
     dims.iter().try_fold(dtype.size(), |product, &dim| product.checked_mul(dim))
 }
 
