@@ -9,7 +9,7 @@
 //! subsampling is it exact.
 
 use super::gaussian::{self, upper_tail};
-use super::{Accountant, InvalidInput, Mechanism, delta_problem, epsilon_problem, history_problems};
+use super::{Accountant, InvalidInput, Mechanism, check, delta_problem, epsilon_problem};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::sampling::Sampling;
 
@@ -39,16 +39,12 @@ impl Accountant for Gdp {
     }
 
     fn epsilon(&self, history: &[Mechanism], adjacency: Adjacency, delta: f64) -> Result<f64, InvalidInput> {
-        let mut problems = history_problems(self, history, adjacency);
-        problems.extend(delta_problem(delta));
-        InvalidInput::check(problems)?;
+        check(self, history, adjacency, delta_problem(delta))?;
         Ok(gaussian::epsilon(composed(history, adjacency), delta))
     }
 
     fn delta(&self, history: &[Mechanism], adjacency: Adjacency, epsilon: f64) -> Result<f64, InvalidInput> {
-        let mut problems = history_problems(self, history, adjacency);
-        problems.extend(epsilon_problem(epsilon));
-        InvalidInput::check(problems)?;
+        check(self, history, adjacency, epsilon_problem(epsilon))?;
         Ok(gaussian::delta(composed(history, adjacency), epsilon))
     }
 }

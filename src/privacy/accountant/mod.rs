@@ -159,12 +159,13 @@ fn alternatives(sampling: Sampling, adjacency: Adjacency) -> String {
     }
 }
 
-/// What is wrong with a history that `accountant` is given.
-pub(super) fn history_problems(
+/// Checks what `accountant` is asked: the history, and the ε or δ by its problem, if it has one.
+fn check(
     accountant: &dyn Accountant,
     history: &[Mechanism],
     adjacency: Adjacency,
-) -> Vec<InputProblem> {
+    problem: Option<InputProblem>,
+) -> Result<(), InvalidInput> {
     let mut problems = Vec::new();
     for entry in history {
         let sigma = entry.noise_multiplier;
@@ -184,7 +185,8 @@ pub(super) fn history_problems(
             }
         }
     }
-    problems
+    problems.extend(problem);
+    InvalidInput::check(problems)
 }
 
 /// What is wrong with a δ.

@@ -13,7 +13,7 @@ pub(super) mod neighbours;
 pub(super) mod pairs;
 
 use super::{Accountant, InvalidInput, Mechanism};
-use super::{delta_problem, epsilon_problem, gaussian, history_problems};
+use super::{check, delta_problem, epsilon_problem, gaussian};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::sampling::Sampling;
 use compose::{Divergence, Sum, Window};
@@ -55,9 +55,7 @@ impl Accountant for Pld {
     }
 
     fn epsilon(&self, history: &[Mechanism], adjacency: Adjacency, delta: f64) -> Result<f64, InvalidInput> {
-        let mut problems = history_problems(self, history, adjacency);
-        problems.extend(delta_problem(delta));
-        InvalidInput::check(problems)?;
+        check(self, history, adjacency, delta_problem(delta))?;
         Ok(match compositions(history, adjacency) {
             Some(all) => all.iter().map(|steps| epsilon(steps, delta)).fold(0.0, f64::max),
             None => f64::INFINITY,
@@ -65,9 +63,7 @@ impl Accountant for Pld {
     }
 
     fn delta(&self, history: &[Mechanism], adjacency: Adjacency, epsilon: f64) -> Result<f64, InvalidInput> {
-        let mut problems = history_problems(self, history, adjacency);
-        problems.extend(epsilon_problem(epsilon));
-        InvalidInput::check(problems)?;
+        check(self, history, adjacency, epsilon_problem(epsilon))?;
         Ok(match compositions(history, adjacency) {
             Some(all) => all.iter().map(|steps| delta(steps, epsilon)).fold(0.0, f64::max),
             None => 1.0,

@@ -18,7 +18,7 @@ use super::pld::compose::{Sum, Tilted, Window};
 use super::pld::discretize::{Grid, Losses, Rounding, discretize};
 use super::pld::neighbours::{Composition, compositions, known};
 use super::pld::{Rough, Target, simple_delta, simple_epsilon, worth_composing};
-use super::{Accountant, InvalidInput, Mechanism, Pld, delta_problem, epsilon_problem, history_problems, pld};
+use super::{Accountant, InvalidInput, Mechanism, Pld, check, delta_problem, epsilon_problem, pld};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::sampling::Sampling;
 
@@ -56,9 +56,7 @@ impl Accountant for Prv {
     }
 
     fn epsilon(&self, history: &[Mechanism], adjacency: Adjacency, delta: f64) -> Result<f64, InvalidInput> {
-        let mut problems = history_problems(self, history, adjacency);
-        problems.extend(delta_problem(delta));
-        InvalidInput::check(problems)?;
+        check(self, history, adjacency, delta_problem(delta))?;
         Ok(match compositions(history, adjacency) {
             Some(all) => all.iter().map(|steps| epsilon(steps, delta)).fold(0.0, f64::max),
             None => f64::INFINITY,
@@ -66,9 +64,7 @@ impl Accountant for Prv {
     }
 
     fn delta(&self, history: &[Mechanism], adjacency: Adjacency, epsilon: f64) -> Result<f64, InvalidInput> {
-        let mut problems = history_problems(self, history, adjacency);
-        problems.extend(epsilon_problem(epsilon));
-        InvalidInput::check(problems)?;
+        check(self, history, adjacency, epsilon_problem(epsilon))?;
         Ok(match compositions(history, adjacency) {
             Some(all) => all.iter().map(|steps| delta(steps, epsilon)).fold(0.0, f64::max),
             None => 1.0,

@@ -25,7 +25,7 @@ use std::sync::LazyLock;
 use rayon::prelude::*;
 
 use super::history::{merged, rounded};
-use super::{Accountant, InvalidInput, Mechanism, delta_problem, epsilon_problem, history_problems};
+use super::{Accountant, InvalidInput, Mechanism, check, delta_problem, epsilon_problem};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::sampling::Sampling;
 
@@ -69,16 +69,12 @@ impl Accountant for Rdp {
     }
 
     fn epsilon(&self, history: &[Mechanism], adjacency: Adjacency, delta: f64) -> Result<f64, InvalidInput> {
-        let mut problems = history_problems(self, history, adjacency);
-        problems.extend(delta_problem(delta));
-        InvalidInput::check(problems)?;
+        check(self, history, adjacency, delta_problem(delta))?;
         Ok(composed(history, adjacency).map(|(order, rdp)| epsilon_at(order, rdp, delta)).fold(f64::INFINITY, f64::min))
     }
 
     fn delta(&self, history: &[Mechanism], adjacency: Adjacency, epsilon: f64) -> Result<f64, InvalidInput> {
-        let mut problems = history_problems(self, history, adjacency);
-        problems.extend(epsilon_problem(epsilon));
-        InvalidInput::check(problems)?;
+        check(self, history, adjacency, epsilon_problem(epsilon))?;
         Ok(composed(history, adjacency).map(|(order, rdp)| delta_at(order, rdp, epsilon)).fold(1.0, f64::min))
     }
 }
