@@ -1,8 +1,9 @@
-// ClipFactor: norm = √sq; factor = weight · min(1, C / norm), or weight · C / (norm + γ) if AUTOMATIC, and 0 where weight
-// is 0 or sq is negative or not finite. Such squares are told by their bits, since a shader compiler may assume that
-// there are none.
+// ClipFactor: norm = √sq; factor = weight · min(1, C / most), or weight · C / (most + γ) if AUTOMATIC, where most is norm,
+// or √(sq + below) + √beside if ROUNDING; and 0 where weight is 0 or a number is not finite, or sq negative if not
+// ROUNDING. Such numbers are told by their bits, since a shader compiler may assume that there are none.
 
 const AUTOMATIC: bool = false;
+const ROUNDING: bool = false;
 
 struct Params {
     count: u32,
@@ -14,13 +15,20 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> sq: array<f32>;
-@group(0) @binding(2) var<storage, read> weight: array<f32>;
-@group(0) @binding(3) var<storage, read> bounds: array<f32>;
-@group(0) @binding(4) var<storage, read_write> factor: array<f32>;
-@group(0) @binding(5) var<storage, read_write> norm: array<f32>;
+@group(0) @binding(2) var<storage, read> below: array<f32>;
+@group(0) @binding(3) var<storage, read> beside: array<f32>;
+@group(0) @binding(4) var<storage, read> weight: array<f32>;
+@group(0) @binding(5) var<storage, read> bounds: array<f32>;
+@group(0) @binding(6) var<storage, read_write> factor: array<f32>;
+@group(0) @binding(7) var<storage, read_write> norm: array<f32>;
 
 const INFINITE: u32 = 0x7f800000u;
 const MINUS_ZERO: u32 = 0x80000000u;
+const LARGEST: f32 = 1e18;
+
+fn root(x: f32) -> f32 {
+    return sqrt(max(x, 0.0));
+}
 
 @compute @workgroup_size(64)
 fn main(
@@ -33,16 +41,26 @@ fn main(
         return;
     }
     let bits = bitcast<u32>(sq[i]);
-    let positive = bits < INFINITE || bits == MINUS_ZERO;
-    let root = sqrt(select(0.0, bitcast<f32>(bits), bits < INFINITE));
+    let square = select(0.0, bitcast<f32>(bits), bits < INFINITE);
+    var counts = bits < INFINITE || bits == MINUS_ZERO;
+    let shows = counts || (ROUNDING && (bits & ~MINUS_ZERO) < INFINITE);
+    var most = sqrt(square);
+    if (ROUNDING) {
+        let bits_below = bitcast<u32>(below[i]);
+        let bits_beside = bitcast<u32>(beside[i]);
+        counts = shows && bits_below < INFINITE && bits_beside < INFINITE;
+        let signed = select(0.0, bitcast<f32>(bits), shows);
+        most = root(signed + below[i]) + root(beside[i]);
+        counts = counts && bitcast<u32>(most) < INFINITE;
+    }
     let bound = bounds[params.clip_group];
     var clip = 1.0;
     if (AUTOMATIC) {
-        clip = bound / (root + params.gamma);
-    } else if (root > bound) {
-        clip = bound / root;
+        clip = min(bound / (most + params.gamma), LARGEST);
+    } else if (most > bound) {
+        clip = bound / most;
     }
-    factor[i] = select(0.0, clip * weight[i], positive && weight[i] != 0.0);
-    let shown = select(select(params.nan, bits, bits == INFINITE), bitcast<u32>(root), positive);
+    factor[i] = select(0.0, clip * weight[i], counts && weight[i] != 0.0);
+    let shown = select(select(params.nan, bits, bits == INFINITE), bitcast<u32>(sqrt(square)), shows);
     norm[i * params.clip_groups + params.clip_group] = bitcast<f32>(shown);
 }

@@ -1,5 +1,7 @@
-// OuterNorm: y[n] = Σ_g (Σ_i a[n, g](i, 0)²) (Σ_j b[n, g](j, 0)²), groups `begin` to `end` a launch. A workgroup makes a
-// record's.
+// OuterNorm: y[n] = Σ_g (Σ_it a[n, g](i, t)²) (Σ_jt b[n, g](j, t)²), groups `begin` to `end` a launch, with UNDERFLOW more
+// for each term of the inner sums. A workgroup makes a record's.
+
+const UNDERFLOW: f32 = 3.0814879e-33;
 
 const LANES: u32 = 64u;
 const A_VIEW: u32 = STRIDED;
@@ -17,6 +19,7 @@ struct Params {
     count: u32,
     rows: u32,
     cols: u32,
+    steps: u32,
     begin: u32,
     end: u32,
 }
@@ -52,23 +55,29 @@ fn main(
     if (n >= params.count) {
         return;
     }
-    let col_a = col_place(A_VIEW, params.a, 0u);
-    let col_b = col_place(B_VIEW, params.b, 0u);
+    let size_a = params.rows * params.steps;
+    let size_b = params.cols * params.steps;
     var sum = 0.0;
     for (var g = params.begin; g < params.end; g += 1u) {
         let base_a = n * params.a.record + g * params.a.group;
         let base_b = n * params.b.record + g * params.b.group;
         var squares_a = 0.0;
-        for (var i = lane; i < params.rows; i += LANES) {
-            let x = at_a(base_a, row_place(A_VIEW, params.a, i), col_a);
+        for (var k = lane; k < size_a; k += LANES) {
+            let t = k / params.rows;
+            let i = k - t * params.rows;
+            let x = at_a(base_a, row_place(A_VIEW, params.a, i), col_place(A_VIEW, params.a, t));
             squares_a += x * x;
         }
         var squares_b = 0.0;
-        for (var j = lane; j < params.cols; j += LANES) {
-            let x = at_b(base_b, row_place(B_VIEW, params.b, j), col_b);
+        for (var k = lane; k < size_b; k += LANES) {
+            let t = k / params.cols;
+            let j = k - t * params.cols;
+            let x = at_b(base_b, row_place(B_VIEW, params.b, j), col_place(B_VIEW, params.b, t));
             squares_b += x * x;
         }
-        sum += total(lane, squares_a) * total(lane, squares_b);
+        let norm_a = total(lane, squares_a) + f32(size_a) * UNDERFLOW;
+        let norm_b = total(lane, squares_b) + f32(size_b) * UNDERFLOW;
+        sum += norm_a * norm_b;
     }
     if (lane == 0u) {
         if (params.begin > 0u) {

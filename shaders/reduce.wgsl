@@ -7,6 +7,7 @@ const KEPT: u32 = 1u;
 const REDUCED: u32 = 1u;
 const SQUARE: bool = false;
 const EACH: bool = true;
+const BLOCK: u32 = 256u;
 
 struct Params {
     count: u32,
@@ -58,9 +59,15 @@ fn reduced(r: u32) -> u32 {
 fn record_sum(n: u32, e: u32, lane: u32) -> f32 {
     let base = n * params.record + kept(e);
     var sum = 0.0;
-    for (var r = params.begin + lane; r < params.end; r += LANES) {
-        let term = x[base + reduced(r)];
-        sum += select(term, term * term, SQUARE);
+    // Of BLOCK terms at a time, so that small terms are not lost beside what went before.
+    for (var first = params.begin + lane; first < params.end; first += BLOCK * LANES) {
+        let last = min(first + BLOCK * LANES, params.end);
+        var part = 0.0;
+        for (var r = first; r < last; r += LANES) {
+            let term = x[base + reduced(r)];
+            part += select(term, term * term, SQUARE);
+        }
+        sum += part;
     }
     return sum;
 }

@@ -3,7 +3,7 @@
 //! Every output of a command is written to a temporary file beside its destination, synced, and
 //! renamed over it, so that a crash or a full disk leaves either the old file or the new one.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -91,6 +91,9 @@ const TEMPORARY: &str = ".dpc-";
 /// process writes to.
 pub fn remove_temporaries(directory: &Path) -> Result<(), FileError> {
     let unreadable = |source| FileError::read(directory, source);
+    if !directory.exists() {
+        return Ok(());
+    }
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
@@ -158,6 +161,64 @@ impl Seek for UntilError<'_, '_> {
         };
         self.to(position, moved)
     }
+}
+
+/// Locks `path`, made if there is none, until the file that is returned is dropped; `None` where another process has it
+/// locked. The system releases the lock when the process ends, however it ends.
+pub fn lock(path: &Path) -> Result<Option<File>, FileError> {
+    let unlocked = |source| FileError::write(path, source);
+    let file = OpenOptions::new().create(true).append(true).open(path).map_err(unlocked)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(unlocked(source)),
+    }
+}
+
+/// The file that `path` names once links are followed, which need not exist; its directory must.
+pub fn resolve(path: &Path) -> Result<PathBuf, FileError> {
+    let unresolved = |source| FileError::write(path, source);
+    match path.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        resolved => return resolved.map_err(unresolved),
+    }
+    // Links in a circle are another error.
+    if let Ok(target) = path.read_link() {
+        return resolve(&directory_of(path).join(target));
+    }
+    let directory = directory_of(path).canonicalize().map_err(unresolved)?;
+    Ok(directory.join(path.file_name().ok_or(io::ErrorKind::InvalidInput).map_err(|kind| unresolved(kind.into()))?))
+}
+
+/// Makes `directory` and those above it where they do not exist, durably.
+pub fn create_directory(directory: &Path) -> Result<(), FileError> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let above = directory_of(directory);
+    if above != directory {
+        create_directory(above)?;
+    }
+    let made = match std::fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+        made => made,
+    };
+    made.and_then(|()| sync_directory(above)).map_err(|source| FileError::write(directory, source))
+}
+
+/// Removes `path`, durably, if it exists.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => sync_directory_of(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(FileError::write(path, error)),
+    }
+}
+
+/// Makes what was done to the name of `path` durable.
+pub fn sync_directory_of(path: &Path) -> Result<(), FileError> {
+    let directory = directory_of(path);
+    sync_directory(directory).map_err(|source| FileError::write(directory, source))
 }
 
 /// Makes renames and removals in `directory` durable, where the platform can.

@@ -176,7 +176,7 @@ pub fn mutate_line(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> 
     }
     let chosen = choice % lines.len().max(1);
     mutate(lines.get_mut(chosen)?, max_size);
-    let mut hash: [u8; 32] = Sha256::digest(b"dpc ledger v1").into();
+    let mut hash: [u8; 32] = Sha256::digest(b"dpc ledger v2").into();
     let mut text = Vec::new();
     for line in &lines {
         hash = Sha256::new().chain_update(hash).chain_update(line).chain_update(b"}").finalize().into();

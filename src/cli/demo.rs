@@ -168,6 +168,7 @@ fn plan(artifact: &Artifact, records: usize) -> Result<PrivacyPlan> {
     Ok(PrivacyPlan::new(PlanSpec {
         public_units: Some(records as u64),
         noise_multiplier: calibrate::noise_multiplier(ACCOUNTANTS[0], target, history)?,
+        target_epsilon: Some(EPSILON),
         clip_groups: artifact.manifest.clip_groups.len(),
         delta: Some(DELTA),
         planned_steps: steps,

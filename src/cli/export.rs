@@ -70,11 +70,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn trained(directory: &Path) -> Result<(Artifact, Tensors, Option<String>)> {
     let directory = RunDir::new(directory);
     let artifact = Artifact::load(&directory.artifact())?;
-    let checkpoint = match directory.checkpoints().is_dir() {
-        true => Checkpoints::open(&directory.checkpoints())?.latest()?,
-        false => None,
-    };
-    let Some(checkpoint) = checkpoint else {
+    let Some(checkpoint) = Checkpoints::at(&directory.checkpoints()).latest()? else {
         return Err(ExportError::Untrained { path: directory.path().to_owned() }.into());
     };
     let statement = match directory.certificate().exists() {

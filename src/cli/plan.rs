@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::values;
 use crate::artifact::Manifest;
-use crate::privacy::accountant::{ACCOUNTANTS, Accountant};
+use crate::privacy::accountant::{ACCOUNTANTS, Accountant, Mechanism};
 use crate::privacy::adjacency::{Adjacency, Unit};
 use crate::privacy::calibrate::{self, Target};
 use crate::privacy::plan::{PlanSpec, PrivacyPlan, planned};
@@ -68,7 +68,7 @@ pub struct PlanArgs {
 #[derive(clap::Args, Clone, Debug)]
 #[group(required = true, multiple = false)]
 struct Privacy {
-    /// The ε to reach
+    /// The ε to reach, and not to exceed: with all steps that the ledger holds, of other runs too
     #[arg(long, value_name = "E", value_parser = values::positive)]
     epsilon: Option<f64>,
 
@@ -141,6 +141,13 @@ enum PlanArgsError {
     #[diagnostic(code(dpc::train::batch), help("give a smaller --batch, or --sample-rate"))]
     Batch { batch: f64, units: usize, unit: Unit },
 
+    #[error("the steps in the ledger have cost ε = {cost:.4} already, of {epsilon} in all")]
+    #[diagnostic(
+        code(dpc::train::spent),
+        help("give a larger --epsilon; a ledger counts all runs on the same data together")
+    )]
+    Spent { epsilon: f64, cost: f64 },
+
     #[error("--batch {batch} is not a whole number")]
     #[diagnostic(code(dpc::train::whole_batch), help("batches of a fixed size hold a whole number of units"))]
     WholeBatch { batch: f64 },
@@ -161,18 +168,32 @@ impl PlanArgs {
         !self.privacy.non_private
     }
 
-    /// The plan for the model of `manifest` on `units` units of kind `unit`, its noise calibrated where the flags give ε.
-    pub fn plan(&self, manifest: &Manifest, unit: Unit, units: usize) -> Result<PrivacyPlan> {
+    /// The plan for the model of `manifest` on `units` units of kind `unit`, its noise calibrated where the flags give ε:
+    /// for all steps, those included that were `spent` before. A run that began with the same ε, by the plan `begun`, has
+    /// its noise already.
+    pub fn plan(
+        &self,
+        manifest: &Manifest,
+        (unit, units): (Unit, usize),
+        spent: &[Mechanism],
+        begun: Option<&PrivacyPlan>,
+    ) -> Result<PrivacyPlan> {
         let sampling = self.sampling(unit, units)?;
         let steps = match (self.length.steps, self.length.epochs) {
             (Some(steps), _) => steps,
             (None, epochs) => (epochs.unwrap_or(1.0) / sampling.rate()).round().max(1.0) as u64,
         };
+        let begun = begun.filter(|plan| plan.target_epsilon.is_some() && plan.target_epsilon == self.privacy.epsilon);
         let noise_multiplier = match (self.privacy.epsilon, self.delta) {
+            (Some(_), _) if let Some(begun) = begun => begun.noise_multiplier,
             (Some(epsilon), Some(delta)) => {
                 let target = Target { epsilon, delta, adjacency: self.adjacency };
-                let history = |sigma| planned(sigma, &self.noise_schedule, sampling, steps);
-                calibrate::noise_multiplier(self.accountant(), target, history)?
+                let cost = self.accountant().epsilon(spent, self.adjacency, delta)?;
+                if cost >= epsilon {
+                    return Err(PlanArgsError::Spent { epsilon, cost }.into());
+                }
+                let planned = |sigma| planned(sigma, &self.noise_schedule, sampling, 0..steps);
+                calibrate::noise_multiplier(self.accountant(), target, |sigma| [spent, &planned(sigma)].concat())?
             }
             _ => self.privacy.noise_multiplier.unwrap_or(0.0),
         };
@@ -181,6 +202,7 @@ impl PlanArgs {
             clip_groups: manifest.clip_groups.len(),
             public_units: stated.then_some(units as u64),
             noise_multiplier,
+            target_epsilon: self.privacy.epsilon,
             noise_schedule: self.noise_schedule.clone(),
             clip_schedule: self.clip_schedule.clone(),
             estimates: self.dp_metrics,

@@ -13,11 +13,12 @@ use crate::artifact::Artifact;
 use crate::device;
 use crate::options::DeviceChoice;
 use crate::privacy::adjacency::Unit;
+use crate::privacy::ledger::Contents;
 use crate::privacy::plan::PrivacyPlan;
 use crate::train::data::Dataset;
 use crate::train::physical;
 use crate::train::run_dir::RunDir;
-use crate::train::trainer::{Summary, Training, train};
+use crate::train::trainer::{Summary, Training, plan_of, train};
 use crate::train::units::Units;
 
 /// Train a compiled model with differential privacy
@@ -110,7 +111,11 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let (unit, units) = units(args, &data)?;
     let accountant = args.plan.accountant();
-    let plan = args.plan.plan(&artifact.manifest, unit, units.len())?;
+    let directory = RunDir::new(&args.out.clone().unwrap_or_else(|| default_out(&args.artifact)));
+    let ledger = args.ledger.clone().unwrap_or_else(|| directory.ledger());
+    let begun = if args.resume { plan_of(&directory)? } else { None };
+    let spent = if args.resume { Contents::default() } else { Contents::read_if_any(&ledger)? };
+    let plan = args.plan.plan(&artifact.manifest, (unit, units.len()), &spent.recorded(), begun.as_ref())?;
     for warning in plan.warnings(units.len() as u64) {
         output::report(&Report::new(warning));
     }
@@ -123,7 +128,6 @@ pub fn run(args: &Args) -> Result<()> {
     if !args.json {
         announce(&plan, &device.name(), physical_batch);
     }
-    let directory = RunDir::new(&args.out.clone().unwrap_or_else(|| default_out(&args.artifact)));
     let summary = train(&Training {
         artifact: &artifact,
         device: &*device,
@@ -134,7 +138,7 @@ pub fn run(args: &Args) -> Result<()> {
         accountant,
         learning_rate: args.lr,
         physical_batch,
-        ledger: args.ledger.clone().unwrap_or_else(|| directory.ledger()),
+        ledger,
         directory,
         resume: args.resume,
         checkpoint_interval: args.checkpoint_interval,
@@ -175,6 +179,13 @@ fn announce(plan: &PrivacyPlan, device: &str, physical_batch: usize) {
 
 /// Says how the run ended.
 pub fn conclude(summary: &Summary) -> Result<()> {
+    if summary.steps < summary.planned_steps {
+        output::warning(format_args!(
+            "{} of {} steps were taken: more would have cost more than the ε asked for, since steps were repeated after \
+             an interruption, or other runs share the ledger",
+            summary.steps, summary.planned_steps
+        ));
+    }
     match (summary.epsilon, summary.delta) {
         (Some(epsilon), Some(delta)) => {
             output::line(format!("{} steps, ({epsilon:.4}, {delta:e})-differentially private", summary.steps))?;

@@ -6,8 +6,9 @@
 //! units where the update reads it.
 
 use super::phases::Builder;
-use crate::lower::kernels::{Accumulate, ClipFactor, Fill, Fold, Records, Reduce, Walk};
+use crate::lower::kernels::{Accumulate, Broadcast, ClipFactor, Elementwise, Fill, Fold, Records, Reduce, Walk};
 use crate::lower::program::{BufferId, Extent, Phase, Role};
+use crate::lower::scalar::{Expr, Func};
 use crate::lower::{host_inputs, host_outputs};
 use crate::privacy::clipping::{ClipFunction, ClipGroup};
 
@@ -15,6 +16,12 @@ use crate::privacy::clipping::{ClipFunction, ClipGroup};
 const PARTS: usize = 1024;
 /// Elements up to which a square norm is worked out in one go.
 const WHOLE: usize = 4096;
+
+/// The first number where the second is finite, else 0.
+fn guard() -> Elementwise {
+    let operands = vec![Broadcast { record: 0, strides: vec![1] }; 2];
+    Elementwise { batched: false, dims: vec![1], operands, expr: Expr::call(Func::Guard) }
+}
 
 /// A gradient sum: the parameter, the buffer and its length.
 struct Sum {
@@ -27,10 +34,11 @@ impl Builder {
     /// Appends [`Phase::Fold`] and [`Phase::Collect`] for the gradient sums of the phases that are there.
     pub fn units(&mut self, function: ClipFunction, groups: &[ClipGroup]) {
         let bounds = self.get_or_add(Role::Input(host_inputs::CLIP_BOUNDS.into()), "bounds", groups.len());
-        let one = self.get_or_add(Role::ConstantF32(vec![1.0]), "one", 1);
+        let mut weight = self.get_or_add(Role::ConstantF32(vec![1.0]), "one", 1);
         let norm = host_outputs::UNIT_NORM;
         let norm = self.get_or_add(Role::Output(norm.into()), norm, groups.len());
-        for (k, group) in groups.iter().enumerate() {
+        let mut squares = Vec::new();
+        for group in groups {
             let sums: Vec<Sum> = group.parameters.iter().filter_map(|name| self.gradient_sum(name)).collect();
             let square = self.temporary(&format!("unit_sq.{}", group.name), 1);
             if sums.is_empty() {
@@ -45,9 +53,23 @@ impl Builder {
                 self.square_norm(sum, part);
                 self.dispatch(Phase::Fold, Accumulate { len: 1 }, &[part, square], &group.name);
             }
+            squares.push((sums, square));
+        }
+        if groups.len() > 1 {
+            // A unit whose gradient is not finite in one group counts as zero in all of them.
+            for (group, (_, square)) in groups.iter().zip(&squares) {
+                let guarded = self.temporary(&format!("unit_counted.{}", group.name), 1);
+                self.dispatch(Phase::Fold, guard(), &[weight, *square, guarded], &group.name);
+                weight = guarded;
+            }
+        }
+        for (k, (group, (sums, square))) in groups.iter().zip(squares).enumerate() {
             let factor = self.temporary(&format!("unit_clip.{}", group.name), 1);
-            let clip = ClipFactor { records: Extent::fixed(1), function, group: k, groups: groups.len() };
-            self.dispatch(Phase::Fold, clip, &[square, one, bounds, factor, norm], &group.name);
+            // The norm is that of the sum that is folded, so that rounding hides nothing.
+            let (records, groups) = (Extent::fixed(1), groups.len());
+            let clip = ClipFactor { records, function, group: k, groups, rounding: false };
+            let buffers = [square, square, square, weight, bounds, factor, norm];
+            self.dispatch(Phase::Fold, clip, &buffers, &group.name);
             for Sum { parameter, buffer, len } in sums {
                 let role = Role::UnitSum(parameter.clone());
                 let unit = self.get_or_add(role, &format!("unit.{parameter}"), len);

@@ -71,6 +71,8 @@ scalar_table! {
     ReluVjp "relu_vjp" (a, b) "select(0.0, {b}, {a} > 0.0)" => if a > 0.0 { b } else { 0.0 };
     TanhVjp "tanh_vjp" (a, b) "({b} * (1.0 - {a} * {a}))" => b * (1.0 - a * a);
     SigmoidVjp "sigmoid_vjp" (a, b) "({b} * {a} * (1.0 - {a}))" => b * a * (1.0 - a);
+    Guard "guard" (a, b) "select(0.0, {a}, (bitcast<u32>({b}) & 0x7fffffffu) < 0x7f800000u)"
+        => if b.is_finite() { a } else { 0.0 };
     BceWithLogits "bce_with_logits" (a, b) "(max({a}, 0.0) - {a} * {b} + log(1.0 + exp(-abs({a}))))"
         => a.max(0.0) - a * b + math::exp(-a.abs()).ln_1p();
     BceWithLogitsVjp "bce_with_logits_vjp" (a, b, c) "({c} * (1.0 / (1.0 + exp(-{a})) - {b}))"

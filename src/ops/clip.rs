@@ -10,7 +10,8 @@ use crate::privacy::clipping::ClipFunction;
 
 /// From the square norm of each record's gradient in one clip group and the weight of its row, both `f32[N]`, and the
 /// bounds of all groups, `f32[K]`, to the factor that bounds the record's share of the group's sum; see
-/// [`kernels::ClipFactor`].
+/// [`kernels::ClipFactor`]. Between square norm and weight may stand what rounding hides, below the root and beside it, both
+/// `f32[N]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClipFactor {
     /// The name of the clip rule's scope, for people.
@@ -41,9 +42,9 @@ impl OpRules for ClipFactor {
     }
 
     fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
-        let [sq, weight, bounds] = operands else { return Err("takes three operands".into()) };
-        if [sq, weight].iter().any(|ty| ***ty != Type::batched([])) {
-            return Err("takes the square norms and the weights, f32[N] each".into());
+        let [records @ .., bounds] = operands else { return Err("takes operands".into()) };
+        if !matches!(records.len(), 2 | 4) || records.iter().any(|ty| **ty != Type::batched([])) {
+            return Err("takes the square norms, what rounding hides if anything, and the weights, f32[N] each".into());
         }
         if **bounds != Type::shared([self.groups]) || self.group >= self.groups {
             return Err(format!("takes the bounds of {} clip groups", self.groups));
@@ -52,11 +53,14 @@ impl OpRules for ClipFactor {
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
-        let reads = [cx.operand(0), cx.operand(1), cx.operand(2)];
+        let rounding = cx.arity() == 5;
+        // Where rounding hides nothing, the kernel has its buffers all the same and does not read them.
+        let reads = if rounding { [0, 1, 2, 3, 4] } else { [0, 0, 0, 1, 2] }.map(|i| cx.operand(i));
         let out = cx.output();
         let norm = cx.result(host_outputs::NORM, self.groups);
         let ClipFactor { function, group, groups, .. } = *self;
-        cx.launch(kernels::ClipFactor { records: Extent::rows(1), function, group, groups }, &reads, &[out, norm]);
+        let records = Extent::rows(1);
+        cx.launch(kernels::ClipFactor { records, function, group, groups, rounding }, &reads, &[out, norm]);
         Ok(())
     }
 }

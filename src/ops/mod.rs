@@ -214,6 +214,6 @@ op_table! {
     lstm { Lstm, LstmVjp }
     dropout { Dropout }
     loss { CrossEntropy, CrossEntropyVjp }
-    norm { SquareNorm, OuterNorm, GhostNorm, TileNorm, SegmentNorm, SegmentCross }
+    norm { SquareNorm, OuterNorm, GhostNorm, TileNorm, SegmentNorm, SegmentCross, LengthBound }
     clip { ClipFactor }
 }

@@ -54,6 +54,16 @@ pub struct SegmentCross {
     pub outer: Outer,
 }
 
+/// A bound on the square of `Σ_t ‖a_t‖ ‖b_t‖`, the total length of the terms of a gradient that is never stored. It may be
+/// far above the square of the gradient's own norm, where terms cancel; what rounding can hide is in proportion to it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LengthBound {
+    /// Of a sum of outer products: `(Σ_t ‖a_t‖²) (Σ_t ‖b_t‖²)`, for each group. Operands `a, b`.
+    Products(Outer),
+    /// Of rows that are added up by id, over their number: `Σ_t ‖x_t‖²`. Operand `x`.
+    Rows,
+}
+
 pub(super) const IMPORTS: &[(&str, Rule)] = &[];
 
 fn per_record(operands: &[&Type], arity: usize) -> Result<Type, String> {
@@ -131,7 +141,37 @@ impl OpRules for OuterNorm {
         let reads = [cx.operand(0), cx.operand(1)];
         let out = cx.output();
         let Outer { groups, rows, cols, .. } = self.0;
-        cx.launch(kernels::OuterNorm { groups, rows, cols, a, b }, &reads, &[out]);
+        cx.launch(kernels::OuterNorm { groups, rows, cols, steps: 1, a, b }, &reads, &[out]);
+        Ok(())
+    }
+}
+
+impl OpRules for LengthBound {
+    fn mnemonic(&self) -> String {
+        "length_bound".into()
+    }
+
+    fn text(&self, operands: &[String]) -> String {
+        match self {
+            LengthBound::Products(outer) => {
+                let [a, b] = outer.sides(operands);
+                format!("length_bound ({a} ⊗ {b})")
+            }
+            LengthBound::Rows => format!("length_bound {}", operands.join(", ")),
+        }
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        per_record(operands, if matches!(self, LengthBound::Rows) { 1 } else { 2 })
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        let LengthBound::Products(outer) = self else { return SquareNorm.lower(cx) };
+        let [a, b] = views(cx, outer, 0);
+        let reads = [cx.operand(0), cx.operand(1)];
+        let out = cx.output();
+        let Outer { groups, rows, cols, steps, .. } = *outer;
+        cx.launch(kernels::OuterNorm { groups, rows, cols, steps, a, b }, &reads, &[out]);
         Ok(())
     }
 }

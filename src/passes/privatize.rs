@@ -5,19 +5,37 @@
 //! taken, and a map that lies between a parameter and the slot where it is used is applied to the per-sample gradient,
 //! so the norm is that of the parameter's own gradient. Only permutations are commuted past the norm.
 //!
+//! # Rounding
+//!
+//! What is bounded is a record's share of the sum as it is computed, in floating point. A gradient that is stored is summed
+//! from where its norm is taken, so that its norm says all. One that is not is a sum of terms `a_t ⊗ b_t` for its norm, and
+//! again, among the terms of other records, for the sum; where large terms cancel, rounding may leave little of its norm,
+//! and little of other records' shares. Both are in proportion to the terms' total length `M = Σ_t ‖a_t‖ ‖b_t‖`, u being the
+//! unit roundoff and T the number of positions:
+//!
+//! - each element of norm or sum is a sum of T terms: `T u M` each beside the norm, together `(2T + 8) u M`;
+//! - a ghost norm's square is a sum of products of inner products: `k u M²` below the root, with k of
+//!   [`ghost_rounding`] (Higham, Accuracy and Stability of Numerical Algorithms, §3.1);
+//! - of a parameter with several uses, M is the sum over its uses, whose sums over the batch stay apart to the end: as long
+//!   as no element is added to more than [`APART`] + 66 T times in one physical batch, `(APART + 66T) u M`.
+//!
+//! A clip factor is that of `√(‖g‖² + below) + beside`. Where nothing cancels, this is a small part of a percent more than
+//! the norm; where nearly everything does, the record counts for less. Other trainers leave this out, and can be made to
+//! add a gradient of any length unclipped.
+//!
 //! There is one backward pass: cotangents are kept and scaled, never computed again. The sum is linear in the cotangents
 //! of the weight-gradient nodes, so it is the gradient graph itself with those nodes weighted.
 
 use std::collections::BTreeMap;
 
 use super::differentiate::{GRADIENT, LOSS};
-use super::strategy::{Rates, Way, choose};
+use super::strategy::{ROUNDOFF, Rates, Way, choose, ghost_rounding};
 use crate::graph::{DType, Graph, NodeId, Origin, Type, TypeError};
 use crate::lower::host_inputs;
 use crate::lower::scalar::Func;
 use crate::ops::clip::ClipFactor;
 use crate::ops::elementwise::Elementwise;
-use crate::ops::norm::{GhostNorm, OuterNorm, SegmentCross, SegmentNorm, SquareNorm, TileNorm};
+use crate::ops::norm::{GhostNorm, LengthBound, OuterNorm, SegmentCross, SegmentNorm, SquareNorm, TileNorm};
 use crate::ops::outer::Outer;
 use crate::ops::reduce::SumBatch;
 use crate::ops::{Op, leaf};
@@ -78,10 +96,10 @@ pub fn privatize(gradients: &Graph, options: &PrivateOptions) -> Result<Private,
     let mut rewrite = Rewrite { graph: gradients.clone(), per_sample: BTreeMap::new(), stored: BTreeMap::new() };
     let parameters = parameters(gradients);
     rewrite.graph.outputs.retain(|name, _| !name.starts_with(GRADIENT));
-    let (mut squares, mut choices) = (BTreeMap::new(), Vec::new());
+    let (mut norms, mut choices) = (BTreeMap::new(), Vec::new());
     for (name, gradient) in &parameters {
-        let (parts, choice) = rewrite.norm_of(name, *gradient, options.way)?;
-        squares.insert(name.as_str(), parts);
+        let (norm, choice) = rewrite.norm_of(name, *gradient, options.way)?;
+        norms.insert(name.as_str(), norm);
         choices.push(choice);
         if options.per_sample {
             let id = rewrite.keep(*gradient, name)?;
@@ -94,18 +112,32 @@ pub fn privatize(gradients: &Graph, options: &PrivateOptions) -> Result<Private,
     };
     let mut totals = Vec::new();
     for group in &options.groups {
-        let parts = group.parameters.iter().filter_map(|name| squares.get(name.as_str())).flatten();
-        totals.push(rewrite.total(&parts.copied().collect::<Vec<_>>(), &named("sq", group))?);
+        let own: Vec<&Norm> = group.parameters.iter().filter_map(|name| norms.get(name.as_str())).collect();
+        let squares: Vec<NodeId> = own.iter().flat_map(|norm| &norm.squares).copied().collect();
+        let mut total = vec![rewrite.total(&squares, &named("sq", group))?];
+        let hidden: Vec<Hidden> = own.iter().flat_map(|norm| &norm.hidden).copied().collect();
+        if !hidden.is_empty() {
+            total.push(rewrite.scaled(&hidden, |h| h.below, &named("below", group))?);
+            total.push(rewrite.scaled(&hidden, |h| h.beside * h.beside, &named("beside", group))?);
+        }
+        totals.push(total);
     }
-    let weight = row_weights(&mut rewrite.graph)?;
+    let mut weight = row_weights(&mut rewrite.graph)?;
     let groups = options.groups.len();
+    if groups > 1 {
+        // A record whose gradient is not finite in one group counts as zero in all of them.
+        for number in totals.iter().flatten() {
+            weight = rewrite.add(Elementwise::call(Func::Guard), &[weight, *number], "")?;
+        }
+        rewrite.graph.name(weight, "counted");
+    }
     let bounds = leaf::Input { name: host_inputs::CLIP_BOUNDS.into(), ty: Type::shared([groups]) };
     let bounds = rewrite.add(bounds, &[], "bounds")?;
     let (scope, function) = (options.clip.scope().name(), options.clip.function());
     let mut factors = Vec::new();
     for (k, (group, total)) in options.groups.iter().zip(totals).enumerate() {
         let op = ClipFactor { scope, function, group: k, groups };
-        factors.push(rewrite.add(op, &[total, weight, bounds], &named("clip", group))?);
+        factors.push(rewrite.add(op, &[&total[..], &[weight, bounds]].concat(), &named("clip", group))?);
     }
     let stored = std::mem::take(&mut rewrite.stored);
     for (group, factor) in options.groups.iter().zip(factors) {
@@ -130,8 +162,8 @@ fn row_weights(graph: &mut Graph) -> Result<NodeId, TypeError> {
     graph.add(op, &[], Origin::value("weight"))
 }
 
-/// Appends the sums over the batch weighted by `factor`, one output `sum/PARAMETER` each. A weight-gradient node whose
-/// per-sample gradient is `stored` is summed from there.
+/// Appends the sums over the batch weighted by `factor`, one output `sum/PARAMETER` each. A node whose per-sample counterpart
+/// is `stored` is summed from there.
 fn weigh(
     graph: &mut Graph,
     parameters: &[Gradient],
@@ -145,7 +177,7 @@ fn weigh(
         let node = graph.node(id).clone();
         let operands = graph.operands(id);
         let new = match (node.op.rules().weight_gradient(), stored.get(&id)) {
-            (Some(_), Some(&kept)) => {
+            (_, Some(&kept)) => {
                 let op = SumBatch { per_sample: false, weighted: true };
                 graph.add(op, &[kept, factor], node.origin)?
             }
@@ -174,14 +206,37 @@ struct Term {
     transposed: bool,
 }
 
-/// The square norms whose sum is that of a gradient, the ways to them, and the sizes that decided.
-type Norms = (Vec<NodeId>, Vec<Way>, String);
+/// How many more times an element may be added to in one physical batch, beside 66 times the positions, while the uses of a
+/// parameter are summed apart.
+const APART: f64 = 5200.0;
+
+/// What rounding may hide of a norm: multiples of a [`LengthBound`].
+#[derive(Clone, Copy)]
+struct Hidden {
+    /// The square of a bound on the terms' total length.
+    length: NodeId,
+    /// Of that square, below the root.
+    below: f64,
+    /// Of the length, beside the root.
+    beside: f64,
+}
+
+/// A gradient's norm.
+struct Norm {
+    /// The square norms, and cross terms, that add up to its square.
+    squares: Vec<NodeId>,
+    /// What rounding may hide of it.
+    hidden: Vec<Hidden>,
+}
+
+/// A norm, the ways to its parts, and the sizes that decided.
+type Chosen = (Norm, Vec<Way>, String);
 
 struct Rewrite {
     graph: Graph,
     /// The per-sample counterpart of each shared node, made on demand.
     per_sample: BTreeMap<NodeId, NodeId>,
-    /// Weight-gradient nodes whose per-sample gradient is stored for its norm, and so serves the sum as well.
+    /// Gradients whose per-sample counterpart is stored for its norm, and so serves the sum as well.
     stored: BTreeMap<NodeId, NodeId>,
 }
 
@@ -200,6 +255,17 @@ impl Rewrite {
         if !rest.is_empty() {
             self.graph.name(total, name);
         }
+        Ok(total)
+    }
+
+    /// The sum of the length bounds, each multiplied by its `share`.
+    fn scaled(&mut self, hidden: &[Hidden], share: impl Fn(&Hidden) -> f64, name: &str) -> Result<NodeId, TypeError> {
+        let mut parts = Vec::new();
+        for part in hidden {
+            parts.push(self.add(Elementwise::scale(share(part) as f32), &[part.length], "")?);
+        }
+        let total = self.total(&parts, name)?;
+        self.graph.name(total, name);
         Ok(total)
     }
 
@@ -262,77 +328,92 @@ impl Rewrite {
     }
 
     /// Appends the square norms whose sum is that of the parameter's gradient.
-    fn norm_of(
-        &mut self,
-        name: &str,
-        gradient: NodeId,
-        forced: Option<Way>,
-    ) -> Result<(Vec<NodeId>, Choice), TypeError> {
+    fn norm_of(&mut self, name: &str, gradient: NodeId, forced: Option<Way>) -> Result<(Norm, Choice), TypeError> {
         let label = format!("sq.{name}");
-        let done = |parts, ways, why: String| (parts, Choice { parameter: name.into(), ways, why });
+        let done = |norm, ways, why: String| (norm, Choice { parameter: name.into(), ways, why });
         if forced != Some(Way::Materialize)
             && let Some(terms) = self.terms(gradient, false)
         {
             match terms.as_slice() {
                 [term] => {
-                    if let Some((parts, way, why)) = self.single(term, forced, &label)? {
-                        return Ok(done(parts, vec![way], why));
+                    if let Some((norm, ways, why)) = self.single(term, forced, &label)? {
+                        return Ok(done(norm, ways, why));
                     }
                 }
                 many => {
-                    if let Some((parts, ways, why)) = self.paired(many, forced, &label)? {
-                        return Ok(done(parts, ways, why));
+                    if let Some((norm, ways, why)) = self.paired(many, forced, &label)? {
+                        return Ok(done(norm, ways, why));
                     }
                 }
             }
         }
-        // Materialise in the parameter's own space; where a single weight-gradient node lies behind permutations, its
-        // stored gradient serves the weighted sum as well.
+        // Materialise in the parameter's own space, or where a single weight-gradient node lies behind permutations; what is
+        // stored serves the weighted sum as well.
         let only = self.terms(gradient, false).filter(|t| t.len() == 1).map(|t| t[0].node);
-        let kept = match only {
-            Some(node) => {
-                let kept = self.keep(node, name)?;
-                self.stored.insert(node, kept);
-                kept
-            }
-            None => self.keep(gradient, name)?,
-        };
+        let node = only.unwrap_or(gradient);
+        let kept = self.keep(node, name)?;
+        if self.graph.ty(kept).batched {
+            self.stored.insert(node, kept);
+        }
         let square = self.add(SquareNorm, &[kept], &label)?;
         let len = self.graph.ty(kept).len();
-        Ok(done(vec![square], vec![Way::Materialize], format!("{len} elements a record")))
+        let norm = Norm { squares: vec![square], hidden: vec![] };
+        Ok(done(norm, vec![Way::Materialize], format!("{len} elements a record")))
     }
 
-    fn single(
-        &mut self,
-        term: &Term,
-        forced: Option<Way>,
-        label: &str,
-    ) -> Result<Option<(Vec<NodeId>, Way, String)>, TypeError> {
+    /// The bound on the total length of the terms of a weight gradient, and the number of positions.
+    fn length(&mut self, op: &Op, operands: &[NodeId], label: &str) -> Result<Option<(NodeId, f64)>, TypeError> {
+        let label = label.replacen("sq.", "length.", 1);
+        Ok(match op {
+            Op::Outer(x) => {
+                let length = self.add(LengthBound::Products(x.clone()), operands, &label)?;
+                Some((length, x.steps as f64))
+            }
+            Op::Scatter(_) => {
+                let count = self.graph.ty(operands[0]).len() as f64;
+                let rows = self.add(LengthBound::Rows, &operands[1..2], "")?;
+                Some((self.add(Elementwise::scale(count as f32), &[rows], &label)?, count))
+            }
+            _ => None,
+        })
+    }
+
+    fn single(&mut self, term: &Term, forced: Option<Way>, label: &str) -> Result<Option<Chosen>, TypeError> {
         let operands = self.graph.operands(term.node);
-        match self.graph.op(term.node).clone() {
+        let op = self.graph.op(term.node).clone();
+        let (square, way, why) = match &op {
             Op::Outer(outer) => {
                 let way = match forced {
                     Some(way @ (Way::Ghost | Way::Tile)) => way,
-                    _ => choose(&outer, Rates::default()),
+                    _ => choose(outer, Rates::default()),
                 };
-                let why = sizes(&outer);
-                if way == Way::Materialize {
-                    return Ok(None);
-                }
                 let square = match way {
-                    Way::Ghost => self.add(GhostNorm { first: outer, second: None }, &operands, label)?,
-                    Way::Tile => self.add(TileNorm(outer), &operands, label)?,
-                    _ => self.add(OuterNorm(outer), &operands, label)?,
+                    Way::Ghost => self.add(GhostNorm { first: outer.clone(), second: None }, &operands, label)?,
+                    Way::Tile => self.add(TileNorm(outer.clone()), &operands, label)?,
+                    Way::Outer => self.add(OuterNorm(outer.clone()), &operands, label)?,
+                    Way::Materialize | Way::Segment => return Ok(None),
                 };
-                Ok(Some((vec![square], way, why)))
+                (square, way, sizes(outer))
             }
             Op::Scatter(_) => {
-                let Some(op) = self.segment(&operands) else { return Ok(None) };
-                let why = format!("{} ids a record, rows of {}", op.count, op.width);
-                Ok(Some((vec![self.add(op, &operands, label)?], Way::Segment, why)))
+                let Some(segment) = self.segment(&operands) else { return Ok(None) };
+                let why = format!("{} ids a record, rows of {}", segment.count, segment.width);
+                (self.add(segment, &operands, label)?, Way::Segment, why)
             }
-            _ => Ok(None),
-        }
+            _ => return Ok(None),
+        };
+        let below = match &op {
+            Op::Outer(x) if way == Way::Ghost => ghost_rounding(x.rows, x.cols, [x.steps; 2]),
+            _ => 0.0,
+        };
+        let hidden = match self.length(&op, &operands, label)? {
+            // A single product is all there is to add.
+            Some((length, positions)) if way != Way::Outer => {
+                vec![Hidden { length, below, beside: (2.0 * positions + 8.0) * ROUNDOFF }]
+            }
+            _ => vec![],
+        };
+        Ok(Some((Norm { squares: vec![square], hidden }, vec![way], why)))
     }
 
     fn segment(&self, operands: &[NodeId]) -> Option<SegmentNorm> {
@@ -342,7 +423,7 @@ impl Rewrite {
     }
 
     /// The norm of a sum of terms, from the terms' own norms and all cross terms; `None` if some pair has no kernel.
-    fn paired(&mut self, terms: &[Term], forced: Option<Way>, label: &str) -> Result<Option<Norms>, TypeError> {
+    fn paired(&mut self, terms: &[Term], forced: Option<Way>, label: &str) -> Result<Option<Chosen>, TypeError> {
         let sides: Vec<(Op, Vec<NodeId>)> = terms.iter().map(|t| self.oriented(t)).collect();
         let pairs = |i: usize, j: usize| match (&sides[i].0, &sides[j].0) {
             (Op::Outer(x), Op::Outer(y)) => {
@@ -397,7 +478,28 @@ impl Rewrite {
                 ways.push(Way::Ghost);
             }
         }
-        Ok(Some((parts, ways, format!("{} uses, with cross terms", terms.len()))))
+        // (Σᵢ Mᵢ)² is at most the number of uses times Σᵢ Mᵢ².
+        let uses = sides.len() as f64;
+        let below = uses * self.cross_rounding(&sides);
+        let mut hidden = Vec::new();
+        for (op, operands) in &sides {
+            let Some((length, positions)) = self.length(op, operands, label)? else { return Ok(None) };
+            let beside = uses.sqrt() * (APART + 66.0 * positions) * ROUNDOFF;
+            hidden.push(Hidden { length, below, beside });
+        }
+        Ok(Some((Norm { squares: parts, hidden }, ways, format!("{} uses, with cross terms", terms.len()))))
+    }
+
+    /// The largest [`ghost_rounding`] of the products of two uses. Those with rows by id are summed pair by pair.
+    fn cross_rounding(&self, sides: &[(Op, Vec<NodeId>)]) -> f64 {
+        let ids = |operands: &[NodeId]| self.graph.ty(operands[0]).len();
+        let of_pair = |(x, x_operands): &(Op, Vec<NodeId>), (y, y_operands): &(Op, Vec<NodeId>)| match (x, y) {
+            (Op::Outer(x), Op::Outer(y)) => ghost_rounding(x.rows, x.cols, [x.steps, y.steps]),
+            (Op::Outer(x), _) => (x.rows.max(x.cols) + x.steps * ids(y_operands)) as f64 * ROUNDOFF,
+            (_, Op::Outer(y)) => (y.rows.max(y.cols) + y.steps * ids(x_operands)) as f64 * ROUNDOFF,
+            _ => 0.0,
+        };
+        sides.iter().flat_map(|x| sides.iter().map(move |y| of_pair(x, y))).fold(0.0, f64::max)
     }
 
     fn cross(&mut self, table: &[NodeId], outer: &Outer, sides: &[NodeId], label: &str) -> Result<NodeId, TypeError> {

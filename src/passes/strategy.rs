@@ -9,8 +9,12 @@
 //! | tile | `2Tpd` | tiles only | one product |
 //! | outer (`T = 1`) | `p+d` | none | one product |
 //!
+//! Ghost norms are out of the question where rounding could hide a share of the square, since that is added to it
+//! (see [`ghost_rounding`]).
+//!
 //! The rates are those of a mid-range device; only their ratios matter for the choice.
 
+use crate::lower::kernels::GhostNorm;
 use crate::ops::outer::Outer;
 
 /// A way to a square norm.
@@ -63,15 +67,31 @@ impl Default for Rates {
 /// 64 MiB, half of what one binding holds at least.
 const LARGEST_STORED: usize = 1 << 18;
 
+/// The unit roundoff of `f32`.
+pub const ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;
+/// What rounding may hide of a square without making much of a difference, where nothing cancels.
+const LARGEST_ROUNDING: f64 = 1e-2;
+
+/// What rounding may hide of the square of a ghost norm of `positions[0]` by `positions[1]` positions, relative to the
+/// square of the total length of the terms: the inner products, of `rows` and `cols` terms, are summed one after the other,
+/// their products in tiles.
+pub fn ghost_rounding(rows: usize, cols: usize, positions: [usize; 2]) -> f64 {
+    let tiles = positions.iter().map(|t| t.div_ceil(GhostNorm::TILE)).product::<usize>();
+    (rows + cols + 2 * GhostNorm::TILE + tiles / 16) as f64 * ROUNDOFF
+}
+
 /// Seconds per record that each way costs on top of the non-private pass.
 pub fn costs(outer: &Outer, rates: Rates) -> Vec<(Way, f64)> {
     let (t, d, p, g) = (outer.steps as f64, outer.rows as f64, outer.cols as f64, outer.groups as f64);
     let norm = rates.flops * rates.norm_efficiency;
     let mut out = vec![(Way::Tile, g * 2.0 * t * p * d / norm)];
-    out.push(match outer.steps {
-        1 => (Way::Outer, g * (p + d) / norm),
-        _ => (Way::Ghost, g * t * t * (p + d) / norm),
-    });
+    // Where no terms cancel, the square of their total length is about T times that of the gradient.
+    let hidden = t * ghost_rounding(outer.rows, outer.cols, [outer.steps; 2]);
+    match outer.steps {
+        1 => out.push((Way::Outer, g * (p + d) / norm)),
+        _ if hidden > LARGEST_ROUNDING => {}
+        _ => out.push((Way::Ghost, g * t * t * (p + d) / norm)),
+    }
     if outer.groups * outer.rows * outer.cols <= LARGEST_STORED {
         out.push((Way::Materialize, g * (4.0 * p * d / norm + 12.0 * p * d / rates.bytes)));
     }

@@ -1,6 +1,6 @@
 //! The privacy plan: the one object that sampler, noise, divisor, accountant and certificate share.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use miette::Diagnostic;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ pub struct PlanSpec {
     /// The noise multiplier σ of a whole step: the standard deviation of its noise as a multiple of the
     /// sensitivity.
     pub noise_multiplier: f64,
+    /// The ε that σ was worked out for, if it was. No step is taken that would exceed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_epsilon: Option<f64>,
     /// How σ changes over the steps.
     pub noise_schedule: Schedule,
     /// The clip rule, which gives the sensitivity.
@@ -59,6 +62,7 @@ impl PlanSpec {
             public_units: sampling.units(),
             expected_batch,
             noise_multiplier: 0.0,
+            target_epsilon: None,
             noise_schedule: Schedule::Constant,
             clip,
             clip_groups: 1,
@@ -115,9 +119,9 @@ impl PrivacyPlan {
         Mechanism { noise_multiplier: self.noise_multiplier_at(step), sampling: self.sampling, steps: 1 }
     }
 
-    /// What all planned steps are to an accountant.
-    pub fn planned(&self) -> Vec<Mechanism> {
-        planned(self.noise_multiplier, &self.noise_schedule, self.sampling, self.planned_steps)
+    /// What the planned steps from number `step` on, up to and without `end`, are to an accountant.
+    pub fn planned(&self, steps: Range<u64>) -> Vec<Mechanism> {
+        planned(self.noise_multiplier, &self.noise_schedule, self.sampling, steps)
     }
 
     /// What should be said about this plan before it is run on `units` units. Their number is private
@@ -194,7 +198,7 @@ fn problems(spec: &PlanSpec) -> Vec<PlanProblem> {
     if !(spec.noise_multiplier >= 0.0 && spec.noise_multiplier.is_finite()) {
         problems.push(PlanProblem::NoiseMultiplier { value: spec.noise_multiplier });
     }
-    let loudest = spec.noise_schedule.runs(spec.planned_steps).into_iter().map(|(factor, _)| factor);
+    let loudest = spec.noise_schedule.runs(0..spec.planned_steps).into_iter().map(|(factor, _)| factor);
     let loudest = spec.noise_multiplier * loudest.fold(0.0, f64::max);
     if divide(spec, loudest).is_none() {
         problems.push(PlanProblem::NothingLeft { noise_multiplier: loudest });
@@ -202,22 +206,27 @@ fn problems(spec: &PlanSpec) -> Vec<PlanProblem> {
     match (spec.non_private, spec.delta) {
         (false, Some(delta)) if delta > 0.0 && delta < 1.0 => {}
         (false, delta) => problems.push(PlanProblem::Delta { value: delta }),
-        (true, None) if spec.noise_multiplier == 0.0 => {}
+        (true, None) if spec.noise_multiplier == 0.0 && spec.estimates.is_none() => {}
         (true, _) => problems.push(PlanProblem::NonPrivate),
     }
     problems
 }
 
-/// What `steps` steps of noise `noise_multiplier` under `schedule` are to an accountant. Shuffled steps are
-/// charged by the epoch, each at the least noise of its steps.
-pub fn planned(noise_multiplier: f64, schedule: &Schedule, sampling: Sampling, steps: u64) -> Vec<Mechanism> {
+/// What `steps` of noise `noise_multiplier` under `schedule` are to an accountant. Shuffled steps are charged by the
+/// epoch, each at the least noise of its steps.
+pub fn planned(noise_multiplier: f64, schedule: &Schedule, sampling: Sampling, steps: Range<u64>) -> Vec<Mechanism> {
     let of = |factor: f64, steps| Mechanism { noise_multiplier: noise_multiplier * factor, sampling, steps };
     let Some(epoch) = sampling.epoch() else {
         return schedule.runs(steps).into_iter().map(|(factor, steps)| of(factor, steps)).collect();
     };
     let mut planned: Vec<Mechanism> = Vec::new();
-    for first in (0..steps).step_by(usize::try_from(epoch).unwrap_or(usize::MAX)) {
-        let factors = (first..steps.min(first.saturating_add(epoch))).map(|step| schedule.at(step));
+    if steps.is_empty() {
+        return planned;
+    }
+    for number in steps.start / epoch..steps.end.div_ceil(epoch) {
+        let first = number * epoch;
+        let in_epoch = steps.start.max(first)..steps.end.min(first.saturating_add(epoch));
+        let factors = in_epoch.map(|step| schedule.at(step));
         let charge = of(factors.fold(f64::INFINITY, f64::min), 1);
         match planned.last_mut() {
             Some(last) if last.noise_multiplier == charge.noise_multiplier => last.steps += 1,
@@ -292,10 +301,10 @@ pub enum PlanProblem {
         help("give a delta well below one over the number of records, for example 1e-5")
     )]
     Delta { value: Option<f64> },
-    #[error("non-private training has no noise and no delta")]
+    #[error("non-private training has no noise, no delta and no estimates")]
     #[diagnostic(
         code(dpc::privacy::non_private),
-        help("leave out the noise multiplier, epsilon and delta, or leave out the non-private switch")
+        help("leave out noise multiplier, epsilon, delta and estimates, or leave out the non-private switch")
     )]
     NonPrivate,
 }
@@ -431,13 +440,18 @@ mod tests {
     fn planned_steps_follow_the_schedule() {
         let schedule: Schedule = "table:0=2,2=1,4=3".parse().unwrap();
         let multipliers = |sampling, steps| -> Vec<(f64, u64)> {
-            planned(0.5, &schedule, sampling, steps).iter().map(|m| (m.noise_multiplier, m.steps)).collect()
+            planned(0.5, &schedule, sampling, 0..steps).iter().map(|m| (m.noise_multiplier, m.steps)).collect()
         };
         assert_eq!(multipliers(ADDED, 7), [(1.0, 2), (0.5, 2), (1.5, 3)]);
         assert_eq!(multipliers(FIXED, 3), [(1.0, 2), (0.5, 1)]);
         let shuffle = Sampling::Shuffle { units: 10, batch: 3 };
         assert_eq!(multipliers(shuffle, 9), [(0.5, 2), (1.5, 1)]);
         assert_eq!(multipliers(shuffle, 10), [(0.5, 2), (1.5, 2)]);
+        let rest = planned(0.5, &schedule, shuffle, 3..9);
+        assert_eq!(rest.iter().map(|m| (m.noise_multiplier, m.steps)).collect::<Vec<_>>(), [(0.5, 1), (1.5, 1)]);
+        assert_eq!(planned(0.5, &schedule, ADDED, 1..5).iter().map(|m| m.steps).collect::<Vec<_>>(), [1, 2, 1]);
+        assert_eq!(planned(0.5, &schedule, ADDED, 5..5), []);
+        assert_eq!(planned(0.5, &schedule, shuffle, 4..4), []);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! `table:0=1,100=0.8`, where a table's factor holds from its step on.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use miette::Diagnostic;
@@ -48,12 +49,12 @@ impl Schedule {
         }
     }
 
-    /// The factors of the first `steps` steps in order, each with the number of steps in a row that have it.
-    pub fn runs(&self, steps: u64) -> Vec<(f64, u64)> {
+    /// The factors of `steps` in order, each with the number of steps in a row that have it.
+    pub fn runs(&self, steps: Range<u64>) -> Vec<(f64, u64)> {
         let mut runs = Vec::new();
-        let mut step = 0;
-        while step < steps {
-            let next = self.next_change(step).unwrap_or(steps).min(steps);
+        let mut step = steps.start;
+        while step < steps.end {
+            let next = self.next_change(step).unwrap_or(steps.end).min(steps.end);
             runs.push((self.at(step), next - step));
             step = next;
         }
@@ -190,14 +191,14 @@ mod tests {
     fn runs_are_the_factors_of_the_steps() {
         for text in TEXTS {
             let schedule = schedule(text);
-            for steps in [0, 1, 7, 20] {
-                let runs = schedule.runs(steps);
+            for steps in [0..0, 0..1, 0..7, 0..20, 3..4, 5..20, 20..20] {
+                let runs = schedule.runs(steps.clone());
                 let flat: Vec<f64> = runs.iter().flat_map(|&(factor, n)| vec![factor; n as usize]).collect();
-                let expected: Vec<f64> = (0..steps).map(|step| schedule.at(step)).collect();
+                let expected: Vec<f64> = steps.map(|step| schedule.at(step)).collect();
                 assert_eq!(flat, expected, "{text}");
             }
         }
-        assert_eq!(schedule("constant").runs(1 << 60), [(1.0, 1 << 60)]);
+        assert_eq!(schedule("constant").runs(0..1 << 60), [(1.0, 1 << 60)]);
     }
 
     #[test]

@@ -70,17 +70,16 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Uses `directory`, and makes it where it does not exist.
-    pub fn open(directory: &Path) -> Result<Self, CheckpointError> {
-        std::fs::create_dir_all(directory).map_err(|e| FileError::write(directory, e))?;
-        let directory = directory.to_owned();
-        Ok(Self { directory })
+    /// Those in `directory`, which is made for the first of them.
+    pub fn at(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
     }
 
     /// Writes a checkpoint; when this returns it survives a crash.
     pub fn save(&self, checkpoint: &Checkpoint) -> Result<PathBuf, CheckpointError> {
         let path = self.directory.join(format!("step-{:010}.safetensors", checkpoint.step));
         let bytes = checkpoint.to_bytes().map_err(|e| FileError::write(&path, e))?;
+        files::create_directory(&self.directory)?;
         files::write_atomic(&path, |file| std::io::Write::write_all(file, &bytes))?;
         let steps = self.list()?;
         for (_, old) in steps.iter().rev().skip(KEPT) {
@@ -103,6 +102,9 @@ impl Checkpoints {
     fn list(&self) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
         let unreadable = |e| FileError::read(&self.directory, e);
         let mut steps = Vec::new();
+        if !self.directory.exists() {
+            return Ok(steps);
+        }
         for entry in std::fs::read_dir(&self.directory).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
             let name = path.file_name().and_then(|name| name.to_str());
@@ -210,7 +212,7 @@ mod tests {
     #[test]
     fn the_newest_is_read_and_two_are_kept() {
         let directory = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints::open(&directory.path().join("checkpoints")).unwrap();
+        let checkpoints = Checkpoints::at(&directory.path().join("checkpoints"));
         assert_eq!(checkpoints.latest().unwrap(), None);
         for step in [1, 2, 10] {
             checkpoints.save(&checkpoint(step)).unwrap();
@@ -228,7 +230,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_and_every_cut_is_found() {
         let directory = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints::open(directory.path()).unwrap();
+        let checkpoints = Checkpoints::at(directory.path());
         let path = checkpoints.save(&checkpoint(3)).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for at in 0..whole.len() {

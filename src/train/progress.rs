@@ -48,6 +48,11 @@ impl Progress {
         Self { steps, first, started: Instant::now(), display }
     }
 
+    /// Whether it is on a terminal, and so kept nowhere.
+    pub fn is_watched(&self) -> bool {
+        matches!(self.display, Display::Bar(_))
+    }
+
     /// Whether an [`Progress::update`] now would be seen, for figures that cost something.
     pub fn is_due(&self) -> bool {
         match &self.display {

@@ -43,7 +43,12 @@ impl RunDir {
         self.0.join("checkpoints")
     }
 
-    /// Removes what killed processes left half written. For the process that has the ledger locked.
+    /// What a process that writes to the directory has locked.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("run.lock")
+    }
+
+    /// Removes what killed processes left half written. For the process that has the directory locked.
     pub fn remove_temporaries(&self) -> Result<(), FileError> {
         files::remove_temporaries(&self.checkpoints())?;
         files::remove_temporaries(&self.0)

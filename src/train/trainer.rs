@@ -3,6 +3,7 @@
 //! Each step is paid for in the ledger between its two halves (see [`super::step`]), so that nothing of
 //! it is observable before its line is on the disk.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use super::step::{Released, Setting, StepError, Stepper};
 use super::units::Units;
 use crate::artifact::{Artifact, ArtifactError};
 use crate::device::Device;
-use crate::files::FileError;
+use crate::files::{self, FileError};
 use crate::lower::program::Phase;
 use crate::privacy::accountant::{Accountant, InvalidInput};
 use crate::privacy::certificate::{Certificate, CertificateError, NoCertificate, Provenance};
@@ -69,6 +70,8 @@ pub struct Training<'a> {
 pub struct Summary {
     /// Logical steps of the trained parameters.
     pub steps: u64,
+    /// How many were planned. Where there are fewer, more would have exceeded the plan's ε.
+    pub planned_steps: u64,
     /// ε of all steps in the ledger; `None` where nothing is guaranteed.
     pub epsilon: Option<f64>,
     pub delta: Option<f64>,
@@ -114,6 +117,24 @@ pub enum TrainError {
     #[diagnostic(code(dpc::train::exists), help("go on with it by --resume, or give another directory by --out"))]
     Exists { path: PathBuf },
 
+    #[error("{} holds no run to go on with", path.display())]
+    #[diagnostic(
+        code(dpc::train::no_run),
+        help("begin one by leaving out --resume, or give the directory of the run by --out")
+    )]
+    NoRun { path: PathBuf },
+
+    #[error("the run in {} is in use by another process", path.display())]
+    #[diagnostic(code(dpc::train::in_use), help("wait for it to end, or give another directory by --out"))]
+    InUse { path: PathBuf },
+
+    #[error("the ledger {} leaves nothing of ε = {target}: its steps and one more would cost {reached:.4}", path.display())]
+    #[diagnostic(
+        code(dpc::train::spent),
+        help("give a larger --epsilon, or more noise; a ledger counts all runs on the same data")
+    )]
+    Spent { path: PathBuf, target: f64, reached: f64 },
+
     #[error("the run in {} was started with another {}", path.display(), what.join(", another "))]
     #[diagnostic(
         code(dpc::train::resume),
@@ -139,13 +160,25 @@ struct Context {
 /// and the run can be resumed.
 pub fn train(training: &Training<'_>) -> Result<Summary, TrainError> {
     let mut run = Run::start(training)?;
-    let planned = training.plan.planned_steps;
-    while run.step < planned {
+    while run.step < run.end {
         run.logical_step()?;
-        run.log(run.step == planned)?;
-        run.checkpoint(run.step == planned)?;
+        run.log(run.step == run.end)?;
+        run.checkpoint(run.step == run.end)?;
     }
     run.finish()
+}
+
+/// The plan of the run in `directory` at its last checkpoint, which it can be resumed with.
+///
+/// # Errors
+/// When there is no run, or its checkpoint cannot be read.
+pub fn plan_of(directory: &RunDir) -> Result<Option<PrivacyPlan>, TrainError> {
+    if !directory.artifact().exists() {
+        return Err(TrainError::NoRun { path: directory.path().to_owned() });
+    }
+    let checkpoint = Checkpoints::at(&directory.checkpoints()).latest()?;
+    let context = checkpoint.and_then(|checkpoint| serde_json::from_value::<Context>(checkpoint.context).ok());
+    Ok(context.map(|context| context.plan))
 }
 
 struct Run<'a> {
@@ -154,6 +187,8 @@ struct Run<'a> {
     provenance: Provenance,
     /// Logical steps taken.
     step: u64,
+    /// The last step that may be taken, and one.
+    end: u64,
     stepper: Stepper<'a>,
     ledger: Ledger,
     checkpoints: Checkpoints,
@@ -163,16 +198,19 @@ struct Run<'a> {
     /// Between lines of metrics.
     log_interval: Duration,
     checkpointed: Instant,
+    _lock: File,
 }
 
 impl<'a> Run<'a> {
     fn start(training: &'a Training<'a>) -> Result<Self, TrainError> {
         let (plan, directory) = (training.plan, &training.directory);
-        if !training.resume && directory.artifact().exists() {
-            let path = directory.path().to_owned();
-            return Err(TrainError::Exists { path });
+        let path = || directory.path().to_owned();
+        match (training.resume, directory.artifact().exists()) {
+            (false, true) => return Err(TrainError::Exists { path: path() }),
+            (true, false) => return Err(TrainError::NoRun { path: path() }),
+            _ => {}
         }
-        let checkpoints = Checkpoints::open(&directory.checkpoints())?;
+        let checkpoints = Checkpoints::at(&directory.checkpoints());
         let artifact = training.artifact;
         let provenance = artifact.provenance()?;
         let program = Arc::new(artifact.program.clone());
@@ -181,21 +219,13 @@ impl<'a> Run<'a> {
         let mut clip = ClipState::new(&plan.clip, &artifact.manifest.clip_groups);
 
         let checkpoint = if training.resume { checkpoints.latest()? } else { None };
+        let mut step = 0;
         if let Some(checkpoint) = &checkpoint {
             clip = check_resumable(training, &provenance, checkpoint)?;
-        }
-        let id = run_id()?;
-        let ledger = Ledger::open(&training.ledger, &id, plan)?;
-        directory.remove_temporaries()?;
-        let mut step = 0;
-        if let Some(checkpoint) = checkpoint {
             engine.set_parameters(&checkpoint.parameters)?;
             engine.set_states(&checkpoint.states)?;
             step = checkpoint.step;
-        } else {
-            artifact.save(&directory.artifact())?;
         }
-
         let key = RunKey::for_plan(plan)?;
         let setting = Setting {
             plan,
@@ -204,23 +234,44 @@ impl<'a> Run<'a> {
             optimizer: artifact.manifest.optimizer,
             learning_rate: training.learning_rate,
         };
-        Ok(Self {
+        let stepper = Stepper::new(setting, engine, clip, &key, step)?;
+
+        // Nothing is on the disk yet. A plan that no certificate could be had for ends here.
+        affordable(training, &Contents::read_if_any(&training.ledger)?, step)?;
+        files::create_directory(directory.path())?;
+        let lock = files::lock(&directory.lock())?.ok_or_else(|| TrainError::InUse { path: path() })?;
+        let id = run_id()?;
+        let ledger = Ledger::open(&training.ledger, &id, plan)?;
+        let end = affordable(training, ledger.contents(), step)?;
+        directory.remove_temporaries()?;
+        // More is spent than an earlier certificate says, as soon as there is another step.
+        files::remove(&directory.certificate())?;
+        files::remove(&directory.certificate_page())?;
+        let mut run = Self {
             training,
             id,
             provenance,
             step,
-            stepper: Stepper::new(setting, engine, clip, &key, step)?,
+            end,
+            stepper,
             ledger,
             checkpoints,
             metrics: MetricsLog::open(&directory.metrics(), step)?,
             progress: match training.progress {
-                true => Progress::new(plan.planned_steps, step),
+                true => Progress::new(end, step),
                 false => Progress::silent(),
             },
             since_log: SinceLog::new(step),
             log_interval: LOG_INTERVAL,
             checkpointed: Instant::now(),
-        })
+            _lock: lock,
+        };
+        if !training.resume {
+            // From here on it is a run, with a checkpoint that it can be resumed from.
+            run.checkpoint(true)?;
+            artifact.save(&directory.artifact())?;
+        }
+        Ok(run)
     }
 
     fn logical_step(&mut self) -> Result<(), TrainError> {
@@ -252,7 +303,8 @@ impl<'a> Run<'a> {
             false => StepMetrics { not_private: None, ..metrics.clone() },
         };
         self.metrics.write(&recorded)?;
-        self.progress.update(&metrics);
+        // Where nobody looks on, what is shown ends up in a file.
+        self.progress.update(if self.progress.is_watched() { &metrics } else { &recorded });
         self.since_log = SinceLog::new(self.step);
         Ok(())
     }
@@ -260,7 +312,7 @@ impl<'a> Run<'a> {
     /// ε of everything in the ledger.
     fn epsilon(&mut self) -> Result<Option<f64>, TrainError> {
         let Training { plan, accountant, .. } = self.training;
-        let Some(delta) = plan.delta else {
+        let Some(delta) = plan.delta.filter(|_| plan.insecure_seed.is_none()) else {
             return Ok(None);
         };
         let started = Instant::now();
@@ -307,11 +359,46 @@ impl<'a> Run<'a> {
         };
         Ok(Summary {
             steps: self.step,
+            planned_steps: training.plan.planned_steps,
             epsilon: certificate.epsilon.filter(|_| certificate.guarantee),
             delta: training.plan.delta,
             valid,
             out: training.directory.path().to_owned(),
         })
+    }
+}
+
+/// The end of the steps from number `step` on that the plan's ε allows after those in `ledger`: fewer than planned where
+/// steps were repeated after a crash, or other runs share the ledger. None at all is an error for a run that begins.
+fn affordable(training: &Training<'_>, ledger: &Contents, step: u64) -> Result<u64, TrainError> {
+    let Training { plan, accountant, .. } = training;
+    let planned = plan.planned_steps;
+    let Some(delta) = plan.delta else {
+        return Ok(planned);
+    };
+    let history = ledger.history(plan);
+    let after = |end: u64| {
+        let all = [history.clone(), plan.planned(step..end)].concat();
+        accountant.epsilon(&all, plan.adjacency, delta)
+    };
+    let target = plan.target_epsilon.map_or(f64::INFINITY, |target| target * (1.0 + 1e-9));
+    // Steps below `low` are allowed, and those from `high` on are not.
+    let (mut low, mut high) = (step, planned + 1);
+    let mut next = planned;
+    while low + 1 < high {
+        if after(next)? <= target {
+            low = next
+        } else {
+            high = next
+        }
+        next = low.midpoint(high);
+    }
+    match plan.target_epsilon {
+        Some(target) if low == 0 && planned > 0 => {
+            let (path, reached) = (training.ledger.clone(), after(1)?);
+            Err(TrainError::Spent { path, target, reached })
+        }
+        _ => Ok(low),
     }
 }
 

@@ -65,7 +65,7 @@ fn sums() -> Vec<Case> {
     all.push(Case::new("weighted", LONG, reduce(Records::Weighted, 1), read, vec![output(1)]));
     let groups = 5_000;
     let a = matrix(groups, 1, 0, 0);
-    let kernel = OuterNorm { groups, rows: 1, cols: 1, a, b: a };
+    let kernel = OuterNorm { groups, rows: 1, cols: 1, steps: 1, a, b: a };
     let read = vec![small(&mut v, groups), small(&mut v, groups)];
     all.push(Case::new("groups", 1, kernel, read, vec![output(1)]));
     all

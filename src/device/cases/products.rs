@@ -345,10 +345,8 @@ fn norms() -> Vec<Case> {
         for batch in [1, 3] {
             let mut pair = || [v.floats(batch * records[0]), v.floats(batch * records[1])];
             let name = format!("{name}_{batch}");
-            if steps == 1 {
-                let kernel = OuterNorm { groups, rows, cols, a, b };
-                all.push(Case::new(&name, batch, kernel, pair().to_vec(), vec![output(batch)]));
-            }
+            let kernel = OuterNorm { groups, rows, cols, steps, a, b };
+            all.push(Case::new(&name, batch, kernel, pair().to_vec(), vec![output(batch)]));
             let kernel = TileNorm { groups, rows, cols, steps, a, b };
             let out = output(batch * kernel.tiles());
             all.push(Case::new(&name, batch, kernel, pair().to_vec(), vec![out]));

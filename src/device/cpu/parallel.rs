@@ -47,19 +47,31 @@ pub fn integers_mut(buffer: &mut [f32]) -> &mut [i32] {
     bytemuck::cast_slice_mut(buffer)
 }
 
-/// Sum of `f(i)` over `0..len` in a fixed order, in lanes so that it vectorises.
+/// Sum of `f(i)` over `0..len` in a fixed order, in lanes so that it vectorises. Long sums are of blocks, so that small
+/// terms are not lost beside what went before.
 #[inline(always)]
 pub fn sum(len: usize, f: impl Fn(usize) -> f32) -> f32 {
+    const BLOCK: usize = 4096;
+    if len <= BLOCK {
+        return block(0, len, f);
+    }
+    let blocks = (0..len).step_by(BLOCK).map(|first| f64::from(block(first, BLOCK.min(len - first), &f)));
+    blocks.sum::<f64>() as f32
+}
+
+/// Sum of `f(first + i)` over `0..len`.
+#[inline(always)]
+fn block(first: usize, len: usize, f: impl Fn(usize) -> f32) -> f32 {
     const LANES: usize = 16;
     let mut lanes = [0.0f32; LANES];
     let whole = len / LANES * LANES;
     for i in (0..whole).step_by(LANES) {
         for (l, lane) in lanes.iter_mut().enumerate() {
-            *lane += f(i + l);
+            *lane += f(first + i + l);
         }
     }
     for (l, lane) in lanes.iter_mut().enumerate().take(len - whole) {
-        *lane += f(whole + l);
+        *lane += f(first + whole + l);
     }
     let mut width = LANES;
     while width > 1 {

@@ -7,14 +7,17 @@ use crate::lower::emit::Specialise;
 use crate::lower::program::Extent;
 use crate::privacy::clipping::ClipFunction;
 
-/// For each of `R` records, `norm[n, group] = √sq[n]`, and `factor[n]` = the clip function's factor of that norm and
-/// `bounds[group]`, times `weight[n]`; 0 where `weight[n]` is 0 or `sq[n]` is not finite. A square that rounding made
-/// negative counts as not finite.
+/// For each of `R` records, `norm[n, group] = √sq[n]`, and `factor[n]` = the clip function's factor of a bound on that norm
+/// and of `bounds[group]`, times `weight[n]`; 0 where `weight[n]` is 0 or any number is not finite.
+///
+/// The bound on the norm is `√(sq + below) + √beside`, which covers what rounding may hide: `below` of the square, and
+/// `beside` what it may do to the sum over records (see [`crate::passes::privatize`]). Without `rounding` it is the norm
+/// itself; the two buffers are then read by nobody, and a negative square counts as not finite.
 ///
 /// Tests for NaN and infinity read the bits, since a shader compiler may assume neither occurs.
 ///
-/// Buffers: `sq`, `f32[R]`; `weight`, `f32[R]`; `bounds`, `f32[K]`; then `factor`, `f32[R]`, and `norm`, `f32[R, K]`, of
-/// which other groups' columns stay.
+/// Buffers: `sq`, `below`, `beside` and `weight`, `f32[R]`; `bounds`, `f32[K]`; then `factor`, `f32[R]`, and `norm`,
+/// `f32[R, K]`, of which other groups' columns stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClipFactor {
     /// R.
@@ -25,6 +28,8 @@ pub struct ClipFactor {
     pub group: usize,
     /// Number of clip groups, K.
     pub groups: usize,
+    /// Whether rounding may hide some of the norm.
+    pub rounding: bool,
 }
 
 impl KernelRules for ClipFactor {
@@ -34,6 +39,7 @@ impl KernelRules for ClipFactor {
 
     fn specialise(&self, template: &mut Specialise) {
         template.constant("AUTOMATIC", matches!(self.function, ClipFunction::Automatic { .. }));
+        template.constant("ROUNDING", self.rounding);
     }
 
     fn writes(&self) -> usize {
@@ -50,7 +56,7 @@ impl KernelRules for ClipFactor {
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        2 * self.records.at(rows) as u64
+        6 * self.records.at(rows) as u64
     }
 
     fn text(&self) -> String {

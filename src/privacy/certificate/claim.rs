@@ -12,10 +12,11 @@ pub(super) enum Claim {
 }
 
 impl Claim {
-    pub(super) fn new(plan: &PrivacyPlan, epsilon: Option<f64>) -> Claim {
+    /// What a run of `plan` with this ε may say, whose ledger has `insecure` steps or not.
+    pub(super) fn new(plan: &PrivacyPlan, insecure: bool, epsilon: Option<f64>) -> Claim {
         match (plan.delta, epsilon) {
             _ if plan.non_private => Claim::NonPrivate,
-            _ if plan.insecure_seed.is_some() => Claim::InsecureSeed,
+            _ if insecure || plan.insecure_seed.is_some() => Claim::InsecureSeed,
             (Some(delta), Some(epsilon)) => Claim::Private { epsilon, delta },
             _ => Claim::NoNoise,
         }
@@ -77,7 +78,7 @@ impl Claim {
             ),
             Claim::NonPrivate => "Nothing is guaranteed: training was not private.".to_owned(),
             Claim::InsecureSeed => {
-                "Nothing is guaranteed: sampling and noise were fixed by a seed, so anyone can subtract the noise."
+                "Nothing is guaranteed: sampling and noise of some steps were fixed by a seed, so anyone can subtract the noise."
                     .to_owned()
             }
             Claim::NoNoise => {

@@ -38,4 +38,11 @@ impl Comparison {
         let less_noise_percent = 100.0 * (1.0 - sigma / rdp_noise_multiplier);
         Some(Comparison { rdp_noise_multiplier, less_noise_percent })
     }
+
+    /// Whether two say the same: a search ends within its tolerance, and not always at the same number on another
+    /// processor.
+    pub(super) fn agrees(&self, other: &Comparison) -> bool {
+        let ratio = self.rdp_noise_multiplier / other.rdp_noise_multiplier;
+        (ratio - 1.0).abs() <= 2e-3 && (self.less_noise_percent - other.less_noise_percent).abs() <= 0.2
+    }
 }

@@ -67,7 +67,7 @@ pub struct Provenance {
     pub data_schema: String,
 }
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// How far a recomputed ε may lie from the stated one, relative where ε is above 1.
 const EPSILON_TOLERANCE: f64 = 1e-9;
 
@@ -87,7 +87,7 @@ impl Certificate {
         }
         let history = ledger.history(plan);
         let epsilon = epsilon(plan, &history, accountant)?;
-        let claim = Claim::new(plan, epsilon);
+        let claim = Claim::new(plan, ledger.insecure(), epsilon);
         let comparison = epsilon
             .zip(plan.delta)
             .and_then(|bound| Comparison::new(accountant, &history, plan.adjacency, plan.noise_multiplier, bound));
@@ -173,13 +173,17 @@ impl Certificate {
             format!("{:?}", again.epsilon),
             same_epsilon(self.epsilon, again.epsilon),
         );
-        equal!(comparison);
+        let same_comparison = match (self.comparison, again.comparison) {
+            (Some(a), Some(b)) => a.agrees(&b),
+            (a, b) => a == b,
+        };
+        compare("comparison", format!("{:?}", self.comparison), format!("{:?}", again.comparison), same_comparison);
         equal!(steps);
         equal!(history);
         equal!(ledger);
         equal!(covers);
         equal!(does_not_cover);
-        let statement = Claim::new(&self.plan, self.epsilon).statement(&self.plan);
+        let statement = Claim::new(&self.plan, ledger.insecure(), self.epsilon).statement(&self.plan);
         compare("statement", self.statement.clone(), statement.clone(), self.statement == statement);
         for (member, stated, recorded) in self.constants(ledger) {
             compare(member, stated.clone(), recorded.clone(), stated == recorded);
@@ -212,6 +216,8 @@ impl Certificate {
             ("expected_batch", plan.expected_batch.to_string(), last.expected_batch.to_string()),
             ("noise_multiplier", plan.noise_multiplier_at(last.step).to_string(), last.noise_multiplier.to_string()),
             ("clip", plan.clip.to_string(), last.clip.clone()),
+            ("unit", plan.unit.to_string(), last.unit.to_string()),
+            ("insecure_seed", plan.insecure_seed.is_some().to_string(), last.insecure.to_string()),
         ]
     }
 }
@@ -370,6 +376,9 @@ mod tests {
         let (mut lie, seeded) = certify(plan::example(), 20);
         lie.guarantee = true;
         assert_eq!(members(&lie, &seeded), ["guarantee"]);
+        // Nor does it help to leave the seed out.
+        lie.plan = PrivacyPlan::new(private()).unwrap();
+        assert_eq!(members(&lie, &seeded), ["guarantee", "insecure_seed"]);
 
         let other = PrivacyPlan::new(PlanSpec {
             sampling: Sampling::Poisson { rate: 0.2 },
@@ -392,7 +401,7 @@ mod tests {
         assert!(statement(Unit::Record).ends_with("for adding or removing one record."));
         assert!(statement(Unit::Group).ends_with("for adding or removing one group."));
         let replaced = PrivacyPlan::new(PlanSpec { adjacency: Adjacency::ReplaceOne, ..private() }).unwrap();
-        let words = Claim::new(&replaced, Some(1.0)).statement(&replaced);
+        let words = Claim::new(&replaced, false, Some(1.0)).statement(&replaced);
         assert!(words.ends_with("for replacing one record."), "{words}");
     }
 

@@ -96,6 +96,9 @@ pub enum ClipFunction {
 impl ClipFunction {
     /// The γ that the paper recommends.
     pub const GAMMA: f64 = 0.01;
+    /// The largest factor. The sides of an outer product are below 2e19, or their squares are not finite, so that none
+    /// overflows that is multiplied by it.
+    pub const LARGEST: f32 = 1e18;
 
     /// The factor for a gradient of L2 norm `norm`, such that their product is at most `bound`; 0 where the norm is NaN
     /// or infinite, so that such a gradient counts as zero.
@@ -107,7 +110,7 @@ impl ClipFunction {
             ClipFunction::Threshold => bound / norm,
             ClipFunction::Automatic { gamma } => bound / (norm + gamma),
         };
-        factor as f32
+        (factor as f32).min(Self::LARGEST)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The ledger's text: one JSON object a line, chained by hashes.
 //!
 //! A line is an [`Entry`] with a last member `hash`, the SHA-256 of the hash of the line before (32
-//! bytes; for the first line, that of `dpc ledger v1`) followed by the line without that member, byte for
+//! bytes; for the first line, that of `dpc ledger v2`) followed by the line without that member, byte for
 //! byte.
 
 use std::collections::{HashMap, hash_map};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::privacy::accountant::Mechanism;
+use crate::privacy::adjacency::Unit;
 use crate::privacy::keys::hex;
 use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::sampling::Sampling;
@@ -32,6 +33,10 @@ pub struct Entry {
     pub clip: String,
     /// The expected batch size L.
     pub expected_batch: f64,
+    /// What was sampled and clipped as one.
+    pub unit: Unit,
+    /// Whether sampling and noise were fixed by a seed, so that the step guarantees nothing.
+    pub insecure: bool,
     /// Whether the line stands in for one that was found torn.
     pub recovered: bool,
 }
@@ -46,6 +51,8 @@ impl Entry {
             sampling: plan.sampling,
             clip: plan.clip.to_string(),
             expected_batch: plan.expected_batch,
+            unit: plan.unit,
+            insecure: plan.insecure_seed.is_some(),
             recovered: false,
         }
     }
@@ -70,6 +77,8 @@ pub struct Contents {
     hashes: Vec<Hash>,
     /// Whether a torn or unreadable line follows the entries. It counts as a step.
     pub torn: bool,
+    /// Whether the last entry lacks nothing but the end of its line.
+    pub(super) unended: bool,
 }
 
 impl Contents {
@@ -83,11 +92,11 @@ impl Contents {
                 Some(end) => (&rest[..end], &rest[end + 1..]),
                 None => (rest, &[][..]),
             };
-            let decoded = end.and_then(|_| contents.decode(line));
-            match decoded {
+            match contents.decode(line) {
                 Some((entry, hash)) => {
                     contents.entries.push(entry);
                     contents.hashes.push(hash);
+                    contents.unended = end.is_none();
                 }
                 None if following.is_empty() && beginnings(line) <= 1 => contents.torn = true,
                 None => return Err(contents.entries.len() + 1),
@@ -120,6 +129,13 @@ impl Contents {
         self
     }
 
+    /// Whether a text is that of the format before this one.
+    pub(super) fn is_v1(bytes: &[u8]) -> bool {
+        let first = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let before = Sha256::digest(b"dpc ledger v1").into();
+        str::from_utf8(first).is_ok_and(|line| chained(&before, line).is_some())
+    }
+
     /// The text of the entries.
     pub(super) fn to_text(&self) -> String {
         let mut previous = genesis();
@@ -141,6 +157,16 @@ impl Contents {
         self.entries.len() as u64
     }
 
+    /// The kind of unit that the steps are for; `None` where there is no step.
+    pub fn unit(&self) -> Option<Unit> {
+        self.entries.first().map(|entry| entry.unit)
+    }
+
+    /// Whether sampling and noise of any step were fixed by a seed.
+    pub fn insecure(&self) -> bool {
+        self.entries.iter().any(|entry| entry.insecure)
+    }
+
     /// Whether not one step has been recorded.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty() && !self.torn
@@ -154,10 +180,24 @@ impl Contents {
     /// The steps for an accountant, those of equal σ and sampling together. A torn step is charged at the
     /// smallest σ and the most revealing sampling of all entries and of `plan`, the plan that may have been
     /// recording it.
+    pub fn history(&self, plan: &PrivacyPlan) -> Vec<Mechanism> {
+        let mut history = self.recorded();
+        if self.torn {
+            let step = self.torn_charge(plan);
+            let alike = |other: &&mut Mechanism| Mechanism { steps: 1, ..**other } == step;
+            match history.iter_mut().find(alike) {
+                Some(other) => other.steps += 1,
+                None => history.push(step),
+            }
+        }
+        history
+    }
+
+    /// As [`Contents::history`], without a torn step.
     ///
     /// Of shuffled steps, those of one run and epoch are charged as one, at their smallest σ: a run draws
     /// one permutation an epoch, and a resumed run is another run.
-    pub fn history(&self, plan: &PrivacyPlan) -> Vec<Mechanism> {
+    pub fn recorded(&self) -> Vec<Mechanism> {
         let mut history: Vec<Mechanism> = Vec::new();
         let mut groups: HashMap<(u64, String), usize> = HashMap::new();
         let mut add = |step: Mechanism| {
@@ -191,9 +231,6 @@ impl Contents {
             }
         }
         epochs.into_iter().for_each(&mut add);
-        if self.torn {
-            add(self.torn_charge(plan));
-        }
         history
     }
 
@@ -228,16 +265,19 @@ impl Contents {
 
     /// The entry of a line that is to follow these contents.
     fn decode(&self, line: &[u8]) -> Option<(Entry, Hash)> {
-        let line = str::from_utf8(line).ok()?;
-        let (content, tail) = line.split_at_checked(line.len().checked_sub(TAIL_LEN)?)?;
-        let content = format!("{content}}}");
-        let hash = link(&self.last_hash(), &content);
-        if tail != tail_of(&hash) {
-            return None;
-        }
+        let (content, hash) = chained(&self.last_hash(), str::from_utf8(line).ok()?)?;
         let entry: Entry = serde_json::from_str(&content).ok()?;
-        (entry.seq == self.len()).then_some((entry, hash))
+        let unit = self.unit().unwrap_or(entry.unit);
+        (entry.seq == self.len() && entry.unit == unit).then_some((entry, hash))
     }
+}
+
+/// The content of a line and its hash, if the line follows one of hash `previous`.
+fn chained(previous: &Hash, line: &str) -> Option<(String, Hash)> {
+    let (content, tail) = line.split_at_checked(line.len().checked_sub(TAIL_LEN)?)?;
+    let content = format!("{content}}}");
+    let hash = link(previous, &content);
+    (tail == tail_of(&hash)).then_some((content, hash))
 }
 
 fn charge(entry: &Entry) -> Mechanism {
@@ -260,7 +300,7 @@ fn beginnings(line: &[u8]) -> usize {
 }
 
 fn genesis() -> Hash {
-    Sha256::digest(b"dpc ledger v1").into()
+    Sha256::digest(b"dpc ledger v2").into()
 }
 
 fn link(previous: &Hash, content: &str) -> Hash {
@@ -298,8 +338,8 @@ mod tests {
             concat!(
                 r#"{"seq":0,"run":"0123456789abcdef","step":0,"noise_multiplier":1.5,"sampling":"poisson","#,
                 r#""sample_rate":0.25,"#,
-                r#""clip":"flat:2.0","expected_batch":64.0,"recovered":false,"#,
-                r#""hash":"58c9c3849366731f79efb737cd40281e5e096c2e0a5b07b267ed299fa85cee55"}"#,
+                r#""clip":"flat:2.0","expected_batch":64.0,"unit":"record","insecure":true,"recovered":false,"#,
+                r#""hash":"ceca12fd8daa657c7b86614e56d6af75a12797e62301f7e14c81a502dc2220c7"}"#,
                 "\n"
             )
         );

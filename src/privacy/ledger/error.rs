@@ -6,6 +6,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::files::FileError;
+use crate::privacy::adjacency::Unit;
 
 /// The ledger could not be used. No step may be taken.
 #[derive(Debug, Error, Diagnostic)]
@@ -28,6 +29,20 @@ pub enum LedgerError {
         )
     )]
     Corrupt { path: PathBuf, line: usize },
+    #[error("the ledger {} was written by an older dpc, in a format that this one does not read", path.display())]
+    #[diagnostic(
+        code(dpc::privacy::ledger::version),
+        help("go on with the dpc that wrote it, or train anew into another folder")
+    )]
+    Version { path: PathBuf },
+    #[error("the ledger {} counts steps over {ledger}s, and the plan is for {plan}s", path.display())]
+    #[diagnostic(
+        code(dpc::privacy::ledger::unit),
+        help(
+            "one guarantee is for one kind of unit: train with `--unit {ledger}`, or give this run a ledger of its own"
+        )
+    )]
+    Unit { path: PathBuf, ledger: Unit, plan: Unit },
     #[error("the ledger {} lost lines: {expected} were there before, {found} are there now", path.display())]
     #[diagnostic(
         code(dpc::privacy::ledger::rewound),

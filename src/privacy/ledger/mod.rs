@@ -4,16 +4,19 @@
 //! all before it by a SHA-256 chain. A step's line is on the disk when [`Ledger::record`] returns, and
 //! nothing of the step may be shown, stored or sent before. Reading back
 //! - a last line that is cut short or unreadable counts as a step, at the smallest noise and highest rate
-//!   known, although what it would have paid for was never observable;
+//!   known. Where a crash cut it, what it would have paid for was never observable; where it was damaged
+//!   later, its own noise may have been smaller, which nobody can know;
 //! - damage anywhere else is an error, as is a ledger that lacks a [`Head`] it once had.
 //!
+//! All steps of a ledger are for one kind of unit, since the guarantee is for one.
+//!
 //! One process at a time can have a ledger open, by a lock on a file beside it that the system releases
-//! when the process ends, however it ends.
+//! when the process ends, however it ends. Links are followed first, so that all names of a ledger are one.
 
 mod chain;
 mod error;
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -56,20 +59,24 @@ impl Ledger {
     /// run `run`. A torn last line is first replaced by a whole one that counts as a step.
     ///
     /// # Errors
-    /// When another process has it open, it is corrupt, or it cannot be read or written.
+    /// When another process has it open, it is corrupt, its steps are for other units, or it cannot be read or written.
     pub fn open(path: &Path, run: &str, plan: &PrivacyPlan) -> Result<Ledger, LedgerError> {
-        let lock = lock(path)?;
-        let mut contents = if exists(path)? {
-            Contents::read(path)?
-        } else {
-            files::write_atomic(path, |_| Ok(()))?;
-            Contents::default()
-        };
-        if contents.torn {
-            contents = contents.repaired(run, plan);
+        let path = &files::resolve(path)?;
+        let lock = files::lock(&beside(path))?.ok_or_else(|| LedgerError::Locked { path: path.clone() })?;
+        let mut contents = if exists(path)? { Contents::read(path)? } else { Contents::default() };
+        if let Some(unit) = contents.unit().filter(|unit| *unit != plan.unit) {
+            return Err(LedgerError::Unit { path: path.clone(), ledger: unit, plan: plan.unit });
+        }
+        if contents.torn || contents.unended || !exists(path)? {
+            if contents.torn {
+                contents = contents.repaired(run, plan);
+            }
+            contents.unended = false;
             let text = contents.to_text();
             files::write_atomic(path, |file| file.write_all(text.as_bytes()))?;
         }
+        // Its name, too, in case whoever made it was killed before it could.
+        files::sync_directory_of(path)?;
         let file = OpenOptions::new().append(true).open(path).map_err(|e| FileError::write(path, e))?;
         Ok(Ledger {
             path: path.to_owned(),
@@ -115,7 +122,19 @@ impl Contents {
     /// When it cannot be read, or is corrupt other than in its last line.
     pub fn read(path: &Path) -> Result<Contents, LedgerError> {
         let bytes = files::read(path)?;
-        Contents::parse(&bytes).map_err(|line| LedgerError::Corrupt { path: path.to_owned(), line })
+        let path = path.to_owned();
+        if Contents::is_v1(&bytes) {
+            return Err(LedgerError::Version { path });
+        }
+        Contents::parse(&bytes).map_err(|line| LedgerError::Corrupt { path, line })
+    }
+
+    /// Reads the ledger at `path`, which is empty where there is none.
+    ///
+    /// # Errors
+    /// As [`Contents::read`].
+    pub fn read_if_any(path: &Path) -> Result<Contents, LedgerError> {
+        if exists(path)? { Contents::read(path) } else { Ok(Contents::default()) }
     }
 
     /// Checks that these contents go on from `head`, which a checkpoint or certificate kept.
@@ -135,23 +154,18 @@ fn exists(path: &Path) -> Result<bool, LedgerError> {
     Ok(path.try_exists().map_err(|source| FileError::read(path, source))?)
 }
 
-fn lock(path: &Path) -> Result<File, LedgerError> {
+/// The file that is locked for a ledger.
+fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let lock = PathBuf::from(name);
-    let file = OpenOptions::new().create(true).append(true).open(&lock).map_err(|e| FileError::write(&lock, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(LedgerError::Locked { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(FileError::write(&lock, source).into()),
-    }
+    name.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::privacy::accountant::Mechanism;
-    use crate::privacy::adjacency::Adjacency;
+    use crate::privacy::adjacency::{Adjacency, Unit};
     use crate::privacy::plan::{self, PlanSpec};
     use crate::privacy::sampling::Sampling;
     use std::fs;
@@ -246,8 +260,9 @@ mod tests {
         let ends: Vec<usize> = (0..bytes.len()).filter(|&i| bytes[i] == b'\n').collect();
         for cut in 0..=bytes.len() {
             fs::write(&path, &bytes[..cut]).unwrap();
-            let whole = ends.iter().filter(|&&end| end < cut).count();
-            let torn = cut > 0 && bytes[cut - 1] != b'\n';
+            // A line without its end is whole all the same.
+            let whole = ends.iter().filter(|&&end| end <= cut).count();
+            let torn = cut > 0 && bytes[cut - 1] != b'\n' && !ends.contains(&cut);
             let expected = whole as u64 + u64::from(torn);
 
             let read = Contents::read(&path).unwrap();
@@ -356,6 +371,49 @@ mod tests {
         assert!(matches!(error, LedgerError::Locked { .. }), "{error}");
         drop(first);
         Ledger::open(&path, "second", &plan(1.5)).unwrap();
+    }
+
+    #[test]
+    fn units_of_two_kinds_have_two_ledgers() {
+        let (_dir, path) = ledger_of(2);
+        let groups = PrivacyPlan::new(PlanSpec { unit: Unit::Group, ..plan::example() }).unwrap();
+        let error = Ledger::open(&path, "second", &groups).unwrap_err();
+        assert!(matches!(error, LedgerError::Unit { ledger: Unit::Record, plan: Unit::Group, .. }), "{error}");
+        assert_eq!(Contents::read(&path).unwrap().len(), 2);
+    }
+
+    /// The first line of the test of the format before this one.
+    #[test]
+    fn an_older_ledger_is_told_from_a_corrupt_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.jsonl");
+        let line = concat!(
+            r#"{"seq":0,"run":"0123456789abcdef","step":0,"noise_multiplier":1.5,"sampling":"poisson","#,
+            r#""sample_rate":0.25,"clip":"flat:2.0","expected_batch":64.0,"recovered":false,"#,
+            r#""hash":"58c9c3849366731f79efb737cd40281e5e096c2e0a5b07b267ed299fa85cee55"}"#,
+            "\n"
+        );
+        fs::write(&path, line).unwrap();
+        assert!(matches!(Contents::read(&path), Err(LedgerError::Version { .. })));
+        assert!(matches!(Ledger::open(&path, "x", &plan(1.5)), Err(LedgerError::Version { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn every_name_of_a_ledger_is_the_same_ledger() {
+        let (dir, path) = ledger_of(1);
+        let (link, dangling) = (dir.path().join("link"), dir.path().join("dangling"));
+        std::os::unix::fs::symlink("ledger.jsonl", &link).unwrap();
+        let first = Ledger::open(&link, "first", &plan(1.5)).unwrap();
+        assert!(matches!(Ledger::open(&path, "second", &plan(1.5)), Err(LedgerError::Locked { .. })));
+        drop(first);
+        fs::write(&path, [fs::read(&path).unwrap(), b"torn".to_vec()].concat()).unwrap();
+        drop(Ledger::open(&link, "third", &plan(1.5)).unwrap());
+        assert_eq!(Contents::read(&path).unwrap().len(), 2);
+
+        std::os::unix::fs::symlink("new.jsonl", &dangling).unwrap();
+        let _ = Ledger::open(&dangling, "first", &plan(1.5)).unwrap().record(0).unwrap();
+        assert_eq!(Contents::read(&dir.path().join("new.jsonl")).unwrap().len(), 1);
     }
 
     #[test]

@@ -161,6 +161,14 @@ impl Array {
             DType::F16 | DType::Bf16 | DType::F32 | DType::F64 => return None,
         })
     }
+
+    /// Every element as an i64 that is the same for no other element; `None` for floating-point arrays.
+    pub fn to_labels(&self) -> Option<Vec<i64>> {
+        match self.dtype {
+            DType::U64 => Some(each(&self.bytes, i64::from_le_bytes)),
+            _ => self.to_i64(),
+        }
+    }
 }
 
 /// Reverses the bytes of every element of a big-endian buffer.

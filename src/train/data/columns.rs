@@ -50,7 +50,7 @@ pub(super) fn target(source_name: &str, schema: &TargetSchema, array: Array) -> 
 /// The group of each record.
 pub(super) fn groups(source_name: &str, array: &Array) -> Result<Vec<i64>, DataError> {
     check_shape(source_name, GROUP, &[], array.dims())?;
-    integers(source_name, GROUP, array)
+    array.to_labels().ok_or_else(|| not_integers(source_name, GROUP, array))
 }
 
 fn column(name: &str, dims: &[usize], values: Values) -> Column {
@@ -92,13 +92,17 @@ fn checked_product(dims: &[usize]) -> Option<usize> {
 }
 
 fn integers(source_name: &str, name: &str, array: &Array) -> Result<Vec<i64>, DataError> {
-    array.to_i64().ok_or_else(|| DataError::WrongDtype {
+    array.to_i64().ok_or_else(|| not_integers(source_name, name, array))
+}
+
+fn not_integers(source_name: &str, name: &str, array: &Array) -> DataError {
+    DataError::WrongDtype {
         source_name: source_name.to_owned(),
         name: name.to_owned(),
         found: array.dtype().name(),
         wanted: "integers",
         help: format!("convert it, for example with {name}.astype(numpy.int64)"),
-    })
+    }
 }
 
 /// Ids as i32, counted from the start of the table.
@@ -152,12 +156,24 @@ fn check_label(source_name: &str, bad: Option<BadRows>, wanted: impl FnOnce() ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::data::array::DType;
     use miette::Diagnostic;
 
     fn ids(table: Option<usize>, values: &[i64]) -> Result<Values, DataError> {
         let schema = InputSchema { name: "ids".to_owned(), dims: vec![2], kind: InputKind::I32 { table } };
         let array = Array::from_i64(vec![values.len() / 2, 2], values);
         input("memory", &schema, array).map(|(_, column)| column.values)
+    }
+
+    /// Hashes of users, say.
+    #[test]
+    fn different_groups_stay_different() {
+        let values = [0, 1 << 63, (1 << 63) + 1, u64::MAX];
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let mut found = groups("memory", &Array::new(DType::U64, vec![4], bytes).unwrap()).unwrap();
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found.len(), 4);
     }
 
     #[test]

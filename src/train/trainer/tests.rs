@@ -1,6 +1,7 @@
 //! The training loop against its definition, on a device that knows one model: linear regression.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +16,7 @@ use crate::lower::program::{Buffer, BufferId, Extent, Program, Role};
 use crate::lower::{host_inputs, hyper};
 use crate::options::NormChoice;
 use crate::privacy::accountant::Rdp;
+use crate::privacy::adjacency::Unit;
 use crate::privacy::noise::{GaussianNoise, Noise};
 use crate::privacy::plan::PlanSpec;
 use crate::privacy::sampler::Sampler;
@@ -263,6 +265,14 @@ impl Case {
     }
 
     fn train(&self, device: &Regression, resume: bool) -> Result<Summary, TrainError> {
+        self.run(device, resume, &self.dir().ledger())
+    }
+
+    fn with_ledger(&self, ledger: &Path) -> Result<Summary, TrainError> {
+        self.run(&Regression::new(), false, ledger)
+    }
+
+    fn run(&self, device: &Regression, resume: bool, ledger: &Path) -> Result<Summary, TrainError> {
         train(&Training {
             artifact: &artifact(),
             device,
@@ -274,7 +284,7 @@ impl Case {
             learning_rate: self.learning_rate,
             physical_batch: self.physical_batch,
             directory: self.dir(),
-            ledger: self.dir().ledger(),
+            ledger: ledger.to_owned(),
             resume,
             checkpoint_interval: Duration::ZERO,
             progress: false,
@@ -283,7 +293,7 @@ impl Case {
     }
 
     fn parameters(&self) -> Vec<f32> {
-        let checkpoints = Checkpoints::open(&self.dir().checkpoints()).unwrap();
+        let checkpoints = Checkpoints::at(&self.dir().checkpoints());
         checkpoints.latest().unwrap().unwrap().parameters["w"].data.clone()
     }
 
@@ -369,7 +379,7 @@ fn schedules_and_adaptive_bounds_follow_their_definition() {
         let (expected, bound) = by_definition(&plan, &data());
         let case = Case::new(plan);
         assert_close(&case.trained(), &expected);
-        let checkpoint = Checkpoints::open(&case.dir().checkpoints()).unwrap().latest().unwrap().unwrap();
+        let checkpoint = Checkpoints::at(&case.dir().checkpoints()).latest().unwrap().unwrap();
         let context: Context = serde_json::from_value(checkpoint.context).unwrap();
         assert!((context.clip.sensitivity(1.0) / bound - 1.0).abs() < 1e-6, "{bound}");
         assert_eq!(bound != 0.7, clip.contains("adaptive"));
@@ -430,6 +440,87 @@ fn a_run_is_resumed_only_as_it_was_started() {
     let other = Case { plan: plan(0.9), learning_rate: 0.2, ..case };
     let error = other.train(&Regression::new(), true).unwrap_err().to_string();
     assert!(error.ends_with("was started with another privacy plan, another learning rate"), "{error}");
+}
+
+/// σ for ε = 3, found without the search that the command line makes.
+fn within(epsilon: f64, steps: u64) -> PrivacyPlan {
+    let with = |sigma: f64| {
+        let spec = PlanSpec { target_epsilon: Some(epsilon), planned_steps: steps, ..spec(sigma) };
+        PrivacyPlan::new(spec).unwrap()
+    };
+    let cost = |plan: &PrivacyPlan| Rdp.epsilon(&plan.planned(0..steps), plan.adjacency, 1e-5).unwrap();
+    let sigma = (0..).map(|i| 1.0 + f64::from(i) / 1e3).find(|&sigma| cost(&with(sigma)) <= epsilon).unwrap();
+    with(sigma)
+}
+
+#[test]
+fn the_target_epsilon_is_never_exceeded() {
+    let case = Case::new(within(3.0, 6));
+    case.train(&Regression::lost_after(4), false).unwrap_err();
+    // One step was paid for and lost, so that one fewer can be taken.
+    let summary = case.train(&Regression::new(), true).unwrap();
+    assert_eq!((summary.steps, summary.planned_steps), (5, 6));
+    let certificate = Certificate::read(&case.dir().certificate()).unwrap();
+    assert_eq!(certificate.steps, 6);
+    assert!(certificate.epsilon.unwrap() <= 3.0);
+    // There is nothing left for another run that shares the ledger.
+    let other = Case::new(within(3.0, 6));
+    let ledger = case.dir().ledger();
+    let error = other.with_ledger(&ledger).unwrap_err();
+    assert!(matches!(error, TrainError::Spent { target: 3.0, reached, .. } if reached > 3.0), "{error}");
+    assert!(!other.dir().artifact().exists() && !other.dir().lock().exists());
+}
+
+#[test]
+fn runs_that_share_a_ledger_are_certified_together() {
+    let secret = |spec: PlanSpec| PrivacyPlan::new(PlanSpec { insecure_seed: None, ..spec }).unwrap();
+    let (first, second) = (Case::new(secret(spec(1.3))), Case::new(secret(spec(2.0))));
+    first.train(&Regression::new(), false).unwrap();
+    let ledger = first.dir().ledger();
+    second.with_ledger(&ledger).unwrap();
+    let certificate = Certificate::read(&second.dir().certificate()).unwrap();
+    assert!(certificate.guarantee);
+    assert_eq!((certificate.steps, certificate.history.len()), (12, 2));
+
+    // The noise of a run with a known seed can be subtracted, so nothing holds for the ledger from here on.
+    Case::new(plan(2.0)).with_ledger(&ledger).unwrap();
+    let third = Case::new(secret(spec(2.0)));
+    third.with_ledger(&ledger).unwrap();
+    let certificate = Certificate::read(&third.dir().certificate()).unwrap();
+    assert!(!certificate.guarantee && certificate.statement.contains("seed"), "{}", certificate.statement);
+
+    let groups = Case::new(secret(PlanSpec { unit: Unit::Group, ..spec(2.0) }));
+    let error = groups.with_ledger(&ledger).unwrap_err();
+    assert!(matches!(error, TrainError::Ledger(LedgerError::Unit { .. })), "{error}");
+}
+
+#[test]
+fn only_a_run_is_resumed() {
+    let case = Case::new(plan(1.3));
+    assert!(matches!(case.train(&Regression::new(), true), Err(TrainError::NoRun { .. })));
+    assert!(!case.dir().ledger().exists());
+    case.train(&Regression::lost_after(0), false).unwrap_err();
+    assert_eq!(plan_of(&case.dir()).unwrap().as_ref(), Some(&case.plan));
+    // Before its first step, too, a run goes on as it began.
+    let other = Case { plan: plan(0.9), ..case };
+    assert!(matches!(other.train(&Regression::new(), true), Err(TrainError::OtherRun { .. })));
+}
+
+#[test]
+fn an_old_certificate_goes_when_a_run_goes_on() {
+    let case = Case::new(plan(1.3));
+    case.trained();
+    let last = case.dir().checkpoints().join("step-0000000006.safetensors");
+    std::fs::remove_file(last).unwrap();
+    case.train(&Regression::lost_after(0), true).unwrap_err();
+    assert!(!case.dir().certificate().exists() && !case.dir().certificate_page().exists());
+}
+
+#[test]
+fn a_directory_is_in_use_by_one_process() {
+    let case = Case::new(plan(1.3));
+    let _lock = crate::files::lock(&case.dir().lock()).unwrap().unwrap();
+    assert!(matches!(case.train(&Regression::new(), false), Err(TrainError::InUse { .. })));
 }
 
 #[test]

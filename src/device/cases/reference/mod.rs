@@ -57,8 +57,10 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
         Kernel::OuterSum(k) => outer_sum(k, rows, x, &mut y[0]),
         Kernel::OuterNorm(k) => {
             for (n, y) in y[0].iter_mut().enumerate() {
-                let square =
-                    |v: &View, x: &[f64], g, len| (0..len).map(|i| read(v, x, n, g, i, 0).powi(2)).sum::<f64>();
+                let square = |v: &View, x: &[f64], g, len| {
+                    let terms = indices(&[len, k.steps]).map(|i| read(v, x, n, g, i[0], i[1]).powi(2));
+                    terms.sum::<f64>() + (len * k.steps) as f64 * f64::from(OuterNorm::UNDERFLOW)
+                };
                 *y = (0..k.groups).map(|g| square(&k.a, &x[0], g, k.rows) * square(&k.b, &x[1], g, k.cols)).sum();
             }
         }
@@ -185,16 +187,19 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
             }
         }
         Kernel::ClipFactor(k) => {
-            let bound = x[2][k.group];
+            let bound = x[4][k.group];
             for n in 0..k.records.at(rows) {
-                let (square, weight) = (x[0][n], x[1][n]);
-                let norm = square.sqrt().abs();
-                y[1][n * k.groups + k.group] = norm;
+                let (square, weight) = (x[0][n], x[3][n]);
+                let (below, beside) = if k.rounding { (x[1][n], x[2][n]) } else { (0.0, 0.0) };
+                let shown = if k.rounding && square < 0.0 { 0.0 } else { square.sqrt().abs() };
+                y[1][n * k.groups + k.group] = shown;
+                let norm = (square + below).max(0.0).sqrt() + beside.sqrt();
                 let factor = match k.function {
                     ClipFunction::Threshold => (bound / norm).min(1.0),
-                    ClipFunction::Automatic { gamma } => bound / (norm + gamma),
+                    ClipFunction::Automatic { gamma } => (bound / (norm + gamma)).min(f64::from(ClipFunction::LARGEST)),
                 };
-                let counts = weight != 0.0 && square.is_finite() && square >= 0.0;
+                let finite = [square, below, beside].iter().all(|number| number.is_finite());
+                let counts = weight != 0.0 && finite && (k.rounding || square >= 0.0);
                 y[0][n] = if counts { factor * weight } else { 0.0 };
             }
         }
@@ -316,6 +321,13 @@ fn scalar(func: Func, [a, b, c]: [f64; 3]) -> f64 {
         Func::ReluVjp => b * f64::from(u8::from(a > 0.0)),
         Func::TanhVjp => b * (1.0 - a * a),
         Func::SigmoidVjp => b * a * (1.0 - a),
+        Func::Guard => {
+            if b.is_finite() {
+                a
+            } else {
+                0.0
+            }
+        }
         Func::BceWithLogits => -(b * sigmoid(a).ln() + (1.0 - b) * sigmoid(-a).ln()),
         Func::BceWithLogitsVjp => c * (sigmoid(a) - b),
     }
