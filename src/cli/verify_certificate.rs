@@ -64,6 +64,11 @@ pub fn run(args: &Args) -> Result<()> {
             return Err(OtherPage { path: directory.certificate_page() }.into());
         }
     }
+    for (what, path) in [("the model", directory.artifact()), ("the page", directory.certificate_page())] {
+        if !path.exists() {
+            output::note(format_args!("{what} was not checked: there is no {}", path.display()));
+        }
+    }
     output::line(format!(
         "the certificate holds for the {} steps of its ledger\n{}",
         certificate.steps, certificate.statement

@@ -79,7 +79,7 @@ fn kill(kills: u64) -> Met {
 
 /// The command that begins the run, or goes on with it.
 fn command(place: &Place) -> std::process::Command {
-    let begun = RunDir::new(&place.path("run")).ledger().exists();
+    let begun = RunDir::new(&place.path("run")).artifact().exists();
     place.command(&format!("{TINY} --steps {STEPS} --out run {}", if begun { "--resume" } else { "" }))
 }
 

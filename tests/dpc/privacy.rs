@@ -80,6 +80,51 @@ fn runs_that_share_a_ledger_are_all_counted() {
 }
 
 #[test]
+fn an_epsilon_is_a_ceiling_over_all_runs_of_a_ledger() {
+    let place = Place::new();
+    place.compile("");
+    let run = |out: &str, epsilon: f64| {
+        let flags = "--delta 1e-4 --batch 100 --steps 4 --device cpu --ledger all.jsonl";
+        place.start(&format!("--epsilon {epsilon} {flags} --out {out}"))
+    };
+    let certified = |out: &str| place.json(&format!("{out}/certificate.json"));
+    place.ok(&run("a", 1.0));
+    let error = place.fails(&run("b", 0.9), 1);
+    assert!(error.contains("the steps in the ledger have cost"), "{error}");
+    assert!(!place.path("b").exists());
+    place.ok(&run("b", 2.0));
+    let epsilon = certified("b")["epsilon"].as_f64().expect("a number");
+    assert!(epsilon > 1.98 && epsilon <= 2.0, "{epsilon}");
+    assert!(certified("b")["noise_multiplier"].as_f64() > certified("a")["noise_multiplier"].as_f64().map(|s| s / 2.0));
+    place.ok("verify-certificate b --ledger all.jsonl");
+}
+
+#[test]
+fn a_training_that_no_certificate_could_be_had_for_does_not_begin() {
+    let place = Place::new();
+    place.compile("");
+    let flags = format!("{SHORT} --sampling truncated-poisson --accountant rdp --out run");
+    place.fails(&place.start(&flags), 1);
+    assert!(!place.path("run").exists());
+    let error = place.fails(&place.start(&format!("{SHORT} --resume --out run")), 1);
+    assert!(error.contains("leaving out --resume"), "{error}");
+}
+
+#[test]
+fn progress_that_is_kept_says_nothing_that_is_not_private() {
+    let place = Place::new();
+    place.compile("");
+    let shown = |flags: &str| {
+        let output = place.run(&place.start(&format!("{SHORT} {flags}")).replace("--json", ""));
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let (plain, loud) = (shown("--out plain"), shown("--out loud --record-private-metrics"));
+    assert!(plain.contains("step 4/4") && !plain.contains("not private"), "{plain}");
+    assert!(loud.contains("(not private)"), "{loud}");
+}
+
+#[test]
 fn a_certificate_is_held_to_its_page_and_its_model() {
     let place = Place::new();
     place.compile("");

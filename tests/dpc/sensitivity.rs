@@ -6,13 +6,14 @@ use dpc::compile::{Compiled, Options};
 use dpc::device::cpu::Cpu;
 use dpc::device::gpu::Gpu;
 use dpc::device::{Device, Session};
+use dpc::glob::Glob;
 use dpc::graph::DType;
 use dpc::lower::host_inputs;
 use dpc::lower::program::{BufferId, Phase, Role};
 use dpc::options::NormChoice;
 use dpc::privacy::ClipRule;
 
-use crate::zoo::{Golden, compiled, named, options, session};
+use crate::zoo::{Golden, compiled, compiled_without, named, options, session};
 
 const WAYS: [NormChoice; 4] = [NormChoice::Auto, NormChoice::Materialize, NormChoice::Ghost, NormChoice::Tile];
 
@@ -63,12 +64,20 @@ fn distance<'a>(a: &Sums, b: &Sums, parameters: impl IntoIterator<Item = &'a Str
 
 /// The float input of the model, if it has one, and what it holds.
 fn float_input(session: &mut dyn Session, compiled: &Compiled) -> Option<(BufferId, Vec<f32>)> {
+    let of_the_model = |name: &str| !name.starts_with("dpc.") && name != host_inputs::LABEL;
+    floats(session, compiled, of_the_model)
+}
+
+/// The float input with such a name, if there is one, and what it holds.
+fn floats(
+    session: &mut dyn Session,
+    compiled: &Compiled,
+    wanted: impl Fn(&str) -> bool,
+) -> Option<(BufferId, Vec<f32>)> {
     let program = &compiled.program;
     let id = program.ids().find(|&id| {
         let buffer = program.buffer(id);
-        let model =
-            matches!(&buffer.role, Role::Input(name) if !name.starts_with("dpc.") && name != host_inputs::LABEL);
-        model && buffer.dtype == DType::F32
+        matches!(&buffer.role, Role::Input(name) if wanted(name)) && buffer.dtype == DType::F32
     })?;
     let values = session.read_f32(id).expect("a read");
     Some((id, values))
@@ -131,6 +140,73 @@ fn check_all(device: &dyn Device) {
             ways.iter().for_each(|&way| check(device, name, way, &rule));
         }
     }
+}
+
+/// Records that are made to defeat floating-point norms: a gradient whose huge terms cancel, wholly or almost, and one
+/// with a side whose square underflows beside one that is huge. A norm that is taken for 0 lets a gradient of any length
+/// pass unclipped, and huge terms swallow what other records added to the same sum.
+fn check_rounding(device: &dyn Device, name: &str, way: NormChoice, rule: &ClipRule, freeze: bool) {
+    let model = named(name);
+    let mut golden = Golden::open(&model.golden);
+    let rows = golden.floats("loss").len();
+    let options = Options { clip: rule.clone(), ..options(model.loss, way) };
+    let frozen: Vec<Glob> = freeze.then(|| Glob::new("*bias")).into_iter().collect();
+    let (source, compiled) = compiled_without(&model.files["ts"], &options, &frozen).expect("it compiles");
+    let mut session = session(device, (&source, &compiled), &mut golden, rows);
+    let session = session.as_mut();
+    let everyone = vec![1.0; rows];
+    let mut others = everyone.clone();
+    others[rows - 1] = 0.0;
+    let (x, features) = float_input(session, &compiled).expect("features");
+    let (y, labels) = floats(session, &compiled, |name| name == host_inputs::LABEL).expect("targets");
+    let (width, outputs) = (features.len() / rows, labels.len() / rows);
+    let pairs = |size: f32| move |i: usize| [size, size, -size, -size].get(i).copied().unwrap_or_default();
+    let nearly = |i: usize| pairs(1e6)(i) + if i == 3 { 100.0 } else { 0.0 };
+    let adversaries: [(&str, f32, &dyn Fn(usize) -> f32); 6] = [
+        ("targets that cancel", 1.0, &pairs(1e10)),
+        ("targets that nearly cancel", 1.0, &nearly),
+        ("large targets that cancel", 1.0, &pairs(1e16)),
+        ("tiny features, huge targets", 1e-19, &|_| 9e18),
+        ("tinier features, huge targets", 2.6e-23, &|_| 1.8e19),
+        ("tiniest features, huge targets", 1e-41, &|_| 3e38),
+    ];
+    for (what, feature, target) in adversaries {
+        let (mut features, mut labels) = (features.clone(), labels.clone());
+        features[(rows - 1) * width..].fill(feature);
+        labels[(rows - 1) * outputs..].iter_mut().enumerate().for_each(|(i, label)| *label = target(i));
+        session.write_f32(x, &features).expect("a write");
+        session.write_f32(y, &labels).expect("a write");
+        // The other records are in the same physical batch, on either side of the sum.
+        let without = clipped_sum(session, &compiled, &others);
+        let with = clipped_sum(session, &compiled, &everyone);
+        let moved = distance(&with, &without, with.keys());
+        assert!(
+            moved <= rule.sensitivity() * (1.0 + 1e-4),
+            "{name} {way:?} {rule}: {what} move the sum by {moved} on {}",
+            device.name()
+        );
+    }
+}
+
+fn check_rounding_all(device: &dyn Device) {
+    for rule in ["flat:0.5", "auto:0.5", "per-layer:0.5", "flat:1e-3"] {
+        let rule = rule.parse().expect("a clip rule");
+        for name in ["regression", "regression_sequence"] {
+            for (way, freeze) in WAYS.iter().flat_map(|&way| [(way, false), (way, true)]) {
+                check_rounding(device, name, way, &rule, freeze);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_record_defeats_its_norm_by_rounding_on_cpu() {
+    check_rounding_all(&Cpu);
+}
+
+#[test]
+fn no_record_defeats_its_norm_by_rounding_on_gpu() {
+    check_rounding_all(&Gpu::open(None).unwrap_or_else(|e| panic!("{:?}", miette::Report::from(e))));
 }
 
 #[test]

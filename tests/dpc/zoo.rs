@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use dpc::compile::{Compiled, Options, compile};
 use dpc::device::{Device, Session};
+use dpc::glob::Glob;
 use dpc::lower::host_inputs;
 use dpc::lower::program::Role;
 use dpc::onnx::{Source, discover};
@@ -113,9 +114,14 @@ pub fn named(name: &str) -> Model {
 
 /// Opens and compiles a model.
 pub fn compiled(path: &Path, options: &Options) -> Result<(Source, Compiled), String> {
+    compiled_without(path, options, &[])
+}
+
+/// Opens and compiles a model whose parameters of the names in `frozen` are not trained.
+pub fn compiled_without(path: &Path, options: &Options, frozen: &[Glob]) -> Result<(Source, Compiled), String> {
     let report = |e: miette::Report| format!("{e:?}");
     let source = Source::open(path).map_err(|e| report(e.into()))?;
-    let parameters = discover(&source, &[], &[]).map_err(|e| report(e.into()))?;
+    let parameters = discover(&source, &[], frozen).map_err(|e| report(e.into()))?;
     let compiled = compile(&source, &parameters, options).map_err(|e| report(e.into()))?;
     Ok((source, compiled))
 }
