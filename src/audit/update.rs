@@ -1,0 +1,76 @@
+//! Whether what the audit sees released is what parameters are updated by.
+//!
+//! All else is measured on a program with one change, in which what a step releases is a result that can be read, so that
+//! its memory is shared otherwise. Here the program runs as it is beside it, with the same key and a learning rate above 0:
+//! both must come to the same parameters, bit by bit, and to those that the optimizer makes of what was released.
+
+use super::AuditError;
+use super::records::Records;
+use super::report::Check;
+use super::subject::Rig;
+use crate::train::optimizer::OptimizerSpec;
+
+/// Steps that are compared.
+const STEPS: u64 = 3;
+/// How far a parameter may be from the host's by rounding, relative to how far it moves.
+const ROUNDING: f64 = 1e-3;
+
+/// A learning rate at which noise of standard deviation `std` moves parameters by about a tenth.
+pub fn learning_rate(optimizer: &OptimizerSpec, std: f64) -> f64 {
+    match optimizer {
+        OptimizerSpec::Sgd(_) => 0.1 / std,
+        OptimizerSpec::Adam(_) | OptimizerSpec::AdamW(_) => 0.1,
+    }
+}
+
+/// The checks of steps at `learning_rate` of the program that is `observed` and of the one that is `stored`.
+///
+/// # Errors
+/// When there is no noise, or a device fails.
+pub fn checks(
+    observed: &mut Rig<'_>,
+    stored: &mut Rig<'_>,
+    records: &Records,
+    optimizer: &OptimizerSpec,
+    learning_rate: f64,
+) -> Result<Vec<Check>, AuditError> {
+    let sizes = observed.sizes().to_vec();
+    let mut states: Vec<Vec<Vec<f32>>> =
+        sizes.iter().map(|&size| optimizer.states().iter().map(|_| vec![0.0; size]).collect()).collect();
+    let (mut apart, mut differing, mut farthest) = (0.0_f64, 0, String::new());
+    for step in 0..STEPS {
+        let before = observed.weights()?;
+        let released = observed.release(step, &[&records.ordinary])?;
+        stored.train(step, &[&records.ordinary])?;
+        let (after, of_stored) = (observed.weights()?, stored.weights()?);
+        let mut rest = &released[..];
+        for ((name, &size), states) in observed.parameters().iter().zip(&sizes).zip(&mut states) {
+            let (gradient, others) = rest.split_at(size);
+            rest = others;
+            if size == 0 {
+                continue;
+            }
+            let mut expected = before[name].data.clone();
+            optimizer.update(learning_rate as f32, step + 1, &mut expected, gradient, states);
+            let off = largest(&expected, &after[name].data) / largest(&expected, &before[name].data);
+            if off.is_nan() || off > apart {
+                (apart, farthest) = (if off.is_nan() { f64::INFINITY } else { off }, name.clone());
+            }
+        }
+        for (name, tensor) in &after {
+            let pairs = tensor.data.iter().zip(&of_stored[name].data);
+            differing += pairs.filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+        }
+    }
+    Ok(vec![
+        Check::at_most("parameters that differ from the unchanged program's", differing as f64, 0.0)
+            .with(format!("after each of {STEPS} steps")),
+        Check::at_most("distance from the optimizer's step by what is released / its length", apart, ROUNDING)
+            .with(farthest),
+    ])
+}
+
+/// The largest difference of two elements.
+fn largest(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs()).fold(0.0, f64::max)
+}
