@@ -74,3 +74,55 @@ pub fn checks(
 fn largest(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs()).fold(0.0, f64::max)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::mutation::MUTATIONS;
+    use super::super::subject::{Bench, Noise};
+    use super::super::tests::{artifact_of, claim_of, settings};
+    use super::*;
+    use crate::device::cpu::Cpu;
+    use crate::lower::kernels::Kernel;
+    use crate::lower::program::{Phase, Program};
+    use crate::privacy::keys::RunKey;
+
+    /// Whether both checks pass where `observed` is looked into and `stored` is beside it, made of an artifact's program.
+    fn passes(observed: fn(Program) -> Program, stored: fn(Program) -> Program) -> [bool; 2] {
+        let (artifact, settings) = (artifact_of("mlp", "cross-entropy"), settings());
+        let records = Records::new(&artifact.manifest.schema, 4).unwrap();
+        let claim = claim_of(&artifact, &settings);
+        let subject = claim.of(observed(artifact.program.clone()));
+        let optimizer = &artifact.manifest.optimizer;
+        let rate = learning_rate(optimizer, claim.deviation());
+        let bench = || {
+            let key = RunKey::insecure(8);
+            Bench::new(&Cpu, &artifact, &records, &subject, Noise::On, key).unwrap().training(rate)
+        };
+        let (seen, beside) = (bench(), bench().unobserved(&stored(artifact.program.clone())));
+        let found = checks(&mut seen.rig(4).unwrap(), &mut beside.rig(4).unwrap(), &records, optimizer, rate).unwrap();
+        [found[0].passed, found[1].passed]
+    }
+
+    /// An optimizer's step that reads the sum before the noise.
+    fn without_noise(mut program: Program) -> Program {
+        let update = program.phases.entry(Phase::Update).or_default();
+        let privatize = update.iter().position(|dispatch| matches!(dispatch.kernel, Kernel::Privatize(_))).unwrap();
+        let step = update.iter().position(|dispatch| matches!(dispatch.kernel, Kernel::Sgd(_))).unwrap();
+        update[step].buffers[0] = update[privatize].buffers[0];
+        program
+    }
+
+    fn other(program: Program) -> Program {
+        let artifact = artifact_of("mlp", "cross-entropy");
+        let subject = claim_of(&artifact, &settings()).of(program);
+        let bare = MUTATIONS.iter().find(|mutation| mutation.name.contains("smallest")).unwrap();
+        bare.of(&subject).unwrap().unwrap().program
+    }
+
+    #[test]
+    fn parameters_are_those_of_what_is_released() {
+        assert_eq!(passes(|program| program, |program| program), [true, true]);
+        assert_eq!(passes(without_noise, without_noise), [true, false]);
+        assert_eq!(passes(|program| program, other), [false, true]);
+    }
+}
