@@ -7,7 +7,7 @@ use super::AuditError;
 use super::subject::Subject;
 use crate::graph::DType;
 use crate::lower::kernels::{
-    Accumulate, Broadcast, Copy, CopyAxis, Elementwise, Fill, GhostNorm, Kernel, Records, Reduce, Walk,
+    Accumulate, Broadcast, Copy, CopyAxis, Elementwise, Fill, GhostNorm, Kernel, Records, Reduce, View, Walk,
 };
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
 use crate::lower::scalar::{Expr, Func, Step};
@@ -34,6 +34,7 @@ pub const MUTATIONS: &[Mutation] = &[
     Mutation { name: "division by the realised batch size", ghost: false, apply: realised_divisor },
     Mutation { name: "no noise in empty batches", ghost: false, apply: skipped_empty_batches },
     Mutation { name: "one noise stream for all tensors", ghost: false, apply: reused_key },
+    Mutation { name: "no noise on the smallest tensor", ghost: false, apply: bare_tensor },
     Mutation { name: "cross terms of ghost norms dropped", ghost: true, apply: dropped_cross_terms },
     Mutation { name: "shuffling accounted as Poisson sampling", ghost: false, apply: shuffled },
 ];
@@ -173,6 +174,18 @@ fn reused_key(subject: &mut Subject) -> Result<bool, AuditError> {
     Ok(half > 0)
 }
 
+fn bare_tensor(subject: &mut Subject) -> Result<bool, AuditError> {
+    let mut edit = Edit(&mut subject.program);
+    let noise_at = |edit: &mut Edit<'_>, at| edit.dispatch(Phase::Update, at).buffers[1];
+    let noises: Vec<_> = edit.privatize().into_iter().map(|at| (at, noise_at(&mut edit, at))).collect();
+    let Some(&(at, noise)) = noises.iter().min_by_key(|(_, noise)| edit.len(*noise)) else { return Ok(false) };
+    let len = edit.len(noise);
+    let none = edit.add("no noise", len, Role::Temporary);
+    edit.dispatch(Phase::Update, at).buffers[1] = none;
+    edit.insert(Phase::Update, at, Fill { len: Extent::fixed(len), value: 0.0 }, &[none]);
+    Ok(true)
+}
+
 /// Drops what different positions, or different uses, of a parameter add to the square norm together.
 fn dropped_cross_terms(subject: &mut Subject) -> Result<bool, AuditError> {
     let mut edit = Edit(&mut subject.program);
@@ -190,21 +203,10 @@ fn dropped_cross_terms(subject: &mut Subject) -> Result<bool, AuditError> {
         edit.dispatch(Phase::Private, at).kernel = Fill { len, value: 0.0 }.into();
         dropped = true;
     }
-    for at in edit.positions(Phase::Private, |kernel| matches!(kernel, Kernel::GhostNorm(_))) {
-        let dispatch = edit.dispatch(Phase::Private, at);
-        let (Kernel::GhostNorm(ghost), Some(&tiles)) = (&dispatch.kernel, dispatch.buffers.last()) else { continue };
-        let across = ghost.steps[0].div_ceil(GhostNorm::TILE);
-        if ghost.groups != 1 || across < 2 {
-            continue;
-        }
-        // Tiles are summed by a reduction; of the square of them it keeps the diagonal.
-        for reads in edit.positions(Phase::Private, |kernel| matches!(kernel, Kernel::Reduce(_))) {
-            let dispatch = edit.dispatch(Phase::Private, reads);
-            if let (Kernel::Reduce(reduce), true) = (&mut dispatch.kernel, dispatch.buffers.first() == Some(&tiles)) {
-                reduce.reduced = vec![Walk { size: across, stride: across + 1 }];
-                dropped = true;
-            }
-        }
+    let is_own = |kernel: &Kernel| matches!(kernel, Kernel::GhostNorm(ghost) if ghost.symmetric && ghost.steps[0] > 1);
+    for at in edit.positions(Phase::Private, is_own).into_iter().rev() {
+        edit.halve_ghost(at);
+        dropped = true;
     }
     Ok(dropped)
 }
@@ -213,6 +215,20 @@ fn dropped_cross_terms(subject: &mut Subject) -> Result<bool, AuditError> {
 fn elementwise(len: usize, strides: &[usize], expr: &Expr) -> Elementwise {
     let operands = strides.iter().map(|&stride| Broadcast { record: 0, strides: vec![stride] }).collect();
     Elementwise { batched: false, dims: vec![len], operands, expr: expr.clone() }
+}
+
+/// How many positions are about the first half of `positions`, and the views of them: of a convolution's output they are
+/// whole rows, where there are several.
+fn first_half(views: [View; 2], positions: usize) -> (usize, [View; 2]) {
+    let mut half = positions / 2;
+    let cut = views.map(|view| {
+        let View::Patches { mut conv, record } = view else { return view };
+        let axis = usize::from(conv.output[0] == 1);
+        conv.output[axis] /= 2;
+        half = conv.positions();
+        View::Patches { conv, record }
+    });
+    (half, cut)
 }
 
 /// A program being edited.
@@ -244,7 +260,13 @@ impl Edit<'_> {
     }
 
     fn add(&mut self, name: &str, len: usize, role: Role) -> BufferId {
-        let buffer = Buffer { name: name.to_owned(), dtype: DType::F32, len: Extent::fixed(len), role, slot: 0 };
+        let id = self.add_extent(name, Extent::fixed(len));
+        self.0.buffers[id.0 as usize].role = role;
+        id
+    }
+
+    fn add_extent(&mut self, name: &str, len: Extent) -> BufferId {
+        let buffer = Buffer { name: name.to_owned(), dtype: DType::F32, len, role: Role::Temporary, slot: 0 };
         self.0.buffers.push(buffer);
         BufferId(self.0.buffers.len() as u32 - 1)
     }
@@ -257,6 +279,62 @@ impl Edit<'_> {
 
     fn push(&mut self, phase: Phase, kernel: impl Into<Kernel>, buffers: &[BufferId]) {
         self.insert(phase, self.0.phase(phase).len(), kernel, buffers);
+    }
+
+    /// Takes what the first half of the positions and the second add together off the square norm at `at`: with the
+    /// gradients `g` and `h` of the halves, `‖g‖² + ‖h‖² = ‖g + h‖² + 2‖g‖² - 2⟨g + h, g⟩`.
+    fn halve_ghost(&mut self, at: usize) {
+        let Dispatch { kernel: Kernel::GhostNorm(whole), buffers, .. } = self.dispatch(Phase::Private, at).clone()
+        else {
+            return;
+        };
+        let [a, b, .., out] = buffers[..] else { return };
+        let [x, y, ..] = whole.views;
+        let (tiles, all) = (whole.tiles(), whole.steps[0]);
+        let (half, [first_x, first_y]) = first_half([x, y], all);
+        let uncut = self.add_extent("uncut", self.extent(out));
+        let mut operands = vec![uncut];
+        let mut added = Vec::new();
+        for (steps, [x, y], scale) in [([half, half], [first_x, first_y], 2.0), ([all, half], [x, y], -2.0)] {
+            let views = [x, y, first_x, first_y];
+            let part = GhostNorm { steps, scale, symmetric: false, views, ..whole.clone() };
+            let parts = self.add_extent("parts", Extent::rows(part.tiles()));
+            let sum = self.add_extent("of halves", Extent::rows(1));
+            let total = Reduce {
+                records: Records::Each(Extent::rows(1)),
+                record: part.tiles(),
+                kept: vec![],
+                reduced: vec![Walk { size: part.tiles(), stride: 1 }],
+                square: false,
+            };
+            added.push((Kernel::from(part), vec![a, b, a, b, parts]));
+            added.push((total.into(), vec![parts, sum]));
+            operands.push(sum);
+        }
+        // Taken off in equal parts from all tiles.
+        let expr = Expr {
+            steps: vec![
+                Step::Operand(0),
+                Step::Operand(1),
+                Step::Operand(2),
+                Step::Const(1.0 / tiles as f32),
+                Step::Call(Func::Add, [1, 2, 0]),
+                Step::Call(Func::Mul, [4, 3, 0]),
+                Step::Call(Func::Add, [0, 5, 0]),
+            ],
+        };
+        let of_tiles = Broadcast { record: tiles, strides: vec![1] };
+        let of_record = || Broadcast { record: 1, strides: vec![0] };
+        let dims = vec![tiles];
+        let cut = Elementwise { batched: true, dims, operands: vec![of_tiles, of_record(), of_record()], expr };
+        operands.push(out);
+        added.push((cut.into(), operands));
+        if let Some(last) = self.dispatch(Phase::Private, at).buffers.last_mut() {
+            *last = uncut;
+        }
+        for (kernel, buffers) in added.into_iter().rev() {
+            self.insert(Phase::Private, at + 1, kernel, &buffers);
+        }
     }
 
     /// A buffer that holds the number of records of the logical step while it is updated.

@@ -3,14 +3,15 @@
 //!
 //! Beside ordinary records there are canaries, each with one gradient throughout: the clip bound at an element of its own,
 //! 0 elsewhere. A coin decides whether a canary is in the data; if so it is sampled like any record, and its gradient is
-//! added to the clipped sum. The auditor sees what every step releases, knows everything but the coins and which canaries
+//! added to the sum after clipping: what is audited so is the sampling, the noise, the divisor and the accounting of many
+//! steps together, and not how records are clipped, which [`super::sensitivity`] tests. The auditor sees what every step releases, knows everything but the coins and which canaries
 //! were sampled, and scores each canary by what was released at its element. Of the scores that say most, high and low, it
 //! guesses the coins. How many guesses to make is decided before the run, from the claim alone.
 
 use std::sync::Arc;
 
 use super::AuditError;
-use super::report::Check;
+use super::report::{Check, percent};
 use super::statistics::gaussian::{cdf, quantile};
 use super::statistics::one_run::Guesses;
 use super::subject::{Subject, observable, released};
@@ -73,12 +74,14 @@ impl Training<'_> {
 
         let optimizer = self.artifact.manifest.optimizer;
         let setting = Setting { plan, data: &data, units: &units, optimizer, learning_rate: LEARNING_RATE };
-        let mut stepper = Stepper::new(setting, engine, clip, key, 0)?;
+        let mut stepper = Stepper::new(setting, engine, clip.clone(), key, 0)?;
         let sampler = Sampler::new(key, plan, data.records() + canaries.len())?;
         let mut scores = vec![0.0; canaries.len()];
         for step in 0..self.steps {
             let drawn = sampler.sample(step);
             let (ordinary, special) = drawn.split_at(drawn.partition_point(|&unit| unit < data.records()));
+            // Canaries keep their length, so bounds that adapt have to stay, and the noise with them.
+            stepper.set_clip(&clip);
             stepper.begin(step)?;
             stepper.add(step, ordinary, |_, _, _| ())?;
             stepper.collect()?;
@@ -199,12 +202,13 @@ fn with_canaries(mut program: Program) -> Result<Program, AuditError> {
     Ok(program)
 }
 
-/// The checks of a training whose ε is claimed to be at most `claimed` at `delta`.
+/// The checks of a training whose ε is claimed to be at most `claimed` at `delta`, at the confidences that are shown and
+/// that decide.
 pub fn checks(guesses: Guesses, claimed: f64, delta: f64, shown: f64, decisive: f64) -> Vec<Check> {
     let at = |confidence: f64| guesses.epsilon(delta, 1.0 - confidence);
-    let name = |confidence: f64| format!("ε at least, at {} %", 100.0 * confidence);
+    let name = |confidence: f64| format!("ε at least, at {}", percent(confidence));
     let detail = format!(
-        "of {claimed:.4} claimed, {} of {} guesses right, {} canaries",
+        "of {claimed:.4} claimed, {} of {} guesses right, {} canaries added after clipping",
         guesses.right, guesses.made, guesses.canaries
     );
     vec![Check::shown(&name(shown), at(shown)).with(detail), Check::at_most(&name(decisive), at(decisive), claimed)]

@@ -44,6 +44,11 @@ impl Check {
         Check::new(name, figure, [Some(centre - margin), Some(centre + margin)])
     }
 
+    /// `figure` must be within bounds.
+    pub fn within(name: &str, figure: f64, [at_least, at_most]: [f64; 2]) -> Check {
+        Check::new(name, figure, [Some(at_least), Some(at_most)])
+    }
+
     /// `figure` is shown and decides nothing.
     pub fn shown(name: &str, figure: f64) -> Check {
         Check::new(name, figure, [None, None])
@@ -52,6 +57,19 @@ impl Check {
     /// The check with a remark.
     pub fn with(self, detail: impl fmt::Display) -> Check {
         Check { detail: detail.to_string(), ..self }
+    }
+
+    /// The check with a remark where it has none.
+    pub fn with_default(self, detail: impl fmt::Display) -> Check {
+        if self.detail.is_empty() { self.with(detail) } else { self }
+    }
+
+    /// How far out the figure is: 0 amid its bounds, 1 at one of them, infinite where it is not a number.
+    pub fn strain(&self) -> f64 {
+        let most = self.at_most.unwrap_or(f64::INFINITY);
+        let least = self.at_least.unwrap_or(-most);
+        let strain = (self.figure - 0.5 * (least + most)).abs() / (0.5 * (most - least));
+        if strain.is_nan() { f64::INFINITY } else { strain }
     }
 
     fn bound(&self) -> String {
@@ -89,6 +107,11 @@ fn number(value: f64) -> String {
             }
         }
     }
+}
+
+/// A confidence in words.
+pub fn percent(confidence: f64) -> String {
+    format!("{} %", number(100.0 * confidence))
 }
 
 /// Checks of one kind.

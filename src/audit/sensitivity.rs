@@ -1,7 +1,8 @@
 //! What one record can do to the sum, exactly: noise off, one adversarial record added and removed.
 //!
 //! The released gradient is compared with and without the record: alone, beside others, before and after them, and with
-//! the batch cut in several ways. No difference may be longer than the sensitivity that noise is scaled by. A clip factor
+//! the batch cut in several ways. No difference may be longer in any clip group than that group's bound, and so none
+//! longer than the sensitivity, the norm of the bounds, that noise is scaled by. A clip factor
 //! from a wrong norm is found in the other direction too: alone, a record must move the sum exactly as far as it does
 //! where norms are taken from per-sample gradients that are there.
 
@@ -20,7 +21,7 @@ pub const OTHERS: usize = 3;
 /// The most that adversarial records did.
 #[derive(Clone, Debug)]
 pub struct Sensitivity {
-    /// The longest change over the sensitivity, and what made it.
+    /// The longest change of a clip group over its bound, and what made it.
     longest: (f64, String),
     /// How many changes were measured.
     changes: usize,
@@ -29,7 +30,7 @@ pub struct Sensitivity {
 }
 
 impl Sensitivity {
-    /// Measures `rig`, in which noise is off, every change over the sensitivity of what is released: that of the sum over
+    /// Measures `rig`, in which noise is off, every change over the bound on what is released: that of the sum over
     /// `divisor`. Where clip bounds adapt, it is measured again after they have moved.
     ///
     /// # Errors
@@ -59,7 +60,7 @@ impl Sensitivity {
         for &(kind, record) in &records.adversaries {
             let one = [record];
             let alone = rig.release(0, &[&one])?;
-            self.add(&alone, &nobody, scale, || format!("{kind}, alone{bounds}"));
+            self.add(rig.reach(&alone, &nobody, divisor), || format!("{kind}, alone{bounds}"));
             let last = [others, &one].concat();
             let first = [&one, others].concat();
             let (before, after) = others.split_at(others.len() / 2);
@@ -72,7 +73,7 @@ impl Sensitivity {
                 (last.chunks(1).collect(), "with a physical batch for every record"),
             ] {
                 let with = rig.release(0, &batches)?;
-                self.add(&with, &all, scale, || format!("{kind}, {place}{bounds}"));
+                self.add(rig.reach(&with, &all, divisor), || format!("{kind}, {place}{bounds}"));
             }
             let mut share = alone.iter().zip(&nobody).map(|(a, b)| ((f64::from(*a) - f64::from(*b)) / scale) as f32);
             shares.push(rig.sizes().iter().map(|&size| share.by_ref().take(size).collect()).collect());
@@ -80,16 +81,17 @@ impl Sensitivity {
         Ok(shares)
     }
 
-    fn add(&mut self, with: &[f32], without: &[f32], scale: f64, what: impl FnOnce() -> String) {
-        let length = distance(with, without) / scale;
+    fn add(&mut self, (reach, group): (f64, Option<&str>), what: impl FnOnce() -> String) {
         self.changes += 1;
         // Anything that is not a number is as long as can be.
-        if length.is_nan() || length > self.longest.0 {
-            self.longest = (if length.is_nan() { f64::INFINITY } else { length }, what());
+        let reach = if reach.is_nan() { f64::INFINITY } else { reach };
+        if reach > self.longest.0 {
+            let group = group.map(|group| format!(", group {group}")).unwrap_or_default();
+            self.longest = (reach, what() + &group);
         }
     }
 
-    /// No change is longer than the sensitivity.
+    /// No change is longer than the bound.
     pub fn bounded(&self, name: &str) -> Check {
         let (longest, what) = &self.longest;
         Check::at_most(name, *longest, 1.0 + ROUNDING).with(format!("longest of {} changes: {what}", self.changes))

@@ -17,8 +17,9 @@ use crate::privacy::keys::RunKey;
 use crate::privacy::ledger::Receipt;
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
+use crate::tensors::Tensors;
 use crate::train::engine::Engine;
-use crate::train::step::{Setting, Stepper};
+use crate::train::step::{Released, Setting, Stepper};
 
 /// The prefix of the results that hold what a step releases of a parameter's gradient.
 const RELEASED: &str = "audit/";
@@ -64,7 +65,9 @@ pub struct Bench<'a> {
     program: Arc<Program>,
     plan: PrivacyPlan,
     clip: ClipState,
+    groups: Vec<ClipGroup>,
     key: RunKey,
+    learning_rate: f64,
 }
 
 impl<'a> Bench<'a> {
@@ -83,7 +86,18 @@ impl<'a> Bench<'a> {
         let program = Arc::new(observable(&subject.program));
         let plan = subject.chosen(noise)?;
         let clip = ClipState::new(&plan.clip, &subject.groups);
-        Ok(Bench { device, artifact, records, program, plan, clip, key })
+        let groups = subject.groups.clone();
+        Ok(Bench { device, artifact, records, program, plan, clip, groups, key, learning_rate: 0.0 })
+    }
+
+    /// The same with parameters that are updated.
+    pub fn training(self, learning_rate: f64) -> Self {
+        Bench { learning_rate, ..self }
+    }
+
+    /// The same with `program` to the letter: what it releases can then only be told from the parameters.
+    pub fn unobserved(self, program: &Program) -> Self {
+        Bench { program: Arc::new(program.clone()), ..self }
     }
 
     /// Puts it on the device, for physical batches of `rows`.
@@ -99,27 +113,41 @@ impl<'a> Bench<'a> {
             data: &self.records.data,
             units: &self.records.units,
             optimizer: self.artifact.manifest.optimizer,
-            learning_rate: 0.0,
+            learning_rate: self.learning_rate,
         };
         let sizes = engine.noise_lengths();
         let stepper = Stepper::new(setting, engine, self.clip.clone(), &self.key, 0)?;
-        Ok(Rig { stepper, clip: self.clip.clone(), parameters, sizes })
+        Ok(Rig { stepper, clip: self.clip.clone(), groups: &self.groups, parameters, sizes })
     }
 }
 
-/// A subject on a device, taking steps whose parameters stay as they are.
+/// A subject on a device, taking steps.
 pub struct Rig<'a> {
     stepper: Stepper<'a>,
     /// The clip bounds of every step.
     clip: ClipState,
+    groups: &'a [ClipGroup],
     parameters: Vec<String>,
     sizes: Vec<usize>,
+}
+
+/// What a step released.
+pub struct Step {
+    /// The gradients of all trained parameters end to end.
+    pub gradient: Vec<f32>,
+    /// What else there is.
+    pub released: Released,
 }
 
 impl Rig<'_> {
     /// Rows of a physical batch.
     pub fn rows(&mut self) -> usize {
         self.stepper.engine().rows()
+    }
+
+    /// The trained parameters.
+    pub fn parameters(&self) -> &[String] {
+        &self.parameters
     }
 
     /// The number of elements of each trained parameter, in the order in which gradients are laid end to end.
@@ -130,6 +158,27 @@ impl Rig<'_> {
     /// The sensitivity of a sum that is clipped to the bounds as they are, which noise is scaled by.
     pub fn sensitivity(&self) -> f64 {
         self.clip.sensitivity(1.0)
+    }
+
+    /// The longest difference between two released gradients in a clip group, over the bound of that group, and its name
+    /// where there are several: each group's noise is for its own bound. What is in no group may not differ.
+    pub fn reach(&self, a: &[f32], b: &[f32], divisor: f64) -> (f64, Option<&str>) {
+        let mut squares = vec![0.0; self.groups.len()];
+        let (mut start, mut astray) = (0, 0.0);
+        for (parameter, &size) in self.parameters.iter().zip(&self.sizes) {
+            let square = distance(&a[start..start + size], &b[start..start + size]).powi(2);
+            start += size;
+            let group = self.groups.iter().position(|group| group.parameters.contains(parameter));
+            *group.map_or(&mut astray, |group| &mut squares[group]) += square;
+        }
+        let several = self.groups.len() > 1;
+        let bounds = self.clip.bounds(1.0);
+        let of_groups = squares.iter().zip(bounds).zip(self.groups).map(|((square, bound), group)| {
+            (square.sqrt() * divisor / f64::from(bound), Some(&*group.name).filter(|_| several))
+        });
+        let astray = (if astray > 0.0 { f64::INFINITY } else { astray }, None);
+        // A length that is not a number comes after all numbers.
+        of_groups.chain([astray]).max_by(|a, b| a.0.abs().total_cmp(&b.0.abs())).unwrap_or(astray)
     }
 
     /// Lets the clip bounds follow a step of `units`, where they adapt, and keeps them where they are then. Whether they
@@ -150,6 +199,14 @@ impl Rig<'_> {
     /// # Errors
     /// When there is no noise, or the device fails.
     pub fn release(&mut self, step: u64, batches: &[&[usize]]) -> Result<Vec<f32>, AuditError> {
+        Ok(self.step(step, batches)?.gradient)
+    }
+
+    /// Everything that step number `step` releases of the units in `batches`.
+    ///
+    /// # Errors
+    /// As [`Rig::release`].
+    pub fn step(&mut self, step: u64, batches: &[&[usize]]) -> Result<Step, AuditError> {
         self.accumulate(step, batches)?;
         self.finish(step)
     }
@@ -164,7 +221,7 @@ impl Rig<'_> {
         for parameter in &self.parameters {
             sum.extend(self.stepper.engine().gradient_sum(parameter)?);
         }
-        Ok((sum, self.finish(step)?))
+        Ok((sum, self.finish(step)?.gradient))
     }
 
     fn accumulate(&mut self, step: u64, batches: &[&[usize]]) -> Result<(), AuditError> {
@@ -177,14 +234,33 @@ impl Rig<'_> {
         Ok(self.stepper.collect()?)
     }
 
-    fn finish(&mut self, step: u64) -> Result<Vec<f32>, AuditError> {
+    /// Takes step number `step` of the units in `batches`.
+    ///
+    /// # Errors
+    /// As [`Rig::release`].
+    pub fn train(&mut self, step: u64, batches: &[&[usize]]) -> Result<(), AuditError> {
+        self.accumulate(step, batches)?;
         // The records are made up, so there is nothing to pay for.
         self.stepper.release(step, Receipt::of_made_up_records(step))?;
-        let mut released = Vec::new();
+        Ok(())
+    }
+
+    /// The values of all parameters.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn weights(&mut self) -> Result<Tensors, AuditError> {
+        Ok(self.stepper.engine().parameters()?)
+    }
+
+    fn finish(&mut self, step: u64) -> Result<Step, AuditError> {
+        // The records are made up, so there is nothing to pay for.
+        let released = self.stepper.release(step, Receipt::of_made_up_records(step))?;
+        let mut gradient = Vec::new();
         for parameter in &self.parameters {
-            released.extend(self.stepper.engine().floats(&self::released(parameter))?);
+            gradient.extend(self.stepper.engine().floats(&self::released(parameter))?);
         }
-        Ok(released)
+        Ok(Step { gradient, released })
     }
 }
 

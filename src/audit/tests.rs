@@ -1,22 +1,34 @@
 use std::path::Path;
 
+use super::mutation::MUTATIONS;
 use super::*;
 use crate::artifact::{self, Manifest};
 use crate::compile::{Options, compile};
 use crate::device::cpu::Cpu;
 use crate::device::gpu::Gpu;
+use crate::lower::kernels::Kernel;
 use crate::onnx::{Source, discover};
 use crate::options::NormChoice;
 
 /// A model of the zoo, compiled.
-fn artifact_of(name: &str, loss: &str) -> Artifact {
+pub(super) fn artifact_of(name: &str, loss: &str) -> Artifact {
+    artifact_with(name, loss, "flat:0.5")
+}
+
+/// What is claimed of `artifact`.
+pub(super) fn claim_of(artifact: &Artifact, settings: &Settings) -> Claim {
+    let Manifest { clip, clip_groups, .. } = artifact.manifest.clone();
+    Claim::new(clip, clip_groups, Unit::Record, settings).unwrap()
+}
+
+fn artifact_with(name: &str, loss: &str, clip: &str) -> Artifact {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/zoo").join(format!("{name}.ts.onnx"));
     let source = Source::open(&path).unwrap();
     let parameters = discover(&source, &[], &[]).unwrap();
     let options = Options {
         loss: Some(loss.parse().unwrap()),
         output: None,
-        clip: "flat:0.5".parse().unwrap(),
+        clip: clip.parse().unwrap(),
         norm: NormChoice::Auto,
         optimizer: "sgd".parse().unwrap(),
         per_sample: false,
@@ -25,7 +37,7 @@ fn artifact_of(name: &str, loss: &str) -> Artifact {
     artifact::build(&source, &parameters, compiled, &options, 64).unwrap()
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         noise_multiplier: 1.0,
         sample_rate: 0.125,
@@ -76,13 +88,52 @@ fn what_does_not_apply_is_said_so() {
     assert_eq!(left, ["cross terms of ghost norms dropped"]);
 }
 
+/// Clip groups that get each other's bounds leave the norm of all bounds as it is.
+#[test]
+fn groups_with_bounds_of_others_do_not_pass() {
+    let clip = "per-group:*weight=0.1;*bias=0.5";
+    let mut artifact = artifact_with("mlp", "cross-entropy", clip);
+    for dispatch in artifact.program.phases.values_mut().flatten() {
+        if let Kernel::ClipFactor(factor) = &mut dispatch.kernel {
+            factor.group = 1 - factor.group;
+        }
+    }
+    let settings = Settings { canaries: None, mutate: false, replays: 20, ..settings() };
+    let report = audit(&artifact, &[Box::new(Cpu)], &settings, |_| ()).unwrap();
+    let failed: Vec<&str> = report.sections.iter().flat_map(Section::failures).map(|check| &*check.name).collect();
+    assert!(failed.contains(&"longest change / bound"), "{report}");
+}
+
+/// What the program has wrong anyway does not count as caught.
+#[test]
+fn a_broken_plan_is_not_caught_by_what_was_wrong_before() {
+    let mut artifact = artifact_of("mlp", "cross-entropy");
+    let settings = Settings { canaries: None, replays: 20, ..settings() };
+    let claim = claim_of(&artifact, &settings);
+    let whole = claim.of(artifact.program.clone());
+    let twice = MUTATIONS.iter().find(|mutation| mutation.name.contains("2C")).unwrap();
+    artifact.program = twice.of(&whole).unwrap().unwrap().program;
+    let report = audit(&artifact, &[Box::new(Cpu)], &settings, |_| ()).unwrap();
+    let by = |name: &str| &report.mutations.iter().find(|broken| broken.name.contains(name)).unwrap().by;
+    assert!(by("half the noise").iter().all(|check| !check.name.contains("longest change")), "{report}");
+    assert!(!by("half the noise").is_empty(), "{report}");
+}
+
+/// Bounds that adapt would move the noise away from canaries of constant length.
+#[test]
+fn one_run_of_an_adaptive_rule_passes() {
+    let artifact = artifact_with("mlp", "cross-entropy", "flat:5,adaptive,rate=1,count-noise=100");
+    let settings = Settings { mutate: false, replays: 20, ..settings() };
+    let report = audit(&artifact, &[Box::new(Cpu)], &settings, |_| ()).unwrap();
+    assert!(report.passed, "{report}");
+}
+
 /// It is the stored program that is audited, not what its source compiles to.
 #[test]
 fn a_program_that_was_tampered_with_does_not_pass() {
     let mut artifact = artifact_of("mlp", "cross-entropy");
     let settings = Settings { canaries: None, mutate: false, replays: 20, ..settings() };
-    let Manifest { clip, clip_groups, .. } = artifact.manifest.clone();
-    let claim = Claim::new(clip, clip_groups, Unit::Record, &settings).unwrap();
+    let claim = claim_of(&artifact, &settings);
     for mutation in MUTATIONS.iter().filter(|mutation| !mutation.ghost) {
         let Some(broken) = mutation.of(&claim.of(artifact.program.clone())).unwrap() else { continue };
         if broken.program == artifact.program {

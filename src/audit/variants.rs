@@ -5,11 +5,12 @@ use std::path::Path;
 use super::AuditError;
 use crate::artifact::Artifact;
 use crate::compile::{Options, compile};
+use crate::glob::Glob;
 use crate::lower::program::Program;
 use crate::onnx::{Parameter, Source, discover};
 use crate::options::NormChoice;
 use crate::privacy::ClipRule;
-use crate::privacy::clipping::ClipGroup;
+use crate::privacy::clipping::{ClipFunction, ClipGroup, ClipScope};
 
 /// What is compiled again.
 pub struct Variants {
@@ -51,14 +52,14 @@ impl Variants {
         Ok(Variants { source, parameters, options })
     }
 
-    /// Clip rules of every kind, the artifact's first, with its sensitivity.
+    /// Clip rules of every kind with the sensitivity of the artifact's, which is the first, and their names.
     ///
     /// # Errors
     /// When that is no bound.
-    pub fn clips(&self) -> Result<Vec<ClipRule>, AuditError> {
+    pub fn clips(&self) -> Result<Vec<(String, ClipRule)>, AuditError> {
         let own = &self.options.clip;
         let bound = own.sensitivity();
-        let mut clips = vec![own.clone()];
+        let mut clips = vec![(own.to_string(), own.clone())];
         for (kind, options) in [
             ("flat", ""),
             ("per-layer", ""),
@@ -66,12 +67,25 @@ impl Variants {
             ("flat", ",adaptive,count-noise=100"),
             ("per-layer", ",adaptive,count-noise=100"),
         ] {
-            let clip = format!("{kind}:{bound:?}{options}").parse()?;
+            let text = format!("{kind}:{bound:?}{options}");
+            let clip: ClipRule = text.parse()?;
             if clip != *own {
-                clips.push(clip);
+                clips.push((clip.to_string(), clip));
             }
         }
+        clips.extend(self.apart(bound).map(|clip| ("each parameter apart".to_owned(), clip)));
         Ok(clips)
+    }
+
+    /// The rule that clips each parameter by itself, all to different bounds; none where there is only one parameter, the
+    /// names do not tell them apart, or a bound would be too small.
+    fn apart(&self, bound: f64) -> Option<ClipRule> {
+        let names: Vec<&str> = self.parameters.iter().filter(|p| p.trainable).map(|p| &*p.name).collect();
+        let norm = (1..=names.len()).map(|i| (i * i) as f64).sum::<f64>().sqrt();
+        let bounds = names.iter().zip(1..).map(|(&name, i)| (Glob::new(name), bound * f64::from(i) / norm));
+        let scope = ClipScope::PerGroup { bounds: bounds.collect() };
+        let clip = ClipRule::new(scope, ClipFunction::Threshold, None).ok()?;
+        (names.len() > 1 && clip.resolve(names).is_ok()).then_some(clip)
     }
 
     /// The model compiled for another clip rule and other norms, and the groups of that rule.

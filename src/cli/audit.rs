@@ -14,9 +14,6 @@ use crate::device::{self, Device, gpu};
 use crate::files::{self, FileError};
 use crate::options::DeviceChoice;
 
-/// The rate at which the sampler is tested where nobody says, or where every record is in every batch.
-const SAMPLER_RATE: f64 = 0.125;
-
 /// Test a model's privacy: sensitivity, noise, sampling, lower bounds on ε
 #[derive(clap::Args)]
 pub struct Args {
@@ -33,8 +30,8 @@ pub struct Args {
     noise_multiplier: f64,
 
     /// Probability of each record entering a logical batch; the canary of a single step always enters for certain, and
-    /// with 1 the sampler is tested at 0.125
-    #[arg(long, value_name = "Q", default_value_t = SAMPLER_RATE, value_parser = values::rate)]
+    /// the sampler is tested between 1/1024 and 1/2
+    #[arg(long, value_name = "Q", default_value_t = 0.125, value_parser = values::rate)]
     sample_rate: f64,
 
     /// The δ of the claim
@@ -49,7 +46,8 @@ pub struct Args {
     #[arg(long, value_name = "R", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     replays: u64,
 
-    /// Audit a whole training too, by one run of it with M canaries
+    /// Audit sampling, noise and accounting of a whole training too, by one run of it with M canaries, which are added
+    /// after clipping
     #[arg(long, value_name = "M", value_parser = clap::value_parser!(u64).range(10..))]
     canaries: Option<u64>,
 
@@ -57,11 +55,11 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
 
-    /// Audit eight plans that are broken on purpose too, each of which has to fail
+    /// Audit nine plans that are broken on purpose too, each of which has to fail
     #[arg(long)]
     mutate: bool,
 
-    /// The confidence of the lower bounds that are shown; at 99.9 % they decide
+    /// The confidence of the lower bounds that are shown; those that decide are at 99.95 % together
     #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = values::between_0_and_1)]
     confidence: f64,
 
@@ -108,7 +106,7 @@ pub fn run(args: &Args) -> Result<()> {
     let artifact = Artifact::load(&args.artifact)?;
     let settings = Settings {
         noise_multiplier: args.noise_multiplier,
-        sample_rate: if args.sample_rate < 1.0 { args.sample_rate } else { SAMPLER_RATE },
+        sample_rate: args.sample_rate,
         delta: args.delta,
         batch: args.batch,
         replays: args.replays,

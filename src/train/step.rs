@@ -62,8 +62,10 @@ struct Sums {
 }
 
 /// What a step released besides the update, all of it noisy and paid for.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Released {
+    /// Of each clip group, how many more units were below the bound than above it, halved, where bounds adapt.
+    pub counts: Option<Vec<f64>>,
     /// Estimates of the number of units and of the sum of their losses.
     pub estimates: Option<[f64; Estimates::COUNT]>,
 }
@@ -251,13 +253,15 @@ impl<'a> Stepper<'a> {
         let (gradient, beside) = noise.take(step, &std)?.split_at(trained);
         self.engine.update(&optimizer, step + 1, learning_rate, plan.divisor(), Some(gradient))?;
         let mut beside = beside.iter();
+        let mut released = Released::default();
         if multipliers.counts.is_some()
             && let Some(noise) = beside.next()
         {
-            let counts = self.sums.counts.iter().zip(noise).map(|(count, noise)| count + f64::from(*noise));
-            self.clip.update(&counts.collect::<Vec<f64>>(), plan.expected_batch);
+            let noisy = self.sums.counts.iter().zip(noise).map(|(count, noise)| count + f64::from(*noise));
+            let counts: Vec<f64> = noisy.collect();
+            self.clip.update(&counts, plan.expected_batch);
+            released.counts = Some(counts);
         }
-        let mut released = Released::default();
         if let Some(estimates) = &plan.estimates
             && let Some(noise) = beside.next()
         {

@@ -2,7 +2,8 @@
 
     python tests/oracles/audit.py
 
-prints: upper Clopper-Pearson bounds as quantiles of the beta distribution; (epsilon, delta) of unit normals mu apart, by
+prints: upper Clopper-Pearson bounds as quantiles of the beta distribution; root mean squares of normals as quantiles of
+the chi-square distribution; how likely a correlation of independent normals is, by the beta distribution; (epsilon, delta) of unit normals mu apart, by
 numerical integration of the hockey-stick divergence; the two-sided 1e-9 quantile of the normal; and lower bounds on
 epsilon of the one-run audit, by the theorem of Steinke, Nasr and Jagielski (arXiv 2305.08846, Theorem 5.2).
 """
@@ -29,6 +30,13 @@ def one_run_p_value(canaries, made, right, epsilon, delta):
 print("upper bounds")
 for count, trials, risk in [(0, 1000, 0.025), (309, 1000, 0.025), (617, 1000, 0.05), (617, 2000, 0.001), (999, 1000, 0.025)]:
     print(count, trials, risk, repr(float(stats.beta.ppf(1 - risk, count + 1, trials - count))))
+print("root mean squares of normals")
+for count, risk in [(10, 1e-9), (480, 1e-10), (480, 0.05), (1_000_000, 1e-9)]:
+    tails = [stats.chi2.ppf(risk / 2, count), stats.chi2.isf(risk / 2, count)]
+    print(count, risk, *(repr(float(np.sqrt(tail / count))) for tail in tails))
+print("correlations")
+for count, r in [(2, 0.999999), (8, 0.99), (48, 0.5), (1000, 0.2), (1_000_000, 0.006), (100, 0.1)]:
+    print(count, r, repr(float(stats.beta.sf(r * r, 0.5, (count - 1) / 2))))
 print("delta of mu-GDP")
 for mu, epsilon in [(1.0, 1.0), (0.5, 0.3), (2.0, 5.0)]:
     print(mu, epsilon, repr(float(hockey_stick(mu, epsilon))))

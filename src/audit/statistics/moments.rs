@@ -1,5 +1,7 @@
 //! Second moments, and how far chance moves them.
 
+use std::f64::consts::PI;
+
 use super::gaussian::quantile;
 
 /// How unlikely a value outside its bounds is for a correct mechanism: a false alarm of one check in 10⁹.
@@ -44,6 +46,14 @@ impl Extend<f64> for Moments {
     }
 }
 
+impl FromIterator<f64> for Moments {
+    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Moments {
+        let mut moments = Moments::default();
+        moments.extend(values);
+        moments
+    }
+}
+
 /// The products of pairs of values, and of each with itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Products {
@@ -72,9 +82,24 @@ impl Products {
         if scale > 0.0 { self.both / scale } else { 0.0 }
     }
 
-    /// The correlation in standard deviations of that of independent normals, by Fisher's transformation.
+    /// The probability that independent normals with mean 0 are correlated as strongly, from above:
+    /// `√(2/π(n-1)) · (1-r²)^((n-1)/2) / r`. The correlation's density is `Γ(n/2)/(√π Γ((n-1)/2)) · (1-u²)^((n-3)/2)`, where
+    /// the ratio of gammas is at most `√((n-1)/2)` and the tail's integral at most that with another factor `u/r`.
+    pub fn chance(&self) -> f64 {
+        if self.count < 2 {
+            return 1.0;
+        }
+        let (r, degrees) = (self.correlation().abs().min(1.0), self.count as f64 - 1.0);
+        let rest = (0.5 * degrees * (-r * r).ln_1p()).exp();
+        // A correlation that is not a number is as unlikely as can be.
+        let chance = (2.0 / (PI * degrees)).sqrt() * rest / r;
+        if chance.is_nan() { 0.0 } else { chance.min(1.0) }
+    }
+
+    /// The correlation in standard deviations: how far from its mean a normal is with a probability of
+    /// [`Products::chance`].
     pub fn score(&self) -> f64 {
-        self.correlation().clamp(-1.0, 1.0).atanh() * (self.count.saturating_sub(3) as f64).sqrt()
+        -quantile(0.5 * self.chance())
     }
 }
 
@@ -112,6 +137,24 @@ mod tests {
         let half: Vec<f32> = (0..1000).map(|i| if i % 4 < 2 { 1.0 } else { -1.0 }).collect();
         let other: Vec<f32> = (0..1000).map(|i| if i % 8 < 3 { 1.0 } else { -1.0 }).collect();
         let products = of(&half, &other);
-        assert!((products.score() - products.correlation().atanh() * 997.0_f64.sqrt()).abs() < 1e-9);
+        assert!((products.score() / (products.correlation().atanh() * 997.0_f64.sqrt()) - 1.0).abs() < 0.02);
+    }
+
+    /// Above the truth (`scipy.stats.beta.sf(r², 1/2, (n-1)/2)`, see `tests/oracles/audit.py`), and near it in the tail.
+    #[test]
+    fn correlations_are_no_likelier_than_they_are() {
+        for (count, r, truth) in [
+            (2, 0.999_999, 0.000_900_316_391_201_406_4),
+            (8, 0.99, 3.260_672_285_039_185e-07),
+            (48, 0.5, 0.000_254_127_415_200_687_1),
+            (1000, 0.2, 1.720_467_689_370_106_4e-10),
+            (1_000_000, 0.006, 1.972_573_854_650_224_5e-09),
+            (100, 0.1, 0.319_748_474_139_301_35),
+        ] {
+            let chance = Products { count, both: r, first: 1.0, second: 1.0 }.chance();
+            assert!(chance >= truth && (truth > 1e-3 || chance < 1.3 * truth), "{count} {r}: {chance}");
+        }
+        assert_eq!(Products { count: 1, both: 1.0, first: 1.0, second: 1.0 }.chance(), 1.0);
+        assert_eq!(Products { count: 9, both: f64::NAN, first: 1.0, second: 1.0 }.score(), f64::INFINITY);
     }
 }
