@@ -7,6 +7,7 @@
 //! and adding a unit are composed each by itself, and the larger result counts. Steps without sampling
 //! compose to one Gaussian, which alone is exact.
 
+mod binomial;
 pub(super) mod compose;
 pub(super) mod discretize;
 pub(super) mod neighbours;

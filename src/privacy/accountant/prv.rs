@@ -180,7 +180,7 @@ fn regrouped(tilted: Tilted, interval: f64, factor: i64, mut infinite: f64) -> O
     let finite = points.iter().all(|(_, mass)| mass.is_finite());
     // Moving masses between two points of a cell changes their tilted norm by less than the cell is wide.
     let error = tilted.error * libm::exp(tilted.order * width) * 2.0;
-    finite.then_some(Losses { points, infinite, error })
+    finite.then_some(Losses { points, infinite, total: 1.0, error })
 }
 
 #[cfg(test)]

@@ -65,8 +65,10 @@ impl Sum {
 
     /// The probability of an infinite sum.
     pub fn infinite(&self) -> f64 {
-        let log_finite = |(losses, steps): &(Losses, u64)| *steps as f64 * libm::log1p(-losses.infinite);
-        -libm::expm1(self.terms.iter().map(log_finite).sum())
+        let logs = |of: fn(&Losses) -> f64| self.terms.iter().map(|(losses, steps)| *steps as f64 * of(losses)).sum();
+        let log_finite: f64 = logs(|losses| libm::log1p(-losses.infinite / losses.total));
+        let log_total: f64 = logs(|losses| libm::log(losses.total));
+        -libm::expm1(log_finite) * libm::exp(log_total)
     }
 
     pub fn cumulant(&self, order: f64) -> Cumulant {

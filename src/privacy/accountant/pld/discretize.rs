@@ -38,8 +38,10 @@ pub(in super::super) enum Rounding {
 pub(in super::super) struct Losses {
     /// Multiples of the grid's interval in ascending order, and their probabilities under P.
     pub points: Vec<(i64, f64)>,
-    /// The probability of an infinite loss.
+    /// The probability of an infinite loss,
     pub infinite: f64,
+    /// and of all losses, which may be a little more than 1.
+    pub total: f64,
     /// A bound on the norm of the errors of the probabilities, tilted as they will be; 0 where they have
     /// only errors upwards.
     pub error: f64,
@@ -69,7 +71,7 @@ impl Grid {
 /// The loss of `step` on `grid`; losses that P gives less than about `tail` become infinite or the
 /// grid's lowest.
 pub(in super::super) fn discretize(step: &Step, grid: Grid, tail: f64, rounding: Rounding) -> Losses {
-    let (least, most) = step.range(libm::sqrt(-2.0 * libm::log(tail)));
+    let (least, most) = step.range(tail);
     let interval = grid.interval;
     let (down, up) = (grid.ladder(-least), grid.ladder(most));
     let below: Vec<Masses> = down.iter().map(|&k| step.below(-(k as f64 * interval))).collect();
@@ -79,7 +81,7 @@ pub(in super::super) fn discretize(step: &Step, grid: Grid, tail: f64, rounding:
     points.extend(up[1..].iter().map(|&k| (k, 0.0)));
     let zero = down.len() - 1;
     points[0].1 = below[zero].p;
-    points[zero].1 += (1.0 - below[0].p - above[0].p).max(0.0);
+    points[zero].1 += (step.total() - below[0].p - above[0].p).max(0.0);
     for i in 0..points.len() - 1 {
         let (inner, outer) =
             if i < zero { (below[zero - i - 1], below[zero - i]) } else { (above[i - zero], above[i - zero + 1]) };
@@ -90,7 +92,7 @@ pub(in super::super) fn discretize(step: &Step, grid: Grid, tail: f64, rounding:
         points[i].1 += lower;
         points[i + 1].1 += upper;
     }
-    Losses { points, infinite: above[above.len() - 1].p, error: 0.0 }
+    Losses { points, infinite: above[above.len() - 1].p, total: step.total(), error: 0.0 }
 }
 
 /// The losses between two neighbouring points.

@@ -39,7 +39,8 @@ pub(in super::super) struct Pair {
 }
 
 /// The dominating pair of one step: one of several, with the probability of each, and which one it is can
-/// be told from the outcome.
+/// be told from the outcome. The probabilities may sum to a little more than 1, as larger ones only add to
+/// every divergence.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct Step(pub Vec<(f64, Pair)>);
 
@@ -54,9 +55,15 @@ impl Step {
         self.weighted(|pair| pair.below(loss))
     }
 
-    /// Losses, one of either sign, outside of which P has at most `2e^(-z²/2)`.
-    pub fn range(&self, z: f64) -> (f64, f64) {
-        let ranges = self.0.iter().map(|(_, pair)| pair.range(z));
+    /// The masses of all losses.
+    pub fn total(&self) -> f64 {
+        self.0.iter().map(|(weight, _)| weight).sum()
+    }
+
+    /// Losses, one of either sign, outside of which P has about `tail` of each pair at most.
+    pub fn range(&self, tail: f64) -> (f64, f64) {
+        let deviations = |weight: f64| libm::sqrt((2.0 * libm::log(weight / tail)).max(0.0));
+        let ranges = self.0.iter().map(|(weight, pair)| pair.range(deviations(*weight)));
         ranges.fold((0.0, 0.0), |(low, high), (least, most)| (f64::min(low, least), f64::max(high, most)))
     }
 
