@@ -30,7 +30,7 @@
 //!   is `N(2μ)` against `N(0)`; the permutation is independent of the units' values.
 
 use super::super::Mechanism;
-use super::super::history::{merged, rounded};
+use super::super::history::{joined, merged};
 use super::binomial::Binomial;
 use super::pairs::{Pair, Shape, Step};
 use crate::privacy::adjacency::Adjacency;
@@ -39,10 +39,8 @@ use crate::privacy::sampling::Sampling;
 /// The steps of a composition, and how many of each.
 pub(in super::super) type Composition = Vec<(Step, u64)>;
 
-/// More distinct steps than this are rounded to fewer.
+/// More distinct steps than this become fewer.
 const MOST_DISTINCT: usize = 64;
-/// Noise multipliers are then rounded down to powers of `e` to this.
-const NOISE_GRID: f64 = 1e-3;
 
 /// Which of two neighbouring datasets has the unit.
 #[derive(Clone, Copy)]
@@ -67,7 +65,7 @@ pub(in super::super) fn compositions(history: &[Mechanism], adjacency: Adjacency
         return None;
     }
     if steps.len() > MOST_DISTINCT {
-        steps = rounded(&steps, NOISE_GRID);
+        steps = joined(&steps);
     }
     let truncated = steps.iter().any(|entry| matches!(entry.sampling, Sampling::TruncatedPoisson { .. }));
     let (changes, extra): (&[Change], _) = match adjacency {

@@ -5,7 +5,7 @@
 
 use std::f64::consts::LN_2;
 
-use super::super::gaussian::upper_tail;
+use super::super::gaussian::{upper_tail, variation};
 
 /// The probabilities that both distributions of a pair give to a set of losses.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -75,7 +75,7 @@ impl Step {
 
     /// A bound on the total variation between both distributions, and so on δ at any ε ≥ 0.
     pub fn variation(&self) -> f64 {
-        let one = |pair: &Pair| pair.rate * (1.0 - 2.0 * upper_tail(0.5 * pair.distance())).max(0.0);
+        let one = |pair: &Pair| pair.rate * variation(pair.distance());
         self.0.iter().map(|(weight, pair)| weight * one(pair)).sum()
     }
 
