@@ -2,7 +2,8 @@
 //!
 //! Each step is dominated by a pair of distributions ([`neighbours`]), whose privacy loss is rounded to a
 //! grid by connect-the-dots ([`discretize`]); the loss of a composition is the sum of the steps' losses
-//! ([`compose`]), and `δ(ε) = E[1 - e^(ε-L)]⁺` (Koskela, Jälkö and Honkela 2020,
+//! ([`compose`]), in a [`window`] and on a grid that fit the answer ([`search`]), and
+//! `δ(ε) = E[1 - e^(ε-L)]⁺` ([`divergence`]; Koskela, Jälkö and Honkela 2020,
 //! <https://arxiv.org/abs/1906.03049>; Doroshenko et al. 2022, <https://arxiv.org/abs/2207.04380>). Removing
 //! and adding a unit are composed each by itself, and the larger result counts. Steps without sampling
 //! compose to one Gaussian, which alone is exact.

@@ -74,7 +74,7 @@ impl Divergence {
     /// 1 below the window.
     pub fn delta(&self, epsilon: f64) -> f64 {
         let start = self.loss(0);
-        if !(epsilon >= start) {
+        if epsilon < start || epsilon.is_nan() {
             return 1.0;
         }
         let i = libm::ceil((epsilon - start) / self.interval) as usize;

@@ -122,10 +122,12 @@ impl Search {
             let sum = rounded(self.fineness(window, pass));
             let divergence = sum.compose(window);
             let Some(divergence) = divergence else {
-                return best.min(match self.target {
-                    Target::Delta(delta) => sum.epsilon_bound(window.order, delta),
-                    Target::Epsilon(epsilon) => sum.delta_bound(window.order, epsilon),
+                // At first the slope is the best order.
+                let by_moment = [window.order, self.around.slope].map(|order| match self.target {
+                    Target::Delta(delta) => sum.epsilon_bound(order, delta),
+                    Target::Epsilon(epsilon) => sum.delta_bound(order, epsilon),
                 });
+                return by_moment.into_iter().fold(best, f64::min);
             };
             let last = self.around;
             let found = match self.target {

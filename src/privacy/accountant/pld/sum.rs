@@ -24,8 +24,9 @@ pub(in super::super) struct Cumulant {
 const HALVINGS: u32 = 18;
 /// Logarithms of the smallest and the largest order.
 const LOG_ORDERS: (f64, f64) = (-7.0, 14.0);
-/// Bounds the rounding of the logarithm of one step's moment.
+/// Bounds the rounding of the logarithm of one step's moment, and with that of its largest exponent.
 const MOMENT_ROUNDING: f64 = 1e-12;
+const EXPONENT_ROUNDING: f64 = 4.0 * f64::EPSILON;
 
 impl Sum {
     /// How many losses there are.
@@ -89,7 +90,12 @@ impl Sum {
     }
 
     fn log_bound(&self, order: f64) -> f64 {
-        self.cumulant(order).value + self.steps() * MOMENT_ROUNDING
+        let rounding = |(losses, steps): &(Losses, u64)| {
+            let ends = [losses.points[0].0, losses.points[losses.points.len() - 1].0];
+            let furthest = ends.map(|k| (k as f64 * self.interval).abs()).into_iter().fold(0.0, f64::max);
+            *steps as f64 * (MOMENT_ROUNDING + EXPONENT_ROUNDING * order * furthest)
+        };
+        self.cumulant(order).value + self.terms.iter().map(rounding).sum::<f64>()
     }
 }
 

@@ -215,14 +215,16 @@ fn edges() {
     }
 }
 
-/// A schedule of noise multipliers is rounded to fewer, downwards.
+/// Steps of many noise multipliers are joined to fewer, on the safe side.
 #[test]
 fn many_distinct_steps() {
     let schedule =
         |count: u64| (0..count).map(move |i| poisson(1.0 + (i as f64 + 0.5) / count as f64, 0.01, 1000 / count));
     let few = epsilon(&schedule(40).collect::<Vec<_>>(), ADDED, 1e-5);
-    let many = epsilon(&schedule(200).collect::<Vec<_>>(), ADDED, 1e-5);
-    assert!(many > few * (1.0 - 1e-3) && many < few * (1.0 + 3e-3), "{few} {many}");
+    for count in [200, 1000] {
+        let many = epsilon(&schedule(count).collect::<Vec<_>>(), ADDED, 1e-5);
+        assert!(many > few * (1.0 - 1e-3) && many < few * (1.0 + 8e-3), "{count}: {few} {many}");
+    }
 }
 
 proptest! {
@@ -243,8 +245,7 @@ proptest! {
         let epsilon = |sigma: f64, q: f64, count: u64, delta: f64| epsilon(&[poisson(sigma, q, count)], adjacency, delta);
         let base = epsilon(sigma, q, count, delta);
         prop_assert!(base >= 0.0 && base.is_finite());
-        // The finest grid may cost a tenth.
-        let slack = if base > 1.0 { 1.001 } else { 1.11 };
+        let slack = if base > 1.0 { 1.001 } else { 1.005 };
         prop_assert!(epsilon(sigma, q, (count as f64 * growth) as u64, delta) * slack >= base);
         prop_assert!(epsilon(sigma, (q * growth).min(1.0), count, delta) * slack >= base);
         prop_assert!(epsilon(sigma * growth, q, count, delta) <= base * slack + 1e-9);
