@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "KIND", default_value = "poisson")]
     sampling: Kind,
 
-    /// Number of units in the data, for every sampling but poisson, or with --batch
+    /// Number of units in the data, which counts as public: for every sampling but poisson, or with --batch
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     records: Option<u64>,
 
@@ -180,7 +180,13 @@ impl Args {
             (None, Some(rate), Some(steps), Some(delta), Some(epsilon)) => {
                 let sampling = self.sampling(rate)?;
                 let history = |noise| self.history(noise, sampling, steps);
-                Answer::NoiseMultiplier(calibrate::noise_multiplier(accountant, target(epsilon, delta), history)?)
+                let found = calibrate::noise_multiplier(accountant, target(epsilon, delta), history)?;
+                // What is printed meets the target too: ε falls with the noise only as far as it is exact.
+                let mut printed = up(found);
+                while accountant.epsilon(&history(printed), adjacency, delta)? > epsilon {
+                    printed = up(printed * (1.0 + NUDGE));
+                }
+                Answer::NoiseMultiplier(printed)
             }
             (Some(noise), Some(rate), None, Some(delta), Some(epsilon)) => {
                 let sampling = self.sampling(rate)?;
@@ -265,15 +271,22 @@ impl Args {
     }
 }
 
+/// What the noise is raised by, relatively, where rounding it up is not enough.
+const NUDGE: f64 = 1e-5;
+
+/// Up to six digits.
+fn up(value: f64) -> f64 {
+    (value * 1e6).ceil() / 1e6
+}
+
 /// Rounded, if at all, to the safe side.
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let up = |value: f64| (value * 1e6).ceil() / 1e6;
         match *self {
             Answer::Epsilon(Some(epsilon)) => write!(f, "epsilon {:.6}", up(epsilon)),
             Answer::Epsilon(None) => f.write_str("epsilon is unbounded"),
             Answer::Delta(delta) => write!(f, "delta {delta:e}"),
-            Answer::NoiseMultiplier(sigma) => write!(f, "noise multiplier {:.6}", up(sigma)),
+            Answer::NoiseMultiplier(sigma) => write!(f, "noise multiplier {sigma:.6}"),
             Answer::Steps(steps) => write!(f, "{steps} steps"),
             Answer::SampleRate(rate) => write!(f, "sample rate {rate}"),
         }

@@ -4,6 +4,7 @@
     python tests/oracles/accounting.py rdp    > tests/golden/rdp.json
     python tests/oracles/accounting.py known  > tests/golden/known.json
     python tests/oracles/accounting.py random > tests/golden/random.json
+    python tests/oracles/accounting.py floors > tests/golden/floors.json
 
 rdp: Renyi divergences and epsilons of random mechanisms. The divergences come from numerical integration
 (mpmath), under replace-one adjacency too; the epsilons from Google's dp_accounting with its own divergences
@@ -14,19 +15,26 @@ Opacus's PRV accountant, and sampling without replacement by dp_accounting's RDP
 
 random: 500 random mechanisms by dp_accounting's RDP and PLD accountants; also with a finer grid where the
 rounding of the default one shows.
+
+floors: what the PLD epsilons of these two, in their order, and of further settings with low rates, are not
+below: `optimistic` by dp_accounting's optimistic estimate, where a grid that is fine enough for it is not too
+large; `extrapolated` to a grid of interval 0 from two pessimistic estimates, whose rounding grows with the
+square of it; for add-remove and replace-one.
 """
 
 import json
 import math
+import multiprocessing
+import pathlib
 import random
 import sys
 
 import mpmath
 import numpy as np
 from dp_accounting import dp_event, pld
+from dp_accounting.pld import privacy_loss_distribution
 from dp_accounting.privacy_accountant import NeighboringRelation
 from dp_accounting.rdp import rdp_privacy_accountant as rdp
-from opacus.accountants import PRVAccountant
 
 ADD_REMOVE, REPLACE_ONE = NeighboringRelation.ADD_OR_REMOVE_ONE, NeighboringRelation.REPLACE_ONE
 
@@ -135,6 +143,8 @@ def refined(row):
 
 
 def by_opacus(sigma, q, steps, delta):
+    from opacus.accountants import PRVAccountant
+
     accountant = PRVAccountant()
     accountant.history = [(sigma, q, steps)]
     return {"noise_multiplier": sigma, "sample_rate": q, "steps": steps, "delta": delta,
@@ -179,6 +189,45 @@ def random_google(rng):
                 return refined(row)
 
 
+GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
+LOW_RATES = [
+    (1.0, 1e-5, 1_000_000, 1e-6), (0.6, 1e-5, 1_000_000, 1e-9), (0.8, 1e-5, 100_000, 1e-6),
+    (2.0, 1e-5, 3_000_000, 1e-7), (0.7, 3e-6, 2_000_000, 1e-8), (1.0, 1e-4, 100_000, 1e-6),
+    (0.7, 1e-4, 10_000, 1e-7), (3.0, 1e-4, 1_000_000, 1e-6),
+]
+
+
+def by_grid(row, adjacency, interval, pessimistic):
+    distribution = privacy_loss_distribution.from_gaussian_mechanism(
+        row["noise_multiplier"], sampling_prob=row["sample_rate"], value_discretization_interval=interval,
+        pessimistic_estimate=pessimistic, use_connect_dots=pessimistic, neighboring_relation=adjacency)
+    return distribution.self_compose(row["steps"]).get_epsilon_for_delta(row["delta"])
+
+
+def floor(row, adjacency, about):
+    """About is the epsilon, roughly."""
+    steps = row["steps"]
+    interval = min(math.sqrt(2e-3 * 6 * about**2 / (steps * -math.log(row["delta"]))), 0.02)
+    coarse, fine = (by_grid(row, adjacency, interval / halved, True) for halved in (1, 2))
+    found = {"extrapolated": fine - (coarse - fine) / 3}
+    interval = 2e-3 * about / steps
+    if (2 * about + 20) / interval < 1e6:
+        found["optimistic"] = by_grid(row, adjacency, interval, False)
+    return found
+
+
+def floors(row):
+    named = [("add_remove", "pld", ADD_REMOVE), ("replace_one", "pld_replace_one", REPLACE_ONE)]
+    return {name: floor(row, adjacency, row.get(field + "_fine", row[field])) for name, field, adjacency in named}
+
+
+def low_rate(setting):
+    row = dict(zip(["noise_multiplier", "sample_rate", "steps", "delta"], setting))
+    for field, adjacency in [("pld", ADD_REMOVE), ("pld_replace_one", REPLACE_ONE)]:
+        row[field] = by_grid(row, adjacency, 1e-5, True)
+    return {**row, **floors(row)}
+
+
 def rows(name, found):
     text = ",\n".join(json.dumps(row) for row in found)
     return f'"{name}": [\n{text}\n]'
@@ -197,6 +246,11 @@ def main(mode):
                  rows("fixed_size", (without_replacement(*row) for row in FIXED_SIZE))]
     elif mode == "random":
         parts = [rows("google", (random_google(rng) for _ in range(500)))]
+    elif mode == "floors":
+        named = {name: json.loads((GOLDEN / f"{name}.json").read_text())["google"] for name in ("known", "random")}
+        with multiprocessing.Pool() as pool:
+            parts = [rows(name, pool.imap(floors, settings)) for name, settings in named.items()]
+            parts += [rows("low_rates", pool.imap(low_rate, LOW_RATES))]
     else:
         raise SystemExit(__doc__)
     sys.stdout.write("{" + ",\n".join(parts) + "}\n")

@@ -6,6 +6,7 @@ mod distributions;
 mod rdp;
 
 use dpc::privacy::accountant::Mechanism;
+use dpc::privacy::adjacency::Adjacency;
 use dpc::privacy::sampling::Sampling;
 use serde::Deserialize;
 
@@ -31,9 +32,6 @@ struct Google {
     rdp: f64,
     pld: f64,
     pld_replace_one: f64,
-    /// On a finer grid, where the rounding of the default one shows.
-    pld_fine: Option<f64>,
-    pld_replace_one_fine: Option<f64>,
 }
 
 /// Poisson sampling by Opacus.
@@ -44,6 +42,67 @@ struct Opacus {
     steps: u64,
     delta: f64,
     prv: f64,
+}
+
+/// `floors.json`: what PLD epsilons are not below, in the order of the other files.
+#[derive(Deserialize)]
+struct Floors {
+    known: Vec<Floor>,
+    random: Vec<Floor>,
+    low_rates: Vec<LowRate>,
+}
+
+#[derive(Deserialize)]
+struct Floor {
+    add_remove: Least,
+    replace_one: Least,
+}
+
+/// By `dp_accounting`.
+#[derive(Deserialize)]
+struct Least {
+    /// Extrapolated to an infinitely fine grid, which is exact but for some 1e-5.
+    extrapolated: f64,
+    /// Its own lower bound, where it is any good.
+    optimistic: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct LowRate {
+    #[serde(flatten)]
+    setting: Setting,
+    pld: f64,
+    pld_replace_one: f64,
+    #[serde(flatten)]
+    floor: Floor,
+}
+
+#[derive(Deserialize)]
+struct Setting {
+    noise_multiplier: f64,
+    sample_rate: f64,
+    steps: u64,
+    delta: f64,
+}
+
+fn floors() -> Floors {
+    serde_json::from_str(include_str!("../../golden/floors.json")).unwrap()
+}
+
+impl Floor {
+    fn of(&self, adjacency: Adjacency) -> &Least {
+        if adjacency == Adjacency::AddRemove { &self.add_remove } else { &self.replace_one }
+    }
+}
+
+impl Least {
+    /// Whether an ε is not below the exact one.
+    fn holds(&self, found: f64) -> bool {
+        match self.optimistic {
+            Some(least) => found >= least * (1.0 - 1e-9),
+            None => found >= self.extrapolated * (1.0 - 1e-4),
+        }
+    }
 }
 
 /// Sampling without replacement by `dp_accounting`.

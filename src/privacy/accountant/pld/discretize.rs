@@ -11,7 +11,11 @@
 //! the loss: a cell of width w adds `w²/6` at most to the variance, which is small beside the square of
 //! the loss.
 
+use rayon::prelude::*;
+
+use super::neighbours::Composition;
 use super::pairs::{Masses, Step};
+use super::sum::Sum;
 
 /// Where the points are.
 #[derive(Clone, Copy, Debug)]
@@ -38,15 +42,18 @@ pub(in super::super) enum Rounding {
 pub(in super::super) struct Losses {
     /// Multiples of the grid's interval in ascending order, and their probabilities under P.
     pub points: Vec<(i64, f64)>,
-    /// The probability of an infinite loss.
+    /// The probability of an infinite loss,
     pub infinite: f64,
-    /// A bound on the norm of the errors of the probabilities, tilted as they will be; 0 where they have
-    /// only errors upwards.
-    pub error: f64,
+    /// and of all losses, which may be a little more than 1.
+    pub total: f64,
 }
 
 /// Bounds the linear part of a grid.
 const MOST_POINTS: f64 = 8192.0;
+/// Bounds the rounding of differences beside the larger number,
+const CANCELLATION: f64 = 4.0 * f64::EPSILON;
+/// and of what goes to the upper end of a cell.
+const SHARE_ROUNDING: f64 = 1e-9;
 /// The furthest point in intervals; losses beyond are infinite or this.
 const FURTHEST: f64 = 1e12;
 
@@ -66,10 +73,16 @@ impl Grid {
     }
 }
 
+/// The losses of `steps` on `grid`, as [`discretize`].
+pub(in super::super) fn discretized(steps: &Composition, grid: Grid, tail: f64, rounding: Rounding) -> Sum {
+    let round = |(step, count): &(Step, u64)| (discretize(step, grid, tail, rounding), *count);
+    Sum { interval: grid.interval, terms: steps.par_iter().map(round).collect() }
+}
+
 /// The loss of `step` on `grid`; losses that P gives less than about `tail` become infinite or the
 /// grid's lowest.
 pub(in super::super) fn discretize(step: &Step, grid: Grid, tail: f64, rounding: Rounding) -> Losses {
-    let (least, most) = step.range(libm::sqrt(-2.0 * libm::log(tail)));
+    let (least, most) = step.range(tail);
     let interval = grid.interval;
     let (down, up) = (grid.ladder(-least), grid.ladder(most));
     let below: Vec<Masses> = down.iter().map(|&k| step.below(-(k as f64 * interval))).collect();
@@ -79,7 +92,7 @@ pub(in super::super) fn discretize(step: &Step, grid: Grid, tail: f64, rounding:
     points.extend(up[1..].iter().map(|&k| (k, 0.0)));
     let zero = down.len() - 1;
     points[0].1 = below[zero].p;
-    points[zero].1 += (1.0 - below[0].p - above[0].p).max(0.0);
+    points[zero].1 += (step.total() - below[0].p - above[0].p).max(0.0);
     for i in 0..points.len() - 1 {
         let (inner, outer) =
             if i < zero { (below[zero - i - 1], below[zero - i]) } else { (above[i - zero], above[i - zero + 1]) };
@@ -90,7 +103,7 @@ pub(in super::super) fn discretize(step: &Step, grid: Grid, tail: f64, rounding:
         points[i].1 += lower;
         points[i + 1].1 += upper;
     }
-    Losses { points, infinite: above[above.len() - 1].p, error: 0.0 }
+    Losses { points, infinite: above[above.len() - 1].p, total: step.total() }
 }
 
 /// The losses between two neighbouring points.
@@ -111,16 +124,17 @@ impl Cell {
             Rounding::Dots => {
                 // Where this overflows, Q has underflowed, and all goes up.
                 let scale = Some(libm::exp(self.bottom)).filter(|scale| scale.is_finite()).unwrap_or(0.0);
-                let slack = 4.0 * f64::EPSILON * (self.inner.p + self.inner.q * scale);
+                let slack = CANCELLATION * (self.inner.p + self.inner.q * scale);
                 (p - q * scale + slack) / -libm::expm1(-self.width)
             }
             Rounding::Mean => {
                 // By Jensen's inequality ln(P/Q) is below the mean, by half the variance or so.
                 let mean = libm::log(p / q) + self.width * self.width / 8.0;
-                let share = (mean - self.bottom) / self.width + 1e-9;
-                if share.is_nan() { p } else { p * share }
+                let slack = CANCELLATION * (self.inner.p / p + self.inner.q / q);
+                p * ((mean + slack - self.bottom) / self.width + SHARE_ROUNDING)
             }
         };
+        let upper = if upper.is_nan() { p } else { upper };
         let upper = upper.clamp(0.0, p);
         (p - upper, upper)
     }

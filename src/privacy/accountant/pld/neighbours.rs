@@ -29,10 +29,9 @@
 //! - **Shuffle, replace-one.** Given the permutation, the unit is in one step of the epoch at most, which
 //!   is `N(2μ)` against `N(0)`; the permutation is independent of the units' values.
 
-use statrs::distribution::{Binomial, DiscreteCDF};
-
 use super::super::Mechanism;
-use super::super::history::{merged, rounded};
+use super::super::history::{joined, merged};
+use super::binomial::Binomial;
 use super::pairs::{Pair, Shape, Step};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::sampling::Sampling;
@@ -40,12 +39,8 @@ use crate::privacy::sampling::Sampling;
 /// The steps of a composition, and how many of each.
 pub(in super::super) type Composition = Vec<(Step, u64)>;
 
-/// More distinct steps than this are rounded to fewer.
+/// More distinct steps than this become fewer.
 const MOST_DISTINCT: usize = 64;
-/// Noise multipliers are then rounded down to powers of `e` to this.
-const NOISE_GRID: f64 = 1e-3;
-/// What probabilities of truncation are raised by, relatively, for rounding.
-const TAIL_ROUNDING: f64 = 1e-6;
 
 /// Which of two neighbouring datasets has the unit.
 #[derive(Clone, Copy)]
@@ -70,7 +65,7 @@ pub(in super::super) fn compositions(history: &[Mechanism], adjacency: Adjacency
         return None;
     }
     if steps.len() > MOST_DISTINCT {
-        steps = rounded(&steps, NOISE_GRID);
+        steps = joined(&steps);
     }
     let truncated = steps.iter().any(|entry| matches!(entry.sampling, Sampling::TruncatedPoisson { .. }));
     let (changes, extra): (&[Change], _) = match adjacency {
@@ -115,34 +110,40 @@ fn step(mechanism: &Mechanism, change: Change, more: u64) -> Step {
         Sampling::FixedSize { .. } => vec![(1.0, instead(mechanism.sampling.rate()))],
         Sampling::Shuffle { .. } => vec![(1.0, instead(1.0))],
         Sampling::TruncatedPoisson { rate, units, max_batch } => {
-            let Truncation { probability, share } = Truncation::new(rate, units - 1 + more, max_batch);
-            vec![(1.0 - probability, alone(rate)), (probability, instead(share))]
+            match Truncation::new(rate, units - 1 + more, max_batch) {
+                Some(Truncation { plain, full, share }) => vec![(plain, alone(rate)), (full, instead(share))],
+                // This dominates either.
+                None => vec![(1.0, instead(rate))],
+            }
         }
     };
     Step(parts.into_iter().filter(|(weight, pair)| *weight > 0.0 && pair.rate > 0.0).collect())
 }
 
-/// When the batch is full without the unit.
+/// Whether the batch is full without the unit. Either probability is an upper bound, for rounding, so that
+/// they sum to 1 or a little more.
 pub(super) struct Truncation {
-    pub probability: f64,
+    /// The probability that it is not,
+    pub plain: f64,
+    /// and that it is.
+    pub full: f64,
     /// The probability of the unit being in the batch all the same.
     pub share: f64,
 }
 
 impl Truncation {
-    /// Of `others` units, each in the batch with probability `rate`.
-    pub fn new(rate: f64, others: u64, max_batch: u64) -> Truncation {
+    /// Of `others` units, each in the batch with probability `rate`; `None` where that takes too long.
+    pub fn new(rate: f64, others: u64, max_batch: u64) -> Option<Truncation> {
         if others < max_batch {
-            return Truncation { probability: 0.0, share: 0.0 };
+            return Some(Truncation { plain: 1.0, full: 0.0, share: 0.0 });
         }
-        // P[at least k of n]
-        let at_least =
-            |k: u64, n: u64| if rate < 1.0 { Binomial::new(rate, n).map_or(1.0, |b| b.sf(k - 1)) } else { 1.0 };
-        let full = at_least(max_batch, others);
-        // E[q B/(K+1); K ≥ B] = B/(m+1) P[more than B of m+1]
-        let both = max_batch as f64 / (others as f64 + 1.0) * at_least(max_batch + 1, others + 1);
-        let largest = rate * (max_batch as f64 / (max_batch as f64 + 1.0));
-        let share = if full > 0.0 { (both / full * (1.0 + TAIL_ROUNDING)).min(largest) } else { largest };
-        Truncation { probability: (full * (1.0 + TAIL_ROUNDING)).min(1.0), share }
+        let most = max_batch as f64;
+        if rate == 1.0 {
+            return Some(Truncation { plain: 0.0, full: 1.0, share: most / (others as f64 + 1.0) });
+        }
+        let binomial = Binomial { trials: others, rate };
+        let [plain, full] = binomial.split(max_batch)?;
+        let share = (rate * most * binomial.mean_inverse(max_batch)?).min(rate);
+        Some(Truncation { plain, full, share })
     }
 }

@@ -5,7 +5,7 @@
 
 use std::f64::consts::LN_2;
 
-use super::super::gaussian::upper_tail;
+use super::super::gaussian::{upper_tail, variation};
 
 /// The probabilities that both distributions of a pair give to a set of losses.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -39,7 +39,8 @@ pub(in super::super) struct Pair {
 }
 
 /// The dominating pair of one step: one of several, with the probability of each, and which one it is can
-/// be told from the outcome.
+/// be told from the outcome. The probabilities may sum to a little more than 1, as larger ones only add to
+/// every divergence.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct Step(pub Vec<(f64, Pair)>);
 
@@ -54,9 +55,15 @@ impl Step {
         self.weighted(|pair| pair.below(loss))
     }
 
-    /// Losses, one of either sign, outside of which P has at most `2e^(-z²/2)`.
-    pub fn range(&self, z: f64) -> (f64, f64) {
-        let ranges = self.0.iter().map(|(_, pair)| pair.range(z));
+    /// The masses of all losses.
+    pub fn total(&self) -> f64 {
+        self.0.iter().map(|(weight, _)| weight).sum()
+    }
+
+    /// Losses, one of either sign, outside of which P has about `tail` of each pair at most.
+    pub fn range(&self, tail: f64) -> (f64, f64) {
+        let deviations = |weight: f64| libm::sqrt((2.0 * libm::log(weight / tail)).max(0.0));
+        let ranges = self.0.iter().map(|(weight, pair)| pair.range(deviations(*weight)));
         ranges.fold((0.0, 0.0), |(low, high), (least, most)| (f64::min(low, least), f64::max(high, most)))
     }
 
@@ -68,7 +75,7 @@ impl Step {
 
     /// A bound on the total variation between both distributions, and so on δ at any ε ≥ 0.
     pub fn variation(&self) -> f64 {
-        let one = |pair: &Pair| pair.rate * (1.0 - 2.0 * upper_tail(0.5 * pair.distance())).max(0.0);
+        let one = |pair: &Pair| pair.rate * variation(pair.distance());
         self.0.iter().map(|(weight, pair)| weight * one(pair)).sum()
     }
 
