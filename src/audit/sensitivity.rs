@@ -13,7 +13,7 @@ use super::subject::{Rig, distance};
 
 /// How much longer than the sensitivity a change may be by rounding alone.
 pub const ROUNDING: f64 = 1e-6;
-/// How far apart two ways to compute a norm may move a record's share, relative to the sensitivity.
+/// How much longer one way to compute a norm may make a record's share than another, relative to the sensitivity.
 pub const AGREEMENT: f64 = 1e-3;
 /// The ordinary units beside which adversarial ones are put.
 pub const OTHERS: usize = 3;
@@ -97,14 +97,18 @@ impl Sensitivity {
         Check::at_most(name, *longest, 1.0 + ROUNDING).with(format!("longest of {} changes: {what}", self.changes))
     }
 
-    /// Records move the sum as they do in `reference`. A parameter that either leaves as it is, because the square of a norm
-    /// is out of range on the way there and counts as such, says nothing.
+    /// Records move the sum in the direction in which they do in `reference`, whose norms are of gradients that are there, and
+    /// not farther. They may move it less, as far as rounding could hide some of their norm. A parameter that either leaves
+    /// as it is, because the square of a norm is out of range on the way there and counts as such, says nothing.
     pub fn agrees(&self, name: &str, reference: &Sensitivity, records: &Records) -> Check {
-        let counts = |share: &[f32]| share.iter().any(|&value| value != 0.0);
-        let apart = |(a, b): (&Vec<Vec<f32>>, &Vec<Vec<f32>>)| {
-            let parameters = a.iter().zip(b).filter(|(a, b)| counts(a) && counts(b));
-            parameters.map(|(a, b)| distance(a, b).powi(2)).sum::<f64>().sqrt()
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
+        let beyond = |(a, b): (&Vec<f32>, &Vec<f32>)| {
+            let (along, square) = (dot(a, b), dot(b, b));
+            let share = (along / square).clamp(0.0, 1.0) as f32;
+            let within: Vec<f32> = b.iter().map(|value| share * value).collect();
+            if dot(a, a) == 0.0 || square == 0.0 { 0.0 } else { distance(a, &within).powi(2) }
         };
+        let apart = |(a, b): (&Vec<Vec<f32>>, &Vec<Vec<f32>>)| a.iter().zip(b).map(beyond).sum::<f64>().sqrt();
         let apart = self.alone.iter().zip(&reference.alone).map(apart);
         let worst = apart.zip(&records.adversaries).max_by(|a, b| a.0.total_cmp(&b.0));
         let (apart, kind) = worst.map_or((0.0, ""), |(apart, (kind, _))| (apart, *kind));
