@@ -1,9 +1,10 @@
 // ClipFactor: norm = √sq; factor = weight · min(1, C / most), or weight · C / (most + γ) if AUTOMATIC, where most is norm,
-// or √(sq + below) + √beside if ROUNDING; and 0 where weight is 0 or a number is not finite, or sq negative if not
+// or √(sq + below) + √beside if ROUNDING, + rows √apart if APART; and 0 where weight is 0 or a number is not finite, or sq negative if not
 // ROUNDING. Such numbers are told by their bits, since a shader compiler may assume that there are none.
 
 const AUTOMATIC: bool = false;
 const ROUNDING: bool = false;
+const APART: bool = false;
 
 struct Params {
     count: u32,
@@ -11,16 +12,18 @@ struct Params {
     clip_groups: u32,
     gamma: f32,
     nan: u32,
+    rows: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> sq: array<f32>;
 @group(0) @binding(2) var<storage, read> below: array<f32>;
 @group(0) @binding(3) var<storage, read> beside: array<f32>;
-@group(0) @binding(4) var<storage, read> weight: array<f32>;
-@group(0) @binding(5) var<storage, read> bounds: array<f32>;
-@group(0) @binding(6) var<storage, read_write> factor: array<f32>;
-@group(0) @binding(7) var<storage, read_write> norm: array<f32>;
+@group(0) @binding(4) var<storage, read> apart: array<f32>;
+@group(0) @binding(5) var<storage, read> weight: array<f32>;
+@group(0) @binding(6) var<storage, read> bounds: array<f32>;
+@group(0) @binding(7) var<storage, read_write> factor: array<f32>;
+@group(0) @binding(8) var<storage, read_write> norm: array<f32>;
 
 const INFINITE: u32 = 0x7f800000u;
 const MINUS_ZERO: u32 = 0x80000000u;
@@ -51,6 +54,10 @@ fn main(
         counts = shows && bits_below < INFINITE && bits_beside < INFINITE;
         let signed = select(0.0, bitcast<f32>(bits), shows);
         most = root(signed + below[i]) + root(beside[i]);
+        if (APART) {
+            counts = counts && bitcast<u32>(apart[i]) < INFINITE;
+            most += params.rows * root(apart[i]);
+        }
         counts = counts && bitcast<u32>(most) < INFINITE;
     }
     let bound = bounds[params.clip_group];

@@ -67,8 +67,8 @@ impl Builder {
             let factor = self.temporary(&format!("unit_clip.{}", group.name), 1);
             // The norm is that of the sum that is folded, so that rounding hides nothing.
             let (records, groups) = (Extent::fixed(1), groups.len());
-            let clip = ClipFactor { records, function, group: k, groups, rounding: false };
-            let buffers = [square, square, square, weight, bounds, factor, norm];
+            let clip = ClipFactor { records, function, group: k, groups, hidden: 0 };
+            let buffers = [square, square, square, square, weight, bounds, factor, norm];
             self.dispatch(Phase::Fold, clip, &buffers, &group.name);
             for Sum { parameter, buffer, len } in sums {
                 let role = Role::UnitSum(parameter.clone());

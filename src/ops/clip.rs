@@ -10,8 +10,8 @@ use crate::privacy::clipping::ClipFunction;
 
 /// From the square norm of each record's gradient in one clip group and the weight of its row, both `f32[N]`, and the
 /// bounds of all groups, `f32[K]`, to the factor that bounds the record's share of the group's sum; see
-/// [`kernels::ClipFactor`]. Between square norm and weight may stand what rounding hides, below the root and beside it, both
-/// `f32[N]`.
+/// [`kernels::ClipFactor`]. Between square norm and weight may stand what rounding hides, below the root, beside it, and
+/// for each row of a physical batch, `f32[N]` each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClipFactor {
     /// The name of the clip rule's scope, for people.
@@ -43,7 +43,7 @@ impl OpRules for ClipFactor {
 
     fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
         let [records @ .., bounds] = operands else { return Err("takes operands".into()) };
-        if !matches!(records.len(), 2 | 4) || records.iter().any(|ty| **ty != Type::batched([])) {
+        if !matches!(records.len(), 2 | 4 | 5) || records.iter().any(|ty| **ty != Type::batched([])) {
             return Err("takes the square norms, what rounding hides if anything, and the weights, f32[N] each".into());
         }
         if **bounds != Type::shared([self.groups]) || self.group >= self.groups {
@@ -53,14 +53,15 @@ impl OpRules for ClipFactor {
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
-        let rounding = cx.arity() == 5;
-        // Where rounding hides nothing, the kernel has its buffers all the same and does not read them.
-        let reads = if rounding { [0, 1, 2, 3, 4] } else { [0, 0, 0, 1, 2] }.map(|i| cx.operand(i));
+        let hidden = cx.arity() - 3;
+        // What is not hidden has its buffers all the same, which the kernel does not read.
+        let at = |i: usize| if i <= hidden { i } else { 0 };
+        let reads = [0, at(1), at(2), at(3), hidden + 1, hidden + 2].map(|i| cx.operand(i));
         let out = cx.output();
         let norm = cx.result(host_outputs::NORM, self.groups);
         let ClipFactor { function, group, groups, .. } = *self;
         let records = Extent::rows(1);
-        cx.launch(kernels::ClipFactor { records, function, group, groups, rounding }, &reads, &[out, norm]);
+        cx.launch(kernels::ClipFactor { records, function, group, groups, hidden }, &reads, &[out, norm]);
         Ok(())
     }
 }

@@ -16,10 +16,11 @@
 //! - each element of norm or sum is a sum of T terms: `T u M` each beside the norm, together `(2T + 8) u M`;
 //! - a ghost norm's square is a sum of products of inner products: `k u M²` below the root, with k of
 //!   [`ghost_rounding`] (Higham, Accuracy and Stability of Numerical Algorithms, §3.1);
-//! - of a parameter with several uses, M is the sum over its uses, whose sums over the batch stay apart to the end: as long
-//!   as no element is added to more than [`APART`] + 66 T times in one physical batch, `(APART + 66T) u M`.
+//! - of a parameter with several uses, M is the sum over its uses, whose sums over the P rows of a physical batch stay
+//!   apart to the end: each of the m terms that an element is added to meanwhile may lose `u M`, and m is at most 64 T + P
+//!   for products, which are summed in parts of 64 records at most, and P T for rows by id: `apart` for each row.
 //!
-//! A clip factor is that of `√(‖g‖² + below) + beside`. Where nothing cancels, this is a small part of a percent more than
+//! A clip factor is that of `√(‖g‖² + below) + beside + P apart`. Where nothing cancels, this is a small part of a percent more than
 //! the norm; where nearly everything does, the record counts for less. Other trainers leave this out, and can be made to
 //! add a gradient of any length unclipped.
 //!
@@ -119,6 +120,9 @@ pub fn privatize(gradients: &Graph, options: &PrivateOptions) -> Result<Private,
         if !hidden.is_empty() {
             total.push(rewrite.scaled(&hidden, |h| h.below, &named("below", group))?);
             total.push(rewrite.scaled(&hidden, |h| h.beside * h.beside, &named("beside", group))?);
+            if hidden.iter().any(|h| h.apart > 0.0) {
+                total.push(rewrite.scaled(&hidden, |h| h.apart * h.apart, &named("apart", group))?);
+            }
         }
         totals.push(total);
     }
@@ -206,10 +210,6 @@ struct Term {
     transposed: bool,
 }
 
-/// How many more times an element may be added to in one physical batch, beside 66 times the positions, while the uses of a
-/// parameter are summed apart.
-const APART: f64 = 5200.0;
-
 /// What rounding may hide of a norm: multiples of a [`LengthBound`].
 #[derive(Clone, Copy)]
 struct Hidden {
@@ -219,6 +219,8 @@ struct Hidden {
     below: f64,
     /// Of the length, beside the root.
     beside: f64,
+    /// Of the length, beside the root, for each row of a physical batch.
+    apart: f64,
 }
 
 /// A gradient's norm.
@@ -409,7 +411,7 @@ impl Rewrite {
         let hidden = match self.length(&op, &operands, label)? {
             // A single product is all there is to add.
             Some((length, positions)) if way != Way::Outer => {
-                vec![Hidden { length, below, beside: (2.0 * positions + 8.0) * ROUNDOFF }]
+                vec![Hidden { length, below, beside: (2.0 * positions + 8.0) * ROUNDOFF, apart: 0.0 }]
             }
             _ => vec![],
         };
@@ -484,8 +486,10 @@ impl Rewrite {
         let mut hidden = Vec::new();
         for (op, operands) in &sides {
             let Some((length, positions)) = self.length(op, operands, label)? else { return Ok(None) };
-            let beside = uses.sqrt() * (APART + 66.0 * positions) * ROUNDOFF;
-            hidden.push(Hidden { length, below, beside });
+            let products = matches!(op, Op::Outer(_));
+            let (beside, apart) = if products { (66.0, 1.0) } else { (2.0, positions) };
+            let scale = uses.sqrt() * ROUNDOFF;
+            hidden.push(Hidden { length, below, beside: scale * (beside * positions + 8.0), apart: scale * apart });
         }
         Ok(Some((Norm { squares: parts, hidden }, ways, format!("{} uses, with cross terms", terms.len()))))
     }

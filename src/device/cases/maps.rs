@@ -239,12 +239,13 @@ fn clip_factors() -> Vec<Case> {
     for (name, function) in functions {
         for (rows, group, groups) in [(1, 0, 1), (5, 0, 1), (67, 2, 3)] {
             let bounds = [&vec![9.0; group], &[0.75][..], &vec![9.0; groups - group - 1]].concat();
-            for rounding in [false, true] {
-                let [sq, below, beside] = [2.0, 0.5, 0.25].map(|most| Data::F32(v.range(rows, 0.0, most)));
-                let read = vec![sq, below, beside, Data::F32(weights(rows)), Data::F32(bounds.clone())];
-                let kernel = ClipFactor { records: Extent::rows(1), function, group, groups, rounding };
+            for hidden in [0, 2, 3] {
+                let mut numbers = |most: f32| Data::F32(v.range(rows, 0.0, most));
+                let [sq, below, beside, apart] = [2.0, 0.5, 0.25, 1e-3].map(&mut numbers);
+                let read = vec![sq, below, beside, apart, Data::F32(weights(rows)), Data::F32(bounds.clone())];
+                let kernel = ClipFactor { records: Extent::rows(1), function, group, groups, hidden };
                 let written = vec![output(rows), output(rows * groups)];
-                let name = format!("{name}_{rows}_{group}_of_{groups}_{rounding}");
+                let name = format!("{name}_{rows}_{group}_of_{groups}_{hidden}");
                 all.push(Case::new(name, rows, kernel, read, written));
             }
         }
@@ -263,20 +264,19 @@ fn clip_factors() -> Vec<Case> {
         ];
         let weights = vec![1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0, 1.0, 1.0, 1.0, 1.0];
         for bound in [1e-12, 1.0, 1e30] {
-            for (rounding, number) in [(false, 0.5), (true, 0.0), (true, 0.5), (true, f32::NAN), (true, f32::INFINITY)]
-            {
-                let kernel = ClipFactor { records: Extent::rows(1), function, group: 0, groups: 1, rounding };
-                for (below, beside) in [(number, 0.25), (0.25, number)] {
-                    let [below, beside] = [below, beside].map(|number| Data::F32(vec![number; 11]));
+            for (hidden, number) in [(0, 0.5), (2, 0.0), (2, 0.5), (3, 0.5), (3, f32::NAN), (3, f32::INFINITY)] {
+                let kernel = ClipFactor { records: Extent::rows(1), function, group: 0, groups: 1, hidden };
+                for numbers in [[number, 0.25, 0.25], [0.25, number, 0.25], [0.25, 0.25, number]] {
+                    let [below, beside, apart] = numbers.map(|number| Data::F32(vec![number; 11]));
                     let sq = Data::F32(squares.clone());
-                    let read = vec![sq, below, beside, Data::F32(weights.clone()), Data::F32(vec![bound])];
-                    let name = format!("{name}_not_finite_{bound:e}_{rounding}_{number}");
+                    let read = vec![sq, below, beside, apart, Data::F32(weights.clone()), Data::F32(vec![bound])];
+                    let name = format!("{name}_not_finite_{bound:e}_{hidden}_{number}");
                     all.push(Case::new(name, 11, kernel.clone(), read, vec![output(11), output(11)]).only(0));
                 }
             }
         }
-        let kernel = ClipFactor { records: Extent::fixed(1), function, group: 0, groups: 1, rounding: false };
-        let read = [4.0, 0.0, 0.0, 1.0, 1.0].map(|number| Data::F32(vec![number])).to_vec();
+        let kernel = ClipFactor { records: Extent::fixed(1), function, group: 0, groups: 1, hidden: 0 };
+        let read = [4.0, 0.0, 0.0, 0.0, 1.0, 1.0].map(|number| Data::F32(vec![number])).to_vec();
         all.push(Case::new(format!("{name}_one_of_7_rows"), 7, kernel, read, vec![output(1), output(1)]));
     }
     all

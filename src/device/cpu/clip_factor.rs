@@ -6,17 +6,19 @@ use crate::lower::kernels::ClipFactor;
 impl Native for ClipFactor {
     fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
         let [factor, norm] = written else { return };
-        let bound = read[4][self.group];
+        let bound = read[5][self.group];
         for n in 0..self.records.at(rows) {
-            let (square, weight) = (read[0][n], read[3][n]);
-            let (most, counts) = if self.rounding {
-                let most = (square + read[1][n]).max(0.0).sqrt() + read[2][n].sqrt();
+            let (square, weight) = (read[0][n], read[4][n]);
+            let rounding = self.hidden >= 2;
+            let (most, counts) = if rounding {
+                let apart = if self.hidden >= 3 { rows as f32 * read[3][n].sqrt() } else { 0.0 };
+                let most = (square + read[1][n]).max(0.0).sqrt() + read[2][n].sqrt() + apart;
                 (most, (square + read[1][n]).is_finite() && most.is_finite())
             } else {
                 (square.sqrt().abs(), square.is_finite() && square >= 0.0)
             };
             // The norm of a negative zero is positive.
-            let shown = if self.rounding && square < 0.0 { 0.0 } else { square.sqrt().abs() };
+            let shown = if rounding && square < 0.0 { 0.0 } else { square.sqrt().abs() };
             norm[n * self.groups + self.group] = shown;
             factor[n] = if counts && weight != 0.0 { self.function.factor(most, bound) * weight } else { 0.0 };
         }
@@ -33,8 +35,8 @@ mod tests {
     fn a_negative_zero_is_not_clipped() {
         let (mut factor, mut norm) = ([0.0], [0.0]);
         let function = ClipFunction::Threshold;
-        let kernel = ClipFactor { records: Extent::rows(1), function, group: 0, groups: 1, rounding: false };
-        kernel.run(1, &[&[-0.0], &[], &[], &[1.0], &[1.0]], &mut [&mut factor, &mut norm]);
+        let kernel = ClipFactor { records: Extent::rows(1), function, group: 0, groups: 1, hidden: 0 };
+        kernel.run(1, &[&[-0.0], &[], &[], &[], &[1.0], &[1.0]], &mut [&mut factor, &mut norm]);
         assert_eq!((factor, norm[0].to_bits()), ([1.0], 0));
     }
 }

@@ -10,13 +10,13 @@ use crate::privacy::clipping::ClipFunction;
 /// For each of `R` records, `norm[n, group] = √sq[n]`, and `factor[n]` = the clip function's factor of a bound on that norm
 /// and of `bounds[group]`, times `weight[n]`; 0 where `weight[n]` is 0 or any number is not finite.
 ///
-/// The bound on the norm is `√(sq + below) + √beside`, which covers what rounding may hide: `below` of the square, and
-/// `beside` what it may do to the sum over records (see [`crate::passes::privatize`]). Without `rounding` it is the norm
-/// itself; the two buffers are then read by nobody, and a negative square counts as not finite.
+/// The bound on the norm is `√(sq + below) + √beside + P √apart` with P the rows of a physical batch, which covers what
+/// rounding may hide: `below` of the square, the rest of the sum over records (see [`crate::passes::privatize`]). Of these
+/// three the first `hidden` are read. Where none is, the norm is exact, and a negative square counts as not finite.
 ///
 /// Tests for NaN and infinity read the bits, since a shader compiler may assume neither occurs.
 ///
-/// Buffers: `sq`, `below`, `beside` and `weight`, `f32[R]`; `bounds`, `f32[K]`; then `factor`, `f32[R]`, and `norm`,
+/// Buffers: `sq`, `below`, `beside`, `apart` and `weight`, `f32[R]`; `bounds`, `f32[K]`; then `factor`, `f32[R]`, and `norm`,
 /// `f32[R, K]`, of which other groups' columns stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClipFactor {
@@ -28,8 +28,8 @@ pub struct ClipFactor {
     pub group: usize,
     /// Number of clip groups, K.
     pub groups: usize,
-    /// Whether rounding may hide some of the norm.
-    pub rounding: bool,
+    /// How many of the ways in which rounding may hide some of the norm there are: 0, 2 or 3.
+    pub hidden: usize,
 }
 
 impl KernelRules for ClipFactor {
@@ -39,7 +39,8 @@ impl KernelRules for ClipFactor {
 
     fn specialise(&self, template: &mut Specialise) {
         template.constant("AUTOMATIC", matches!(self.function, ClipFunction::Automatic { .. }));
-        template.constant("ROUNDING", self.rounding);
+        template.constant("ROUNDING", self.hidden >= 2);
+        template.constant("APART", self.hidden >= 3);
     }
 
     fn writes(&self) -> usize {
@@ -51,7 +52,8 @@ impl KernelRules for ClipFactor {
             ClipFunction::Threshold => 0.0,
             ClipFunction::Automatic { gamma } => gamma as f32,
         };
-        let rest = [self.group as u32, self.groups as u32, gamma.to_bits(), f32::NAN.to_bits()];
+        let (nan, all) = (f32::NAN.to_bits(), (rows as f32).to_bits());
+        let rest = [self.group as u32, self.groups as u32, gamma.to_bits(), nan, all];
         Launch::linear(self.records.at(rows), &rest)
     }
 
