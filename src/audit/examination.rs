@@ -9,7 +9,7 @@ use super::records::Records;
 use super::report::{Broken, Check, Section, percent};
 use super::sensitivity::Sensitivity;
 use super::subject::{Bench, Noise, Subject};
-use super::variants::{self, Variants};
+use super::variants::{self, Variant, Variants};
 use super::{AuditError, Settings, beside, data_flow, noise, one_run, sampling, section, update};
 use crate::artifact::Artifact;
 use crate::device::Device;
@@ -98,14 +98,14 @@ impl<P: FnMut(&str)> Examination<'_, P> {
     /// The model compiled again with every clip rule and way to compute norms.
     fn every_rule(&mut self, device: &dyn Device) -> Result<Vec<Section>, AuditError> {
         let (mut checks, mut of_pairs) = (Vec::new(), Vec::new());
-        for (clip_name, clip) in self.variants.clips()? {
+        for Variant { name: of_clip, clip, norms } in self.variants.clips()? {
             let (reference, groups) = self.variants.compile(&clip, NormChoice::Materialize)?;
             let pairs = Claim::new(clip.clone(), groups.clone(), Unit::Group, self.settings)?;
-            of_pairs.push(self.measure(device, &pairs, &pairs.of(reference.clone()))?.bounded(&clip_name));
+            of_pairs.push(self.measure(device, &pairs, &pairs.of(reference.clone()))?.bounded(&of_clip));
             let claim = Claim::new(clip, groups, Unit::Record, self.settings)?;
             let reference = self.measure(device, &claim, &claim.of(reference))?;
-            for &norm in Variants::norms(&claim.plan.clip) {
-                let name = format!("{clip_name}, {}", variants::name(norm));
+            for &norm in norms {
+                let name = format!("{of_clip}, {}", variants::name(norm));
                 (self.progress)(&format!("sensitivity of {name} on {}", device.name()));
                 let found = match norm {
                     NormChoice::Materialize => reference.clone(),

@@ -121,7 +121,7 @@ impl Still {
         let still = |repeats: &u8| *repeats > REPEATS;
         let count = self.repeats.iter().filter(|repeats| still(repeats)).count();
         let check = Check::at_most("elements that are 0 or stay as they are", count as f64, 0.0);
-        let mut at = self.repeats.iter().position(|repeats| still(repeats)).unwrap_or(usize::MAX);
+        let mut at = self.repeats.iter().position(still).unwrap_or(usize::MAX);
         for (name, &size) in names.iter().zip(sizes) {
             if at < size {
                 return check.with(format!("element {at} of {name} the first"));

@@ -20,8 +20,8 @@ const STEPS: u64 = 2000;
 const RATES: [f64; 2] = [1.0 / 1024.0, 0.5];
 /// The fewest units that enter a batch on average.
 const LEAST: f64 = 16.0;
-/// The most units, unless more are needed for [`LEAST`].
-const UNITS: f64 = 8192.0;
+/// The fewest and the most units, unless more are needed for [`LEAST`].
+const UNITS: [f64; 2] = [256.0, 8192.0];
 
 /// What is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,8 +34,8 @@ impl Trial {
     /// As near as can be to batches of the claimed `plan`.
     fn of(plan: &PrivacyPlan) -> Trial {
         let rate = plan.rate().clamp(RATES[0], RATES[1]);
-        let least = (LEAST / rate).ceil();
-        let units = (plan.expected_batch / plan.rate()).round().clamp(least, least.max(UNITS));
+        let least = (LEAST / rate).ceil().max(UNITS[0]);
+        let units = (plan.expected_batch / plan.rate()).round().clamp(least, least.max(UNITS[1]));
         Trial { rate, units: units as usize }
     }
 

@@ -12,6 +12,21 @@ use crate::options::NormChoice;
 use crate::privacy::ClipRule;
 use crate::privacy::clipping::{ClipFunction, ClipGroup, ClipScope};
 
+/// A clip rule to compile the model with.
+pub struct Variant {
+    /// Its name.
+    pub name: String,
+    /// The rule.
+    pub clip: ClipRule,
+    /// The ways to compute norms that it is to be audited with.
+    pub norms: &'static [NormChoice],
+}
+
+/// All ways to compute norms.
+const NORMS: &[NormChoice] = &[NormChoice::Auto, NormChoice::Materialize, NormChoice::Ghost, NormChoice::Tile];
+/// The way that is chosen by cost, for rules that share all but the clip factors with others.
+const CHOSEN: &[NormChoice] = &[NormChoice::Auto];
+
 /// What is compiled again.
 pub struct Variants {
     source: Source,
@@ -20,15 +35,6 @@ pub struct Variants {
 }
 
 impl Variants {
-    /// The ways to compute norms that `clip` is to be audited with: all of them, but for a rule whose bounds adapt, which
-    /// compiles to the programs of the same rule with constant bounds.
-    pub fn norms(clip: &ClipRule) -> &'static [NormChoice] {
-        match clip.adaptive() {
-            None => &[NormChoice::Auto, NormChoice::Materialize, NormChoice::Ghost, NormChoice::Tile],
-            Some(_) => &[NormChoice::Auto],
-        }
-    }
-
     /// Of the model in `artifact`, with the same loss and the same parameters trained.
     ///
     /// # Errors
@@ -52,14 +58,18 @@ impl Variants {
         Ok(Variants { source, parameters, options })
     }
 
-    /// Clip rules of every kind with the sensitivity of the artifact's, which is the first, and their names.
+    /// Clip rules of every kind with the sensitivity of the artifact's, which is the first.
     ///
     /// # Errors
     /// When that is no bound.
-    pub fn clips(&self) -> Result<Vec<(String, ClipRule)>, AuditError> {
+    pub fn clips(&self) -> Result<Vec<Variant>, AuditError> {
         let own = &self.options.clip;
         let bound = own.sensitivity();
-        let mut clips = vec![(own.to_string(), own.clone())];
+        let of = |clip: ClipRule| {
+            let norms = if clip.adaptive().is_some() { CHOSEN } else { NORMS };
+            Variant { name: clip.to_string(), clip, norms }
+        };
+        let mut clips = vec![of(own.clone())];
         for (kind, options) in [
             ("flat", ""),
             ("per-layer", ""),
@@ -70,10 +80,11 @@ impl Variants {
             let text = format!("{kind}:{bound:?}{options}");
             let clip: ClipRule = text.parse()?;
             if clip != *own {
-                clips.push((clip.to_string(), clip));
+                clips.push(of(clip));
             }
         }
-        clips.extend(self.apart(bound).map(|clip| ("each parameter apart".to_owned(), clip)));
+        let name = "each parameter apart".to_owned();
+        clips.extend(self.apart(bound).map(|clip| Variant { name, clip, norms: CHOSEN }));
         Ok(clips)
     }
 
