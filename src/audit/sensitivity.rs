@@ -13,8 +13,10 @@ use super::subject::{Rig, distance};
 
 /// How much longer than the sensitivity a change may be by rounding alone.
 pub const ROUNDING: f64 = 1e-6;
-/// How much longer one way to compute a norm may make a record's share than another, relative to the sensitivity.
+/// How much longer one way to compute a norm may make a record's share than another, relative to the sensitivity,
 pub const AGREEMENT: f64 = 1e-3;
+/// and how many times as much shorter, since rounding may hide some of a norm that is not of a stored gradient.
+const SHORTER: f64 = 20.0;
 /// The ordinary units beside which adversarial ones are put.
 pub const OTHERS: usize = 3;
 
@@ -98,15 +100,18 @@ impl Sensitivity {
     }
 
     /// Records move the sum in the direction in which they do in `reference`, whose norms are of gradients that are there, and
-    /// not farther. They may move it less, as far as rounding could hide some of their norm. A parameter that either leaves
+    /// not farther. They may move it a little less, as far as rounding could hide some of their norm. A parameter that either leaves
     /// as it is, because the square of a norm is out of range on the way there and counts as such, says nothing.
     pub fn agrees(&self, name: &str, reference: &Sensitivity, records: &Records) -> Check {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
         let beyond = |(a, b): (&Vec<f32>, &Vec<f32>)| {
             let (along, square) = (dot(a, b), dot(b, b));
-            let share = (along / square).clamp(0.0, 1.0) as f32;
-            let within: Vec<f32> = b.iter().map(|value| share * value).collect();
-            if dot(a, a) == 0.0 || square == 0.0 { 0.0 } else { distance(a, &within).powi(2) }
+            if dot(a, a) == 0.0 || square == 0.0 {
+                return 0.0;
+            }
+            let share = (along / square).clamp(0.0, 1.0);
+            let within: Vec<f32> = b.iter().map(|value| share as f32 * value).collect();
+            distance(a, &within).powi(2) + ((1.0 - share) / SHORTER).powi(2) * square
         };
         let apart = |(a, b): (&Vec<Vec<f32>>, &Vec<Vec<f32>>)| a.iter().zip(b).map(beyond).sum::<f64>().sqrt();
         let apart = self.alone.iter().zip(&reference.alone).map(apart);
