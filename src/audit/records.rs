@@ -32,6 +32,9 @@ enum Change {
     Scale(f32),
     /// One input value.
     One(f32),
+    /// Every input value, and real targets, the first of two and the second: cotangents are as large as may be, and those of
+    /// different positions, or what they add to a norm, cancel.
+    Pair(f32, [f32; 2]),
 }
 
 /// Every kind of adversarial record.
@@ -47,6 +50,10 @@ const KINDS: &[(&str, Change)] = &[
     ("values of 1e30", Change::Fill(1e30)),
     ("values of 1e-30", Change::Fill(1e-30)),
     ("one value of 1e20", Change::One(1e20)),
+    ("values of 1e-19, targets of 9e18", Change::Pair(1e-19, [9e18; 2])),
+    ("values of 2.6e-23, targets of 9e18", Change::Pair(2.6e-23, [9e18; 2])),
+    ("ones, targets of ±1e10", Change::Pair(1.0, [1e10, -1e10])),
+    ("ones, targets of ±1e6 and 100", Change::Pair(1.0, [1e6 + 100.0, 100.0 - 1e6])),
     ("one NaN", Change::One(f32::NAN)),
     ("NaN", Change::Fill(f32::NAN)),
     ("infinities", Change::Fill(f32::INFINITY)),
@@ -120,7 +127,7 @@ fn input(column: &Column, kind: Option<&InputKind>, change: Change) -> Values {
         Values::F32(values) => {
             let each = |(i, &value): (usize, &f32)| match change {
                 Change::None | Change::Label => value,
-                Change::Fill(to) => to,
+                Change::Fill(to) | Change::Pair(to, _) => to,
                 Change::Alternate(to) => sign(i) * to,
                 Change::Scale(by) => by * value,
                 Change::One(to) => {
@@ -139,7 +146,7 @@ fn input(column: &Column, kind: Option<&InputKind>, change: Change) -> Values {
                 _ => 1,
             };
             let each = |(i, &id): (usize, &i32)| match change {
-                Change::Fill(to) => {
+                Change::Fill(to) | Change::Pair(to, _) => {
                     if to == 0.0 {
                         0
                     } else {
@@ -163,9 +170,11 @@ fn input(column: &Column, kind: Option<&InputKind>, change: Change) -> Values {
 /// One adversarial record's target, made from the first record's.
 fn label(column: &Column, kind: &TargetKind, change: Change) -> Values {
     let width = column.width();
+    // Positions come before what is at each of them.
+    let last = if let [_, .., last] = column.dims[..] { last.max(1) } else { 1 };
     match (&column.values, kind) {
         (Values::F32(values), TargetKind::Real { within }) => {
-            let each = |&value: &f32| match (change, within) {
+            let each = |(i, &value): (usize, &f32)| match (change, within) {
                 (Change::None, _) => value,
                 (_, Some([low, high])) => {
                     if value - low < high - value {
@@ -175,10 +184,11 @@ fn label(column: &Column, kind: &TargetKind, change: Change) -> Values {
                     }
                 }
                 (Change::Fill(to) | Change::Alternate(to) | Change::One(to), None) => to,
+                (Change::Pair(_, targets), None) => targets[i / last % 2],
                 (Change::Scale(by), None) => -by * value,
                 (Change::Label, None) => -value,
             };
-            Values::F32(values[..width].iter().map(each).collect())
+            Values::F32(values[..width].iter().enumerate().map(each).collect())
         }
         (Values::I32(values), TargetKind::Class { classes, .. }) => {
             let other = |&class: &i32| match change {
@@ -215,6 +225,18 @@ mod tests {
         assert_eq!(of("alternating ±100"), [100.0, -100.0, 100.0]);
         assert!(of("one NaN")[0].is_nan() && of("one NaN")[1..] == values[1..3]);
         assert!(of("infinities").iter().all(|value| *value == f32::INFINITY));
+    }
+
+    #[test]
+    fn targets_of_a_pair_alternate_over_positions() {
+        let input = InputSchema { name: "x".to_owned(), dims: vec![2], kind: InputKind::F32 };
+        let target = TargetSchema { dims: vec![3, 2], kind: TargetKind::Real { within: None } };
+        let records = Records::new(&Schema { inputs: vec![input], target: Some(target) }, 1).unwrap();
+        let (_, unit) = records.adversaries.iter().find(|(name, _)| name.ends_with("±1e10")).unwrap();
+        let Values::F32(inputs) = &records.data.inputs()[0].values else { panic!("floats") };
+        assert_eq!(inputs[2 * unit..2 * unit + 2], [1.0; 2]);
+        let Some(Values::F32(targets)) = records.data.target().map(|column| &column.values) else { panic!("floats") };
+        assert_eq!(targets[6 * unit..6 * unit + 6], [1e10, 1e10, -1e10, -1e10, 1e10, 1e10]);
     }
 
     #[test]

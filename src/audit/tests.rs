@@ -64,6 +64,14 @@ fn a_convolutional_network_passes_and_no_broken_plan_does_on_cpu() {
     check("mnist_small", "cross-entropy", Box::new(Cpu));
 }
 
+/// Real targets reach what class targets cannot: cotangents as large as floats, and norms that cancel.
+#[test]
+fn a_regression_over_positions_passes_on_cpu() {
+    let settings = Settings { canaries: None, mutate: false, ..settings() };
+    let report = audit(&artifact_of("regression_sequence", "mse"), &[Box::new(Cpu)], &settings, |_| ()).unwrap();
+    assert!(report.passed, "{report}");
+}
+
 #[test]
 fn a_tied_embedding_passes_and_no_broken_plan_does_on_cpu() {
     check("tied_embedding", "cross-entropy:axis=last", Box::new(Cpu));

@@ -263,7 +263,7 @@ impl Rewrite {
     /// The sum of the length bounds, each multiplied by its `share`.
     fn scaled(&mut self, hidden: &[Hidden], share: impl Fn(&Hidden) -> f64, name: &str) -> Result<NodeId, TypeError> {
         let mut parts = Vec::new();
-        for part in hidden {
+        for part in hidden.iter().filter(|part| share(part) > 0.0) {
             parts.push(self.add(Elementwise::scale(share(part) as f32), &[part.length], "")?);
         }
         let total = self.total(&parts, name)?;

@@ -46,9 +46,11 @@ fn run(name: &str, flags: &str) -> String {
     format!("{TINY} --steps {STEPS} --out {name} {flags}")
 }
 
-/// Resumes the run in `name`, which completes, and verifies its certificate; returns the ledger.
+/// Resumes the run in `name`, or begins it where it failed before it was one. It completes, and its certificate is verified;
+/// returns the ledger.
 fn completes(place: &Place, name: &str) -> Contents {
-    place.ok(&run(name, "--resume"));
+    let begun = RunDir::new(&place.path(name)).artifact().exists();
+    place.ok(&run(name, if begun { "--resume" } else { "" }));
     place.ok(&format!("verify-certificate {name}"));
     let ledger = place.paid(name).expect("a ledger");
     assert!(ledger.steps() >= STEPS);
@@ -213,14 +215,16 @@ fn a_damaged_ledger_stops_the_run_before_it_changes_anything() {
     assert_eq!(completes(&place, "run").steps(), STEPS);
 }
 
-/// The last line, which no checkpoint knows of yet, is torn: it counts, and the run goes on.
+/// The last line, which no checkpoint knows of yet, is torn: it counts, and the run goes on. One that lacks its end alone is
+/// whole.
 #[test]
 fn a_torn_line_counts_as_a_step() {
     let (place, directory) = trained();
     std::fs::remove_file(checkpoints(&directory).pop().expect("a checkpoint")).expect("a file");
     let whole = std::fs::read(directory.ledger()).expect("a file");
     let last = whole[..whole.len() - 1].iter().rposition(|&byte| byte == b'\n').expect("two lines") + 1;
-    for (bytes, flipped) in [(&whole[..last + 1], None), (&whole[..whole.len() - 1], None), (&whole, Some(last + 20))] {
+    let ended = &whole[..whole.len() - 1];
+    for (bytes, flipped, torn) in [(&whole[..last + 1], None, 1), (ended, None, 0), (&whole, Some(last + 20), 1)] {
         let mut bytes = bytes.to_vec();
         if let Some(at) = flipped {
             bytes[at] ^= 4;
@@ -228,7 +232,7 @@ fn a_torn_line_counts_as_a_step() {
         std::fs::write(directory.ledger(), bytes).expect("a file");
         let ledger = completes(&place, "run");
         assert_eq!(ledger.steps(), STEPS + 1);
-        assert_eq!(ledger.entries().iter().filter(|entry| entry.recovered).count(), 1);
+        assert_eq!(ledger.entries().iter().filter(|entry| entry.recovered).count(), torn);
         std::fs::remove_file(checkpoints(&directory).pop().expect("a checkpoint")).expect("a file");
     }
 }
@@ -346,7 +350,7 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
     // A process that another test is starting has this one's files, and so its locks, until it runs.
     let attempt = |name: &str, device: &Fragile, resume| loop {
         match once(name, device, resume) {
-            Err(TrainError::Ledger(LedgerError::Locked { .. })) => std::thread::yield_now(),
+            Err(TrainError::Ledger(LedgerError::Locked { .. }) | TrainError::InUse { .. }) => std::thread::yield_now(),
             ended => break ended,
         }
     };
@@ -359,7 +363,8 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
         let code = error.code().map(|code| code.to_string());
         assert_eq!(code.as_deref(), Some("dpc::device::lost"), "{error}");
         let stored = place.paid(&name).map_or(0, |ledger| ledger.steps());
-        assert_eq!(attempt(&name, &Fragile::lost_after(u64::MAX), true).expect("a run").steps, 3);
+        let begun = RunDir::new(&place.path(&name)).artifact().exists();
+        assert_eq!(attempt(&name, &Fragile::lost_after(u64::MAX), begun).expect("a run").steps, 3);
         let paid = place.paid(&name).expect("a ledger").steps();
         assert!((3.max(stored)..=4).contains(&paid), "{stored} steps before, {paid} after");
         std::fs::remove_dir_all(place.path(&name)).expect("a directory");

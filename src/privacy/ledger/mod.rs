@@ -17,7 +17,7 @@ mod chain;
 mod error;
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 pub use chain::{Contents, Entry, Head};
@@ -151,7 +151,11 @@ impl Contents {
 }
 
 fn exists(path: &Path) -> Result<bool, LedgerError> {
-    Ok(path.try_exists().map_err(|source| FileError::read(path, source))?)
+    match path.try_exists() {
+        // What stands in the way is for whoever writes to say.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+        exists => Ok(exists.map_err(|source| FileError::read(path, source))?),
+    }
 }
 
 /// The file that is locked for a ledger.
