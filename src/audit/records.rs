@@ -167,6 +167,12 @@ fn input(column: &Column, kind: Option<&InputKind>, change: Change) -> Values {
     }
 }
 
+/// Whether records of a kind are made so that little of their norm is left in floating point: what rounding may hide of it
+/// can then be as much as the norm.
+pub fn defies_rounding(kind: &str) -> bool {
+    KINDS.iter().any(|(name, change)| *name == kind && matches!(change, Change::Pair(..)))
+}
+
 /// One adversarial record's target, made from the first record's.
 fn label(column: &Column, kind: &TargetKind, change: Change) -> Values {
     let width = column.width();

@@ -7,7 +7,7 @@
 //! where norms are taken from per-sample gradients that are there.
 
 use super::AuditError;
-use super::records::Records;
+use super::records::{Records, defies_rounding};
 use super::report::Check;
 use super::subject::{Rig, distance};
 
@@ -100,22 +100,27 @@ impl Sensitivity {
     }
 
     /// Records move the sum in the direction in which they do in `reference`, whose norms are of gradients that are there, and
-    /// not farther. They may move it a little less, as far as rounding could hide some of their norm. A parameter that either leaves
-    /// as it is, because the square of a norm is out of range on the way there and counts as such, says nothing.
+    /// not farther. They may move it a little less, as far as rounding could hide some of their norm, and those that are made
+    /// for that, much less. A parameter that either leaves as it is, because the square of a norm is out of range on the way
+    /// there and counts as such, says nothing.
     pub fn agrees(&self, name: &str, reference: &Sensitivity, records: &Records) -> Check {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
-        let beyond = |(a, b): (&Vec<f32>, &Vec<f32>)| {
+        let beyond = |a: &[f32], b: &[f32], kind: &str| {
             let (along, square) = (dot(a, b), dot(b, b));
             if dot(a, a) == 0.0 || square == 0.0 {
                 return 0.0;
             }
             let share = (along / square).clamp(0.0, 1.0);
             let within: Vec<f32> = b.iter().map(|value| share as f32 * value).collect();
-            distance(a, &within).powi(2) + ((1.0 - share) / SHORTER).powi(2) * square
+            let shorter = if defies_rounding(kind) { 0.0 } else { (1.0 - share) / SHORTER };
+            distance(a, &within).powi(2) + shorter.powi(2) * square
         };
-        let apart = |(a, b): (&Vec<Vec<f32>>, &Vec<Vec<f32>>)| a.iter().zip(b).map(beyond).sum::<f64>().sqrt();
-        let apart = self.alone.iter().zip(&reference.alone).map(apart);
-        let worst = apart.zip(&records.adversaries).max_by(|a, b| a.0.total_cmp(&b.0));
+        let alone = self.alone.iter().zip(&reference.alone).zip(&records.adversaries);
+        let apart = alone.map(|((a, b), adversary)| {
+            let squares = a.iter().zip(b).map(|(a, b)| beyond(a, b, adversary.0));
+            (squares.sum::<f64>().sqrt(), adversary)
+        });
+        let worst = apart.max_by(|a, b| a.0.total_cmp(&b.0));
         let (apart, kind) = worst.map_or((0.0, ""), |(apart, (kind, _))| (apart, *kind));
         Check::at_most(name, apart, AGREEMENT).with(kind)
     }

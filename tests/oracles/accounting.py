@@ -190,10 +190,7 @@ def random_google(rng):
 
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
-LOW_RATES = [
-    (1.0, 1e-5, 1_000_000, 1e-6), (0.6, 1e-5, 1_000_000, 1e-9), (0.8, 1e-5, 100_000, 1e-6),
-    (0.7, 3e-6, 2_000_000, 1e-8), (1.0, 1e-4, 100_000, 1e-6), (0.7, 1e-4, 10_000, 1e-7),
-]
+LOW_RATES = [(1.0, 1e-5, 1_000_000, 1e-6), (0.6, 1e-5, 1_000_000, 1e-9)]
 
 
 def by_grid(row, adjacency, interval, pessimistic):
