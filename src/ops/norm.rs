@@ -59,7 +59,7 @@ pub struct SegmentCross {
 #[derive(Clone, Debug, PartialEq)]
 pub enum LengthBound {
     /// Of a sum of outer products: `(Σ_t ‖a_t‖²) (Σ_t ‖b_t‖²)`, for each group. Operands `a, b`.
-    Products(Outer),
+    Products(Box<Outer>),
     /// Of rows that are added up by id, over their number: `Σ_t ‖x_t‖²`. Operand `x`.
     Rows,
 }
@@ -170,7 +170,7 @@ impl OpRules for LengthBound {
         let [a, b] = views(cx, outer, 0);
         let reads = [cx.operand(0), cx.operand(1)];
         let out = cx.output();
-        let Outer { groups, rows, cols, steps, .. } = *outer;
+        let Outer { groups, rows, cols, steps, .. } = **outer;
         cx.launch(kernels::OuterNorm { groups, rows, cols, steps, a, b }, &reads, &[out]);
         Ok(())
     }

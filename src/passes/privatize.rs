@@ -368,7 +368,7 @@ impl Rewrite {
         let label = label.replacen("sq.", "length.", 1);
         Ok(match op {
             Op::Outer(x) => {
-                let length = self.add(LengthBound::Products(x.clone()), operands, &label)?;
+                let length = self.add(LengthBound::Products(Box::new(x.clone())), operands, &label)?;
                 Some((length, x.steps as f64))
             }
             Op::Scatter(_) => {

@@ -142,6 +142,9 @@ fn check_all(device: &dyn Device) {
     }
 }
 
+/// What a record is, its features, and the elements of its target.
+type Adversary<'a> = (&'a str, f32, &'a dyn Fn(usize) -> f32);
+
 /// Records that are made to defeat floating-point norms: a gradient whose huge terms cancel, wholly or almost, and one
 /// with a side whose square underflows beside one that is huge. A norm that is taken for 0 lets a gradient of any length
 /// pass unclipped, and huge terms swallow what other records added to the same sum.
@@ -162,7 +165,7 @@ fn check_rounding(device: &dyn Device, name: &str, way: NormChoice, rule: &ClipR
     let (width, outputs) = (features.len() / rows, labels.len() / rows);
     let pairs = |size: f32| move |i: usize| [size, size, -size, -size].get(i).copied().unwrap_or_default();
     let nearly = |i: usize| pairs(1e6)(i) + if i == 3 { 100.0 } else { 0.0 };
-    let adversaries: [(&str, f32, &dyn Fn(usize) -> f32); 6] = [
+    let adversaries: [Adversary<'_>; 6] = [
         ("targets that cancel", 1.0, &pairs(1e10)),
         ("targets that nearly cancel", 1.0, &nearly),
         ("large targets that cancel", 1.0, &pairs(1e16)),

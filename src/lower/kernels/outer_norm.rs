@@ -33,7 +33,7 @@ pub struct OuterNorm {
 impl OuterNorm {
     /// 2⁻¹⁰⁸. Numbers below 2⁻¹²⁶ may count as 0 on a GPU, and so may squares of numbers below 2⁻⁶³. That much more is
     /// added, so that sums which are only exact to a few times 2⁻²⁴ of this bound have the bound's share of it too.
-    pub const UNDERFLOW: f32 = 3.081_487_9e-33;
+    pub const UNDERFLOW: f32 = f32::MIN_POSITIVE * (1 << 18) as f32;
 }
 
 impl KernelRules for OuterNorm {
