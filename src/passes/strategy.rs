@@ -14,7 +14,7 @@
 //!
 //! The rates are those of a mid-range device; only their ratios matter for the choice.
 
-use crate::lower::kernels::GhostNorm;
+use super::privatize::rounding::ghost_rounding;
 use crate::ops::outer::Outer;
 
 /// A way to a square norm.
@@ -67,18 +67,8 @@ impl Default for Rates {
 /// 64 MiB, half of what one binding holds at least.
 const LARGEST_STORED: usize = 1 << 18;
 
-/// The unit roundoff of `f32`.
-pub const ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;
 /// What rounding may hide of a square without making much of a difference, where nothing cancels.
 const LARGEST_ROUNDING: f64 = 1e-2;
-
-/// What rounding may hide of the square of a ghost norm of `positions[0]` by `positions[1]` positions, relative to the
-/// square of the total length of the terms: the inner products, of `rows` and `cols` terms, are summed one after the other,
-/// their products in tiles.
-pub fn ghost_rounding(rows: usize, cols: usize, positions: [usize; 2]) -> f64 {
-    let tiles = positions.iter().map(|t| t.div_ceil(GhostNorm::TILE)).product::<usize>();
-    (rows + cols + 2 * GhostNorm::TILE + tiles / 16) as f64 * ROUNDOFF
-}
 
 /// Seconds per record that each way costs on top of the non-private pass.
 pub fn costs(outer: &Outer, rates: Rates) -> Vec<(Way, f64)> {

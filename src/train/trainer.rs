@@ -3,23 +3,31 @@
 //! Each step is paid for in the ledger between its two halves (see [`super::step`]), so that nothing of
 //! it is observable before its line is on the disk.
 
+mod budget;
+mod resume;
+mod since_log;
+
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use miette::Diagnostic;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use thiserror::Error;
 
+use self::budget::affordable;
+pub use self::resume::plan_of;
+use self::resume::{Context, check_resumable};
+use self::since_log::SinceLog;
 use super::checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 use super::data::Dataset;
-use super::engine::{Engine, EngineError, Shown};
+use super::engine::{Engine, EngineError};
 use super::evaluate::{Evaluation, Scored, evaluate};
-use super::metrics::{Estimated, MetricsLog, Observed, StepMetrics};
+use super::metrics::{MetricsLog, StepMetrics};
 use super::progress::Progress;
 use super::run_dir::RunDir;
-use super::step::{Released, Setting, StepError, Stepper};
+use super::step::{Setting, StepError, Stepper};
 use super::units::Units;
 use crate::artifact::{Artifact, ArtifactError};
 use crate::device::Device;
@@ -29,9 +37,8 @@ use crate::privacy::accountant::{Accountant, InvalidInput};
 use crate::privacy::certificate::{Certificate, CertificateError, NoCertificate, Provenance};
 use crate::privacy::clipping::ClipState;
 use crate::privacy::keys::{EntropyError, RunKey, run_id};
-use crate::privacy::ledger::{Contents, Head, Ledger, LedgerError};
+use crate::privacy::ledger::{Contents, Ledger, LedgerError};
 use crate::privacy::plan::PrivacyPlan;
-use crate::privacy::release::Estimates;
 
 /// The least time between lines of metrics.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
@@ -143,16 +150,6 @@ pub enum TrainError {
     OtherRun { path: PathBuf, what: Vec<&'static str> },
 }
 
-/// What a checkpoint says of its run, to be found unchanged on resuming.
-#[derive(Debug, Serialize, Deserialize)]
-struct Context {
-    plan: PrivacyPlan,
-    provenance: Provenance,
-    learning_rate: f64,
-    clip: ClipState,
-    ledger: Head,
-}
-
 /// Trains, and writes the run's directory.
 ///
 /// # Errors
@@ -166,19 +163,6 @@ pub fn train(training: &Training<'_>) -> Result<Summary, TrainError> {
         run.checkpoint(run.step == run.end)?;
     }
     run.finish()
-}
-
-/// The plan of the run in `directory` at its last checkpoint, which it can be resumed with.
-///
-/// # Errors
-/// When there is no run, or its checkpoint cannot be read.
-pub fn plan_of(directory: &RunDir) -> Result<Option<PrivacyPlan>, TrainError> {
-    if !directory.artifact().exists() {
-        return Err(TrainError::NoRun { path: directory.path().to_owned() });
-    }
-    let checkpoint = Checkpoints::at(&directory.checkpoints()).latest()?;
-    let context = checkpoint.and_then(|checkpoint| serde_json::from_value::<Context>(checkpoint.context).ok());
-    Ok(context.map(|context| context.plan))
 }
 
 struct Run<'a> {
@@ -365,135 +349,6 @@ impl<'a> Run<'a> {
             valid,
             out: training.directory.path().to_owned(),
         })
-    }
-}
-
-/// The end of the steps from number `step` on that the plan's ε allows after those in `ledger`: fewer than planned where
-/// steps were repeated after a crash, or other runs share the ledger. None at all is an error for a run that begins.
-fn affordable(training: &Training<'_>, ledger: &Contents, step: u64) -> Result<u64, TrainError> {
-    let Training { plan, accountant, .. } = training;
-    let planned = plan.planned_steps;
-    let Some(delta) = plan.delta else {
-        return Ok(planned);
-    };
-    let history = ledger.history(plan);
-    let after = |end: u64| {
-        let all = [history.clone(), plan.planned(step..end)].concat();
-        accountant.epsilon(&all, plan.adjacency, delta)
-    };
-    let target = plan.target_epsilon.map_or(f64::INFINITY, |target| target * (1.0 + 1e-9));
-    // Steps below `low` are allowed, and those from `high` on are not.
-    let (mut low, mut high) = (step, planned + 1);
-    let mut next = planned;
-    while low + 1 < high {
-        if after(next)? <= target {
-            low = next
-        } else {
-            high = next
-        }
-        next = low.midpoint(high);
-    }
-    match plan.target_epsilon {
-        Some(target) if low == 0 && planned > 0 => {
-            let (path, reached) = (training.ledger.clone(), after(1)?);
-            Err(TrainError::Spent { path, target, reached })
-        }
-        _ => Ok(low),
-    }
-}
-
-/// The clip bounds of a checkpoint that `training` can go on from.
-fn check_resumable(
-    training: &Training<'_>,
-    provenance: &Provenance,
-    checkpoint: &Checkpoint,
-) -> Result<ClipState, TrainError> {
-    let path = training.directory.path().to_owned();
-    let Ok(context) = serde_json::from_value::<Context>(checkpoint.context.clone()) else {
-        let what = vec!["version of dpc"];
-        return Err(TrainError::OtherRun { path, what });
-    };
-    let ledger = &training.ledger;
-    let contents = if ledger.exists() { Contents::read(ledger)? } else { Contents::default() };
-    contents.check_continues(ledger, &context.ledger)?;
-    let mut what = Vec::new();
-    let mut same = |name, same: bool| {
-        if !same {
-            what.push(name);
-        }
-    };
-    same("privacy plan", context.plan == *training.plan);
-    same("model or program", context.provenance == *provenance);
-    same("learning rate", context.learning_rate == training.learning_rate);
-    match what.is_empty() {
-        true => Ok(context.clip),
-        false => Err(TrainError::OtherRun { path, what }),
-    }
-}
-
-/// What has been observed since the last line of metrics.
-struct SinceLog {
-    started: Instant,
-    step: u64,
-    /// Units whose norms were seen.
-    units: u64,
-    finite_losses: u64,
-    loss: f64,
-    clipped: u64,
-    nonfinite: u64,
-    estimates: [f64; Estimates::COUNT],
-}
-
-impl SinceLog {
-    fn new(step: u64) -> Self {
-        Self {
-            started: Instant::now(),
-            step,
-            units: 0,
-            finite_losses: 0,
-            loss: 0.0,
-            clipped: 0,
-            nonfinite: 0,
-            estimates: [0.0; Estimates::COUNT],
-        }
-    }
-
-    fn release(&mut self, released: &Released) {
-        let estimates = released.estimates.unwrap_or_default();
-        self.estimates.iter_mut().zip(estimates).for_each(|(sum, value)| *sum += value);
-    }
-
-    /// What the noisy sums since the last line say at `step`.
-    fn estimated(&self, step: u64) -> Estimated {
-        let [units, loss] = self.estimates;
-        Estimated {
-            batch_size: units / step.saturating_sub(self.step).max(1) as f64,
-            loss: (units > 0.0).then(|| loss / units),
-        }
-    }
-
-    fn add(&mut self, shown: &Shown, clip: &ClipState, scale: f64) {
-        for loss in shown.loss.iter().filter(|loss| loss.is_finite()) {
-            self.loss += f64::from(*loss);
-            self.finite_losses += 1;
-        }
-        self.units += shown.norm.len() as u64;
-        for (norm, norms) in shown.norm.iter().zip(shown.group_norms.chunks_exact(clip.groups().max(1))) {
-            if !norm.is_finite() {
-                self.nonfinite += 1;
-            } else if clip.clips(norms, scale) {
-                self.clipped += 1;
-            }
-        }
-    }
-
-    fn observed(&self) -> Observed {
-        let fraction = |part: f64, whole: u64| (whole > 0).then(|| part / whole as f64);
-        Observed {
-            loss: fraction(self.loss, self.finite_losses),
-            clipped_fraction: fraction(self.clipped as f64, self.units),
-            nonfinite_units: self.nonfinite,
-        }
     }
 }
 

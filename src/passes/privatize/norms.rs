@@ -1,0 +1,240 @@
+//! The square norm of one parameter's per-sample gradient, by one of the ways of [`strategy`](crate::passes::strategy).
+
+use super::rounding::Hidden;
+use super::{Choice, Rewrite};
+use crate::graph::{DType, NodeId, TypeError};
+use crate::lower::scalar::Func;
+use crate::ops::Op;
+use crate::ops::norm::{GhostNorm, OuterNorm, SegmentCross, SegmentNorm, SquareNorm, TileNorm};
+use crate::ops::outer::Outer;
+use crate::passes::strategy::{Rates, Way, choose};
+
+/// One use of a parameter: a weight-gradient node, and whether its matrix is transposed on the way to the parameter.
+struct Term {
+    node: NodeId,
+    transposed: bool,
+}
+
+/// A weight-gradient node as seen from the parameter.
+pub(super) struct Use {
+    pub op: Op,
+    pub operands: Vec<NodeId>,
+}
+
+/// A gradient's norm.
+pub(super) struct Norm {
+    /// The square norms, and cross terms, that add up to its square.
+    pub squares: Vec<NodeId>,
+    /// What rounding may hide of it.
+    pub hidden: Vec<Hidden>,
+}
+
+/// A norm, the ways to its parts, and the sizes that decided.
+type Chosen = (Norm, Vec<Way>, String);
+
+impl Rewrite {
+    /// The terms of a gradient, if it is a sum of weight-gradient nodes seen through permutations.
+    fn terms(&self, id: NodeId, transposed: bool) -> Option<Vec<Term>> {
+        let node = self.graph.node(id);
+        if node.op.rules().weight_gradient().is_some() {
+            return Some(vec![Term { node: id, transposed }]);
+        }
+        let operands = self.graph.operands(id);
+        match &node.op {
+            Op::Reshape(_) => self.terms(operands[0], transposed),
+            Op::Transpose(t) if t.perm == [1, 0] => self.terms(operands[0], !transposed),
+            Op::Transpose(_) | Op::Rearrange(_) => {
+                // Another permutation keeps a single term's norm, but two terms behind different ones cannot be paired.
+                let inner = self.terms(operands[0], transposed)?;
+                (inner.len() == 1 && is_permutation(&node.op)).then_some(inner)
+            }
+            Op::Elementwise(e) if e.expr.as_call() == Some(Func::Add) => {
+                let both: Vec<Vec<Term>> =
+                    operands.iter().map(|&o| self.terms(o, transposed)).collect::<Option<_>>()?;
+                let pairs = operands.iter().all(|&o| self.pairable(o));
+                pairs.then(|| both.into_iter().flatten().collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether only reshapes and matrix transposes stand between a value and its weight-gradient nodes.
+    fn pairable(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        if node.op.rules().weight_gradient().is_some() {
+            return true;
+        }
+        match &node.op {
+            Op::Reshape(_) | Op::Elementwise(_) => {}
+            Op::Transpose(t) if t.perm == [1, 0] => {}
+            _ => return false,
+        }
+        self.graph.operands(id).iter().all(|&o| self.pairable(o))
+    }
+
+    /// Appends the square norms whose sum is that of the parameter's gradient.
+    pub(super) fn norm_of(
+        &mut self,
+        name: &str,
+        gradient: NodeId,
+        forced: Option<Way>,
+    ) -> Result<(Norm, Choice), TypeError> {
+        let label = format!("sq.{name}");
+        let done = |norm, ways, why: String| (norm, Choice { parameter: name.into(), ways, why });
+        if forced != Some(Way::Materialize)
+            && let Some(terms) = self.terms(gradient, false)
+        {
+            match terms.as_slice() {
+                [term] => {
+                    if let Some((norm, ways, why)) = self.single(term, forced, &label)? {
+                        return Ok(done(norm, ways, why));
+                    }
+                }
+                many => {
+                    if let Some((norm, ways, why)) = self.paired(many, forced, &label)? {
+                        return Ok(done(norm, ways, why));
+                    }
+                }
+            }
+        }
+        // Materialise in the parameter's own space, or where a single weight-gradient node lies behind permutations; what is
+        // stored serves the weighted sum as well.
+        let only = self.terms(gradient, false).filter(|t| t.len() == 1).map(|t| t[0].node);
+        let node = only.unwrap_or(gradient);
+        let kept = self.keep(node, name)?;
+        if self.graph.ty(kept).batched {
+            self.stored.insert(node, kept);
+        }
+        let square = self.add(SquareNorm, &[kept], &label)?;
+        let len = self.graph.ty(kept).len();
+        let norm = Norm { squares: vec![square], hidden: vec![] };
+        Ok(done(norm, vec![Way::Materialize], format!("{len} elements a record")))
+    }
+
+    fn single(&mut self, term: &Term, forced: Option<Way>, label: &str) -> Result<Option<Chosen>, TypeError> {
+        let used = Use { op: self.graph.op(term.node).clone(), operands: self.graph.operands(term.node) };
+        let operands = &used.operands;
+        let (square, way, why) = match &used.op {
+            Op::Outer(outer) => {
+                let way = match forced {
+                    Some(way @ (Way::Ghost | Way::Tile)) => way,
+                    _ => choose(outer, Rates::default()),
+                };
+                let square = match way {
+                    Way::Ghost => self.add(GhostNorm { first: outer.clone(), second: None }, operands, label)?,
+                    Way::Tile => self.add(TileNorm(outer.clone()), operands, label)?,
+                    Way::Outer => self.add(OuterNorm(outer.clone()), operands, label)?,
+                    Way::Materialize | Way::Segment => return Ok(None),
+                };
+                (square, way, sizes(outer))
+            }
+            Op::Scatter(_) => {
+                let Some(segment) = self.segment(operands) else { return Ok(None) };
+                let why = format!("{} ids a record, rows of {}", segment.count, segment.width);
+                (self.add(segment, operands, label)?, Way::Segment, why)
+            }
+            _ => return Ok(None),
+        };
+        let Some(hidden) = self.hidden_of_one(&used, way, label)? else { return Ok(None) };
+        Ok(Some((Norm { squares: vec![square], hidden }, vec![way], why)))
+    }
+
+    fn segment(&self, operands: &[NodeId]) -> Option<SegmentNorm> {
+        let (ids, x) = (self.graph.ty(operands[0]), self.graph.ty(operands[1]));
+        (ids.batched && x.batched && ids.dtype == DType::I32)
+            .then(|| SegmentNorm { count: ids.len(), width: x.len() / ids.len().max(1) })
+    }
+
+    /// The norm of a sum of terms, from the terms' own norms and all cross terms; `None` if some pair has no kernel.
+    fn paired(&mut self, terms: &[Term], forced: Option<Way>, label: &str) -> Result<Option<Chosen>, TypeError> {
+        let uses: Vec<Use> = terms.iter().map(|t| self.oriented(t)).collect();
+        let pairs = |i: usize, j: usize| match (&uses[i].op, &uses[j].op) {
+            (Op::Outer(x), Op::Outer(y)) => {
+                (x.groups, x.rows, x.cols) == (y.groups, y.rows, y.cols) && (x.groups == 1 || !terms[i].transposed)
+            }
+            (Op::Scatter(s), Op::Outer(y)) | (Op::Outer(y), Op::Scatter(s)) => {
+                y.groups == 1 && s.table == [y.rows, y.cols]
+            }
+            _ => false,
+        };
+        let outers_only_forced = forced.is_none_or(|w| matches!(w, Way::Ghost | Way::Tile));
+        for i in 0..terms.len() {
+            let scatter_ok = match &uses[i].op {
+                Op::Scatter(_) => !terms[i].transposed && self.segment(&uses[i].operands).is_some(),
+                Op::Outer(_) => true,
+                _ => false,
+            };
+            if !scatter_ok || !outers_only_forced || (i + 1..terms.len()).any(|j| !pairs(i, j)) {
+                return Ok(None);
+            }
+        }
+        let (mut parts, mut ways) = (Vec::new(), Vec::new());
+        let cross_label = label.replacen("sq.", "cross.", 1);
+        for (i, Use { op, operands }) in uses.iter().enumerate() {
+            let (own, way) = match op {
+                Op::Outer(x) => {
+                    let way = if forced == Some(Way::Tile) { Way::Tile } else { Way::Ghost };
+                    let id = match way {
+                        Way::Tile => self.add(TileNorm(x.clone()), operands, label)?,
+                        _ => self.add(GhostNorm { first: x.clone(), second: None }, operands, label)?,
+                    };
+                    (id, way)
+                }
+                _ => {
+                    let Some(op) = self.segment(operands) else { return Ok(None) };
+                    (self.add(op, operands, label)?, Way::Segment)
+                }
+            };
+            parts.push(own);
+            ways.push(way);
+            for Use { op: other, operands: others } in &uses[i + 1..] {
+                let cross = match (op, other) {
+                    (Op::Outer(x), Op::Outer(y)) => {
+                        let all: Vec<NodeId> = operands.iter().chain(others).copied().collect();
+                        self.add(GhostNorm { first: x.clone(), second: Some(y.clone()) }, &all, &cross_label)?
+                    }
+                    (Op::Scatter(_), Op::Outer(y)) => self.cross(operands, y, others, &cross_label)?,
+                    (Op::Outer(x), _) => self.cross(others, x, operands, &cross_label)?,
+                    _ => return Ok(None),
+                };
+                parts.push(cross);
+                ways.push(Way::Ghost);
+            }
+        }
+        let Some(hidden) = self.hidden_of_many(&uses, label)? else { return Ok(None) };
+        Ok(Some((Norm { squares: parts, hidden }, ways, format!("{} uses, with cross terms", terms.len()))))
+    }
+
+    fn cross(&mut self, table: &[NodeId], outer: &Outer, sides: &[NodeId], label: &str) -> Result<NodeId, TypeError> {
+        let (ids, x) = (self.graph.ty(table[0]), self.graph.ty(table[1]));
+        let count = ids.len();
+        let op = SegmentCross { count, width: x.len() / count.max(1), outer: outer.clone() };
+        let operands: Vec<NodeId> = table.iter().chain(sides).copied().collect();
+        self.add(op, &operands, label)
+    }
+
+    /// A term as seen from the parameter: a transposed outer product has its sides exchanged.
+    fn oriented(&self, term: &Term) -> Use {
+        let operands = self.graph.operands(term.node);
+        match self.graph.op(term.node) {
+            Op::Outer(x) if term.transposed => {
+                let exchanged = Outer { rows: x.cols, cols: x.rows, a: x.b, b: x.a, ..x.clone() };
+                Use { op: exchanged.into(), operands: vec![operands[1], operands[0]] }
+            }
+            op => Use { op: op.clone(), operands },
+        }
+    }
+}
+
+fn is_permutation(op: &Op) -> bool {
+    match op {
+        Op::Transpose(_) => true,
+        Op::Rearrange(r) => r.is_permutation(),
+        _ => false,
+    }
+}
+
+fn sizes(outer: &Outer) -> String {
+    let groups = if outer.groups > 1 { format!("{} groups of ", outer.groups) } else { String::new() };
+    format!("{groups}{} × {} over {} positions", outer.rows, outer.cols, outer.steps)
+}

@@ -1,0 +1,75 @@
+//! What has been observed since the last line of metrics.
+
+use std::time::Instant;
+
+use crate::privacy::clipping::ClipState;
+use crate::privacy::release::Estimates;
+use crate::train::engine::Shown;
+use crate::train::metrics::{Estimated, Observed};
+use crate::train::step::Released;
+
+/// What has been observed since the last line of metrics.
+pub(super) struct SinceLog {
+    pub started: Instant,
+    pub step: u64,
+    /// Units whose norms were seen.
+    units: u64,
+    finite_losses: u64,
+    loss: f64,
+    clipped: u64,
+    nonfinite: u64,
+    estimates: [f64; Estimates::COUNT],
+}
+
+impl SinceLog {
+    pub fn new(step: u64) -> Self {
+        Self {
+            started: Instant::now(),
+            step,
+            units: 0,
+            finite_losses: 0,
+            loss: 0.0,
+            clipped: 0,
+            nonfinite: 0,
+            estimates: [0.0; Estimates::COUNT],
+        }
+    }
+
+    pub fn release(&mut self, released: &Released) {
+        let estimates = released.estimates.unwrap_or_default();
+        self.estimates.iter_mut().zip(estimates).for_each(|(sum, value)| *sum += value);
+    }
+
+    /// What the noisy sums since the last line say at `step`.
+    pub fn estimated(&self, step: u64) -> Estimated {
+        let [units, loss] = self.estimates;
+        Estimated {
+            batch_size: units / step.saturating_sub(self.step).max(1) as f64,
+            loss: (units > 0.0).then(|| loss / units),
+        }
+    }
+
+    pub fn add(&mut self, shown: &Shown, clip: &ClipState, scale: f64) {
+        for loss in shown.loss.iter().filter(|loss| loss.is_finite()) {
+            self.loss += f64::from(*loss);
+            self.finite_losses += 1;
+        }
+        self.units += shown.norm.len() as u64;
+        for (norm, norms) in shown.norm.iter().zip(shown.group_norms.chunks_exact(clip.groups().max(1))) {
+            if !norm.is_finite() {
+                self.nonfinite += 1;
+            } else if clip.clips(norms, scale) {
+                self.clipped += 1;
+            }
+        }
+    }
+
+    pub fn observed(&self) -> Observed {
+        let fraction = |part: f64, whole: u64| (whole > 0).then(|| part / whole as f64);
+        Observed {
+            loss: fraction(self.loss, self.finite_losses),
+            clipped_fraction: fraction(self.clipped as f64, self.units),
+            nonfinite_units: self.nonfinite,
+        }
+    }
+}
