@@ -7,7 +7,7 @@ use super::claim::Claim;
 use super::mutation::MUTATIONS;
 use super::records::Records;
 use super::report::{Broken, Check, Section, percent};
-use super::sensitivity::Sensitivity;
+use super::sensitivity::{Places, Sensitivity};
 use super::subject::{Bench, Noise, Subject};
 use super::variants::{self, Variant, Variants};
 use super::{AuditError, Settings, beside, data_flow, noise, one_run, sampling, section, update};
@@ -22,6 +22,8 @@ use crate::train::step::Stepper;
 
 /// Rows of a physical batch.
 const ROWS: usize = 4;
+/// Rows of a physical batch of a replay: the canary, and one beside it.
+const REPLAY_ROWS: usize = 2;
 /// The most replays a side of a plan that was broken on purpose.
 const BROKEN_REPLAYS: u64 = 200;
 /// The most ordinary records in a training with canaries: how many there are is no part of the claim.
@@ -40,6 +42,8 @@ pub(super) struct Examination<'a, P> {
     pub decisive: f64,
     /// How many keys have been drawn.
     pub keys: u64,
+    /// How often adversarial records were put in some places only.
+    pub turns: usize,
     pub progress: P,
 }
 
@@ -49,6 +53,12 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         self.keys += 1;
         let seed = self.settings.insecure_seed.map(|seed| seed.wrapping_add(self.keys));
         Ok(seed.map_or_else(RunKey::fresh, |seed| Ok(RunKey::insecure(seed)))?)
+    }
+
+    /// The places of adversarial records in a program that is not the artifact's.
+    fn some_places(&mut self) -> Places {
+        self.turns += 1;
+        if self.settings.exhaustive { Places::All } else { Places::Turn(self.turns) }
     }
 
     fn rows(&self) -> usize {
@@ -78,13 +88,13 @@ impl<P: FnMut(&str)> Examination<'_, P> {
     pub fn reference(&mut self, device: &dyn Device) -> Result<Sensitivity, AuditError> {
         let claim = self.claim;
         let (program, _) = self.variants.compile(&claim.plan.clip, NormChoice::Materialize)?;
-        self.measure(device, claim, &claim.of(program))
+        self.measure(device, claim, &claim.of(program), Places::All)
     }
 
     /// The artifact as it is, and compiled again with every clip rule and way to compute norms.
     pub fn whole(&mut self, device: &dyn Device, reference: &Sensitivity) -> Result<Vec<Section>, AuditError> {
         let subject = self.claim.of(self.artifact.program.clone());
-        let mut sections = self.every_rule(device)?;
+        let mut sections = self.every_rule(device, reference)?;
         sections.extend(self.examine(device, &subject, reference, self.settings.replays)?);
         sections.push(self.updates(device, &subject)?);
         sections.push(self.units(device)?);
@@ -95,15 +105,24 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         Ok(sections)
     }
 
-    /// The model compiled again with every clip rule and way to compute norms.
-    fn every_rule(&mut self, device: &dyn Device) -> Result<Vec<Section>, AuditError> {
+    /// The model compiled again with every clip rule and way to compute norms; `of_own` is the reference of its own rule.
+    fn every_rule(&mut self, device: &dyn Device, of_own: &Sensitivity) -> Result<Vec<Section>, AuditError> {
         let (mut checks, mut of_pairs) = (Vec::new(), Vec::new());
         for Variant { name: of_clip, clip, norms } in self.variants.clips()? {
-            let (reference, groups) = self.variants.compile(&clip, NormChoice::Materialize)?;
+            let (stored, groups) = self.variants.compile(&clip, NormChoice::Materialize)?;
             let pairs = Claim::new(clip.clone(), groups.clone(), Unit::Group, self.settings)?;
-            of_pairs.push(self.measure(device, &pairs, &pairs.of(reference.clone()))?.bounded(&of_clip));
+            let places = self.some_places();
+            of_pairs.push(self.measure(device, &pairs, &pairs.of(stored.clone()), places)?.bounded(&of_clip));
+            let own = clip == self.claim.plan.clip;
             let claim = Claim::new(clip, groups, Unit::Record, self.settings)?;
-            let reference = self.measure(device, &claim, &claim.of(reference))?;
+            let reference = match norms.contains(&NormChoice::Materialize) {
+                _ if own => of_own.clone(),
+                true => {
+                    let places = self.some_places();
+                    self.measure(device, &claim, &claim.of(stored), places)?
+                }
+                false => self.measure(device, &claim, &claim.of(stored), Places::None)?,
+            };
             for &norm in norms {
                 let name = format!("{of_clip}, {}", variants::name(norm));
                 (self.progress)(&format!("sensitivity of {name} on {}", device.name()));
@@ -111,7 +130,8 @@ impl<P: FnMut(&str)> Examination<'_, P> {
                     NormChoice::Materialize => reference.clone(),
                     _ => {
                         let (program, _) = self.variants.compile(&claim.plan.clip, norm)?;
-                        self.measure(device, &claim, &claim.of(program))?
+                        let places = self.some_places();
+                        self.measure(device, &claim, &claim.of(program), places)?
                     }
                 };
                 checks.push(found.bounded(&name));
@@ -146,8 +166,9 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         sections.push(section("Noise of the artifact", Some(device), checks));
 
         (self.progress)(&format!("{replays} replays a side on {}", device.name()));
+        let rows = rows.min(REPLAY_ROWS);
         let on = Bench::new(device, self.artifact, records, subject, Noise::On, self.key()?)?;
-        let found = Replays::run(&mut on.rig(rows)?, &mut quiet, records, claim.scale(), replays)?;
+        let found = Replays::run(&mut on.rig(rows)?, &mut off.rig(rows)?, records, claim.scale(), replays)?;
         sections.push(section("Canary in one step of the artifact", Some(device), self.canary(&found)));
         Ok(sections)
     }
@@ -158,7 +179,7 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         subject: &Subject,
         reference: &Sensitivity,
     ) -> Result<Section, AuditError> {
-        let found = self.measure(device, self.claim, subject)?;
+        let found = self.measure(device, self.claim, subject, Places::All)?;
         let checks = vec![
             found.bounded("longest change / bound"),
             found.agrees("shares, from those of stored gradients / S", reference, self.records),
@@ -166,14 +187,20 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         Ok(section("Sensitivity of the artifact", Some(device), checks))
     }
 
-    fn measure(&mut self, device: &dyn Device, claim: &Claim, subject: &Subject) -> Result<Sensitivity, AuditError> {
+    fn measure(
+        &mut self,
+        device: &dyn Device,
+        claim: &Claim,
+        subject: &Subject,
+        places: Places,
+    ) -> Result<Sensitivity, AuditError> {
         let rows = self.rows();
         let records = match claim.plan.unit {
             Unit::Record => self.records,
             Unit::Group => self.pairs,
         };
         let bench = Bench::new(device, self.artifact, records, subject, Noise::Off, self.key()?)?;
-        Sensitivity::measure(&mut bench.rig(rows)?, records, claim.plan.divisor())
+        Sensitivity::measure(&mut bench.rig(rows)?, records, places, claim.plan.divisor())
     }
 
     fn canary(&self, found: &Replays) -> Vec<Check> {
@@ -217,8 +244,8 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         let (rows, records, claim) = (self.rows(), self.pairs, self.of_pairs()?);
         let subject = claim.of(self.artifact.program.clone());
         let (reference, _) = self.variants.compile(&claim.plan.clip, NormChoice::Materialize)?;
-        let reference = self.measure(device, &claim, &claim.of(reference))?;
-        let found = self.measure(device, &claim, &subject)?;
+        let reference = self.measure(device, &claim, &claim.of(reference), Places::None)?;
+        let found = self.measure(device, &claim, &subject, Places::All)?;
         let key = self.key()?;
         let on = Bench::new(device, self.artifact, records, &subject, Noise::On, key.clone())?;
         let off = Bench::new(device, self.artifact, records, &subject, Noise::Off, key)?;

@@ -71,6 +71,8 @@ pub struct Settings {
     pub canaries: Option<u64>,
     /// Logical steps of that training.
     pub steps: u64,
+    /// Whether every adversarial record is put in every place with every clip rule and way to compute norms.
+    pub exhaustive: bool,
     /// Whether broken plans are audited too.
     pub mutate: bool,
     /// A seed that fixes all noise and sampling, for tests.
@@ -106,6 +108,7 @@ pub fn audit(
         claim: &claim,
         decisive: 1.0 - FALSE_ALARM / deciding as f64,
         keys: 0,
+        turns: 0,
         progress,
     };
     let mut sections = vec![examination.data_flow()?, examination.sampling(&claim.plan)?];

@@ -5,6 +5,10 @@
 //! longer than the sensitivity, the norm of the bounds, that noise is scaled by. A clip factor
 //! from a wrong norm is found in the other direction too: alone, a record must move the sum exactly as far as it does
 //! where norms are taken from per-sample gradients that are there.
+//!
+//! The artifact is tried with every record in every place. Of the model compiled again, with each of the other clip rules
+//! and ways to compute norms, every record is tried alone and in one of the places, another one with each rule and way: what
+//! a place changes, how batches are cut and added up, is the same in all of them.
 
 use super::AuditError;
 use super::records::{Records, defies_rounding};
@@ -20,6 +24,31 @@ const SHORTER: f64 = 20.0;
 /// The ordinary units beside which adversarial ones are put.
 pub const OTHERS: usize = 3;
 
+/// How many places among others there are for an adversarial unit, beside being alone.
+const PLACES: usize = 5;
+
+/// In which places adversarial units are put; alone, they all are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Places {
+    /// Each in every place.
+    All,
+    /// Each in one place, which come in turn, the first unit in this one.
+    Turn(usize),
+    /// In no other place.
+    None,
+}
+
+impl Places {
+    /// Whether the unit number `unit` is put in a place.
+    fn have(self, unit: usize, place: usize) -> bool {
+        match self {
+            Places::All => true,
+            Places::Turn(first) => (first + unit) % PLACES == place,
+            Places::None => false,
+        }
+    }
+}
+
 /// The most that adversarial records did.
 #[derive(Clone, Debug)]
 pub struct Sensitivity {
@@ -32,16 +61,26 @@ pub struct Sensitivity {
 }
 
 impl Sensitivity {
-    /// Measures `rig`, in which noise is off, every change over the bound on what is released: that of the sum over
-    /// `divisor`. Where clip bounds adapt, it is measured again after they have moved.
+    /// Measures `rig`, in which noise is off, with adversarial units in `places`: every change over the bound on what is
+    /// released, which is that of the sum over `divisor`. Where clip bounds adapt, it is measured again after they have
+    /// moved.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn measure(rig: &mut Rig<'_>, records: &Records, divisor: f64) -> Result<Sensitivity, AuditError> {
+    pub fn measure(
+        rig: &mut Rig<'_>,
+        records: &Records,
+        places: Places,
+        divisor: f64,
+    ) -> Result<Sensitivity, AuditError> {
         let mut found = Sensitivity { longest: (0.0, String::new()), changes: 0, alone: Vec::new() };
-        found.alone = found.changes_of(rig, records, divisor, "")?;
-        if rig.adapt(&records.ordinary)? {
-            found.changes_of(rig, records, divisor, ", bounds adapted")?;
+        found.alone = found.changes_of(rig, records, places, divisor, "")?;
+        let again = match places {
+            Places::Turn(first) => Places::Turn(first + 1),
+            _ => places,
+        };
+        if again != Places::None && rig.adapt(&records.ordinary)? {
+            found.changes_of(rig, records, again, divisor, ", bounds adapted")?;
         }
         Ok(found)
     }
@@ -51,6 +90,7 @@ impl Sensitivity {
         &mut self,
         rig: &mut Rig<'_>,
         records: &Records,
+        places: Places,
         divisor: f64,
         bounds: &str,
     ) -> Result<Vec<Vec<Vec<f32>>>, AuditError> {
@@ -59,7 +99,7 @@ impl Sensitivity {
         let nobody = rig.release(0, &[])?;
         let all = rig.release(0, &[others])?;
         let mut shares = Vec::new();
-        for &(kind, record) in &records.adversaries {
+        for (unit, &(kind, record)) in records.adversaries.iter().enumerate() {
             let one = [record];
             let alone = rig.release(0, &[&one])?;
             self.add(rig.reach(&alone, &nobody, divisor), || format!("{kind}, alone{bounds}"));
@@ -67,14 +107,16 @@ impl Sensitivity {
             let first = [&one, others].concat();
             let (before, after) = others.split_at(others.len() / 2);
             let middle = [before, &one].concat();
-            for (batches, place) in [
+            let batches: [(Vec<&[usize]>, &str); PLACES] = [
                 (vec![&last[..]], "last in a batch"),
                 (vec![&first[..]], "first in a batch"),
                 (vec![others, &one], "in a physical batch of its own"),
                 (vec![&middle[..], after], "in a batch cut in two"),
                 (last.chunks(1).collect(), "with a physical batch for every record"),
-            ] {
-                let with = rig.release(0, &batches)?;
+            ];
+            let tried = batches.iter().enumerate().filter(|(i, _)| places.have(unit, *i));
+            for (batches, place) in tried.map(|(_, batches)| batches) {
+                let with = rig.release(0, batches)?;
                 self.add(rig.reach(&with, &all, divisor), || format!("{kind}, {place}{bounds}"));
             }
             let mut share = alone.iter().zip(&nobody).map(|(a, b)| ((f64::from(*a) - f64::from(*b)) / scale) as f32);
@@ -123,5 +165,21 @@ impl Sensitivity {
         let worst = apart.max_by(|a, b| a.0.total_cmp(&b.0));
         let (apart, kind) = worst.map_or((0.0, ""), |(apart, (kind, _))| (apart, *kind));
         Check::at_most(name, apart, AGREEMENT).with(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_turn_are_all_met_by_every_unit() {
+        let tried = |first| move |unit| (0..PLACES).filter(move |&place| Places::Turn(first).have(unit, place));
+        for unit in 0..20 {
+            let mut met: Vec<usize> = (3..3 + PLACES).flat_map(|first| tried(first)(unit)).collect();
+            met.sort_unstable();
+            assert_eq!(met, (0..PLACES).collect::<Vec<_>>());
+        }
+        assert_eq!((0..20).map(|unit| tried(1)(unit).count()).max(), Some(1));
     }
 }

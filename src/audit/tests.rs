@@ -48,6 +48,7 @@ pub(super) fn settings() -> Settings {
         canaries: Some(200),
         steps: 32,
         mutate: true,
+        exhaustive: false,
         insecure_seed: Some(1),
     }
 }
@@ -67,7 +68,7 @@ fn a_convolutional_network_passes_and_no_broken_plan_does_on_cpu() {
 /// Real targets reach what class targets cannot: cotangents as large as floats, and norms that cancel.
 #[test]
 fn a_regression_over_positions_passes_on_cpu() {
-    let settings = Settings { canaries: None, mutate: false, ..settings() };
+    let settings = Settings { canaries: None, mutate: false, exhaustive: true, ..settings() };
     let report = audit(&artifact_of("regression_sequence", "mse"), &[Box::new(Cpu)], &settings, |_| ()).unwrap();
     assert!(report.passed, "{report}");
 }

@@ -59,6 +59,11 @@ pub struct Args {
     #[arg(long)]
     mutate: bool,
 
+    /// Try every adversarial record in every place in a batch with every clip rule and way to compute norms. Else that is
+    /// done with those of the artifact, and with others each record is tried alone and in one place
+    #[arg(long)]
+    exhaustive: bool,
+
     /// The confidence of the lower bounds that are shown; those that decide are at 99.95 % together
     #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = values::between_0_and_1)]
     confidence: f64,
@@ -114,6 +119,7 @@ pub fn run(args: &Args) -> Result<()> {
         canaries: args.canaries,
         steps: args.steps,
         mutate: args.mutate,
+        exhaustive: args.exhaustive,
         insecure_seed: args.insecure_seed,
     };
     let progress = |what: &str| {

@@ -155,7 +155,19 @@ fn help() {
         String::from_utf8(output.stdout).expect("text")
     };
     let mut text = shown(&["--help"]);
-    for command in ["compile", "check", "train", "eval", "run", "grads", "export", "inspect", "account"] {
+    for command in [
+        "compile",
+        "check",
+        "train",
+        "eval",
+        "run",
+        "grads",
+        "export",
+        "inspect",
+        "account",
+        "audit",
+        "verify-certificate",
+    ] {
         text += &format!("\n--- dpc {command} --help\n\n{}", shown(&[command, "--help"]));
     }
     snapshot("help", text);
