@@ -1,6 +1,7 @@
 // ClipFactor: norm = √sq; factor = weight · min(1, C / most), or weight · C / (most + γ) if AUTOMATIC, where most is norm,
-// or √(sq + below) + √beside if ROUNDING, + rows √apart if APART; and 0 where weight is 0 or a number is not finite, or sq negative if not
-// ROUNDING. Such numbers are told by their bits, since a shader compiler may assume that there are none.
+// or √(sq + below) + √beside if ROUNDING, + rows √apart if APART, all times `excess`; and 0 where weight is 0 or a number is
+// not finite, or sq negative if not ROUNDING. Such numbers are told by their bits, since a shader compiler may assume that
+// there are none.
 
 const AUTOMATIC: bool = false;
 const ROUNDING: bool = false;
@@ -13,6 +14,7 @@ struct Params {
     gamma: f32,
     nan: u32,
     rows: f32,
+    excess: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -58,8 +60,9 @@ fn main(
             counts = counts && bitcast<u32>(apart[i]) < INFINITE;
             most += params.rows * root(apart[i]);
         }
-        counts = counts && bitcast<u32>(most) < INFINITE;
     }
+    most *= params.excess;
+    counts = counts && bitcast<u32>(most) < INFINITE;
     let bound = bounds[params.clip_group];
     var clip = 1.0;
     if (AUTOMATIC) {

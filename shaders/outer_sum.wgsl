@@ -1,8 +1,10 @@
 // OuterSum: y[c, g, i, j] = Σ_n w[n] Σ_t a[n, g](i, t) · b[n, g](j, t) over the records n of chunk c; a record of weight 0
 // is skipped. A launch adds the records `record_begin` to `record_end` of every chunk and the steps `begin` to `end`.
+// Of SEVERAL steps a record's are summed first, so that no other record has a part in how its own are rounded.
 
 const TALL: bool = true;
 const WIDE: bool = true;
+const SEVERAL: bool = true;
 const A_VIEW: u32 = STRIDED;
 const B_VIEW: u32 = STRIDED;
 
@@ -89,6 +91,19 @@ fn load_b(base: u32, places: Places, k: Place) -> Values {
     return Values(low, high);
 }
 
+fn add(tile: ptr<function, Tile>, own: Tile) {
+    (*tile).low_low += own.low_low;
+    if (WIDE) {
+        (*tile).low_high += own.low_high;
+    }
+    if (TALL) {
+        (*tile).high_low += own.high_low;
+    }
+    if (TALL && WIDE) {
+        (*tile).high_high += own.high_high;
+    }
+}
+
 fn store(matrix: u32, row: u32, col: u32, sum: f32) {
     if (row >= params.rows || col >= params.cols) {
         return;
@@ -137,12 +152,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         let base_b = n * params.b.record + g * params.b.group;
         var t_a = col_place(A_VIEW, params.a, params.begin);
         var t_b = col_place(B_VIEW, params.b, params.begin);
+        var own = Tile();
         for (var t = params.begin; t < params.end; t += 1u) {
             let part = load_a(base_a, places_a, t_a);
             let weighted = Values(weight * part.low, weight * part.high);
-            accumulate(&tile, weighted, load_b(base_b, places_b, t_b));
+            if (SEVERAL) {
+                accumulate(&own, weighted, load_b(base_b, places_b, t_b));
+            } else {
+                accumulate(&tile, weighted, load_b(base_b, places_b, t_b));
+            }
             t_a = col_next(A_VIEW, params.a, t_a);
             t_b = col_next(B_VIEW, params.b, t_b);
+        }
+        if (SEVERAL) {
+            add(&tile, own);
         }
     }
     store_row(matrix, rows.low.x, cols, tile.low_low[0], tile.low_high[0]);

@@ -1,9 +1,11 @@
 // Scatter: y[(n,) v, :] = Σ_t [ids[n, t] = v] x[n, t, :], a table a record (EACH) or one for all records, with or without
 // weights. The first launch clears the tables, the others add some of the records and positions, in order.
-// An invocation owns column j of the table rows whose remainder by SHARDS is its own.
+// An invocation owns column j of the table rows whose remainder by SHARDS is its own. If ORDERED, a record's positions are
+// taken in `order`, and those of one id summed first, so that no other record has a part in how they are rounded.
 
 const SHARDS: u32 = 16u;
 const EACH: bool = true;
+const ORDERED: bool = false;
 
 struct Params {
     count: u32,
@@ -29,6 +31,35 @@ fn weight_of(n: u32) -> f32 {
     // begin weight
     return 1.0;
     // end weight
+}
+
+fn position(n: u32, r: u32) -> u32 {
+    // begin order
+    return r;
+    // end order
+}
+
+// Adds the positions of record n, those of one id as one, to column j of the table.
+fn add_runs(n: u32, weight: f32, j: u32, shard: u32) {
+    var run = 0.0;
+    var current = params.table_rows;
+    for (var r = params.begin; r < params.end; r += 1u) {
+        let t = position(n, r);
+        let id = u32(ids[n * params.ids_record + t]);
+        if (id % SHARDS == shard && id < params.table_rows) {
+            if (id != current) {
+                if (current < params.table_rows) {
+                    y[current * params.width + j] += run;
+                }
+                current = id;
+                run = 0.0;
+            }
+            run += weight * x[n * params.record + t * params.width + j];
+        }
+    }
+    if (current < params.table_rows) {
+        y[current * params.width + j] += run;
+    }
 }
 
 // Adds the positions of record n to column j of the table at `base`.
@@ -65,7 +96,11 @@ fn main(
         for (var n = params.record_begin; n < params.record_end; n += 1u) {
             let weight = weight_of(n);
             if (weight != 0.0) {
-                add(n, weight, 0u, j, shard);
+                if (ORDERED) {
+                    add_runs(n, weight, j, shard);
+                } else {
+                    add(n, weight, 0u, j, shard);
+                }
             }
         }
     }

@@ -16,6 +16,9 @@ use crate::privacy::clipping::{ClipFunction, ClipGroup};
 const PARTS: usize = 1024;
 /// Elements up to which a square norm is worked out in one go.
 const WHOLE: usize = 4096;
+/// At least the longest chain of additions on the way to the square norm of one parameter: of a block of a part by one of the
+/// lanes, of the blocks, of the lanes, and of the parts.
+const ADDITIONS: usize = 512;
 
 /// The first number where the second is finite, else 0.
 fn guard() -> Elementwise {
@@ -65,9 +68,10 @@ impl Builder {
         }
         for (k, (group, (sums, square))) in groups.iter().zip(squares).enumerate() {
             let factor = self.temporary(&format!("unit_clip.{}", group.name), 1);
-            // The norm is that of the sum that is folded, so that rounding hides nothing.
+            // The norm is that of the sum that is folded, so that no terms cancel unseen.
             let (records, groups) = (Extent::fixed(1), groups.len());
-            let clip = ClipFactor { records, function, group: k, groups, hidden: 0 };
+            let additions = ADDITIONS + sums.len();
+            let clip = ClipFactor { records, function, group: k, groups, hidden: 0, additions };
             let buffers = [square, square, square, square, weight, bounds, factor, norm];
             self.dispatch(Phase::Fold, clip, &buffers, &group.name);
             for Sum { parameter, buffer, len } in sums {

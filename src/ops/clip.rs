@@ -12,6 +12,8 @@ use crate::privacy::clipping::ClipFunction;
 /// bounds of all groups, `f32[K]`, to the factor that bounds the record's share of the group's sum; see
 /// [`kernels::ClipFactor`]. Between square norm and weight may stand what rounding hides, below the root, beside it, and
 /// for each row of a physical batch, `f32[N]` each.
+///
+/// A sum of squares loses a little by rounding too, in proportion to itself, which `additions` make up for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClipFactor {
     /// The name of the clip rule's scope, for people.
@@ -22,6 +24,8 @@ pub struct ClipFactor {
     pub group: usize,
     /// Number of clip groups, K.
     pub groups: usize,
+    /// The longest chain of additions on the way to the square norm.
+    pub additions: usize,
 }
 
 pub(super) const IMPORTS: &[(&str, Rule)] = &[];
@@ -59,9 +63,9 @@ impl OpRules for ClipFactor {
         let reads = [0, at(1), at(2), at(3), hidden + 1, hidden + 2].map(|i| cx.operand(i));
         let out = cx.output();
         let norm = cx.result(host_outputs::NORM, self.groups);
-        let ClipFactor { function, group, groups, .. } = *self;
+        let ClipFactor { function, group, groups, additions, .. } = *self;
         let records = Extent::rows(1);
-        cx.launch(kernels::ClipFactor { records, function, group, groups, hidden }, &reads, &[out, norm]);
+        cx.launch(kernels::ClipFactor { records, function, group, groups, hidden, additions }, &reads, &[out, norm]);
         Ok(())
     }
 }

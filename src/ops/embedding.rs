@@ -176,15 +176,23 @@ impl OpRules for Scatter {
             (_, true) => Records::Weighted,
             _ => Records::All(Extent::rows(1)),
         };
+        let (batched, count) = (cx.record_stride(0) > 0, cx.operand_ty(0).len());
+        let ordered = self.weighted && batched && count > 1;
         let kernel = kernels::Scatter {
             records,
             ids_record: cx.record_stride(0),
             record: cx.record_stride(1),
-            count: cx.operand_ty(0).len(),
+            count,
             width: self.table[1..].iter().product(),
             table_rows: self.table[0],
+            ordered,
         };
-        let reads: Vec<_> = (0..cx.arity()).map(|i| cx.operand(i)).collect();
+        let mut reads: Vec<_> = (0..cx.arity()).map(|i| cx.operand(i)).collect();
+        if ordered {
+            let order = cx.temporary("order", DType::I32, Extent::rows(count));
+            cx.launch(kernels::SortIds { count }, &reads[..1], &[order]);
+            reads.push(order);
+        }
         let out = cx.output();
         cx.launch(kernel, &reads, &[out]);
         Ok(())

@@ -5,7 +5,7 @@
 
 use super::{Op, OpRules, WeightGradient};
 use crate::graph::{DType, Type};
-use crate::lower::kernels::{self, Gemm, MAX_ITERATIONS, OuterSum, Records, View, Walk};
+use crate::lower::kernels::{self, Gemm, MAX_ITERATIONS, OuterSum, Records, View, Walk, Window};
 use crate::lower::program::Extent;
 use crate::lower::{LowerError, Lowering};
 use crate::passes::prove::Rule;
@@ -137,9 +137,13 @@ impl OpRules for Outer {
 }
 
 /// Records summed into one partial result: few enough to keep loops short and many enough to keep partial results small
-/// beside the operands.
+/// beside the operands; one where a launch cannot make all of its steps, which are then not summed apart from others'.
 fn chunk(len: usize, steps: usize) -> usize {
-    let wanted = if len <= 1 << 16 { 16 } else { 64 };
+    let wanted = match Window::split(1, steps, 1).len() {
+        1 if len <= 1 << 16 => 16,
+        1 => 64,
+        _ => 1,
+    };
     (MAX_ITERATIONS / steps.max(1)).clamp(1, wanted)
 }
 

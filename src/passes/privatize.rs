@@ -104,13 +104,14 @@ pub fn privatize(gradients: &Graph, options: &PrivateOptions) -> Result<Private,
         let mut total = vec![rewrite.total(&squares, &named("sq", group))?];
         let hidden: Vec<Hidden> = own.iter().flat_map(|norm| &norm.hidden).copied().collect();
         total.extend(rewrite.hidden_totals(&hidden, |what| named(what, group))?);
-        totals.push(total);
+        let additions = own.iter().map(|norm| norm.additions).max().unwrap_or(0) + squares.len();
+        totals.push((total, additions));
     }
     let mut weight = row_weights(&mut rewrite.graph)?;
     let groups = options.groups.len();
     if groups > 1 {
         // A record whose gradient is not finite in one group counts as zero in all of them.
-        for number in totals.iter().flatten() {
+        for number in totals.iter().flat_map(|(total, _)| total) {
             weight = rewrite.add(Elementwise::call(Func::Guard), &[weight, *number], "")?;
         }
         rewrite.graph.name(weight, "counted");
@@ -119,8 +120,8 @@ pub fn privatize(gradients: &Graph, options: &PrivateOptions) -> Result<Private,
     let bounds = rewrite.add(bounds, &[], "bounds")?;
     let (scope, function) = (options.clip.scope().name(), options.clip.function());
     let mut factors = Vec::new();
-    for (k, (group, total)) in options.groups.iter().zip(totals).enumerate() {
-        let op = ClipFactor { scope, function, group: k, groups };
+    for (k, (group, (total, additions))) in options.groups.iter().zip(totals).enumerate() {
+        let op = ClipFactor { scope, function, group: k, groups, additions };
         factors.push(rewrite.add(op, &[&total[..], &[weight, bounds]].concat(), &named("clip", group))?);
     }
     let stored = std::mem::take(&mut rewrite.stored);

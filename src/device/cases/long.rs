@@ -82,6 +82,7 @@ fn layers() -> Vec<Case> {
         count,
         width: 1,
         table_rows: 5,
+        ordered: false,
     };
     let read = vec![v.ids(rows * count, 5), small(&mut v, rows * count)];
     all.push(Case::new("positions", rows, scatter, read, vec![output(5)]));

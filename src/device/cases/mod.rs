@@ -3,6 +3,7 @@
 //! A case is a program of one dispatch with its data. [`reference`] works out its result in `f64`, straight from the
 //! formula in the kernel's doc; every device is held to it, and so to every other device.
 
+pub mod apart;
 mod data;
 mod layers;
 mod long;

@@ -13,10 +13,12 @@ impl Native for ClipFactor {
             let (most, counts) = if rounding {
                 let apart = if self.hidden >= 3 { rows as f32 * read[3][n].sqrt() } else { 0.0 };
                 let most = (square + read[1][n]).max(0.0).sqrt() + read[2][n].sqrt() + apart;
-                (most, (square + read[1][n]).is_finite() && most.is_finite())
+                (most, (square + read[1][n]).is_finite())
             } else {
                 (square.sqrt().abs(), square.is_finite() && square >= 0.0)
             };
+            let most = most * self.excess();
+            let counts = counts && most.is_finite();
             // The norm of a negative zero is positive.
             let shown = if rounding && square < 0.0 { 0.0 } else { square.sqrt().abs() };
             norm[n * self.groups + self.group] = shown;
@@ -35,7 +37,7 @@ mod tests {
     fn a_negative_zero_is_not_clipped() {
         let (mut factor, mut norm) = ([0.0], [0.0]);
         let function = ClipFunction::Threshold;
-        let kernel = ClipFactor { records: Extent::rows(1), function, group: 0, groups: 1, hidden: 0 };
+        let kernel = ClipFactor { records: Extent::rows(1), function, group: 0, groups: 1, hidden: 0, additions: 0 };
         kernel.run(1, &[&[-0.0], &[], &[], &[], &[1.0], &[1.0]], &mut [&mut factor, &mut norm]);
         assert_eq!((factor, norm[0].to_bits()), ([1.0], 0));
     }

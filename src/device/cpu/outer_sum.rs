@@ -5,8 +5,8 @@ use super::operand::Operand;
 use super::{Native, parallel};
 use crate::lower::kernels::OuterSum;
 
-/// Positions that one product sums over, about: those of several records are put side by side.
-const POSITIONS: usize = 256;
+/// Records that one product sums over where each has one position: these are put side by side.
+const TOGETHER: usize = 256;
 /// The most parts of a chunk that are summed at the same time.
 const PARTS: usize = 8;
 /// The fewest records of such a part.
@@ -16,8 +16,8 @@ const ROOM: usize = 1 << 22;
 /// Rows of a result that one thread works out at a time, where a chunk is not parted.
 const ROWS: usize = 64;
 
-/// Room for the two operands.
-type Scratch = [Vec<f32>; 2];
+/// Room for the two operands, and for what one record adds.
+type Scratch = [Vec<f32>; 3];
 
 impl Native for OuterSum {
     fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
@@ -81,23 +81,27 @@ impl OuterSum {
         records: &[(usize, f32)],
         g: usize,
         [first, count]: [usize; 2],
-        [s, t]: &mut Scratch,
+        [s, t, own]: &mut Scratch,
         y: &mut [f32],
     ) {
         y.fill(0.0);
-        let together = (POSITIONS / self.steps.max(1)).max(1);
+        if self.steps > 1 {
+            own.resize(y.len(), 0.0);
+            for &(n, w) in records {
+                let (a, b) = (a.matrix(n, g, s), b.matrix(n, g, t));
+                let out = MatrixMut::contiguous(own, count, self.cols);
+                matmul(out, Into::Set, w, a.rows(first, count), b.transposed());
+                y.iter_mut().zip(&*own).for_each(|(y, own)| *y += own);
+            }
+            return;
+        }
         // The weight goes to the smaller operand.
         let scale_a = self.rows <= self.cols;
-        for records in records.chunks(together) {
+        for records in records.chunks(TOGETHER) {
             let out = MatrixMut::contiguous(y, count, self.cols);
-            if let [(n, w)] = records {
-                let (a, b) = (a.matrix(*n, g, s), b.matrix(*n, g, t));
-                matmul(out, Into::Add, *w, a.rows(first, count), b.transposed());
-            } else {
-                let a = a.side_by_side(records, g, scale_a, s);
-                let b = b.side_by_side(records, g, !scale_a, t);
-                matmul(out, Into::Add, 1.0, a.rows(first, count), b.transposed());
-            }
+            let a = a.side_by_side(records, g, scale_a, s);
+            let b = b.side_by_side(records, g, !scale_a, t);
+            matmul(out, Into::Add, 1.0, a.rows(first, count), b.transposed());
         }
     }
 }

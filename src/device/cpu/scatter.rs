@@ -6,16 +6,25 @@ use crate::lower::kernels::{Records, Scatter};
 /// Parts of a table that are filled at the same time.
 const PARTS: usize = 16;
 
+/// What is read.
+struct Sources<'a> {
+    ids: &'a [i32],
+    x: &'a [f32],
+    /// The positions of each record by id.
+    order: Option<&'a [i32]>,
+}
+
 impl Native for Scatter {
     fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let (ids, x) = (parallel::integers(read[0]), read[1]);
+        let order = self.ordered.then(|| parallel::integers(read[3]));
+        let sources = Sources { ids: parallel::integers(read[0]), x: read[1], order };
         let Scatter { width, table_rows, .. } = *self;
         let table = table_rows * width;
         if let Records::Each(records) = self.records {
-            parallel::pieces(written[0], records.at(rows), table, table, |_: &mut (), n, y| {
+            parallel::pieces(written[0], records.at(rows), table, table, |run: &mut Vec<f32>, n, y| {
                 let y = &mut y[..table];
                 y.fill(0.0);
-                self.add(ids, x, n, 1.0, 0, y);
+                self.add(&sources, n, 1.0, 0, run, y);
             });
             return;
         }
@@ -26,14 +35,14 @@ impl Native for Scatter {
         // Each part of the table goes through all ids, so that an element is added to in order.
         let part = table_rows.div_ceil(PARTS);
         let parts = table_rows.div_ceil(part.max(1));
-        parallel::pieces(&mut written[0][..table], parts, part * width, part * width, |_: &mut (), i, y| {
+        parallel::pieces(&mut written[0][..table], parts, part * width, part * width, |run: &mut Vec<f32>, i, y| {
             let len = y.len().min(part * width);
             let y = &mut y[..len];
             y.fill(0.0);
             for n in 0..records {
                 let w = weight.map_or(1.0, |w| w[n]);
                 if w != 0.0 {
-                    self.add(ids, x, n, w, i * part, y);
+                    self.add(&sources, n, w, i * part, run, y);
                 }
             }
         });
@@ -41,12 +50,31 @@ impl Native for Scatter {
 }
 
 impl Scatter {
-    /// Adds the positions of record `n` whose ids fall into `y`, the rows of the table from `first` on.
-    fn add(&self, ids: &[i32], x: &[f32], n: usize, w: f32, first: usize, y: &mut [f32]) {
-        for t in 0..self.count {
-            let row = usize::try_from(ids[n * self.ids_record + t]).ok().and_then(|id| id.checked_sub(first));
-            let Some(y) = row.and_then(|row| y.get_mut(row * self.width..(row + 1) * self.width)) else { continue };
-            y.iter_mut().zip(&x[n * self.record + t * self.width..]).for_each(|(y, x)| *y += w * x);
+    /// Adds the positions of record `n` whose ids fall into `y`, the rows of the table from `first` on, those of one id
+    /// summed in `run` first where they are ordered.
+    fn add(&self, sources: &Sources<'_>, n: usize, w: f32, first: usize, run: &mut Vec<f32>, y: &mut [f32]) {
+        let ids = &sources.ids[n * self.ids_record..][..self.count];
+        let x = |t: usize| &sources.x[n * self.record + t * self.width..][..self.width];
+        let row = |id: i32| {
+            let row = usize::try_from(id).ok()?.checked_sub(first)?;
+            Some(row * self.width..(row + 1) * self.width)
+        };
+        let Some(order) = sources.order else {
+            for (t, &id) in ids.iter().enumerate() {
+                let Some(y) = row(id).and_then(|row| y.get_mut(row)) else { continue };
+                y.iter_mut().zip(x(t)).for_each(|(y, x)| *y += w * x);
+            }
+            return;
+        };
+        let order = &order[n * self.count..][..self.count];
+        for same in order.chunk_by(|&s, &t| ids[s as usize] == ids[t as usize]) {
+            let Some(y) = row(ids[same[0] as usize]).and_then(|row| y.get_mut(row)) else { continue };
+            run.clear();
+            run.resize(self.width, 0.0);
+            for &t in same {
+                run.iter_mut().zip(x(t as usize)).for_each(|(run, x)| *run += w * x);
+            }
+            y.iter_mut().zip(&*run).for_each(|(y, run)| *y += run);
         }
     }
 }

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::device::cases::{Case, cases, check};
+use crate::device::cases::{Case, apart, cases, check};
 
 #[test]
 fn every_kernel_keeps_its_contract() {
     check(&Cpu, &cases()).unwrap_or_else(|problems| panic!("{problems}"));
+}
+
+#[test]
+fn what_a_record_adds_does_not_depend_on_others() {
+    apart::check(&Cpu, &apart::cases());
 }
 
 fn outputs(case: &Case, threads: usize) -> Vec<Vec<u32>> {

@@ -28,6 +28,11 @@ fn every_kernel_keeps_its_contract() {
 }
 
 #[test]
+fn what_a_record_adds_does_not_depend_on_others() {
+    cases::apart::check(&gpu(), &emitted(cases::apart::cases()));
+}
+
+#[test]
 fn long_sums_are_taken_in_parts() {
     let checked = cases::check(&gpu(), &emitted(cases::long_cases()));
     assert!(checked.is_ok(), "{}", checked.unwrap_err());

@@ -11,8 +11,9 @@ use crate::privacy::clipping::ClipFunction;
 /// and of `bounds[group]`, times `weight[n]`; 0 where `weight[n]` is 0 or any number is not finite.
 ///
 /// The bound on the norm is `√(sq + below) + √beside + P √apart` with P the rows of a physical batch, which covers what
-/// rounding may hide: `below` of the square, the rest of the sum over records (see [`crate::passes::privatize`]). Of these
-/// three the first `hidden` are read. Where none is, the norm is exact, and a negative square counts as not finite.
+/// rounding may hide where terms cancel: `below` of the square, the rest of the sum over records (see
+/// [`crate::passes::privatize`]). Of these three the first `hidden` are read. Where none is, no terms cancel, and a negative
+/// square counts as not finite. All of it is then increased by what `additions` of positive numbers may hide.
 ///
 /// Tests for NaN and infinity read the bits, since a shader compiler may assume neither occurs.
 ///
@@ -30,6 +31,16 @@ pub struct ClipFactor {
     pub groups: usize,
     /// How many of the ways in which rounding may hide some of the norm there are: 0, 2 or 3.
     pub hidden: usize,
+    /// The longest chain of additions on the way to the square.
+    pub additions: usize,
+}
+
+impl ClipFactor {
+    /// What the bound on the norm is multiplied by: each addition may take a unit roundoff from the square, and so half of it
+    /// from the root, and a few more are for the operations here.
+    pub fn excess(&self) -> f32 {
+        1.0 + (self.additions + 16) as f32 / (1 << 25) as f32
+    }
 }
 
 impl KernelRules for ClipFactor {
@@ -53,7 +64,7 @@ impl KernelRules for ClipFactor {
             ClipFunction::Automatic { gamma } => gamma as f32,
         };
         let (nan, all) = (f32::NAN.to_bits(), (rows as f32).to_bits());
-        let rest = [self.group as u32, self.groups as u32, gamma.to_bits(), nan, all];
+        let rest = [self.group as u32, self.groups as u32, gamma.to_bits(), nan, all, self.excess().to_bits()];
         Launch::linear(self.records.at(rows), &rest)
     }
 

@@ -7,7 +7,8 @@ use crate::lower::emit::Specialise;
 use super::operand::View;
 
 /// `y[c, g, i, j] = Σ_n w[n] Σ_t a[n, g](i, t) · b[n, g](j, t)`, where chunk `c` sums the rows
-/// `c·chunk ≤ n < min((c+1)·chunk, P)`. A row of weight 0 is skipped, whatever it holds.
+/// `c·chunk ≤ n < min((c+1)·chunk, P)`. A row of weight 0 is skipped, whatever it holds. A row's positions are summed
+/// apart from other rows' and then added, so that what it adds does not depend on them but for the rounding of one sum.
 ///
 /// Buffers: `a`, `b`; `w`, an `f32[P]`; then `y`, contiguous, one result per chunk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,7 +25,7 @@ pub struct OuterSum {
     pub a: View,
     /// Row is the item `j`, column the position `t`.
     pub b: View,
-    /// Records summed into one result; `chunk · steps` is at most [`super::MAX_ITERATIONS`] where `steps` is.
+    /// Records summed into one result: one where a launch cannot make all `steps` of it.
     pub chunk: usize,
 }
 
@@ -35,6 +36,7 @@ impl KernelRules for OuterSum {
 
     fn specialise(&self, template: &mut Specialise) {
         Tile::of(self.rows, self.cols).specialise(template);
+        template.constant("SEVERAL", self.steps > 1);
         template.constant("A_VIEW", self.a.constant());
         template.constant("B_VIEW", self.b.constant());
     }

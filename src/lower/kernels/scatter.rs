@@ -9,9 +9,12 @@ use super::Records;
 /// `y[(n,) v, :] = Σ_t [ids[n, t] = v] x[n, t, :]`, over each record ([`Records::Each`]: a table a record), over all
 /// records, or weighted by `weight[n]` (a row of weight 0 is skipped). Tables are written whole.
 ///
-/// Records are added in order of `n` and then `t`, so the result does not depend on the schedule.
+/// Records are added in order of `n`, so the result does not depend on the schedule. If `ordered`, a record's positions of
+/// one id are summed apart from other records' and then added, so that what it adds does not depend on them but for the
+/// rounding of one sum; else positions are added one by one, in order of `t`.
 ///
-/// Buffers: `ids`, `i32[P or 1, count]`; `x`, `f32[P or 1, count, width]`; `weight` if weighted; then `y`.
+/// Buffers: `ids`, `i32[P or 1, count]`; `x`, `f32[P or 1, count, width]`; `weight` if weighted; `order`, the positions of
+/// each record by id ([`super::SortIds`]), if `ordered`; then `y`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scatter {
     /// Which records are summed.
@@ -26,6 +29,8 @@ pub struct Scatter {
     pub width: usize,
     /// Rows of the table.
     pub table_rows: usize,
+    /// Whether a record's positions are summed by id first; only with weights and with ids of each record.
+    pub ordered: bool,
 }
 
 impl Scatter {
@@ -41,13 +46,18 @@ impl KernelRules for Scatter {
     fn specialise(&self, template: &mut Specialise) {
         template.constant("SHARDS", format!("{}u", Self::SHARDS));
         template.constant("EACH", matches!(self.records, Records::Each(_)));
+        template.constant("ORDERED", self.ordered);
         if self.records == Records::Weighted {
-            template.block(
-                "results",
-                "@group(0) @binding(3) var<storage, read> weight: array<f32>;\n\
-                 @group(0) @binding(4) var<storage, read_write> y: array<f32>;",
-            );
+            let read = ["weight: array<f32>", "order: array<i32>"];
+            let read = read.into_iter().take(1 + usize::from(self.ordered));
+            let bindings = read.map(|it| format!("var<storage, read> {it}"));
+            let bindings = bindings.chain(["var<storage, read_write> y: array<f32>".to_owned()]).zip(3..);
+            let lines: Vec<String> = bindings.map(|(it, i)| format!("@group(0) @binding({i}) {it};")).collect();
+            template.block("results", &lines.join("\n"));
             template.block("weight", "    return weight[n];");
+        }
+        if self.ordered {
+            template.block("order", "    return u32(order[n * params.ids_record + r]);");
         }
     }
 
@@ -66,6 +76,11 @@ impl KernelRules for Scatter {
         let columns = tables * Self::SHARDS * self.width;
         launches.extend(Window::split(summed, self.count, 1).iter().map(|part| launch(1, columns, part)));
         launches
+    }
+
+    fn iterations(&self) -> usize {
+        // All positions of a record are in one launch.
+        if self.ordered { 2 * self.count + 6 } else { 0 }
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -25,8 +25,10 @@ pub(super) struct Use {
 pub(super) struct Norm {
     /// The square norms, and cross terms, that add up to its square.
     pub squares: Vec<NodeId>,
-    /// What rounding may hide of it.
+    /// What rounding may hide of it where terms cancel.
     pub hidden: Vec<Hidden>,
+    /// The longest chain of additions on the way to one of the squares.
+    pub additions: usize,
 }
 
 /// A norm, the ways to its parts, and the sizes that decided.
@@ -107,14 +109,14 @@ impl Rewrite {
         }
         let square = self.add(SquareNorm, &[kept], &label)?;
         let len = self.graph.ty(kept).len();
-        let norm = Norm { squares: vec![square], hidden: vec![] };
+        let norm = Norm { squares: vec![square], hidden: vec![], additions: additions(0) };
         Ok(done(norm, vec![Way::Materialize], format!("{len} elements a record")))
     }
 
     fn single(&mut self, term: &Term, forced: Option<Way>, label: &str) -> Result<Option<Chosen>, TypeError> {
         let used = Use { op: self.graph.op(term.node).clone(), operands: self.graph.operands(term.node) };
         let operands = &used.operands;
-        let (square, way, why) = match &used.op {
+        let (square, way, why, width) = match &used.op {
             Op::Outer(outer) => {
                 let way = match forced {
                     Some(way @ (Way::Ghost | Way::Tile)) => way,
@@ -126,17 +128,18 @@ impl Rewrite {
                     Way::Outer => self.add(OuterNorm(outer.clone()), operands, label)?,
                     Way::Materialize | Way::Segment => return Ok(None),
                 };
-                (square, way, sizes(outer))
+                (square, way, sizes(outer), outer.rows.max(outer.cols))
             }
             Op::Scatter(_) => {
                 let Some(segment) = self.segment(operands) else { return Ok(None) };
                 let why = format!("{} ids a record, rows of {}", segment.count, segment.width);
-                (self.add(segment, operands, label)?, Way::Segment, why)
+                let width = segment.width;
+                (self.add(segment, operands, label)?, Way::Segment, why, width)
             }
             _ => return Ok(None),
         };
         let Some(hidden) = self.hidden_of_one(&used, way, label)? else { return Ok(None) };
-        Ok(Some((Norm { squares: vec![square], hidden }, vec![way], why)))
+        Ok(Some((Norm { squares: vec![square], hidden, additions: additions(width) }, vec![way], why)))
     }
 
     fn segment(&self, operands: &[NodeId]) -> Option<SegmentNorm> {
@@ -202,7 +205,12 @@ impl Rewrite {
             }
         }
         let Some(hidden) = self.hidden_of_many(&uses, label)? else { return Ok(None) };
-        Ok(Some((Norm { squares: parts, hidden }, ways, format!("{} uses, with cross terms", terms.len()))))
+        let widest = uses.iter().map(|used| match &used.op {
+            Op::Outer(x) => x.rows.max(x.cols),
+            _ => self.graph.ty(used.operands[1]).len() / self.graph.ty(used.operands[0]).len().max(1),
+        });
+        let additions = additions(widest.max().unwrap_or(0));
+        Ok(Some((Norm { squares: parts, hidden, additions }, ways, format!("{} uses, with cross terms", terms.len()))))
     }
 
     fn cross(&mut self, table: &[NodeId], outer: &Outer, sides: &[NodeId], label: &str) -> Result<NodeId, TypeError> {
@@ -224,6 +232,12 @@ impl Rewrite {
             op => Use { op: op.clone(), operands },
         }
     }
+}
+
+/// The longest chain of additions that a kernel makes to a square norm of sides as wide as `width`: lanes add a share of a
+/// side or a tile one by one, in blocks where it is long, and what they have found is added up in a few steps.
+fn additions(width: usize) -> usize {
+    512 + width / 16
 }
 
 fn is_permutation(op: &Op) -> bool {

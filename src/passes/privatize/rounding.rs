@@ -2,20 +2,30 @@
 //!
 //! What is bounded is a record's share of the sum as it is computed, in floating point. A gradient that is stored is summed
 //! from where its norm is taken, so that its norm says all. One that is not is a sum of terms `a_t ⊗ b_t` for its norm, and
-//! again, among the terms of other records, for the sum; where large terms cancel, rounding may leave little of its norm,
-//! and little of other records' shares. Both are in proportion to the terms' total length `M = Σ_t ‖a_t‖ ‖b_t‖`, u being the
-//! unit roundoff and T the number of positions:
+//! again for the sum, where the kernels add up a record's terms by themselves before the result joins those of others. Where
+//! large terms cancel, rounding may leave little of the norm, or of the share. Both are in proportion to the terms' total
+//! length `M = Σ_t ‖a_t‖ ‖b_t‖`, u being the unit roundoff and T the number of positions:
 //!
-//! - each element of norm or sum is a sum of T terms: `T u M` each beside the norm, together `(2T + 8) u M`;
+//! - each element of norm or share is a sum of T terms: `T u M` each beside the norm, together `(2T + 8) u M`;
 //! - a ghost norm's square is a sum of products of inner products: `k u M²` below the root, with k of
 //!   [`ghost_rounding`] (Higham, Accuracy and Stability of Numerical Algorithms, §3.1);
 //! - of a parameter with several uses, M is the sum over its uses, whose sums over the P rows of a physical batch stay
 //!   apart to the end: each of the m terms that an element is added to meanwhile may lose `u M`, and m is at most 64 T + P
 //!   for products, which are summed in parts of 64 records at most, and P T for rows by id: `apart` for each row.
 //!
-//! A clip factor is that of `√(‖g‖² + below) + beside + P apart`. Where nothing cancels, this is a small part of a percent
+//! A sum of squares loses a little too, in proportion to itself, which is the number of additions of a clip factor.
+//!
+//! Such a factor is that of `√(‖g‖² + below) + beside + P apart`. Where nothing cancels, this is a small part of a percent
 //! more than the norm; where nearly everything does, the record counts for less. Other trainers leave this out, and can be
 //! made to add a gradient of any length unclipped.
+//!
+//! # What is not bounded
+//!
+//! The shares of N records are then added in `f32`, first those of a physical batch, and each addition rounds. With a record
+//! or without it, the others' sum may be rounded differently: by some `N u C` as a rule, and at worst, for records made for
+//! it, by a unit in the last place of the sum for each physical batch after its own, `N² u C / P`. Where a parameter has
+//! several uses, whose sums are apart to the end, other records' large terms round differently too, by a few hundredths of C
+//! at worst. Only sums of integers are free of that.
 
 use super::Rewrite;
 use super::norms::Use;
@@ -76,7 +86,10 @@ impl Rewrite {
     pub(super) fn hidden_of_many(&mut self, uses: &[Use], label: &str) -> Result<Option<Vec<Hidden>>, TypeError> {
         // (Σᵢ Mᵢ)² is at most the number of uses times Σᵢ Mᵢ².
         let number = uses.len() as f64;
-        let (below, scale) = (number * self.cross_rounding(uses), number.sqrt() * ROUNDOFF);
+        // Their squares and cross terms are added one after the other.
+        let parts = number * (number + 1.0) / 2.0 + 1.0;
+        let below = number * (self.cross_rounding(uses) + parts * ROUNDOFF);
+        let scale = number.sqrt() * ROUNDOFF;
         let mut hidden = Vec::new();
         for used in uses {
             let Some((length, positions)) = self.length(used, label)? else { return Ok(None) };

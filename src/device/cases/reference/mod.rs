@@ -195,6 +195,7 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
                 let shown = if rounding && square < 0.0 { 0.0 } else { square.sqrt().abs() };
                 y[1][n * k.groups + k.group] = shown;
                 let norm = (square + below).max(0.0).sqrt() + beside.sqrt() + rows as f64 * apart.sqrt();
+                let norm = norm * f64::from(k.excess());
                 let factor = match k.function {
                     ClipFunction::Threshold => (bound / norm).min(1.0),
                     ClipFunction::Automatic { gamma } => (bound / (norm + gamma)).min(f64::from(ClipFunction::LARGEST)),
