@@ -142,7 +142,7 @@ fn embeddings() -> Vec<Case> {
         let read = vec![ids.clone(), v.poisoned(&w, count * width), Data::F32(w)];
         let ordered = Scatter { ordered: true, ..scatter(Records::Weighted) };
         let order_of_ids = Data::I32(order_of(&ids, count));
-        let all_read = [&read[..], &[order_of_ids.clone()]].concat();
+        let all_read = [&read[..], std::slice::from_ref(&order_of_ids)].concat();
         all.push(Case::new(format!("weighted_{name}"), rows, scatter(Records::Weighted), read, vec![output(table)]));
         all.push(Case::new(format!("ordered_{name}"), rows, ordered, all_read, vec![output(table)]));
         let kernel = Scatter { ids_record: 0, ..scatter(Records::All(Extent::rows(1))) };
