@@ -39,7 +39,7 @@ impl ClipFactor {
     /// What the bound on the norm is multiplied by: each addition may take a unit roundoff from the square, and so half of it
     /// from the root, and a few more are for the operations here.
     pub fn excess(&self) -> f32 {
-        1.0 + (self.additions + 16) as f32 / (1 << 25) as f32
+        1.0 + (self.additions as f32 + 16.0) / (1 << 25) as f32
     }
 }
 

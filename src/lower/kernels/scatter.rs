@@ -80,7 +80,7 @@ impl KernelRules for Scatter {
 
     fn iterations(&self) -> usize {
         // All positions of a record are in one launch.
-        if self.ordered { 2 * self.count + 6 } else { 0 }
+        if self.ordered { self.count.saturating_mul(2).saturating_add(6) } else { 0 }
     }
 
     fn flops(&self, rows: usize) -> u64 {
