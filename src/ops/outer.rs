@@ -137,7 +137,7 @@ impl OpRules for Outer {
 }
 
 /// Records summed into one partial result: few enough to keep loops short and many enough to keep partial results small
-/// beside the operands; one where a launch cannot make all of its steps, which are then not summed apart from others'.
+/// beside the operands; one where a launch cannot make all of its steps, so that even then no other record's are among them.
 fn chunk(len: usize, steps: usize) -> usize {
     let wanted = match Window::split(1, steps, 1).len() {
         1 if len <= 1 << 16 => 16,

@@ -10,7 +10,7 @@
 //! There is one backward pass: cotangents are kept and scaled, never computed again. The sum is linear in the cotangents
 //! of the weight-gradient nodes, so it is the gradient graph itself with those nodes weighted.
 
-mod norms;
+pub(crate) mod norms;
 pub(super) mod rounding;
 
 use std::collections::BTreeMap;

@@ -10,6 +10,7 @@ mod long;
 mod maps;
 mod products;
 pub mod reference;
+pub mod wide;
 
 use std::collections::BTreeMap;
 

@@ -236,7 +236,7 @@ impl Rewrite {
 
 /// The longest chain of additions that a kernel makes to a square norm of sides as wide as `width`: lanes add a share of a
 /// side or a tile one by one, in blocks where it is long, and what they have found is added up in a few steps.
-fn additions(width: usize) -> usize {
+pub(crate) fn additions(width: usize) -> usize {
     512 + width / 16
 }
 
@@ -251,4 +251,33 @@ fn is_permutation(op: &Op) -> bool {
 fn sizes(outer: &Outer) -> String {
     let groups = if outer.groups > 1 { format!("{} groups of ", outer.groups) } else { String::new() };
     format!("{groups}{} × {} over {} positions", outer.rows, outer.cols, outer.steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Device;
+    use crate::device::cases::wide;
+    use crate::device::cpu::Cpu;
+    use crate::device::gpu::Gpu;
+    use crate::lower::emit;
+    use crate::lower::kernels::ClipFactor;
+    use crate::lower::program::Extent;
+    use crate::privacy::clipping::ClipFunction;
+
+    #[test]
+    fn what_wide_sides_lose_is_made_up_for() {
+        let (records, function) = (Extent::rows(1), ClipFunction::Threshold);
+        let additions = additions(wide::WIDTH);
+        let clip = ClipFactor { records, function, group: 0, groups: 1, hidden: 0, additions };
+        let mut case = wide::case();
+        emit::shaders(&mut case.program).expect("shaders");
+        let gpu: Box<dyn Device> = Box::new(Gpu::open(None).expect("a GPU"));
+        for device in [Box::new(Cpu), gpu] {
+            let found = wide::found(&*device, &case);
+            println!("{}: {:e} less", device.name(), 1.0 - found);
+            assert!(found < 1.0 - 1e-6, "{}: nothing to make up for: {found}", device.name());
+            assert!(found * f64::from(clip.excess()) >= 1.0, "{}: {found}", device.name());
+        }
+    }
 }
