@@ -33,9 +33,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut options = forward_options(Some(args.loss))?;
     options.output = args.output.clone().or(first);
     let compiled = model.compile(&options)?;
-    for warning in model.source.notes.iter().chain(&model.parameters.warnings) {
-        output::warning(warning);
-    }
+    model.warn(&compiled);
     output::line(format!("{}", model.parameters).trim_end())?;
     output::line(format!(
         "{} treats every record alone and can be trained privately: {} nodes, {} trained parameters",

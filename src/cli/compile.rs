@@ -94,9 +94,7 @@ pub fn run(args: &Args) -> Result<()> {
     let Some(out) = &args.out else {
         return Ok(());
     };
-    for warning in model.source.notes.iter().chain(&model.parameters.warnings) {
-        output::warning(warning);
-    }
+    model.warn(&compiled);
     output::note(format_args!("{}", model.parameters));
     model.build(compiled, &options, args.max_batch as usize)?.save(out)?;
     output::note(format_args!("wrote {}", out.display()));

@@ -73,7 +73,9 @@ pub fn run(args: &Args) -> Result<()> {
         optimizer: super::model::forward_options(None)?.optimizer,
         per_sample: args.per_sample,
     };
-    let artifact = model.build(model.compile(&options)?, &options, ROWS)?;
+    let compiled = model.compile(&options)?;
+    model.warn(&compiled);
+    let artifact = model.build(compiled, &options, ROWS)?;
     let data = args.data.load(&artifact.manifest.schema)?;
     let device = device::open(&args.device)?;
     let rows = ROWS.min(data.records());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use miette::{Diagnostic, Result};
 use thiserror::Error;
 
-use super::values;
+use super::{output, values};
 use crate::artifact::{self, Artifact};
 use crate::compile::{Compiled, Options, compile};
 use crate::files;
@@ -65,6 +65,12 @@ impl Model {
 
     pub fn compile(&self, options: &Options) -> Result<Compiled> {
         Ok(compile(&self.source, &self.parameters, options)?)
+    }
+
+    /// Prints what the user should know before training.
+    pub fn warn(&self, compiled: &Compiled) {
+        let notes = [&self.source.notes, &self.parameters.warnings, &compiled.proved.notes];
+        notes.into_iter().flatten().for_each(output::warning);
     }
 
     pub fn build(&self, compiled: Compiled, options: &Options, max_batch: usize) -> Result<Artifact> {

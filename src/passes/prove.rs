@@ -41,6 +41,8 @@ pub struct Proved {
     pub outputs: BTreeMap<String, Axes>,
     /// For each input that holds ids, the rows of the smallest table that they address.
     pub ids: BTreeMap<String, usize>,
+    /// What the user should know of how the model was taken, one sentence each.
+    pub notes: Vec<String>,
 }
 
 /// Proves a model and builds its forward graph.
@@ -84,7 +86,7 @@ pub fn prove(source: &Source, parameters: &[Parameter]) -> Result<Proved, Refuse
     if !problems.is_empty() {
         return Err(Refused { problems });
     }
-    Ok(Proved { graph: cx.graph, inputs, outputs, ids: cx.ids })
+    Ok(Proved { graph: cx.graph, inputs, outputs, ids: cx.ids, notes: cx.notes })
 }
 
 /// What an import rule works with: the model, the graph so far, and the values made so far.
@@ -99,6 +101,7 @@ pub struct Import<'s> {
     parameters: BTreeMap<&'s str, &'s Parameter>,
     origin: Origin,
     ids: BTreeMap<String, usize>,
+    notes: Vec<String>,
     dropouts: u32,
     batched_model: bool,
 }
@@ -115,6 +118,7 @@ impl<'s> Import<'s> {
             parameters: parameters.iter().map(|p| (p.name.as_str(), p)).collect(),
             origin: Origin::default(),
             ids: BTreeMap::new(),
+            notes: Vec::new(),
             dropouts: 0,
             batched_model: false,
         }
@@ -343,6 +347,11 @@ impl<'s> Import<'s> {
     pub fn declare_ids(&mut self, input: &str, rows: usize) {
         let least = self.ids.entry(input.into()).or_insert(rows);
         *least = rows.min(*least);
+    }
+
+    /// Notes what the user should know of how a node is taken.
+    pub fn note(&mut self, sentence: String) {
+        self.notes.push(sentence);
     }
 
     /// The opset of the model.
