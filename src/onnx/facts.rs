@@ -9,7 +9,7 @@ mod bridge;
 mod pinned;
 mod rules;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::node::OnnxNode;
 use super::source::{Dim, ValueInfo};
@@ -50,17 +50,19 @@ const BATCHES: [usize; 2] = [13, 17];
 
 impl Facts {
     /// Infers what can be known of every value of `nodes`, which are in topological order. `elems` has the element
-    /// types that the file gives the initialisers.
+    /// types that the file gives the initialisers; `constants` are the float initialisers that are no parameters.
     pub(super) fn infer(
         nodes: &[OnnxNode],
         initializers: &BTreeMap<String, Tensor>,
         elems: &HashMap<String, Elem>,
+        constants: &BTreeSet<String>,
         inputs: &[ValueInfo],
         opset: i64,
     ) -> Facts {
         let tract = tract_onnx::onnx();
         let operators: Vec<_> = nodes.iter().map(|node| bridge::Operator::new(node, opset, &tract)).collect();
-        let [a, b] = BATCHES.map(|batch| Pinned::infer(nodes, &operators, initializers, elems, inputs, batch));
+        let [a, b] =
+            BATCHES.map(|batch| Pinned::infer(nodes, &operators, (initializers, elems, constants), inputs, batch));
         let mut facts = Facts::default();
         for input in inputs {
             facts.shapes.insert(input.name.clone(), input.dims.clone());
@@ -121,7 +123,7 @@ impl Facts {
     }
 
     /// The tensor that a value is in every batch, where it depends on nothing but shapes and constants: neither on an
-    /// input nor on a float initialiser, which might be trained.
+    /// input nor on a float initialiser that might be trained.
     pub fn constant(&self, value: &str) -> Option<&Tensor> {
         self.constants.get(value)
     }

@@ -5,8 +5,10 @@
 //! the shape of every value. [`parameters::discover`] says which initialisers are trained, and [`export::export`]
 //! writes trained values back into the file that they came from.
 
+pub mod aten;
 pub mod error;
 pub mod export;
+mod exporter;
 mod external;
 pub mod facts;
 mod inputs;
@@ -18,8 +20,10 @@ pub mod tensor;
 mod wiring;
 
 pub use crate::glob::Glob;
+pub use aten::AtenCall;
 pub use error::OnnxError;
 pub use export::export;
+pub use exporter::Exporter;
 pub use facts::{Facts, Int};
 pub use node::OnnxNode;
 pub use parameters::{Parameter, Parameters, discover};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::aten::{self, AtenCall};
 use super::error::OnnxError;
 use super::proto::{AttributeProto, NodeProto};
 use super::tensor::{Tensor, TensorError};
@@ -22,6 +23,10 @@ pub struct OnnxNode {
     pub inputs: Vec<String>,
     /// The values it yields; an empty name is an output that nobody asked for.
     pub outputs: Vec<String>,
+    /// The call of PyTorch's that it stands for, where the exporter says so.
+    pub aten: Option<AtenCall>,
+    /// The module of PyTorch's that it is part of, as `encoder.layers.0`; empty where that is not said.
+    pub module: String,
     attributes: BTreeMap<String, AttributeProto>,
 }
 
@@ -38,6 +43,8 @@ impl OnnxNode {
             domain: domain.to_owned(),
             inputs: proto.input.clone(),
             outputs: proto.output.clone(),
+            aten: AtenCall::of(proto),
+            module: aten::module(proto),
             attributes: proto.attribute.iter().map(|a| (a.name().to_owned(), a.clone())).collect(),
         }
     }

@@ -1,20 +1,27 @@
 //! Which initialisers are parameters.
 //!
 //! An ONNX file does not say what is trained: besides weights, its float initialisers hold scales, bounds, masks and
-//! buffers. Without `--train`, a float initialiser of rank one or more is trained if it reaches a [slot](slots) that
-//! holds a parameter, directly or through nodes that no input reaches (a transposed, repacked or normalised weight).
+//! buffers. Without `--train`, what the exporter declares, the [slots](slots) that an initialiser reaches, directly or
+//! through nodes that no input reaches (a transposed, repacked or normalised weight), its name and its values [decide](decide).
 //! Everything that is decided is in the table that [`Parameters`] prints.
 
+mod decide;
+mod evidence;
 mod hazards;
 mod slots;
 mod table;
+mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 use super::error::OnnxError;
+use super::exporter::Exporter;
 use super::source::Source;
+use super::tensor::Tensor;
 use crate::glob::Glob;
+use decide::{Decision, decide};
+use evidence::Evidence;
 pub use slots::{Slot, SlotKind};
 
 /// A float initialiser.
@@ -30,9 +37,18 @@ pub struct Parameter {
     pub slots: Vec<Slot>,
     /// Why it is trained or not, e.g. `Gemm.1 of /fc1/Gemm`.
     pub reason: String,
+    /// The names of the other parameters of the module that are one with it.
+    pub aliases: Vec<String>,
+    /// The row of a table that gets no gradient, where the user names it.
+    pub padding_idx: Option<i64>,
 }
 
 impl Parameter {
+    /// Whether a pattern is for it, by its own name or another of the module's.
+    fn matches(&self, glob: &Glob) -> bool {
+        glob.matches(&self.name) || self.aliases.iter().any(|alias| glob.matches(alias))
+    }
+
     /// The number of elements.
     pub fn count(&self) -> usize {
         self.dims.iter().product()
@@ -45,6 +61,8 @@ pub struct Parameters {
     list: Vec<Parameter>,
     /// What the user should know before training, one sentence each.
     pub warnings: Vec<String>,
+    /// Whether the file comes from PyTorch, whose `requires_grad=False` no exporter writes.
+    from_torch: bool,
 }
 
 impl Parameters {
@@ -85,67 +103,63 @@ const FROZEN: &str = "frozen by --freeze";
 ///
 /// [`OnnxError::Patterns`] with every pattern that matches no float initialiser.
 pub fn discover(source: &Source, train: &[Glob], freeze: &[Glob]) -> Result<Parameters, OnnxError> {
+    let evidence = Evidence::of(source);
     let mut slots = slots::find(source);
-    let buffers = hazards::buffers(source);
-    let names: Vec<String> = in_order_of_use(source);
-    check_patterns(train.iter().chain(freeze), &names)?;
-    let matches = |globs: &[Glob], name: &str| globs.iter().any(|glob| glob.matches(name));
-    let mut warnings = Vec::new();
-    let mut list = Vec::new();
-    for name in names {
-        let dims = source.initializers[&name].dims.clone();
+    let mut aliases = hazards::aliases(source, &evidence);
+    let mut list: Vec<Parameter> = Vec::new();
+    let mut doubtful = Vec::new();
+    for name in in_order_of_use(source) {
         let slots = slots.remove(&name).unwrap_or_default();
-        let (mut trainable, mut reason) = by_default(&name, &dims, &slots, buffers.contains(&name));
-        if !train.is_empty() {
-            trainable = matches(train, &name);
-            reason = match trainable {
-                true => format!("matched by --train, {}", slots::describe(&slots)),
-                false => "not matched by --train".to_owned(),
-            };
-            if trainable && slots.is_empty() {
+        let Decision { trainable, reason, doubtful: doubt } = decide(source, &evidence, &name, &slots);
+        if doubt {
+            doubtful.push(name.clone());
+        }
+        let dims = source.initializers[&name].dims.clone();
+        let aliases = aliases.remove(&name).unwrap_or_default();
+        list.push(Parameter { name, dims, trainable, slots, reason, aliases, padding_idx: None });
+    }
+    check_patterns(train.iter().chain(freeze), &list)?;
+    let mut warnings = Vec::new();
+    for parameter in &mut list {
+        let matched = |globs: &[Glob], parameter: &Parameter| globs.iter().any(|glob| parameter.matches(glob));
+        let (named, frozen) = (matched(train, parameter), matched(freeze, parameter));
+        let name = &parameter.name;
+        if named && !frozen {
+            if parameter.slots.is_empty() {
                 warnings.push(format!("`{name}` is trained but reaches no data: its gradient is zero"));
             }
-        }
-        if matches(freeze, &name) {
-            if matches(train, &name) {
-                warnings.push(format!("`{name}` is matched by --train and by --freeze; it is frozen"));
+            if !values::finite(&source.initializers[name]) {
+                warnings.push(format!("`{name}` is trained but holds values that are not finite, as masks do"));
             }
-            (trainable, reason) = (false, FROZEN.to_owned());
         }
-        list.push(Parameter { name, dims, trainable, slots, reason });
+        if named && frozen {
+            warnings.push(format!("`{name}` is matched by --train and by --freeze; it is frozen"));
+        }
+        if !train.is_empty() || frozen {
+            doubtful.retain(|doubt| doubt != name);
+        }
+        if !train.is_empty() {
+            parameter.trainable = named;
+            parameter.reason = match named {
+                true => format!("matched by --train, {}", slots::describe(&parameter.slots)),
+                false => "not matched by --train".to_owned(),
+            };
+        }
+        if frozen {
+            (parameter.trainable, parameter.reason) = (false, FROZEN.to_owned());
+        }
     }
-    warnings.extend(hazards::find(source, &list));
-    Ok(Parameters { list, warnings })
+    warnings.extend(hazards::find(source, &evidence, &list, &doubtful));
+    let from_torch = matches!(source.exporter, Exporter::TorchExport | Exporter::TorchScript);
+    Ok(Parameters { list, warnings, from_torch })
 }
 
-/// Whether an initialiser is trained when nobody says so, and why.
-fn by_default(name: &str, dims: &[usize], slots: &[Slot], buffer: bool) -> (bool, String) {
-    let constant = |why: &str| (false, format!("constant: {why}"));
-    if buffer {
-        return constant("the exporter lists it as a buffer");
-    }
-    if dims.is_empty() {
-        return constant("a scalar");
-    }
-    if dims.contains(&0) {
-        return constant("it is empty");
-    }
-    if slots.is_empty() {
-        return constant("it meets no data");
-    }
-    let anonymous = is_anonymous(name);
-    let trains = |slot: &&Slot| match slot.kind {
-        SlotKind::Weight => !anonymous || dims.len() > 1,
-        // A nameless scale or bias of a normalisation is one that the exporter put there to have none.
-        SlotKind::Bias => !anonymous || !slot.op_type.ends_with("Normalization"),
-        SlotKind::Operand => !anonymous,
-        SlotKind::Other => false,
-    };
-    match slots.iter().find(trains) {
-        Some(_) => (true, slots::describe(slots)),
-        None if anonymous => constant(&format!("a nameless operand, {}", slots::describe(slots))),
-        None => constant(&format!("no parameter's place, {}", slots::describe(slots))),
-    }
+/// The float initialisers that are surely no parameters, whatever they meet.
+pub(super) fn constants(source: &Source) -> BTreeSet<String> {
+    let evidence = Evidence::of(source);
+    let floats = source.initializers.iter().filter(|(_, tensor)| tensor.floats().is_some());
+    let constant = |(name, tensor): &(&String, &Tensor)| decide::is_constant(source.exporter, &evidence, name, tensor);
+    floats.filter(constant).map(|(name, _)| name.clone()).collect()
 }
 
 /// Whether an exporter made the name up: the value is a constant, or a weight that was folded into another.
@@ -169,11 +183,12 @@ fn in_order_of_use(source: &Source) -> Vec<String> {
     names.into_iter().cloned().collect()
 }
 
-fn check_patterns<'a>(globs: impl Iterator<Item = &'a Glob>, names: &[String]) -> Result<(), OnnxError> {
+fn check_patterns<'a>(globs: impl Iterator<Item = &'a Glob>, list: &[Parameter]) -> Result<(), OnnxError> {
     let mut patterns: Vec<String> = Vec::new();
-    for glob in globs.filter(|glob| !names.iter().any(|name| glob.matches(name))) {
+    for glob in globs.filter(|glob| !list.iter().any(|parameter| parameter.matches(glob))) {
         let literal = glob.to_string();
-        let mut near: Vec<&String> = names.iter().filter(|name| !is_anonymous(name)).collect();
+        let names = list.iter().flat_map(|parameter| [&parameter.name].into_iter().chain(&parameter.aliases));
+        let mut near: Vec<&String> = names.filter(|name| !is_anonymous(name)).collect();
         near.sort_by_key(|name| distance(&literal, name));
         let near: Vec<String> = near.iter().take(3).map(|name| format!("`{name}`")).collect();
         patterns.push(match near.is_empty() {

@@ -1,6 +1,7 @@
 //! The model, read, checked and ready for the compiler.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +9,10 @@ use prost::Message;
 use prost::bytes::{Buf, Bytes};
 
 use super::error::OnnxError;
+use super::exporter::Exporter;
 use super::facts::Facts;
 use super::node::OnnxNode;
+use super::parameters::{self, Parameter};
 use super::proto::{ModelProto, TensorProto};
 use super::tensor::{Elem, Tensor};
 use super::{external, inputs, wiring};
@@ -62,6 +65,8 @@ pub struct Source {
     pub model: ModelProto,
     /// The file's bytes; with external data, the model that has taken it in. Either way they stand for themselves.
     pub bytes: Bytes,
+    /// The program that wrote the file.
+    pub exporter: Exporter,
     /// The version of the default operator set.
     pub opset: i64,
     /// The nodes that an output depends on, in topological order.
@@ -120,23 +125,52 @@ impl Source {
         let initializers = external::initializers(graph, path, &mut notes)?;
         let inputs = inputs::inputs(graph, &initializers, &mut notes)?;
         let nodes = wiring::nodes(graph, &initializers, &inputs)?;
-        let elem = |tensor: &TensorProto| (tensor.name().to_owned(), Elem::from_onnx(tensor.data_type()));
-        let elems = graph.initializer.iter().map(elem).collect();
-        let facts = Facts::infer(&nodes, &initializers, &elems, &inputs, opset);
-        let outputs = graph
-            .output
-            .iter()
-            .map(|output| OutputInfo {
-                name: output.name().to_owned(),
-                dtype: facts.dtype(output.name()),
-                dims: facts.shape(output.name()).map(<[Dim]>::to_vec),
-            })
-            .collect();
         let bytes = match external {
             true => model.encode_to_vec().into(),
             false => bytes,
         };
-        Ok(Source { opset, nodes, initializers, inputs, outputs, facts, path: path.to_owned(), notes, model, bytes })
+        let exporter = Exporter::of(&model);
+        let (facts, outputs, path) = (Facts::default(), Vec::new(), path.to_owned());
+        let mut source =
+            Source { exporter, opset, nodes, initializers, inputs, outputs, facts, path, notes, model, bytes };
+        source.infer(&parameters::constants(&source));
+        Ok(source)
+    }
+
+    /// The node of this name.
+    pub fn node(&self, name: &str) -> Option<&OnnxNode> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// What is known of each value if these parameters are trained: shape inference takes what is surely no parameter for
+    /// a constant, and the user may train it all the same.
+    pub fn facts_for(&self, parameters: &[Parameter]) -> Cow<'_, Facts> {
+        let mut constants = parameters::constants(self);
+        let before = constants.len();
+        parameters.iter().filter(|parameter| parameter.trainable).for_each(|parameter| {
+            constants.remove(&parameter.name);
+        });
+        if constants.len() == before {
+            return Cow::Borrowed(&self.facts);
+        }
+        Cow::Owned(self.inferred(&constants))
+    }
+
+    fn inferred(&self, constants: &BTreeSet<String>) -> Facts {
+        let elem = |tensor: &TensorProto| (tensor.name().to_owned(), Elem::from_onnx(tensor.data_type()));
+        let elems = self.model.graph.iter().flat_map(|graph| &graph.initializer).map(elem).collect();
+        Facts::infer(&self.nodes, &self.initializers, &elems, constants, &self.inputs, self.opset)
+    }
+
+    /// Infers what is known of each value, and of the outputs.
+    fn infer(&mut self, constants: &BTreeSet<String>) {
+        self.facts = self.inferred(constants);
+        let outputs = self.model.graph.iter().flat_map(|graph| &graph.output).map(|output| OutputInfo {
+            name: output.name().to_owned(),
+            dtype: self.facts.dtype(output.name()),
+            dims: self.facts.shape(output.name()).map(<[Dim]>::to_vec),
+        });
+        self.outputs = outputs.collect();
     }
 }
 

@@ -9,11 +9,12 @@
 
 mod refusal;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::graph::axes::{Axes, Axis};
 use crate::graph::{DType, Graph, NodeId, Origin, Type};
-use crate::onnx::{Dim, Elem, Int, OnnxError, OnnxNode, Parameter, Source, Tensor, TensorData};
+use crate::onnx::{Dim, Elem, Facts, Int, OnnxError, OnnxNode, Parameter, Source, Tensor, TensorData};
 use crate::ops::{self, Op, leaf};
 
 pub use refusal::{Refusal, Refused};
@@ -92,6 +93,7 @@ pub fn prove(source: &Source, parameters: &[Parameter]) -> Result<Proved, Refuse
 /// What an import rule works with: the model, the graph so far, and the values made so far.
 pub struct Import<'s> {
     source: &'s Source,
+    facts: Cow<'s, Facts>,
     graph: Graph,
     values: HashMap<String, Value>,
     constants: BTreeSet<String>,
@@ -110,6 +112,7 @@ impl<'s> Import<'s> {
     fn new(source: &'s Source, parameters: &'s [Parameter]) -> Self {
         Import {
             source,
+            facts: source.facts_for(parameters),
             graph: Graph::default(),
             values: HashMap::new(),
             constants: BTreeSet::new(),
@@ -181,7 +184,7 @@ impl<'s> Import<'s> {
     /// Whether all a node yields is known now and has nothing to do with records or parameters: shape arithmetic and
     /// literals. Such a node makes no graph node; its value is materialised where a rule asks for it.
     fn is_constant(&self, node: &OnnxNode) -> bool {
-        let facts = &self.source.facts;
+        let facts = &self.facts;
         let known = |o: &String| facts.ints(o).is_some() || facts.constant(o).is_some();
         let outputs_known = node.outputs.iter().filter(|o| !o.is_empty()).all(known);
         let shape_only = matches!(node.op_type.as_str(), "Shape" | "Size");
@@ -194,7 +197,7 @@ impl<'s> Import<'s> {
     /// Whether a node works on the number of records, or on what was computed from it, and on constants only.
     fn counts_records(&self, node: &OnnxNode) -> bool {
         let counts = |i: &String| {
-            let ints = self.source.facts.ints(i);
+            let ints = self.facts.ints(i);
             self.counts.contains(i) || ints.is_some_and(|ints| ints.iter().any(|i| matches!(i, Int::Batch(_))))
         };
         let mut inputs = node.inputs.iter().filter(|i| !i.is_empty());
@@ -203,7 +206,8 @@ impl<'s> Import<'s> {
 
     /// Whether a value has nothing to do with records or parameters.
     fn inert(&self, name: &str) -> bool {
-        let literal = |t: &Tensor| !matches!(t.data, TensorData::F32(_)) || !self.parameters.contains_key(name);
+        let trained = self.parameters.get(name).is_some_and(|parameter| parameter.trainable);
+        let literal = |t: &Tensor| t.floats().is_none() || (!trained && self.facts.constant(name).is_some());
         self.constants.contains(name) || self.source.initializers.get(name).is_some_and(literal)
     }
 
@@ -233,8 +237,8 @@ impl<'s> Import<'s> {
                 }
                 _ => Some(self.constant(tensor, name)?),
             }
-        } else if let Some(tensor) = self.source.facts.constant(name) {
-            Some(self.constant(tensor, name)?)
+        } else if let Some(tensor) = self.facts.constant(name).cloned() {
+            Some(self.constant(&tensor, name)?)
         } else {
             let attribute =
                 self.source.nodes.iter().find(|n| n.op_type == "Constant" && n.outputs.iter().any(|o| o == name));
@@ -296,7 +300,7 @@ impl<'s> Import<'s> {
         if let Some(ints) = self.source.initializers.get(name).and_then(Tensor::ints) {
             return Ok(Some(ints.to_vec()));
         }
-        let Some(ints) = self.source.facts.ints(name) else {
+        let Some(ints) = self.facts.ints(name) else {
             return Err(
                 self.unsupported(node, &format!("the integers `{name}` are not known when the model is compiled"))
             );
@@ -315,7 +319,7 @@ impl<'s> Import<'s> {
     /// A single float that must be known now, such as a dropout ratio; `None` if the input is absent.
     pub fn float(&self, node: &OnnxNode, i: usize) -> Result<Option<f32>, Refusal> {
         let Some(name) = node.input(i) else { return Ok(None) };
-        let tensor = self.source.initializers.get(name).or_else(|| self.source.facts.constant(name));
+        let tensor = self.source.initializers.get(name).or_else(|| self.facts.constant(name));
         match tensor.and_then(Tensor::floats) {
             Some([x]) => Ok(Some(*x)),
             _ => Err(self.unsupported(node, &format!("the number `{name}` is not known when the model is compiled"))),
@@ -323,18 +327,18 @@ impl<'s> Import<'s> {
     }
 
     /// The tensor that input `i` of a node is in every batch, if it depends on nothing but shapes and constants.
-    pub fn known(&self, node: &OnnxNode, i: usize) -> Option<&'s Tensor> {
-        self.source.facts.constant(node.input(i)?)
+    pub fn known(&self, node: &OnnxNode, i: usize) -> Option<&Tensor> {
+        self.facts.constant(node.input(i)?)
     }
 
     /// Integers that may hold multiples of the batch size, such as a shape; `None` if the input is absent or not known.
-    pub fn symbolic(&self, node: &OnnxNode, i: usize) -> Option<&'s [Int]> {
-        self.source.facts.ints(node.input(i)?)
+    pub fn symbolic(&self, node: &OnnxNode, i: usize) -> Option<&[Int]> {
+        self.facts.ints(node.input(i)?)
     }
 
     /// The dims of input `i` of a node, if they are known.
-    pub fn input_dims(&self, node: &OnnxNode, i: usize) -> Option<&'s [Dim]> {
-        self.source.facts.shape(node.input(i)?)
+    pub fn input_dims(&self, node: &OnnxNode, i: usize) -> Option<&[Dim]> {
+        self.facts.shape(node.input(i)?)
     }
 
     /// The node that makes input `i` of a node.
@@ -361,13 +365,13 @@ impl<'s> Import<'s> {
 
     /// The dims that shape inference gives the output `i` of a node.
     pub fn output_dims(&self, node: &OnnxNode, i: usize) -> Result<Vec<Dim>, Refusal> {
-        let shape = node.output(i).and_then(|name| self.source.facts.shape(name));
+        let shape = node.output(i).and_then(|name| self.facts.shape(name));
         shape.map(<[Dim]>::to_vec).ok_or_else(|| self.unsupported(node, "its output shape is not known"))
     }
 
     /// The element type that inference gives the output `i` of a node.
     pub fn output_elem(&self, node: &OnnxNode, i: usize) -> Option<Elem> {
-        node.output(i).and_then(|name| self.source.facts.dtype(name))
+        node.output(i).and_then(|name| self.facts.dtype(name))
     }
 
     /// Appends a graph node that carries the ONNX node's name.

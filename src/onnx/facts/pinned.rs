@@ -1,6 +1,6 @@
 //! Inference at one batch size.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::bridge::Operator;
 use super::rules;
@@ -53,14 +53,14 @@ impl Pinned {
     pub(super) fn infer(
         nodes: &[OnnxNode],
         operators: &[Result<Operator, String>],
-        initializers: &BTreeMap<String, Tensor>,
-        elems: &HashMap<String, Elem>,
+        (initializers, elems, constants): (&BTreeMap<String, Tensor>, &HashMap<String, Elem>, &BTreeSet<String>),
         inputs: &[ValueInfo],
         batch: usize,
     ) -> Pinned {
         let mut pinned = Pinned::default();
         for (name, tensor) in initializers {
-            pinned.values.insert(name.clone(), initializer(tensor, elems.get(name)));
+            let known = initializer(tensor, elems.get(name), constants.contains(name));
+            pinned.values.insert(name.clone(), known);
         }
         for input in inputs {
             let size = |dim: &Dim| match *dim {
@@ -126,8 +126,9 @@ impl Pinned {
     }
 }
 
-fn initializer(tensor: &Tensor, elem: Option<&Elem>) -> Known {
+fn initializer(tensor: &Tensor, elem: Option<&Elem>, constant: bool) -> Known {
     let (default, limit, weight) = match tensor.data {
+        TensorData::F32(_) if constant => (Elem::F32, LARGEST_VALUE, false),
         TensorData::F32(_) => (Elem::F32, LARGEST_WEIGHT, true),
         TensorData::I64(_) => (Elem::I64, LARGEST_VALUE, false),
         TensorData::Bool(_) => (Elem::Bool, LARGEST_VALUE, false),

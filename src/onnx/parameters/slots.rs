@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::onnx::node::OnnxNode;
-use crate::onnx::source::Source;
+use crate::onnx::source::{Dim, Source};
 
 /// An operand of a node that also reads data.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +56,7 @@ pub(super) fn find(source: &Source) -> BTreeMap<String, Vec<Slot>> {
                         node: node.name.clone(),
                         op_type: node.op_type.clone(),
                         position,
-                        kind: kind(node, position),
+                        kind: kind(source, &fed, node, position),
                     });
                 }
             }
@@ -87,7 +87,7 @@ fn carries_elements(node: &OnnxNode) -> bool {
     !matches!(node.op_type.as_str(), "Shape" | "Size")
 }
 
-fn kind(node: &OnnxNode, position: usize) -> SlotKind {
+fn kind(source: &Source, fed: &HashSet<&str>, node: &OnnxNode, position: usize) -> SlotKind {
     use SlotKind::{Bias, Operand, Other, Weight};
     match (node.op_type.as_str(), position) {
         ("Gemm" | "MatMul", 0 | 1) | ("Conv" | "ConvTranspose", 1) | ("Gather", 0) | ("Einsum", _) => Weight,
@@ -95,10 +95,30 @@ fn kind(node: &OnnxNode, position: usize) -> SlotKind {
         ("Gemm" | "Conv" | "ConvTranspose", 2) | ("PRelu", 1) => Bias,
         ("LayerNormalization" | "GroupNormalization" | "InstanceNormalization" | "BatchNormalization", 1 | 2) => Bias,
         ("RMSNormalization" | "SimplifiedLayerNormalization", 1) => Bias,
+        ("Add", 0 | 1) if is_added_bias(source, fed, node, position) => Bias,
         ("Add" | "Sub" | "Mul" | "Div" | "Sum" | "Concat", _) => Operand,
         ("LSTM" | "GRU" | "RNN", 5 | 6) => Operand,
         _ => Other,
     }
+}
+
+/// Whether a vector is added to what a layer with weights yields, possibly moved: how Keras, and PyTorch's linear layers of
+/// more than two axes, write a bias.
+fn is_added_bias(source: &Source, fed: &HashSet<&str>, node: &OnnxNode, position: usize) -> bool {
+    const MOVEMENT: [&str; 6] = ["Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"];
+    let shape = node.input(position).and_then(|name| source.facts.shape(name)).unwrap_or_default();
+    let vector = shape.iter().filter(|dim| **dim != Dim::Known(1)).count() == 1;
+    let maker = |name: &str| source.nodes.iter().find(|maker| maker.outputs.iter().any(|output| output == name));
+    let mut layer = node.input(1 - position).and_then(maker);
+    while let Some(moved) = layer.filter(|maker| MOVEMENT.contains(&maker.op_type.as_str())) {
+        layer = moved.input(0).and_then(maker);
+    }
+    let constant = |name: &String| !name.is_empty() && !fed.contains(name.as_str());
+    vector
+        && layer.is_some_and(|layer| {
+            matches!(layer.op_type.as_str(), "MatMul" | "Gemm" | "Conv" | "ConvTranspose")
+                && layer.inputs.iter().take(2).any(constant)
+        })
 }
 
 /// `Gemm.1 of /fc1/Gemm and 2 more`.

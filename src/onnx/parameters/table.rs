@@ -5,9 +5,9 @@ use std::fmt;
 use super::{Parameter, Parameters};
 
 impl fmt::Display for Parameters {
-    /// One line for each initialiser of rank one or more (name, shape, elements, whether it is trained, why), then the totals.
+    /// One line for each float initialiser (name, shape, elements, whether it is trained, why), then the totals.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: Vec<[String; 5]> = self.iter().filter(|p| p.trainable || !p.dims.is_empty()).map(row).collect();
+        let rows: Vec<[String; 5]> = self.iter().map(row).collect();
         let header = ["parameter", "shape", "elements", "trained", "why"].map(str::to_owned);
         let width = |column: usize| {
             rows.iter().chain([&header]).map(|row| row[column].chars().count()).max().unwrap_or_default()
@@ -25,7 +25,11 @@ impl fmt::Display for Parameters {
             total(&mut self.iter()),
             self.trainable().count(),
             self.len()
-        )
+        )?;
+        match self.from_torch {
+            true => write!(f, "; exporters do not write requires_grad=False: keep such parameters with --freeze NAME"),
+            false => Ok(()),
+        }
     }
 }
 
