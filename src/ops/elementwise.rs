@@ -1,7 +1,7 @@
 //! Element-wise functions, alone or fused into chains, with NumPy broadcasting.
 //!
 //! ONNX: [Add](https://onnx.ai/onnx/operators/onnx__Add.html), Sub, Mul, Div, Neg, Exp, Log, Sqrt, Relu, Tanh, Sigmoid,
-//! and Identity, Cast between floats, which are nothing.
+//! and Cast between floats, which is nothing.
 
 use super::leaf::{Constant, Data};
 use super::{Backward, Op, OpRules, VjpError};
@@ -45,7 +45,6 @@ pub(super) const IMPORTS: &[(&str, Rule)] = &[
     ("Relu", |cx, n| call(cx, n, Func::Relu)),
     ("Tanh", |cx, n| call(cx, n, Func::Tanh)),
     ("Sigmoid", |cx, n| call(cx, n, Func::Sigmoid)),
-    ("Identity", |cx, n| Ok(vec![cx.value(n, 0)?])),
     ("Cast", |cx, n| cast(cx, n)),
     ("CastLike", |cx, n| cast(cx, n)),
 ];

@@ -3,19 +3,25 @@
 //! ONNX: [Gather](https://onnx.ai/onnx/operators/onnx__Gather.html). Ids that the data give address a shared table; ids that
 //! are known when the model is compiled select from any value.
 
-use super::movement::{Transpose, select};
+use super::elementwise::Elementwise;
+use super::movement::{Reshape, Transpose, select};
 use super::{Backward, Op, OpRules, VjpError, WeightGradient, leaf};
 use crate::graph::axes::{Axes, Axis};
 use crate::graph::{DType, NodeId, Type};
 use crate::lower::kernels::{self, Records};
 use crate::lower::program::Extent;
+use crate::lower::scalar::Func;
 use crate::lower::{LowerError, Lowering};
 use crate::onnx::{Int, OnnxNode};
 use crate::passes::prove::{Import, Refusal, Rule, Value};
 
 /// `table[ids]`: of a shared `table[V, D…]` and ids of any dims, with dims `ids.dims ++ [D…]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Gather {}
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gather {
+    /// The row that gets no gradient here, as PyTorch's
+    /// [`padding_idx`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Embedding.html) has it.
+    pub padding: Option<usize>,
+}
 
 /// The cotangent `[V, D…]` of a table, from the ids and the cotangent `[ids.dims…, D…]` of what was gathered: a
 /// weight-gradient node where one of them is batched.
@@ -53,7 +59,8 @@ fn gather(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         table = cx.emit(node, Transpose { perm }, &[table])?;
     }
     address(cx, node, ids.node, cx.ty(table).dims[0])?;
-    let mut value = cx.emit(node, Gather {}, &[table, ids.node])?;
+    let padding = padding(cx, node, cx.ty(table).dims[0])?;
+    let mut value = cx.emit(node, Gather { padding }, &[table, ids.node])?;
     if axis != 0 {
         let own = cx.ty(ids.node).dims.len();
         let perm = (own..own + axis).chain(0..own).chain(own + axis..own + table_rank - 1).collect();
@@ -62,6 +69,30 @@ fn gather(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     let mut axes: Vec<Axis> = data.axes.0;
     axes.splice(axis..=axis, ids.axes.0);
     Ok(vec![Value { node: value, axes: Axes(axes) }])
+}
+
+/// The row of a table of `rows` rows that gets no gradient: as the user says, or else as the call that the node stands for.
+/// What else that call does to gradients is noted, as no rule can follow it.
+fn padding(cx: &mut Import<'_>, node: &OnnxNode, rows: usize) -> Result<Option<usize>, Refusal> {
+    let call = node.aten.as_ref().filter(|call| call.operator == "embedding");
+    if call.is_some_and(|call| call.arguments.get(3).is_some_and(|flag| flag == "True")) {
+        cx.note(format!(
+            "node `{}`: scale_grad_by_freq=True, which divides a row's gradient by how often the batch has it, would let \
+             records meet and is left out",
+            node.name
+        ));
+    }
+    let stated = cx.parameter(node, 0).and_then(|parameter| parameter.padding_idx);
+    // PyTorch writes the row counted from the front, and -1 where there is none.
+    let Some(row) = stated.or_else(|| call?.integer(2).filter(|row| *row >= 0)) else { return Ok(None) };
+    let resolved = usize::try_from(if row < 0 { row + rows as i64 } else { row }).ok().filter(|row| *row < rows);
+    match resolved {
+        Some(row) => {
+            cx.note(format!("node `{}`: row {row} of its table gets no gradient (padding_idx)", node.name));
+            Ok(Some(row))
+        }
+        None => Err(cx.invalid(node, format!("padding_idx {row} is outside a table of {rows} rows"))),
+    }
 }
 
 /// Ids, and their dims.
@@ -109,6 +140,10 @@ impl OpRules for Gather {
         "gather".into()
     }
 
+    fn attributes(&self) -> String {
+        self.padding.map_or(String::new(), |row| format!("padding={row}"))
+    }
+
     fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
         let [table, ids] = operands else { return Err("takes a table and ids".into()) };
         if table.dtype != DType::F32 || table.batched || table.dims.is_empty() || ids.dtype != DType::I32 {
@@ -119,7 +154,10 @@ impl OpRules for Gather {
     }
 
     fn vjp(&self, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
-        let (ids, d, table) = (bw.operand(1), bw.cotangent(), bw.ty(bw.operand(0)).dims);
+        let (ids, mut d, table) = (bw.operand(1), bw.cotangent(), bw.ty(bw.operand(0)).dims);
+        if let Some(padding) = self.padding {
+            d = without_row(bw, padding, table[0], ids, d)?;
+        }
         let per_sample = !bw.ty(ids).batched && !bw.ty(d).batched;
         let op = Scatter { table, per_sample, weighted: false };
         Ok(vec![Some(bw.emit(op, &[ids, d])?), None])
@@ -134,6 +172,19 @@ impl OpRules for Gather {
         cx.launch(kernel, &reads, &[out]);
         Ok(())
     }
+}
+
+/// The cotangent `d` of gathered rows, 0 where an id is `row`.
+fn without_row(bw: &mut Backward<'_>, row: usize, rows: usize, ids: NodeId, d: NodeId) -> Result<NodeId, VjpError> {
+    let (dims, own) = (bw.ty(d).dims, bw.ty(ids).dims);
+    let counts = leaf::Data::F32((0..rows).map(|k| if k == row { 0.0 } else { 1.0 }).collect());
+    let counts = bw.emit(leaf::Constant { dims: vec![rows], data: counts }, &[])?;
+    let mut mask = bw.emit(Gather::default(), &[counts, ids])?;
+    let wide: Vec<usize> = own.iter().copied().chain(vec![1; dims.len() - own.len()]).collect();
+    if wide != own {
+        mask = bw.emit(Reshape { dims: wide }, &[mask])?;
+    }
+    bw.emit(Elementwise::call(Func::Mul), &[d, mask])
 }
 
 impl OpRules for Scatter {
@@ -233,7 +284,7 @@ mod tests {
     #[test]
     fn gathered_rows_have_the_dims_of_the_ids_first() {
         let (table, ids) = (Type::shared([9, 3, 2]), Type::batched([5]).of(DType::I32));
-        assert_eq!(Gather {}.infer(&[&table, &ids]), Ok(Type::batched([5, 3, 2])));
-        assert!(Gather {}.infer(&[&Type::batched([9, 3]), &ids]).is_err());
+        assert_eq!(Gather::default().infer(&[&table, &ids]), Ok(Type::batched([5, 3, 2])));
+        assert!(Gather::default().infer(&[&Type::batched([9, 3]), &ids]).is_err());
     }
 }

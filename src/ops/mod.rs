@@ -213,6 +213,8 @@ op_table! {
     embedding { Gather, Scatter }
     lstm { Lstm, LstmVjp }
     dropout { Dropout }
+    detach { Detach }
+    batch_norm { }
     loss { CrossEntropy, CrossEntropyVjp }
     norm { SquareNorm, OuterNorm, GhostNorm, TileNorm, SegmentNorm, SegmentCross, LengthBound }
     clip { ClipFactor }

@@ -60,7 +60,7 @@ pub fn prove(source: &Source, parameters: &[Parameter]) -> Result<Proved, Refuse
         cx.origin = Origin::onnx(&node.name);
         let rule = rules.get(node.op_type.as_str()).filter(|_| node.domain.is_empty() || node.domain == "ai.onnx");
         let result = match rule {
-            None => Err(cx.no_rule(node)),
+            None => Err(cx.unsupported(node, "dpc has no rule for this op")),
             Some(_) if node.inputs.iter().any(|i| cx.refused.contains(i)) => {
                 Err(Refusal::Blocked { node: node.name.clone() })
             }
@@ -211,18 +211,6 @@ impl<'s> Import<'s> {
         self.constants.contains(name) || self.source.initializers.get(name).is_some_and(literal)
     }
 
-    /// The refusal of an op that no rule is for.
-    fn no_rule(&self, node: &OnnxNode) -> Refusal {
-        if node.op_type == "BatchNormalization" && node.int("training_mode", 0).is_ok_and(|mode| mode != 0) {
-            return self.mixes(
-                node,
-                "it normalises over the batch",
-                "use GroupNorm, LayerNorm or InstanceNorm, which treat each record alone",
-            );
-        }
-        self.unsupported(node, "dpc has no rule for this op")
-    }
-
     /// A value by its ONNX name, materialised from an initialiser or a known constant where need be.
     fn named(&mut self, name: &str) -> Result<Option<Value>, String> {
         if let Some(value) = self.values.get(name) {
@@ -339,6 +327,18 @@ impl<'s> Import<'s> {
     /// The dims of input `i` of a node, if they are known.
     pub fn input_dims(&self, node: &OnnxNode, i: usize) -> Option<&[Dim]> {
         self.facts.shape(node.input(i)?)
+    }
+
+    /// The parameter that input `i` of a node is, possibly transposed or handed on.
+    pub fn parameter(&self, node: &OnnxNode, i: usize) -> Option<&'s Parameter> {
+        let mut name = node.input(i)?;
+        while let Some(maker) = self.source.nodes.iter().find(|n| n.outputs.iter().any(|o| o == name)) {
+            if !matches!(maker.op_type.as_str(), "Identity" | "Cast" | "Transpose") {
+                return None;
+            }
+            name = maker.input(0)?;
+        }
+        self.parameters.get(name).copied()
     }
 
     /// The node that makes input `i` of a node.

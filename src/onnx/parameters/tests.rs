@@ -58,7 +58,7 @@ fn hazards_of_exporters_are_seen() {
         |warning: &String| warning.contains("`val_0` (the module's `a.weight`), `val_2` (the module's `b.weight`)");
     assert!(warnings.iter().any(named), "{warnings:?}");
     let warnings = discover(&source("hazards/merged_biases.dyn.onnx"), &[], &[]).unwrap().warnings;
-    assert!(warnings.iter().any(|warning| warning.contains("`0.bias` serves 2")), "{warnings:?}");
+    assert!(warnings.iter().any(|warning| warning.contains("serves 2 nodes")), "{warnings:?}");
 }
 
 #[test]

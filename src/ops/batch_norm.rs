@@ -1,0 +1,69 @@
+//! Normalisation by running statistics, which are constants: each record's own affine map, of scalar functions.
+//!
+//! ONNX: [BatchNormalization](https://onnx.ai/onnx/operators/onnx__BatchNormalization.html) in inference form. In training
+//! form it normalises over the batch, so that records meet.
+
+use super::elementwise::{Elementwise, align};
+use super::leaf::{Constant, Data};
+use super::movement::relabel;
+use crate::graph::axes::{Axes, Axis};
+use crate::lower::scalar::Func;
+use crate::onnx::OnnxNode;
+use crate::passes::prove::{Import, Refusal, Rule, Value};
+
+pub(super) const IMPORTS: &[(&str, Rule)] = &[("BatchNormalization", batch_norm)];
+
+const MIXES: &str = "call .eval() on the BatchNorm layers before the export: they then normalise by their running statistics, \
+                     which treats each record alone, and their scale and bias are trained";
+
+fn batch_norm(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    if trains(cx, node)? {
+        return Err(cx.mixes(node, "it normalises over the batch", MIXES));
+    }
+    let x = cx.value(node, 0)?;
+    let rank = x.axes.rank();
+    if rank < 2 || x.axes.0[1].is_batched() {
+        return Err(cx.unsupported(node, &format!("channels on axis 1 of {}", x.axes)));
+    }
+    let epsilon = node.float("epsilon", 1e-5).map_err(|e| cx.attribute(node, e))?;
+    // One number a channel, along axis 1 of the operand.
+    let mut channel = |i: usize| -> Result<Value, Refusal> {
+        let value = cx.value(node, i)?;
+        let mut axes = value.axes.0.clone();
+        axes.extend(vec![Axis::size(1); rank - 2]);
+        relabel(cx, node, value.node, Axes(axes))
+    };
+    let (scale, bias, mean, variance) = (channel(1)?, channel(2)?, channel(3)?, channel(4)?);
+    let constant = Constant { dims: vec![], data: Data::F32([epsilon].into()) };
+    let epsilon = Value { node: cx.emit(node, constant, &[])?, axes: Axes::default() };
+    let shifted = apply(cx, node, Func::Add, &[&variance, &epsilon])?;
+    let deviation = apply(cx, node, Func::Sqrt, &[&shifted])?;
+    let slope = apply(cx, node, Func::Div, &[&scale, &deviation])?;
+    let at_mean = apply(cx, node, Func::Mul, &[&mean, &slope])?;
+    let offset = apply(cx, node, Func::Sub, &[&bias, &at_mean])?;
+    let scaled = apply(cx, node, Func::Mul, &[&x, &slope])?;
+    Ok(vec![apply(cx, node, Func::Add, &[&scaled, &offset])?])
+}
+
+/// Whether the module was in training mode. PyTorch's newer exporter writes the inference form all the same, and its
+/// metadata alone tell.
+fn trains(cx: &Import<'_>, node: &OnnxNode) -> Result<bool, Refusal> {
+    let stated = match cx.opset() {
+        14.. => node.int("training_mode", 0).map_err(|e| cx.attribute(node, e))? != 0,
+        _ => node.output(1).is_some(),
+    };
+    // `batch_norm` and its kin have the flag after the running statistics; these two do not.
+    let called = node.aten.as_ref().is_some_and(|call| match call.operator.as_str() {
+        "_native_batch_norm_legit_no_training" => false,
+        "_native_batch_norm_legit_functional" => true,
+        operator if operator.contains("batch_norm") => call.arguments.get(5).is_some_and(|flag| flag == "True"),
+        _ => false,
+    });
+    Ok(stated || called)
+}
+
+fn apply(cx: &mut Import<'_>, node: &OnnxNode, func: Func, operands: &[&Value]) -> Result<Value, Refusal> {
+    let operands: Vec<Value> = operands.iter().map(|&value| value.clone()).collect();
+    let (nodes, axes) = align(cx, node, &operands)?;
+    Ok(Value { node: cx.emit(node, Elementwise::call(func), &nodes)?, axes })
+}
