@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::train::data::{Array, Column, DataError, Dataset, InputKind, LABEL, Schema, TargetKind, Values};
+use crate::train::data::{Array, Column, DataError, Dataset, InputKind, Schema, TargetKind, Values};
 use crate::train::units::Units;
 
 /// The data of an audit.
@@ -97,8 +97,8 @@ fn data(schema: &Schema, ordinary: usize) -> Result<Dataset, DataError> {
         let kind = schema.inputs.iter().find(|input| input.name == column.name).map(|input| &input.kind);
         arrays.insert(column.name.clone(), extended(column, ordinary, |change| input(column, kind, change)));
     }
-    if let (Some(column), Some(target)) = (random.target(), &schema.target) {
-        arrays.insert(LABEL.to_owned(), extended(column, ordinary, |change| label(column, &target.kind, change)));
+    for (column, target) in random.targets().iter().zip(&schema.targets) {
+        arrays.insert(column.name.clone(), extended(column, ordinary, |change| label(column, &target.kind, change)));
     }
     Dataset::from_arrays("the audit's records", &arrays, schema)
 }
@@ -210,12 +210,12 @@ fn label(column: &Column, kind: &TargetKind, change: Change) -> Values {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::data::{InputSchema, TargetSchema};
+    use crate::train::data::{InputSchema, LABEL, TargetSchema};
 
     fn schema() -> Schema {
         let input = InputSchema { name: "x".to_owned(), dims: vec![3], kind: InputKind::F32 };
-        let target = TargetSchema { dims: vec![], kind: TargetKind::Class { classes: 2, ignore_index: None } };
-        Schema { inputs: vec![input], target: Some(target) }
+        let target = TargetSchema::new(LABEL, &[], TargetKind::Class { classes: 2, ignore_index: None });
+        Schema { inputs: vec![input], targets: vec![target] }
     }
 
     #[test]
@@ -236,12 +236,12 @@ mod tests {
     #[test]
     fn targets_of_a_pair_alternate_over_positions() {
         let input = InputSchema { name: "x".to_owned(), dims: vec![2], kind: InputKind::F32 };
-        let target = TargetSchema { dims: vec![3, 2], kind: TargetKind::Real { within: None } };
-        let records = Records::new(&Schema { inputs: vec![input], target: Some(target) }, 1).unwrap();
+        let target = TargetSchema::new(LABEL, &[3, 2], TargetKind::Real { within: None });
+        let records = Records::new(&Schema { inputs: vec![input], targets: vec![target] }, 1).unwrap();
         let (_, unit) = records.adversaries.iter().find(|(name, _)| name.ends_with("±1e10")).unwrap();
         let Values::F32(inputs) = &records.data.inputs()[0].values else { panic!("floats") };
         assert_eq!(inputs[2 * unit..2 * unit + 2], [1.0; 2]);
-        let Some(Values::F32(targets)) = records.data.target().map(|column| &column.values) else { panic!("floats") };
+        let Values::F32(targets) = &records.data.targets()[0].values else { panic!("floats") };
         assert_eq!(targets[6 * unit..6 * unit + 6], [1e10, 1e10, -1e10, -1e10, 1e10, 1e10]);
     }
 
