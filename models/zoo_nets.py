@@ -791,13 +791,14 @@ class Several(Lambda):
 )
 def own_loss():
     def forward(s, input, noise):
-        mean, log = s.encode(torch.tanh(s.hidden(input))).chunk(2, 1)
+        hidden = torch.tanh(s.hidden(input))
+        mean, log = s.mean(hidden), s.log(hidden)
         code = mean + torch.exp(0.5 * log) * noise
         off = s.decode(code) - input
         divergence = 0.5 * (torch.exp(log) + mean * mean - 1.0 - log)
         return (off * off).sum(1) + divergence.sum(1), code
 
-    net = Several(forward, hidden=nn.Linear(7, 5), encode=nn.Linear(5, 6), decode=nn.Linear(3, 7))
+    net = Several(forward, hidden=nn.Linear(7, 5), mean=nn.Linear(5, 3), log=nn.Linear(5, 3), decode=nn.Linear(3, 7))
     return net, {"input": floats(7), "noise": floats(3)}, None
 
 
