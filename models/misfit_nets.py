@@ -74,7 +74,7 @@ def softmax_and_scores():
 def softmax_moved():
     def forward(s, input):
         y = torch.softmax(s.fc(input), -1)
-        return torch.cat([y[:, :2], y[:, 2:]], 1).transpose(1, 2).flatten(2) * 0.5
+        return torch.cat([y[:, :2], y[:, 2:]], 1).transpose(1, 2).flatten(1).unflatten(1, (3, 5)) * 0.5
 
     return Unary(forward, fc=nn.Linear(7, 3)), {"input": floats(5, 7)}, ("out",)
 

@@ -590,6 +590,15 @@ def shape_chain():
     return image(Unary(forward, a=nn.Linear(7, 6), b=nn.Linear(30, 3)), 5, 7)
 
 
+@zoo(notes="slices to the end, which exporters write as the largest integer, and from the end")
+def slices():
+    def forward(s, x):
+        y = s.a(x)
+        return s.b(torch.tanh(y[:, 2:]).flatten(1)) + y[:, -2:, 4:].sum(1)
+
+    return image(Unary(forward, a=nn.Linear(7, 7), b=nn.Linear(21, 3)), 5, 7)
+
+
 # Recurrence.
 
 

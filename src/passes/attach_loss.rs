@@ -229,7 +229,10 @@ fn add(
     let label = match (label, scores.target(&term.kind)?) {
         (Some(name), Some((dims, kind))) => {
             let mut target = TargetSchema::new(&name, &dims, kind);
-            target.otherwise = scores.other_dims(&term.kind)?.zip(loss.with_other_labels(&name)).map(|(dims, loss)| OtherLabels { dims, loss });
+            target.otherwise = scores
+                .other_dims(&term.kind)?
+                .zip(loss.with_other_labels(&name))
+                .map(|(dims, loss)| OtherLabels { dims, loss });
             Some(declare(proved, loss, target, targets)?)
         }
         _ => None,
@@ -284,7 +287,8 @@ mod tests {
     /// A model whose only node is an input of these dims a record, with the batch first.
     fn model(name: &str, dims: &[usize]) -> Proved {
         let mut graph = Graph::default();
-        let id = graph.add(leaf::Input { name: name.into(), ty: Type::batched(dims) }, &[], Origin::value(name)).unwrap();
+        let id =
+            graph.add(leaf::Input { name: name.into(), ty: Type::batched(dims) }, &[], Origin::value(name)).unwrap();
         graph.outputs.insert("out".into(), id);
         let axes = Axes(std::iter::once(Axis::batch()).chain(dims.iter().map(|&d| Axis::size(d))).collect());
         let (inputs, outputs) = ([(name.to_owned(), axes.clone())], [("out".to_owned(), axes)]);

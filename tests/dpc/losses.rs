@@ -63,9 +63,9 @@ fn every_term_is_evaluated_on_its_own() {
     // Each term's loss is what it has alone, by either way of naming its output.
     let alone = json(&place.ok(&format!("eval {model} --data {data} --loss output:extra --json")));
     assert!((of(&alone) - of(extra)).abs() < 1e-6, "{alone}");
-    let alone = json(&place.ok(&format!(
-        "eval {model} --data {data} --loss cross-entropy:smoothing=0.1 --output classes --json"
-    )));
+    let alone = json(
+        &place.ok(&format!("eval {model} --data {data} --loss cross-entropy:smoothing=0.1 --output classes --json")),
+    );
     assert!((of(&alone) - of(classes)).abs() < 1e-6, "{alone}");
     let text = place.ok(&format!("eval {model} --data {data} --loss {loss}"));
     assert!(text.contains("(classes=cross-entropy:smoothing=0.1, accuracy 25.00 %) + 0.3 × "), "{text}");
@@ -83,7 +83,9 @@ fn a_models_own_loss_trains_without_labels() {
     let after = json(&place.ok(&format!("eval trained.onnx --data {data} --loss output:per_record --json")));
     let (before, after) = (before["loss"].as_f64().expect("a loss"), after["loss"].as_f64().expect("a loss"));
     assert!(after < 0.9 * before, "{before} {after}");
-    place.ok(&format!("train m.dpc --data {data} --noise-multiplier 1 --delta 1e-3 --batch 2 --steps 3 --lr 0.1 --out other"));
+    place.ok(&format!(
+        "train m.dpc --data {data} --noise-multiplier 1 --delta 1e-3 --batch 2 --steps 3 --lr 0.1 --out other"
+    ));
     place.ok("bench step m.dpc --batch 3 --device cpu");
 }
 
@@ -93,7 +95,9 @@ fn a_sum_over_outputs_trains_with_labels_of_each() {
     let loss = word(&named("heads").loss);
     place.ok(&format!("compile {} --loss {loss} -o m.dpc", file("heads", "ts")));
     let data = golden("heads");
-    place.ok(&format!("train m.dpc --data {data} --valid {data} --noise-multiplier 1 --delta 1e-3 --batch 2 --steps 3 --lr 0.1"));
+    place.ok(&format!(
+        "train m.dpc --data {data} --valid {data} --noise-multiplier 1 --delta 1e-3 --batch 2 --steps 3 --lr 0.1"
+    ));
     place.ok("bench step m.dpc --batch 3 --device cpu");
     // The artifact knows its loss, however it is asked for.
     place.ok(&format!("eval m.dpc --data {data} --loss {loss}"));

@@ -76,7 +76,9 @@ fn term(text: &str) -> Result<Term, String> {
 
 fn factor(text: &str) -> Result<f32, String> {
     let wrong = || {
-        format!("`{text}` before `*` should be a number other than 0; put the name of an output that holds a * in quotes")
+        format!(
+            "`{text}` before `*` should be a number other than 0; put the name of an output that holds a * in quotes"
+        )
     };
     text.parse().ok().filter(|factor: &f32| factor.is_finite() && *factor != 0.0).ok_or_else(wrong)
 }

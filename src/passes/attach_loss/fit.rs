@@ -14,11 +14,18 @@ use crate::passes::prove::Proved;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Made {
     /// Probabilities by a softmax of other scores, along an axis of one record where nothing moved since.
-    Softmax { of: Option<NodeId>, axis: Option<usize> },
+    Softmax {
+        of: Option<NodeId>,
+        axis: Option<usize>,
+    },
     /// Probabilities by a sigmoid of other scores.
-    Sigmoid { of: NodeId },
+    Sigmoid {
+        of: NodeId,
+    },
     /// Logarithms, of a softmax along that axis where it is one.
-    Log { axis: Option<usize> },
+    Log {
+        axis: Option<usize>,
+    },
     Other,
 }
 
@@ -49,7 +56,9 @@ fn note(proved: &Proved, term: &Term) -> Option<String> {
                 _ => return None,
             };
             let otherwise = match (&term.kind, kind) {
-                (LossKind::Bce { .. }, "softmax") => ", and take cross-entropy for classes that exclude each other".to_owned(),
+                (LossKind::Bce { .. }, "softmax") => {
+                    ", and take cross-entropy for classes that exclude each other".to_owned()
+                }
                 (LossKind::Bce { .. }, _) => String::new(),
                 _ => format!(", or {otherwise}"),
             };

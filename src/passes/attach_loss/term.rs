@@ -4,13 +4,13 @@ use super::LossError;
 use crate::graph::axes::Axes;
 use crate::graph::{DType, Graph, NodeId, Origin, Type, TypeError};
 use crate::lower::scalar::Func;
+use crate::ops::Op;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::leaf;
 use crate::ops::loss::CrossEntropy;
 use crate::ops::movement::Transpose;
 use crate::ops::reduce::Sum;
 use crate::ops::softmax::Softmax;
-use crate::ops::Op;
 use crate::options::{Classes, LossKind, Reduction};
 use crate::train::data::TargetKind;
 
@@ -103,7 +103,12 @@ impl Scores<'_> {
         let axis = if classes.axis < 0 { classes.axis.saturating_add(rank as i64) } else { classes.axis };
         let at = usize::try_from(axis).ok().filter(|&a| a < rank).and_then(|a| self.axes.record_axis(a));
         let (output, axes) = (self.output, self.axes);
-        let at = at.ok_or_else(|| LossError::ClassAxis { loss, axis: classes.axis, output: output.into(), axes: axes.clone() })?;
+        let at = at.ok_or_else(|| LossError::ClassAxis {
+            loss,
+            axis: classes.axis,
+            output: output.into(),
+            axes: axes.clone(),
+        })?;
         self.weights("weights", &classes.weights, &[0, self.ty.dims[at]], "classes")?;
         Ok(at)
     }

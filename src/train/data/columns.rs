@@ -257,7 +257,8 @@ mod tests {
             otherwise: Some(OtherLabels { dims: other.to_vec(), loss: loss(text) }),
             ..TargetSchema::new("label.y", dims, kind)
         };
-        let ids = schema(&[], TargetKind::Class { classes: 3, ignore_index: None }, &[3], "y=cross-entropy:probabilities");
+        let ids =
+            schema(&[], TargetKind::Class { classes: 3, ignore_index: None }, &[3], "y=cross-entropy:probabilities");
         let one_hot = Array::from_i64(vec![2, 3], &[0, 1, 0, 1, 0, 0]);
         let error = target("memory", &ids, one_hot.clone()).unwrap_err();
         assert_eq!(

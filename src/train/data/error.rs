@@ -64,7 +64,9 @@ pub enum DataError {
     #[error("{rows} of `{name}` in {source_name}: labels must be {wanted}")]
     #[diagnostic(
         code(dpc::data::bad_label),
-        help("check the labels, and that they go with the loss; class ids are counted from 0, up to the model's number of classes")
+        help(
+            "check the labels, and that they go with the loss; class ids are counted from 0, up to the model's number of classes"
+        )
     )]
     BadLabel { source_name: String, name: String, wanted: String, rows: BadRows },
 

@@ -130,7 +130,10 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
             for (n, y) in y[0].iter_mut().enumerate() {
                 let of_token = |(t, label)| -> f64 {
                     let shares = weighted_shares(k, &x[2], label).into_iter();
-                    shares.zip(log_softmax(&k.of, n, t, &x[0])).map(|(q, [log, _])| if q == 0.0 { 0.0 } else { -q * log }).sum()
+                    shares
+                        .zip(log_softmax(&k.of, n, t, &x[0]))
+                        .map(|(q, [log, _])| if q == 0.0 { 0.0 } else { -q * log })
+                        .sum()
                 };
                 let losses: Floats = labels(&k.of, n, &x[1]).map(of_token).collect();
                 *y = if losses.is_empty() { 0.0 } else { losses.iter().sum::<f64>() / losses.len() as f64 };
