@@ -196,6 +196,23 @@ fn label(column: &Column, kind: &TargetKind, change: Change) -> Values {
             };
             Values::F32(values[..width].iter().enumerate().map(each).collect())
         }
+        // Shares may be of any size, so that cotangents are as large as may be.
+        (Values::F32(values), TargetKind::Probabilities) => {
+            let each = |(i, &value): (usize, &f32)| match change {
+                Change::None => value,
+                Change::Label => values[..width][width - 1 - i],
+                Change::Fill(to) | Change::Alternate(to) | Change::One(to) => {
+                    if to.is_finite() {
+                        to.abs()
+                    } else {
+                        1e30
+                    }
+                }
+                Change::Pair(_, targets) => targets[i / last % 2].abs(),
+                Change::Scale(by) => by * value,
+            };
+            Values::F32(values[..width].iter().enumerate().map(each).collect())
+        }
         (Values::I32(values), TargetKind::Class { classes, .. }) => {
             let other = |&class: &i32| match change {
                 Change::None => class,
@@ -243,6 +260,20 @@ mod tests {
         assert_eq!(inputs[2 * unit..2 * unit + 2], [1.0; 2]);
         let Values::F32(targets) = &records.data.targets()[0].values else { panic!("floats") };
         assert_eq!(targets[6 * unit..6 * unit + 6], [1e10, 1e10, -1e10, -1e10, 1e10, 1e10]);
+    }
+
+    #[test]
+    fn every_kind_of_label_has_adversaries() {
+        let target = |name: &str, dims: &[usize], kind| TargetSchema::new(name, dims, kind);
+        let input = InputSchema { name: "x".to_owned(), dims: vec![2], kind: InputKind::F32 };
+        let targets = vec![
+            target(LABEL, &[], TargetKind::Class { classes: 3, ignore_index: Some(-100) }),
+            target("label.a", &[3, 2], TargetKind::Probabilities),
+            target("label.b", &[2], TargetKind::Real { within: Some([0.0, 1.0]) }),
+        ];
+        let records = Records::new(&Schema { inputs: vec![input], targets }, 4).unwrap();
+        let names: Vec<&str> = records.data.targets().iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(names, [LABEL, "label.a", "label.b"]);
     }
 
     #[test]
