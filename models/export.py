@@ -1,7 +1,7 @@
 """Exports every ONNX model of this folder; the same models each time.
 
 python models/export.py                 all of them
-python models/export.py GROUP [NAME...] only `paper`, `zoo`, `refused` or `hazards`, or some of one
+python models/export.py GROUP [NAME...] only `paper`, `zoo`, `refused`, `hazards` or `misfits`, or some of one
 """
 
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 import torch
 
+from misfit_nets import MISFITS
 from paper_nets import PAPER
 from recipes import RECIPES, export
 from refused_nets import HAZARDS, REFUSED
@@ -32,7 +33,7 @@ def export_zoo(wanted):
         net, inputs, _ = entry.make()
         for recipe in RECIPES:
             path = folder / f"{entry.name}.{recipe}.onnx"
-            export(recipe, net, entry.torch_inputs(inputs), path, entry.opset, entry.edit, entry.external)
+            export(recipe, net, entry.torch_inputs(inputs), path, entry.opset, entry.edit, entry.external, entry.outputs)
 
 
 def export_refused(wanted):
@@ -61,7 +62,19 @@ def _export_faulty(folder, models, wanted, defaults):
     (folder / "manifest.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
 
 
-GROUPS = {"paper": export_paper, "zoo": export_zoo, "refused": export_refused, "hazards": export_hazards}
+def export_misfits(wanted):
+    """`manifest.json` says which phrase of a warning each loss must bring, if any."""
+    folder = HERE / "misfits"
+    folder.mkdir(exist_ok=True)
+    for model in filter(wanted, MISFITS.values()):
+        net, inputs, outputs = model.make()
+        for recipe in RECIPES:
+            export(recipe, net, inputs, folder / f"{model.name}.{recipe}.onnx", outputs=outputs)
+    lines = [json.dumps({"name": model.name, "said": model.said}) for model in MISFITS.values()]
+    (folder / "manifest.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
+
+
+GROUPS = {"paper": export_paper, "zoo": export_zoo, "refused": export_refused, "hazards": export_hazards, "misfits": export_misfits}
 
 
 def main():

@@ -1,8 +1,8 @@
 """Writes the golden files that dpc's gradients are held against.
 
-For every model: a batch of four under the ONNX input names and `label`; `logits`, `loss [N]`, `norm [N]` (over all
-parameters) and `per_sample/PARAM [N, ...]` by PyTorch in float64, one sample at a time; `ort/logits` by onnxruntime
-in float32. Each sample is independent of the others, so the first row is also the golden of a batch of one.
+For every model: a batch of four under the names of the ONNX inputs and labels; each output, `loss [N]`, `norm [N]` (over all
+parameters) and `per_sample/PARAM [N, ...]` by PyTorch in float64, one sample at a time; `ort/OUTPUT` by onnxruntime in
+float32; for those of the zoo `mean_loss`, PyTorch's loss of the whole batch. Each sample is independent of the others, so the first row is also the golden of a batch of one.
 
 The full-size models' goldens hold float32 and, for every parameter, `param_norm/PARAM [N]` and `param_max/PARAM [N]`
 (largest absolute entry). Of large parameters they hold a part: for embedding tables the rows that the batch touches,
@@ -29,8 +29,8 @@ from zoo_nets import ZOO
 HERE = Path(__file__).parent
 
 
-def run_onnx(path, inputs):
-    """The logits by onnxruntime, unoptimised and with Dropout in inference mode."""
+def run_onnx(path, inputs, outputs):
+    """The outputs by onnxruntime, unoptimised and with Dropout in inference mode."""
     model = onnx.load(path)
     for node in model.graph.node:
         if node.op_type == "Dropout":
@@ -41,7 +41,7 @@ def run_onnx(path, inputs):
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    return session.run(["logits"], {name: value.numpy() for name, value in inputs.items()})[0]
+    return session.run(list(outputs), {name: value.numpy() for name, value in inputs.items()})
 
 
 def check_names(path, net):
@@ -59,16 +59,17 @@ def check_names(path, net):
     return {name: names[id(p)] for name, p in net.named_parameters() if names[id(p)] != name}
 
 
-def check_forward(path, net, torch_inputs, inputs):
-    """onnxruntime and PyTorch agree within 1e-5 on the batch and on its first sample; gives the batch's logits."""
-    logits = run_onnx(path, inputs)
-    expected = oracle.forward(net, torch_inputs)
-    scale = max(1.0, np.abs(expected).max())
-    assert logits.shape == expected.shape, f"{path.name}: {logits.shape} instead of {expected.shape}"
-    assert np.abs(logits - expected).max() <= 1e-5 * scale, f"{path.name}: logits differ"
-    first = run_onnx(path, {name: value[:1] for name, value in inputs.items()})
-    assert np.abs(first - expected[:1]).max() <= 1e-5 * scale, f"{path.name}: logits of one sample differ"
-    return logits
+def check_forward(path, net, torch_inputs, inputs, outputs=("logits",)):
+    """onnxruntime and PyTorch agree within 1e-5 on the batch and on its first sample; gives the batch's outputs by name."""
+    found = run_onnx(path, inputs, outputs)
+    first = run_onnx(path, {name: value[:1] for name, value in inputs.items()}, outputs)
+    for name, value, of_one, expected in zip(outputs, found, first, oracle.forward(net, torch_inputs), strict=True):
+        expected = expected.numpy()
+        scale = max(1.0, np.abs(expected).max())
+        assert value.shape == expected.shape, f"{path.name}: {value.shape} instead of {expected.shape}"
+        assert np.abs(value - expected).max() <= 1e-5 * scale, f"{path.name}: {name} differs"
+        assert np.abs(of_one - expected[:1]).max() <= 1e-5 * scale, f"{path.name}: {name} of one sample differs"
+    return {f"ort/{name}": value for name, value in zip(outputs, found)}
 
 
 def total_norm(gradients):
@@ -78,10 +79,11 @@ def total_norm(gradients):
 def zoo_golden(entry):
     """Writes one zoo model's golden file; gives its line of the manifest."""
     folder = HERE / "zoo"
-    net, inputs, label = entry.make()
+    net, inputs, labels = entry.make()
     torch_inputs = entry.torch_inputs(inputs)
     net.eval()
-    arrays = {name: value.numpy() for name, value in inputs.items()} | {"label": label.numpy()}
+    arrays = {name: value.numpy() for name, value in (inputs | labels).items()}
+    labels = list(labels.values())
     files, opsets, renamed = {}, {}, {}
     for recipe in RECIPES:
         path = folder / f"{entry.name}.{recipe}.onnx"
@@ -91,10 +93,11 @@ def zoo_golden(entry):
         if names:
             renamed[recipe] = names
         if entry.in_onnxruntime:
-            arrays["ort/logits"] = check_forward(path, net, torch_inputs, inputs)
-    arrays["logits"] = oracle.forward(net, torch_inputs)
-    loss, gradients = oracle.per_sample(net, torch_inputs, label, entry.loss, entry.class_axis)
-    arrays |= {"loss": loss, "norm": total_norm(gradients)}
+            arrays |= check_forward(path, net, torch_inputs, inputs, entry.outputs)
+    arrays |= {name: value.numpy() for name, value in zip(entry.outputs, oracle.forward(net, torch_inputs))}
+    loss, gradients = oracle.per_sample(net, torch_inputs, labels, entry.sample_loss)
+    mean = oracle.of_batch(net, torch_inputs, labels, entry.mean_loss)
+    arrays |= {"loss": loss, "mean_loss": np.array(mean), "norm": total_norm(gradients)}
     arrays |= {f"per_sample/{name}": value for name, value in gradients.items()}
     (folder / "goldens").mkdir(exist_ok=True)
     np.savez_compressed(folder / "goldens" / f"{entry.name}.npz", **arrays)
@@ -121,9 +124,10 @@ def paper_golden(model):
     path = HERE / f"{model.name}.onnx"
     assert not check_names(path, net)
     arrays = {name: value.numpy() for name, value in inputs.items()} | {"label": label.numpy()}
-    arrays["ort/logits"] = check_forward(path, net, inputs, inputs)
-    arrays["logits"] = oracle.forward(net, inputs)
-    loss, gradients = oracle.per_sample(net, inputs, label, "cross-entropy", 1)
+    arrays |= check_forward(path, net, inputs, inputs)
+    arrays["logits"] = oracle.forward(net, inputs)[0].numpy()
+    objective = lambda outputs, labels: oracle.sample_loss("cross-entropy", outputs[0], labels[0], 1)
+    loss, gradients = oracle.per_sample(net, inputs, [label], objective)
     arrays |= {"loss": loss, "norm": total_norm(gradients)}
     tables = {f"{name}.weight" for name, layer in net.named_modules() if isinstance(layer, torch.nn.Embedding)}
     for name, gradient in gradients.items():

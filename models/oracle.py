@@ -22,16 +22,32 @@ def sample_loss(loss, logits, label, class_axis):
     raise ValueError(loss)
 
 
-def per_sample(net, inputs, label, loss, class_axis):
-    """Losses `[N]` and per-sample gradients `{parameter: [N, ...]}` of a batch, in float64."""
+def mean_loss(loss, logits, label, class_axis):
+    """PyTorch's loss of a batch by its default reduction: the mean over all elements or non-ignored tokens."""
+    if class_axis == -1:
+        logits = logits.movedim(-1, 1)
+    losses = {
+        "cross-entropy": F.cross_entropy,
+        "nll": F.nll_loss,
+        "mse": F.mse_loss,
+        "bce": F.binary_cross_entropy_with_logits,
+    }
+    return losses[loss](logits, label)
+
+
+def per_sample(net, inputs, labels, objective):
+    """Losses `[N]` and per-sample gradients `{parameter: [N, ...]}` of a batch, in float64.
+
+    `objective` gives the loss of one record, a batch of one, from the lists of the outputs and of the labels.
+    """
     net = copy.deepcopy(net).double()
     inputs = {name: _double(value) for name, value in inputs.items()}
-    label = _double(label)
+    labels = [_double(label) for label in labels]
     losses, gradients = [], {name: [] for name, _ in net.named_parameters()}
-    for n in range(len(label)):
+    for n in range(len(next(iter(inputs.values())))):
         net.zero_grad(set_to_none=True)
-        logits = net(*(value[n : n + 1] for value in inputs.values()))
-        value = sample_loss(loss, logits, label[n : n + 1], class_axis)
+        outputs = _list(net(*(value[n : n + 1] for value in inputs.values())))
+        value = objective(outputs, [label[n : n + 1] for label in labels])
         value.backward()
         losses.append(value.item())
         for name, parameter in net.named_parameters():
@@ -41,10 +57,19 @@ def per_sample(net, inputs, label, loss, class_axis):
 
 
 def forward(net, inputs):
-    """The logits of a batch in float64."""
+    """The outputs of a batch in float64."""
     net = copy.deepcopy(net).double()
     with torch.no_grad():
-        return net(*(_double(value) for value in inputs.values())).numpy()
+        return _list(net(*(_double(value) for value in inputs.values())))
+
+
+def of_batch(net, inputs, labels, loss):
+    """A loss of a batch in float64, from the lists of the outputs and of the labels."""
+    return float(loss(forward(net, inputs), [_double(label) for label in labels]))
+
+
+def _list(outputs):
+    return [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
 
 
 def _double(value):

@@ -20,7 +20,7 @@ OPSET = 20
 LEGACY_SETTINGS = {"training": torch.onnx.TrainingMode.TRAINING, "do_constant_folding": False}
 
 
-def export(recipe, net, inputs, path, opset=OPSET, edit=None, external=False, defaults=False):
+def export(recipe, net, inputs, path, opset=OPSET, edit=None, external=False, outputs=("logits",), defaults=False):
     """Writes `net` to `path`; `inputs` maps input names to example tensors whose axis 0 is the batch.
 
     `edit` is applied to the exported `ModelProto`; `external` puts the tensors in a file beside it; `defaults` exports
@@ -33,10 +33,10 @@ def export(recipe, net, inputs, path, opset=OPSET, edit=None, external=False, de
     with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
         warnings.simplefilter("ignore")
         if recipe == "ts":
-            _legacy(net, inputs, buffer, opset, {} if defaults else LEGACY_SETTINGS)
+            _legacy(net, inputs, outputs, buffer, opset, {} if defaults else LEGACY_SETTINGS)
             model = onnx.load_from_string(buffer.getvalue())
         else:
-            model = _dynamo(net, inputs, opset, optimize=defaults)
+            model = _dynamo(net, inputs, outputs, opset, optimize=defaults)
     logging.disable(logging.NOTSET)
     _forget_machine(model)
     if edit is not None:
@@ -49,21 +49,21 @@ def export(recipe, net, inputs, path, opset=OPSET, edit=None, external=False, de
         onnx.save(model, path)
 
 
-def _legacy(net, inputs, buffer, opset, settings):
+def _legacy(net, inputs, outputs, buffer, opset, settings):
     torch.onnx.export(
         net,
         tuple(inputs.values()),
         buffer,
         dynamo=False,
         input_names=list(inputs),
-        output_names=["logits"],
-        dynamic_axes={name: {0: "batch"} for name in [*inputs, "logits"]},
+        output_names=list(outputs),
+        dynamic_axes={name: {0: "batch"} for name in [*inputs, *outputs]},
         opset_version=opset,
         **settings,
     )
 
 
-def _dynamo(net, inputs, opset, optimize):
+def _dynamo(net, inputs, outputs, opset, optimize):
     batch = torch.export.Dim("batch", min=1, max=65536)
     program = torch.onnx.export(
         net,
@@ -71,7 +71,7 @@ def _dynamo(net, inputs, opset, optimize):
         dynamo=True,
         optimize=optimize,
         input_names=list(inputs),
-        output_names=["logits"],
+        output_names=list(outputs),
         dynamic_shapes=tuple({0: batch} for _ in inputs),
         opset_version=opset,
         verbose=False,

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from onnx import helper
 from torch import nn
 
+import oracle
 from paper_nets import CifarCnn, ImdbEmbedding, ImdbLstm, MnistCnn
 from recipes import OPSET, prune
 
@@ -32,11 +33,32 @@ class Entry:
     external: bool = False
     in_onnxruntime: bool = True
     torch_inputs: Callable = field(default=lambda inputs: inputs)
+    outputs: tuple[str, ...] = ("logits",)
+    labels: tuple[str, ...] = ("label",)
+    objective: Callable | None = None
+    """The loss of one record, a batch of one, from the outputs and the labels; by default that of `loss` and `class_axis`."""
+    mean: Callable | None = None
+    """PyTorch's loss of a batch by its own mean, from the outputs and the labels; by default `objective` of the batch."""
 
     def make(self):
-        """Builds the net, its inputs by ONNX name and its label, always the same ones."""
+        """Builds the net, its inputs by ONNX name and its labels by name, always the same ones."""
         torch.manual_seed(zlib.crc32(self.name.encode()))
-        return self.build()
+        net, inputs, labels = self.build()
+        labels = () if labels is None else labels if isinstance(labels, tuple) else (labels,)
+        return net, inputs, dict(zip(self.labels, labels))
+
+    def sample_loss(self, outputs, labels):
+        """The loss of one record from the lists of its outputs and labels."""
+        if self.objective is not None:
+            return self.objective(*outputs, *labels)
+        return oracle.sample_loss(self.loss, outputs[0], labels[0], self.class_axis)
+
+    def mean_loss(self, outputs, labels):
+        """PyTorch's loss of a batch, by its default reduction."""
+        of_batch = self.mean or self.objective
+        if of_batch is not None:
+            return of_batch(*outputs, *labels)
+        return oracle.mean_loss(self.loss, outputs[0], labels[0], self.class_axis)
 
 
 ZOO: dict[str, Entry] = {}
@@ -568,6 +590,15 @@ def shape_chain():
     return image(Unary(forward, a=nn.Linear(7, 6), b=nn.Linear(30, 3)), 5, 7)
 
 
+@zoo(notes="slices to the end, which exporters write as the largest integer, and from the end")
+def slices():
+    def forward(s, x):
+        y = s.a(x)
+        return s.b(torch.tanh(y[:, 2:]).flatten(1)) + y[:, -2:, 4:].sum(1)
+
+    return image(Unary(forward, a=nn.Linear(7, 7), b=nn.Linear(21, 3)), 5, 7)
+
+
 # Recurrence.
 
 
@@ -650,3 +681,185 @@ def multilabel():
     inputs = floats(7)
     inputs[3] *= 200
     return net, {"input": inputs}, label
+
+
+@zoo(loss="l1", class_axis=None, objective=lambda y, label: F.l1_loss(y, label))
+def regression_l1():
+    net, inputs, label = regression()
+    return net, inputs, label
+
+
+@zoo(
+    loss="huber:delta=0.7",
+    class_axis=None,
+    objective=lambda y, label: F.huber_loss(y, label, delta=0.7),
+    notes="errors on both sides of delta, some far",
+)
+def regression_huber():
+    net, inputs, label = regression()
+    return net, inputs, label * torch.tensor([0.3, 30.0])
+
+
+@zoo(
+    loss="bce:pos_weight=3,0.5,1,0,2.5",
+    class_axis=None,
+    objective=lambda y, label: F.binary_cross_entropy_with_logits(
+        y, label, pos_weight=torch.tensor([3, 0.5, 1, 0, 2.5], dtype=y.dtype)
+    ),
+    notes="hard and soft targets",
+)
+def multilabel_weighted():
+    return multilabel()
+
+
+WEIGHTS = [1.0, 0.25, 4.0]
+
+
+def _weights(y):
+    return torch.tensor(WEIGHTS, dtype=y.dtype)
+
+
+def _per_label(y, label, **settings):
+    """Of one record: the sum over its labels that are not ignored, divided by their number."""
+    losses = F.cross_entropy(y, label, reduction="none", **settings)
+    return losses.sum() / max(1, int((label != -100).sum()))
+
+
+@zoo(
+    loss="cross-entropy:weights=1,0.25,4,smoothing=0.1",
+    class_axis=None,
+    objective=lambda y, label: _per_label(y, label, weight=_weights(y), label_smoothing=0.1),
+    mean=lambda y, label: F.cross_entropy(y, label, weight=_weights(y), label_smoothing=0.1),
+    notes="logits [N, C, T], class weights, label smoothing, ignored tokens",
+)
+def tokens_weighted():
+    return tokens_class_first()
+
+
+@zoo(
+    loss="cross-entropy:axis=last,smoothing=0.25",
+    class_axis=None,
+    objective=lambda y, label: _per_label(y.movedim(-1, 1), label, label_smoothing=0.25),
+    mean=lambda y, label: F.cross_entropy(y.movedim(-1, 1), label, label_smoothing=0.25),
+    notes="label smoothing without weights, ignored tokens",
+)
+def tokens_smoothed():
+    return tokens_class_last()
+
+
+@zoo(
+    loss="nll:weights=1,0.25,4",
+    class_axis=None,
+    objective=lambda y, label: F.nll_loss(y, label, weight=_weights(y), reduction="sum"),
+    mean=lambda y, label: F.nll_loss(y, label, weight=_weights(y)),
+    notes="class weights do not cancel in the loss of one record",
+)
+def nll_weighted():
+    return nll_head()
+
+
+@zoo(
+    loss="cross-entropy:weights=1,0.25,4,smoothing=0.1,probabilities",
+    class_axis=None,
+    objective=lambda y, label: F.cross_entropy(y, label, weight=_weights(y), label_smoothing=0.1),
+    notes="soft labels [N, C, T], some of which do not sum to 1",
+)
+def soft_tokens():
+    net, inputs, label = tokens_class_first()
+    label = torch.softmax(3 * torch.randn(BATCH, 3, 5), 1)
+    label[0, :, 1] = torch.tensor([0.5, 2.0, 0.0])
+    label[1, :, 0] = 0
+    return net, inputs, label
+
+
+@zoo(
+    loss="cross-entropy:probabilities",
+    class_axis=None,
+    objective=lambda y, label: F.cross_entropy(y, label),
+    notes="one-hot labels",
+)
+def one_hot():
+    net = nn.Sequential(nn.Linear(7, 11), nn.Tanh(), nn.Linear(11, 3))
+    return net, {"input": floats(7)}, F.one_hot(ids(3), 3).float()
+
+
+class Several(Lambda):
+    """A function of the inputs `input` and `noise` that gives several outputs."""
+
+    def forward(self, input, noise):
+        return self.function(self, input, noise)
+
+
+@zoo(
+    loss="output:per_record",
+    class_axis=None,
+    outputs=("per_record", "codes"),
+    objective=lambda per_record, codes: per_record.sum(),
+    mean=lambda per_record, codes: per_record.mean(),
+    notes="a variational autoencoder whose output is the loss of each record; no label",
+)
+def own_loss():
+    def forward(s, input, noise):
+        hidden = torch.tanh(s.hidden(input))
+        mean, log = s.mean(hidden), s.log(hidden)
+        code = mean + torch.exp(0.5 * log) * noise
+        off = s.decode(code) - input
+        divergence = 0.5 * (torch.exp(log) + mean * mean - 1.0 - log)
+        return (off * off).sum(1) + divergence.sum(1), code
+
+    net = Several(forward, hidden=nn.Linear(7, 5), mean=nn.Linear(5, 3), log=nn.Linear(5, 3), decode=nn.Linear(3, 7))
+    return net, {"input": floats(7), "noise": floats(3)}, None
+
+
+@zoo(
+    loss="-0.5*output:scores,reduction=sum",
+    class_axis=None,
+    outputs=("scores",),
+    objective=lambda scores: -0.5 * scores.sum(),
+    mean=lambda scores: -0.5 * scores.sum((1, 2)).mean(),
+    notes="an output [N, 2, 3] whose sum is maximised",
+)
+def own_loss_summed():
+    def forward(s, input):
+        return torch.tanh(s.second(torch.tanh(s.first(input)))).unflatten(1, (2, 3))
+
+    return Unary(forward, first=nn.Linear(7, 5), second=nn.Linear(5, 6)), {"input": floats(7)}, None
+
+
+def _heads(classes, boxes, extra, label, boxes_label):
+    return F.cross_entropy(classes, label, label_smoothing=0.1) + 0.3 * F.huber_loss(boxes, boxes_label) + 2 * extra.mean()
+
+
+@zoo(
+    loss="classes=cross-entropy:smoothing=0.1 + 0.3*boxes=huber + 2*output:extra",
+    class_axis=None,
+    outputs=("classes", "boxes", "extra"),
+    labels=("label", "label.boxes"),
+    objective=_heads,
+    notes="two heads with labels of their own, and a third that is a loss",
+)
+def heads():
+    def forward(s, input):
+        y = torch.tanh(s.body(input))
+        extra = y * y
+        return s.classes(y), s.boxes(y), extra
+
+    net = Unary(forward, body=nn.Linear(7, 6), classes=nn.Linear(6, 3), boxes=nn.Linear(6, 4))
+    return net, {"input": floats(7)}, (ids(3), 2 * floats(4))
+
+
+@zoo(
+    loss="out=mse + 0.5*out=l1 + 0.1*log=nll",
+    class_axis=None,
+    outputs=("out", "log"),
+    labels=("label", "label.log"),
+    objective=lambda out, log, label, of_log: F.mse_loss(out, label) + 0.5 * F.l1_loss(out, label) + 0.1 * F.nll_loss(log, of_log),
+    notes="two losses on one output share its labels",
+)
+def shared_labels():
+    def forward(s, input):
+        y = torch.tanh(s.body(input))
+        return s.out(y), torch.log_softmax(s.log(y), 1)
+
+    net = Unary(forward, body=nn.Linear(7, 6), out=nn.Linear(6, 2), log=nn.Linear(6, 3))
+    return net, {"input": floats(7)}, (floats(2), ids(3))

@@ -10,10 +10,10 @@ fn schemas() -> [Schema; 2] {
     let input = |dims: &[usize], kind| vec![InputSchema { name: "x".to_owned(), dims: dims.to_vec(), kind }];
     let class = TargetKind::Class { classes: 10, ignore_index: Some(-100) };
     [
-        Schema { inputs: input(&[1, 2, 2], InputKind::F32), target: Some(TargetSchema { dims: vec![], kind: class }) },
+        Schema { inputs: input(&[1, 2, 2], InputKind::F32), targets: vec![TargetSchema::new("label", &[], class)] },
         Schema {
             inputs: input(&[4], InputKind::I32 { table: Some(50) }),
-            target: Some(TargetSchema { dims: vec![1], kind: TargetKind::Real { within: Some([0.0, 1.0]) } }),
+            targets: vec![TargetSchema::new("label", &[1], TargetKind::Real { within: Some([0.0, 1.0]) })],
         },
     ]
 }

@@ -52,8 +52,8 @@ pub fn build(
         };
         inputs.push(InputSchema { name: input.name.clone(), dims: axes.per_record(), kind });
     }
-    let on = compiled.loss.as_ref().map(|loss| &loss.output);
-    let mut outputs: Vec<OutputEntry> = source
+    let (loss, targets) = compiled.loss.map(|loss| (loss.loss, loss.targets)).unzip();
+    let outputs: Vec<OutputEntry> = source
         .outputs
         .iter()
         .filter_map(|output| {
@@ -61,15 +61,14 @@ pub fn build(
             Some(OutputEntry { name: output.name.clone(), axes })
         })
         .collect();
-    outputs.sort_by_key(|output| Some(&output.name) != on);
     let entry = |p: &Parameter| ParameterEntry { name: p.name.clone(), dims: p.dims.clone(), trained: p.trainable };
     let manifest = Manifest {
         format_version: FormatVersion::CURRENT,
         compiler: compiler(),
-        schema: Schema { inputs, target: compiled.loss.map(|loss| loss.target) },
+        schema: Schema { inputs, targets: targets.unwrap_or_default() },
         inputs: proved.inputs,
         outputs,
-        loss: options.loss,
+        loss,
         clip: options.clip.clone(),
         clip_groups: compiled.clip_groups,
         norm: options.norm,

@@ -20,7 +20,7 @@ pub struct FormatVersion {
 
 impl FormatVersion {
     /// What this dpc writes.
-    pub const CURRENT: Self = Self { major: 4, minor: 0 };
+    pub const CURRENT: Self = Self { major: 5, minor: 0 };
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,13 +28,13 @@ pub struct Manifest {
     pub format_version: FormatVersion,
     /// The software that compiled it, as `dpc 0.1.0`.
     pub compiler: String,
-    /// The inputs and the target that the program takes.
+    /// The inputs and the labels that the program takes.
     pub schema: Schema,
     /// The axes of every input of the model, by its ONNX name.
     pub inputs: BTreeMap<String, Axes>,
-    /// The model's outputs; the loss is on the first.
+    /// The model's outputs.
     pub outputs: Vec<OutputEntry>,
-    /// `None` for a model that is only run forward.
+    /// Its terms name their outputs; `None` for a model that is only run forward.
     pub loss: Option<Loss>,
     pub clip: ClipRule,
     /// The parameters that the rule clips together, in the order of the program's bounds.

@@ -245,9 +245,9 @@ mod tests {
     use crate::graph::DType;
     use crate::graph::axes::{Axes, Axis};
     use crate::lower::program::{Buffer, Extent, Role};
-    use crate::options::{Loss, NormChoice};
+    use crate::options::{Classes, NormChoice};
     use crate::tensors::Tensor;
-    use crate::train::data::{InputKind, InputSchema, Schema, TargetKind, TargetSchema};
+    use crate::train::data::{InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
 
     fn artifact() -> Artifact {
         Artifact {
@@ -260,10 +260,11 @@ mod tests {
                         dims: vec![4],
                         kind: InputKind::I32 { table: Some(10) },
                     }],
-                    target: Some(TargetSchema {
-                        dims: vec![],
-                        kind: TargetKind::Class { classes: 2, ignore_index: Some(Loss::IGNORE_INDEX) },
-                    }),
+                    targets: vec![TargetSchema::new(
+                        LABEL,
+                        &[],
+                        TargetKind::Class { classes: 2, ignore_index: Some(Classes::IGNORE_INDEX) },
+                    )],
                 },
                 inputs: BTreeMap::from([("ids".to_owned(), Axes(vec![Axis::batch(), Axis::size(4)]))]),
                 outputs: vec![OutputEntry {
@@ -341,10 +342,10 @@ mod tests {
     #[test]
     fn other_majors_and_foreign_zips_are_refused() {
         let mut other = artifact();
-        for major in [1, 2, 3] {
+        for major in [1, 2, 3, 4] {
             other.manifest.format_version = FormatVersion { major, minor: 0 };
             let error = load(&saved(&other)).unwrap_err();
-            assert_eq!(error.to_string(), format!("m.dpc has format {major}.0; this dpc reads 4.x"));
+            assert_eq!(error.to_string(), format!("m.dpc has format {major}.0; this dpc reads 5.x"));
         }
         let error = load(&zip(&BTreeMap::from([("a".to_owned(), vec![1])]))).unwrap_err();
         assert!(error.to_string().contains("it has no manifest.json"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::train::data::{Array, Column, DataError, Dataset, InputKind, LABEL, Schema, TargetKind, Values};
+use crate::train::data::{Array, Column, DataError, Dataset, InputKind, Schema, TargetKind, Values};
 use crate::train::units::Units;
 
 /// The data of an audit.
@@ -97,8 +97,8 @@ fn data(schema: &Schema, ordinary: usize) -> Result<Dataset, DataError> {
         let kind = schema.inputs.iter().find(|input| input.name == column.name).map(|input| &input.kind);
         arrays.insert(column.name.clone(), extended(column, ordinary, |change| input(column, kind, change)));
     }
-    if let (Some(column), Some(target)) = (random.target(), &schema.target) {
-        arrays.insert(LABEL.to_owned(), extended(column, ordinary, |change| label(column, &target.kind, change)));
+    for (column, target) in random.targets().iter().zip(&schema.targets) {
+        arrays.insert(column.name.clone(), extended(column, ordinary, |change| label(column, &target.kind, change)));
     }
     Dataset::from_arrays("the audit's records", &arrays, schema)
 }
@@ -196,6 +196,23 @@ fn label(column: &Column, kind: &TargetKind, change: Change) -> Values {
             };
             Values::F32(values[..width].iter().enumerate().map(each).collect())
         }
+        // Shares may be of any size, so that cotangents are as large as may be.
+        (Values::F32(values), TargetKind::Probabilities) => {
+            let each = |(i, &value): (usize, &f32)| match change {
+                Change::None => value,
+                Change::Label => values[..width][width - 1 - i],
+                Change::Fill(to) | Change::Alternate(to) | Change::One(to) => {
+                    if to.is_finite() {
+                        to.abs()
+                    } else {
+                        1e30
+                    }
+                }
+                Change::Pair(_, targets) => targets[i / last % 2].abs(),
+                Change::Scale(by) => by * value,
+            };
+            Values::F32(values[..width].iter().enumerate().map(each).collect())
+        }
         (Values::I32(values), TargetKind::Class { classes, .. }) => {
             let other = |&class: &i32| match change {
                 Change::None => class,
@@ -210,12 +227,12 @@ fn label(column: &Column, kind: &TargetKind, change: Change) -> Values {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::data::{InputSchema, TargetSchema};
+    use crate::train::data::{InputSchema, LABEL, TargetSchema};
 
     fn schema() -> Schema {
         let input = InputSchema { name: "x".to_owned(), dims: vec![3], kind: InputKind::F32 };
-        let target = TargetSchema { dims: vec![], kind: TargetKind::Class { classes: 2, ignore_index: None } };
-        Schema { inputs: vec![input], target: Some(target) }
+        let target = TargetSchema::new(LABEL, &[], TargetKind::Class { classes: 2, ignore_index: None });
+        Schema { inputs: vec![input], targets: vec![target] }
     }
 
     #[test]
@@ -236,13 +253,27 @@ mod tests {
     #[test]
     fn targets_of_a_pair_alternate_over_positions() {
         let input = InputSchema { name: "x".to_owned(), dims: vec![2], kind: InputKind::F32 };
-        let target = TargetSchema { dims: vec![3, 2], kind: TargetKind::Real { within: None } };
-        let records = Records::new(&Schema { inputs: vec![input], target: Some(target) }, 1).unwrap();
+        let target = TargetSchema::new(LABEL, &[3, 2], TargetKind::Real { within: None });
+        let records = Records::new(&Schema { inputs: vec![input], targets: vec![target] }, 1).unwrap();
         let (_, unit) = records.adversaries.iter().find(|(name, _)| name.ends_with("±1e10")).unwrap();
         let Values::F32(inputs) = &records.data.inputs()[0].values else { panic!("floats") };
         assert_eq!(inputs[2 * unit..2 * unit + 2], [1.0; 2]);
-        let Some(Values::F32(targets)) = records.data.target().map(|column| &column.values) else { panic!("floats") };
+        let Values::F32(targets) = &records.data.targets()[0].values else { panic!("floats") };
         assert_eq!(targets[6 * unit..6 * unit + 6], [1e10, 1e10, -1e10, -1e10, 1e10, 1e10]);
+    }
+
+    #[test]
+    fn every_kind_of_label_has_adversaries() {
+        let target = |name: &str, dims: &[usize], kind| TargetSchema::new(name, dims, kind);
+        let input = InputSchema { name: "x".to_owned(), dims: vec![2], kind: InputKind::F32 };
+        let targets = vec![
+            target(LABEL, &[], TargetKind::Class { classes: 3, ignore_index: Some(-100) }),
+            target("label.a", &[3, 2], TargetKind::Probabilities),
+            target("label.b", &[2], TargetKind::Real { within: Some([0.0, 1.0]) }),
+        ];
+        let records = Records::new(&Schema { inputs: vec![input], targets }, 4).unwrap();
+        let names: Vec<&str> = records.data.targets().iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(names, [LABEL, "label.a", "label.b"]);
     }
 
     #[test]

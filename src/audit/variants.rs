@@ -48,8 +48,8 @@ impl Variants {
             parameter.trainable = entry.is_some_and(|entry| entry.trained);
         }
         let options = Options {
-            loss: manifest.loss,
-            output: manifest.outputs.first().map(|output| output.name.clone()),
+            loss: manifest.loss.clone(),
+            output: None,
             clip: manifest.clip.clone(),
             norm: manifest.norm,
             optimizer: manifest.optimizer,

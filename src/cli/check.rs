@@ -6,7 +6,7 @@ use miette::Result;
 
 use super::model::{Model, Trained, forward_options};
 use super::output;
-use crate::options::Loss;
+use crate::options::{GRAMMAR, Loss};
 
 /// Report everything that keeps a model from being trained privately
 #[derive(clap::Args)]
@@ -15,11 +15,10 @@ pub struct Args {
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
 
-    /// The loss to check it with
-    #[arg(long, default_value = "mse")]
+    #[arg(long, default_value = "mse", allow_hyphen_values = true, help = GRAMMAR)]
     loss: Loss,
 
-    /// The model's output that the loss is for; the first by default
+    /// The output that a loss without a name of one is for; the first by default
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
 
@@ -30,8 +29,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let model = Model::open(&args.model, &args.trained)?;
     let first = model.source.outputs.first().map(|output| output.name.clone());
-    let mut options = forward_options(Some(args.loss))?;
-    options.output = args.output.clone().or(first);
+    let unnamed = matches!(&args.loss.terms[..], [term] if term.output.is_none());
+    let mut options = forward_options(Some(args.loss.clone()))?;
+    options.output = args.output.clone().or(first.filter(|_| unnamed));
     let compiled = model.compile(&options)?;
     model.warn(&compiled);
     output::line(format!("{}", model.parameters).trim_end())?;

@@ -9,7 +9,7 @@ use super::model::{MAX_BATCH, Model, Private, Trained};
 use super::output;
 use crate::compile::{Compiled, Options};
 use crate::files::{self, FileError};
-use crate::options::Loss;
+use crate::options::{GRAMMAR, Loss};
 use crate::train::optimizer::OptimizerSpec;
 
 /// Compile an ONNX model into a differentially private trainer
@@ -23,11 +23,10 @@ pub struct Args {
     #[arg(short = 'o', long = "out", value_name = "M.dpc", required_unless_present = "emit")]
     out: Option<PathBuf>,
 
-    /// The loss: cross-entropy, nll, mse or bce, with options as in cross-entropy:axis=last,ignore_index=0
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true, help = GRAMMAR)]
     loss: Loss,
 
-    /// The model's output that the loss is for, if it has several
+    /// The output that a loss without a name of one is for, if the model has several
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
 
@@ -72,7 +71,7 @@ pub enum Stage {
 pub fn run(args: &Args) -> Result<()> {
     let model = Model::open(&args.model, &args.trained)?;
     let options = Options {
-        loss: Some(args.loss),
+        loss: Some(args.loss.clone()),
         output: args.output.clone(),
         clip: args.private.clip.clone(),
         norm: args.private.norm,

@@ -7,10 +7,12 @@ use miette::{Diagnostic, Result};
 use thiserror::Error;
 
 use super::data::DataArgs;
+use super::model::LossArgs;
 use super::{model, output};
+use crate::artifact::Artifact;
 use crate::device;
 use crate::lower::program::Phase;
-use crate::options::{DeviceChoice, Loss};
+use crate::options::DeviceChoice;
 use crate::train::engine::Engine;
 use crate::train::evaluate::{Scored, evaluate};
 
@@ -24,9 +26,8 @@ pub struct Args {
     #[command(flatten)]
     data: DataArgs,
 
-    /// The loss, for an ONNX model
-    #[arg(long)]
-    loss: Option<Loss>,
+    #[command(flatten)]
+    loss: LossArgs,
 
     /// auto, cpu, gpu or gpu:NAME
     #[arg(long, default_value = "auto")]
@@ -39,26 +40,31 @@ pub struct Args {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("an ONNX model has no loss of its own")]
-#[diagnostic(code(dpc::eval::loss), help("give --loss cross-entropy, mse or bce"))]
+#[diagnostic(code(dpc::eval::loss), help("say what it is with --loss, as in --loss cross-entropy"))]
 struct NoLoss;
 
 pub fn run(args: &Args) -> Result<()> {
-    let artifact = model::load(&args.model, args.loss)?;
+    let load = |artifact: &Artifact| args.data.load(&artifact.manifest.schema);
+    let (artifact, data) = match args.loss.named()? {
+        Some(loss) if !model::is_artifact(&args.model)? => {
+            model::fitted_to_labels(&loss, |loss| model::load(&args.model, Some(loss.clone())), load)?
+        }
+        loss => {
+            let artifact = model::load(&args.model, loss)?;
+            Scored::of(&artifact.manifest).ok_or(NoLoss)?;
+            let data = load(&artifact)?;
+            (artifact, data)
+        }
+    };
     let scored = Scored::of(&artifact.manifest).ok_or(NoLoss)?;
-    let data = args.data.load(&artifact.manifest.schema)?;
     let device = device::open(&args.device)?;
     let rows = artifact.manifest.max_batch.min(data.records());
     let program = Arc::new(artifact.program);
     let mut engine = Engine::new(&*device, program, &artifact.weights, rows, &[Phase::Forward])?;
     let evaluation = evaluate(&mut engine, &data, &scored)?;
+    evaluation.warnings().iter().for_each(output::warning);
     if args.json {
         return output::json(&evaluation);
     }
-    let accuracy = evaluation.accuracy.map(|accuracy| format!(", accuracy {:.2} %", 100.0 * accuracy));
-    output::line(format!(
-        "loss {:.6}{} on {} records",
-        evaluation.loss,
-        accuracy.unwrap_or_default(),
-        evaluation.records
-    ))
+    output::line(format!("{} on {} records", evaluation.text(6), evaluation.records))
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use miette::Result;
 
 use super::data::DataArgs;
-use super::model::{Model, Private, Trained};
+use super::model::{Model, Private, Trained, fitted_to_labels, on_output};
+use crate::artifact::Artifact;
 use crate::compile::Options;
 use crate::device;
 use crate::lower::host_outputs::{LOSS, NORM};
 use crate::lower::program::Phase;
-use crate::options::{DeviceChoice, Loss};
+use crate::options::{DeviceChoice, GRAMMAR, Loss};
 use crate::passes::privatize::PER_SAMPLE;
 use crate::privacy::clipping::ClipState;
 use crate::privacy::keys::RunKey;
@@ -35,11 +36,10 @@ pub struct Args {
     #[command(flatten)]
     data: DataArgs,
 
-    /// The loss: cross-entropy, nll, mse or bce
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true, help = GRAMMAR)]
     loss: Loss,
 
-    /// The model's output that the loss is for, if it has several
+    /// The output that a loss without a name of one is for, if the model has several
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
 
@@ -65,18 +65,28 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let model = Model::open(&args.model, &args.trained)?;
-    let options = Options {
-        loss: Some(args.loss),
-        output: args.output.clone(),
-        clip: args.private.clip.clone(),
-        norm: args.private.norm,
-        optimizer: super::model::forward_options(None)?.optimizer,
-        per_sample: args.per_sample,
+    let asked = match &args.output {
+        Some(output) => on_output(&args.loss, output)?,
+        None => args.loss.clone(),
     };
-    let compiled = model.compile(&options)?;
-    model.warn(&compiled);
-    let artifact = model.build(compiled, &options, ROWS)?;
-    let data = args.data.load(&artifact.manifest.schema)?;
+    let build = |loss: &Loss| {
+        let options = Options {
+            loss: Some(loss.clone()),
+            output: None,
+            clip: args.private.clip.clone(),
+            norm: args.private.norm,
+            optimizer: super::model::forward_options(None)?.optimizer,
+            per_sample: args.per_sample,
+        };
+        let compiled = model.compile(&options)?;
+        // What there is to say does not depend on the form of the labels.
+        if *loss == asked {
+            model.warn(&compiled);
+        }
+        model.build(compiled, &options, ROWS)
+    };
+    let load = |artifact: &Artifact| args.data.load(&artifact.manifest.schema);
+    let (artifact, data) = fitted_to_labels(&asked, build, load)?;
     let device = device::open(&args.device)?;
     let rows = ROWS.min(data.records());
     let program = Arc::new(artifact.program);

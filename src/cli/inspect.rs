@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use miette::Result;
 
+use super::model::LossArgs;
 use super::{model, output};
 use crate::artifact::Artifact;
 use crate::lower::program::{Phase, Program};
@@ -16,15 +17,14 @@ pub struct Args {
     #[arg(value_name = "M.dpc|MODEL.onnx")]
     model: PathBuf,
 
-    /// The loss to compile an ONNX model with
-    #[arg(long)]
-    loss: Option<Loss>,
+    #[command(flatten)]
+    loss: LossArgs,
 }
 
 const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
 
 pub fn run(args: &Args) -> Result<()> {
-    let artifact = model::load(&args.model, args.loss)?;
+    let artifact = model::load(&args.model, args.loss.named()?)?;
     output::line(text(&artifact).trim_end())
 }
 
@@ -35,7 +35,7 @@ pub fn text(artifact: &Artifact) -> String {
 
 fn settings(artifact: &Artifact) -> String {
     let manifest = &artifact.manifest;
-    let loss = manifest.loss.map_or("none".to_owned(), |loss| loss.to_string());
+    let loss = manifest.loss.as_ref().map_or("none".to_owned(), Loss::to_string);
     let mut text = format!(
         "compiled by {}: loss {loss}, clip {}, optimizer {}, physical batches of up to {}\n",
         manifest.compiler, manifest.clip, manifest.optimizer, manifest.max_batch

@@ -10,8 +10,10 @@ use crate::artifact::{self, Artifact};
 use crate::compile::{Compiled, Options, compile};
 use crate::files;
 use crate::onnx::{Glob, Parameters, Source, discover};
-use crate::options::{Loss, NormChoice};
+use crate::options::{GRAMMAR, Loss, NormChoice};
+use crate::passes::attach_loss::LossError;
 use crate::privacy::ClipRule;
+use crate::train::data::{DataError, Dataset};
 
 /// Rows of a physical batch where nobody says.
 pub const MAX_BATCH: usize = 256;
@@ -50,8 +52,12 @@ pub struct Model {
 #[derive(Debug, Error, Diagnostic)]
 enum ModelError {
     #[error("{} is compiled for the loss {compiled}, not {asked}", path.display())]
-    #[diagnostic(code(dpc::model::loss), help("leave out --loss, or give the ONNX file"))]
+    #[diagnostic(code(dpc::model::loss), help("leave out --loss and --output, or give the ONNX file"))]
     OtherLoss { path: PathBuf, compiled: String, asked: Loss },
+
+    #[error("--output {output} is given without a loss")]
+    #[diagnostic(code(dpc::model::output), help("leave it out, or give --loss too; an artifact knows its own output"))]
+    OutputAlone { output: String },
 }
 
 impl Model {
@@ -76,6 +82,38 @@ impl Model {
     pub fn build(&self, compiled: Compiled, options: &Options, max_batch: usize) -> Result<Artifact> {
         Ok(artifact::build(&self.source, &self.parameters, compiled, options, max_batch)?)
     }
+}
+
+/// The loss that a model is run forward with, and what it is for.
+#[derive(clap::Args, Clone, Debug)]
+pub struct LossArgs {
+    #[arg(long, allow_hyphen_values = true, help = GRAMMAR)]
+    pub loss: Option<Loss>,
+
+    /// The output that a loss without a name of one is for, if the model has several
+    #[arg(long, value_name = "NAME")]
+    pub output: Option<String>,
+}
+
+impl LossArgs {
+    /// The loss asked for, with the output where that is named apart.
+    pub fn named(&self) -> Result<Option<Loss>> {
+        match (&self.output, &self.loss) {
+            (Some(output), None) => Err(ModelError::OutputAlone { output: output.clone() }.into()),
+            (Some(output), Some(loss)) => Ok(Some(on_output(loss, output)?)),
+            (None, loss) => Ok(loss.clone()),
+        }
+    }
+}
+
+/// The loss on `output`.
+pub fn on_output(loss: &Loss, output: &str) -> Result<Loss, LossError> {
+    let mut loss = loss.clone();
+    match &mut loss.terms[..] {
+        [term] if term.output.is_none() => term.output = Some(output.to_owned()),
+        _ => return Err(LossError::OutputTwice { output: output.to_owned(), loss }),
+    }
+    Ok(loss)
 }
 
 /// What a model is compiled with to be run forward, with `loss` attached where there is one.
@@ -103,11 +141,38 @@ pub fn load(path: &Path, loss: Option<Loss>) -> Result<Artifact> {
         return model.build(model.compile(&options)?, &options, MAX_BATCH);
     }
     let artifact = Artifact::load(path)?;
+    let compiled = &artifact.manifest.loss;
     match loss {
-        Some(asked) if artifact.manifest.loss != Some(asked) => {
-            let compiled = artifact.manifest.loss.map_or("none".to_owned(), |loss| loss.to_string());
+        Some(asked) if !compiled.as_ref().is_some_and(|compiled| asked.is(compiled)) => {
+            let compiled = compiled.as_ref().map_or("none".to_owned(), Loss::to_string);
             Err(ModelError::OtherLoss { path: path.to_owned(), compiled, asked }.into())
         }
         _ => Ok(artifact),
     }
+}
+
+/// A model compiled by `build`, and the data that `load` reads for it. Where labels have another form than
+/// `loss` has by its text, class ids or probabilities of the classes, the model is compiled for theirs, which is said.
+pub fn fitted_to_labels(
+    loss: &Loss,
+    build: impl Fn(&Loss) -> Result<Artifact>,
+    load: impl Fn(&Artifact) -> Result<Dataset, DataError>,
+) -> Result<(Artifact, Dataset)> {
+    let mut loss = loss.clone();
+    for _ in 0..loss.terms.len() {
+        let artifact = build(&loss)?;
+        match load(&artifact) {
+            Ok(data) => return Ok((artifact, data)),
+            Err(error) => match error.other_loss() {
+                Some(other) => {
+                    output::note(format_args!("the labels are taken for what they are: --loss '{other}'"));
+                    loss = other.clone();
+                }
+                None => return Err(error.into()),
+            },
+        }
+    }
+    let artifact = build(&loss)?;
+    let data = load(&artifact)?;
+    Ok((artifact, data))
 }

@@ -193,8 +193,8 @@ pub fn conclude(summary: &Summary) -> Result<()> {
         _ => output::line(format!("{} steps, nothing is guaranteed", summary.steps))?,
     }
     if let Some(valid) = &summary.valid {
-        let accuracy = valid.accuracy.map(|accuracy| format!(", accuracy {:.2} %", 100.0 * accuracy));
-        output::line(format!("validation loss {:.4}{}", valid.loss, accuracy.unwrap_or_default()))?;
+        valid.warnings().iter().for_each(output::warning);
+        output::line(format!("validation {}", valid.text(4)))?;
     }
     output::line(format!("wrote {}", summary.out.display()))
 }

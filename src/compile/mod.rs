@@ -29,7 +29,7 @@ use crate::train::optimizer::OptimizerSpec;
 pub struct Options {
     /// The loss, or `None` for a program that only runs forward.
     pub loss: Option<Loss>,
-    /// The output that the loss is attached to; the only one by default.
+    /// The output of a loss of one term that names none; the only one by default.
     pub output: Option<String>,
     /// The clip rule.
     pub clip: ClipRule,
@@ -120,7 +120,8 @@ fn list<T: std::fmt::Display>(items: &[T]) -> String {
 /// Compiles a model.
 pub fn compile(source: &Source, parameters: &[Parameter], options: &Options) -> Result<Compiled, CompileError> {
     let mut proved = prove(source, parameters)?;
-    let loss = options.loss.map(|loss| attach(&mut proved, loss, options.output.as_deref())).transpose()?;
+    let output = options.output.as_deref();
+    let loss = options.loss.as_ref().map(|loss| attach(&mut proved, loss, output)).transpose()?;
     let mut graph = checked("simplify", simplify(&collapse(&proved.graph)?)?)?;
     graph.name_values();
     let gradients = checked("differentiate", simplify(&differentiate(&graph).map_err(CompileError::Vjp)?)?)?;

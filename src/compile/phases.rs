@@ -1,11 +1,12 @@
 //! Puts the phases of a program together from the graphs.
 
+use std::collections::BTreeMap;
+
 use crate::graph::{DType, Graph};
 use crate::lower::emit::{self, EmitError};
 use crate::lower::kernels::{Accumulate, Adam, Copy, CopyAxis, Fill, Kernel, Privatize, Sgd};
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
-use crate::lower::{LowerError, host_inputs, host_outputs, hyper, lower_graph, plan};
-use crate::passes::differentiate::LOSS;
+use crate::lower::{LowerError, host_inputs, hyper, lower_graph, plan};
 use crate::passes::privatize::SUM;
 use crate::train::optimizer::OptimizerSpec;
 
@@ -80,6 +81,7 @@ impl Builder {
 
     fn phase(&mut self, phase: Phase, graph: &Graph) -> Result<(), LowerError> {
         let results = lower_graph(graph, &mut self.program, phase)?;
+        let mut moved = BTreeMap::new();
         for (name, buffer) in results {
             let len = self.program.buffer(buffer).len;
             if let Some(parameter) = name.strip_prefix(SUM) {
@@ -88,7 +90,9 @@ impl Builder {
                 self.dispatch(phase, Accumulate { len: len.fixed }, &[buffer, sum], parameter);
                 continue;
             }
-            let role = Role::Output(if name == LOSS { host_outputs::LOSS.into() } else { name.clone() });
+            // One value may be several outputs.
+            let buffer = moved.get(&buffer).copied().unwrap_or(buffer);
+            let role = Role::Output(name.clone());
             let computed = self.program.buffer(buffer).role == Role::Temporary;
             match self.program.find(&role) {
                 // Phases that yield the same result write it to the same buffer.
@@ -96,6 +100,7 @@ impl Builder {
                     for dispatch in self.program.phases.entry(phase).or_default() {
                         dispatch.buffers.iter_mut().filter(|b| **b == buffer).for_each(|b| *b = out);
                     }
+                    moved.insert(buffer, out);
                     continue;
                 }
                 None if computed => {

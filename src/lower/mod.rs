@@ -22,8 +22,6 @@ pub mod host_inputs {
     pub const HYPER: &str = "dpc.hyper";
     /// `f32[K]`: the bound of each clip group on the norms of gradients.
     pub const CLIP_BOUNDS: &str = "dpc.clip_bounds";
-    /// The target of the loss.
-    pub const LABEL: &str = "label";
 }
 
 /// Outputs of a program that no model declares.
@@ -32,6 +30,8 @@ pub mod host_outputs {
     pub const LOSS: &str = "dpc.loss";
     /// `f32[N, K]`: the norm of each record's gradient in each clip group, before clipping; after the private phase.
     pub const NORM: &str = "dpc.norm";
+    /// The names.
+    pub const ALL: [&str; 3] = [LOSS, NORM, UNIT_NORM];
     /// `f32[K]`: the norm of the last unit's gradient in each clip group, before clipping; after the fold phase.
     pub const UNIT_NORM: &str = "dpc.unit_norm";
 }

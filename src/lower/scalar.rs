@@ -65,9 +65,11 @@ scalar_table! {
     Exp "exp" (a) "exp({a})" => math::exp(a);
     Log "log" (a) "log({a})" => a.ln();
     Sqrt "sqrt" (a) "sqrt({a})" => a.sqrt();
+    Abs "abs" (a) "abs({a})" => a.abs();
     Relu "relu" (a) "max({a}, 0.0)" => a.max(0.0);
     Tanh "tanh" (a) "tanh_(({a}))" => math::tanh(a);
     Sigmoid "sigmoid" (a) "(1.0 / (1.0 + exp(-{a})))" => math::sigmoid(a);
+    AbsVjp "abs_vjp" (a, b) "({b} * sign({a}))" => if a == 0.0 { 0.0 } else { b * a.signum() };
     ReluVjp "relu_vjp" (a, b) "select(0.0, {b}, {a} > 0.0)" => if a > 0.0 { b } else { 0.0 };
     TanhVjp "tanh_vjp" (a, b) "({b} * (1.0 - {a} * {a}))" => b * (1.0 - a * a);
     SigmoidVjp "sigmoid_vjp" (a, b) "({b} * {a} * (1.0 - {a}))" => b * a * (1.0 - a);
@@ -77,6 +79,9 @@ scalar_table! {
         => a.max(0.0) - a * b + math::exp(-a.abs()).ln_1p();
     BceWithLogitsVjp "bce_with_logits_vjp" (a, b, c) "({c} * (1.0 / (1.0 + exp(-{a})) - {b}))"
         => c * (math::sigmoid(a) - b);
+    Huber "huber" (a, b) "(min(abs({a}), {b}) * (abs({a}) - 0.5 * min(abs({a}), {b})))"
+        => a.abs().min(b) * (a.abs() - 0.5 * a.abs().min(b));
+    HuberVjp "huber_vjp" (a, b, c) "({c} * clamp({a}, -{b}, {b}))" => c * a.max(-b).min(b);
 }
 
 impl Func {

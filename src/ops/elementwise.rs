@@ -202,12 +202,20 @@ impl OpRules for Elementwise {
                     let half = bw.emit(Elementwise::scale(0.5), &[d])?;
                     bw.emit(Elementwise::call(Func::Div), &[half, y])?
                 }
+                (Func::Abs, _) => {
+                    let a = x(bw, 0);
+                    bw.emit(Elementwise::call(Func::AbsVjp), &[a, d])?
+                }
                 (Func::Relu, _) => f(Func::ReluVjp, &[y, d])?,
                 (Func::Tanh, _) => f(Func::TanhVjp, &[y, d])?,
                 (Func::Sigmoid, _) => f(Func::SigmoidVjp, &[y, d])?,
                 (Func::BceWithLogits, 0) => {
                     let (a, b) = (x(bw, 0), x(bw, 1));
                     bw.emit(Elementwise::call(Func::BceWithLogitsVjp), &[a, b, d])?
+                }
+                (Func::Huber, 0) => {
+                    let (a, b) = (x(bw, 0), x(bw, 1));
+                    bw.emit(Elementwise::call(Func::HuberVjp), &[a, b, d])?
                 }
                 _ => return Err(bw.not_differentiable()),
             };

@@ -7,16 +7,15 @@
 use std::collections::BTreeMap;
 
 use crate::graph::{Graph, NodeId, Origin, Type};
+use crate::lower::host_outputs::LOSS;
 use crate::lower::scalar::Func;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::{Backward, Op, VjpError, leaf};
 
-/// The output that holds each record's loss.
-pub const LOSS: &str = "loss";
 /// The prefix of the outputs that hold gradients: `grad/PARAMETER`.
 pub const GRADIENT: &str = "grad/";
 
-/// Extends a graph whose output `loss` is `f32[N]` with the gradient of the batch's summed loss, one output
+/// Extends a graph whose output [`LOSS`] is `f32[N]` with the gradient of the batch's summed loss, one output
 /// `grad/PARAMETER` per trained parameter that the loss depends on. Reports every op without a derivative.
 pub fn differentiate(forward: &Graph) -> Result<Graph, Vec<VjpError>> {
     let mut graph = forward.clone();

@@ -17,10 +17,11 @@ use std::collections::BTreeMap;
 
 use self::norms::Norm;
 use self::rounding::Hidden;
-use super::differentiate::{GRADIENT, LOSS};
+use super::differentiate::GRADIENT;
 use super::strategy::Way;
 use crate::graph::{Graph, NodeId, Origin, Type, TypeError};
 use crate::lower::host_inputs;
+use crate::lower::host_outputs::LOSS;
 use crate::lower::scalar::Func;
 use crate::ops::clip::ClipFactor;
 use crate::ops::elementwise::Elementwise;
@@ -60,7 +61,7 @@ pub struct Choice {
 /// The private graph and the choices made on the way.
 #[derive(Clone, Debug)]
 pub struct Private {
-    /// The graph, with outputs `loss`, `sum/PARAMETER` and, if asked for, `per_sample/PARAMETER`.
+    /// The graph, with the outputs of the forward graph, `sum/PARAMETER` and, if asked for, `per_sample/PARAMETER`.
     pub graph: Graph,
     /// One choice per parameter.
     pub choices: Vec<Choice>,

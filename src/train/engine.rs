@@ -7,7 +7,7 @@ use std::sync::Arc;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::data::{Batch, Dataset, LABEL, Values};
+use super::data::{Batch, Dataset, Values};
 use super::dropout::DropoutKeys;
 use super::optimizer::{OptimizerSpec, bias_corrections};
 use crate::device::{Device, DeviceError, Session};
@@ -151,11 +151,9 @@ impl Engine {
         let rows = self.rows();
         let mut batch = std::mem::take(&mut self.batch);
         data.fill(records, rows, &mut batch);
-        for (column, values) in data.inputs().iter().zip(&batch.inputs) {
+        let inputs = data.inputs().iter().zip(&batch.inputs);
+        for (column, values) in inputs.chain(data.targets().iter().zip(&batch.targets)) {
             self.write_input(&column.name, values)?;
-        }
-        if let Some(target) = &batch.target {
-            self.write_input(LABEL, target)?;
         }
         if let Some(buffer) = self.input(host_inputs::WEIGHT) {
             batch.weights.iter_mut().for_each(|of_row| *of_row *= weight);

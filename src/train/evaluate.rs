@@ -1,153 +1,155 @@
 //! Loss and accuracy of a model on a data set.
+//!
+//! A loss is PyTorch's with its default reduction over the whole data set: the mean over all labels that are not ignored, by
+//! class weights where there are some, or over all elements; of an output that is the loss, the mean over the records. That
+//! is not the mean of the records' own means, which is what training minimises, where records differ in how many labels
+//! count. Accuracy is over the same labels.
+
+mod tally;
 
 use serde::Serialize;
 
-use super::data::{Column, Dataset, Values};
+use super::data::{Dataset, LABEL};
 use super::engine::{Engine, EngineError};
 use crate::artifact::Manifest;
 use crate::graph::axes::Axes;
 use crate::lower::host_outputs;
 use crate::lower::program::Phase;
-use crate::options::Loss;
+use crate::options::{Loss, Term};
+use crate::passes::attach_loss::term_output;
+use tally::Tally;
 
 /// What a model does on a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
     pub records: usize,
-    /// Mean over the records.
+    /// The sum of the terms' losses, each times its factor. Not finite where one is.
     pub loss: f64,
-    /// The fraction of labels, ignored ones aside, that the largest logit (or its sign, for binary
-    /// cross-entropy) gives; `None` for losses without classes.
+    /// The accuracy of the only term that has one.
     pub accuracy: Option<f64>,
+    /// The records whose own loss is not finite.
+    pub nonfinite_records: usize,
+    /// Where the loss has several terms, each of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub terms: Vec<TermEvaluation>,
+    /// The labels that the only term's loss and accuracy are over; `None` where it takes no class ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<u64>,
 }
 
-/// Where the classes are in a model's output, and which output it is.
+/// One term of a loss on a data set.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TermEvaluation {
+    /// The term in the loss's text form, without its factor.
+    pub term: String,
+    /// What its loss is multiplied by in the sum.
+    pub factor: f64,
+    /// The loss, without the factor.
+    pub loss: f64,
+    /// The fraction of the labels that the largest score (or its sign, for binary cross-entropy) gives; `None` where there
+    /// are no classes. A score that is not a number is wrong.
+    pub accuracy: Option<f64>,
+    /// The labels that both are over; `None` where they are no class ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<u64>,
+}
+
+/// The terms of a loss, and where in a model's outputs their classes are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
-    /// The ONNX name of the output that the loss is on.
-    pub output: String,
-    pub axes: Axes,
-    pub loss: Loss,
+    terms: Vec<ScoredTerm>,
+}
+
+/// One term, its output and its labels.
+#[derive(Clone, Debug, PartialEq)]
+struct ScoredTerm {
+    /// The loss; its output is named.
+    term: Term,
+    axes: Axes,
+    /// Which of the data's labels it takes.
+    target: Option<usize>,
 }
 
 impl Scored {
     /// What the manifest's loss is on; `None` where it has no loss.
     pub fn of(manifest: &Manifest) -> Option<Self> {
-        let output = manifest.outputs.first()?;
-        Some(Self { output: output.name.clone(), axes: output.axes.clone(), loss: manifest.loss? })
+        let loss: &Loss = manifest.loss.as_ref()?;
+        let terms = loss.terms.iter().zip(loss.labels()).map(|(term, label)| {
+            let output = manifest.outputs.iter().find(|output| Some(&output.name) == term.output.as_ref())?;
+            let target = label.and_then(|label| manifest.schema.targets.iter().position(|t| t.name == label));
+            Some(ScoredTerm { term: term.clone(), axes: output.axes.clone(), target })
+        });
+        Some(Self { terms: terms.collect::<Option<_>>()? })
+    }
+}
+
+impl Evaluation {
+    /// In one line, with losses of so many decimals.
+    pub fn text(&self, decimals: usize) -> String {
+        let accuracy = |accuracy: Option<f64>| {
+            accuracy.map_or(String::new(), |accuracy| format!(", accuracy {:.2} %", 100.0 * accuracy))
+        };
+        let loss = format!("loss {:.decimals$}", self.loss);
+        if self.terms.is_empty() {
+            return loss + &accuracy(self.accuracy);
+        }
+        let term = |t: &TermEvaluation| {
+            let factor = if t.factor == 1.0 { String::new() } else { format!("{} × ", t.factor) };
+            format!("{factor}{:.decimals$} ({}{})", t.loss, t.term, accuracy(t.accuracy))
+        };
+        let terms: Vec<String> = self.terms.iter().map(term).collect();
+        format!("{loss} = {}", terms.join(" + "))
+    }
+
+    /// What a user should know of how the figures came about, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.nonfinite_records > 0 {
+            warnings.push(format!(
+                "the loss of {} of {} records is not finite, and so is the mean",
+                self.nonfinite_records, self.records
+            ));
+        }
+        let labels = self.terms.iter().map(|term| (term.term.as_str(), term.labels)).chain([(LABEL, self.labels)]);
+        let none = labels.filter(|(_, labels)| *labels == Some(0));
+        warnings.extend(none.map(|(of, _)| format!("every label of `{of}` is ignored, so there is no mean loss")));
+        warnings
     }
 }
 
 /// Evaluates the engine's parameters on all of `data`.
-///
-/// # Panics
-/// If `data` has no target.
 pub fn evaluate(engine: &mut Engine, data: &Dataset, scored: &Scored) -> Result<Evaluation, EngineError> {
-    let target = data.target().expect("data to evaluate on has a target");
-    let mut loss = 0.0;
-    let mut tally = Tally::default();
+    let mut tallies: Vec<Tally> = scored.terms.iter().map(|_| Tally::default()).collect();
+    let mut nonfinite_records = 0;
     let all: Vec<usize> = (0..data.records()).collect();
     for records in all.chunks(engine.rows()) {
         engine.run(Phase::Forward, data, records, None)?;
         let losses = engine.floats(host_outputs::LOSS)?;
-        loss += losses[..records.len()].iter().map(|&l| f64::from(l)).sum::<f64>();
-        if scored.loss != Loss::Mse {
-            let scores = engine.floats(&scored.output)?;
-            let width: usize = scored.axes.per_record().iter().product();
-            for (&record, scores) in records.iter().zip(scores.chunks_exact(width)) {
-                tally.count(scored, scores, target, record);
+        nonfinite_records += losses[..records.len()].iter().filter(|loss| !loss.is_finite()).count();
+        for (k, (term, tally)) in scored.terms.iter().zip(&mut tallies).enumerate() {
+            let losses = match scored.terms.len() {
+                1 => losses.clone(),
+                _ => engine.floats(&term_output(k))?,
+            };
+            let scores = match &term.term.output {
+                Some(output) if term.has_accuracy() => engine.floats(output)?,
+                _ => vec![],
+            };
+            let width: usize = term.axes.per_record().iter().product();
+            let target = term.target.map(|target| &data.targets()[target]);
+            for (row, &record) in records.iter().enumerate() {
+                let scores = scores.get(row * width..(row + 1) * width).unwrap_or_default();
+                tally.count(term, f64::from(losses[row]), scores, target.map(|column| (column, record)));
             }
         }
     }
-    Ok(Evaluation {
-        records: data.records(),
-        loss: loss / data.records() as f64,
-        accuracy: (tally.labels > 0).then(|| tally.right as f64 / tally.labels as f64),
-    })
-}
-
-#[derive(Default)]
-struct Tally {
-    labels: u64,
-    right: u64,
-}
-
-impl Tally {
-    /// Counts one record's labels against its scores.
-    fn count(&mut self, scored: &Scored, scores: &[f32], target: &Column, record: usize) {
-        let span = record * target.width()..(record + 1) * target.width();
-        match (&target.values, scored.loss) {
-            (Values::F32(labels), _) => {
-                for (score, label) in scores.iter().zip(&labels[span]) {
-                    self.add((*score > 0.0) == (*label > 0.5));
-                }
-            }
-            (Values::I32(labels), Loss::CrossEntropy(kind) | Loss::Nll(kind)) => {
-                let classes = scores.len() / target.width();
-                let stride = class_stride(&scored.axes, kind.axis);
-                for (at, &label) in labels[span].iter().enumerate() {
-                    if label != kind.ignore_index {
-                        let first = at / stride * stride * classes + at % stride;
-                        let of_class = |class: usize| scores[first + class * stride];
-                        self.add(largest(classes, of_class) == label as usize);
-                    }
-                }
-            }
-            (Values::I32(_), _) => {}
-        }
-    }
-
-    fn add(&mut self, right: bool) {
-        self.labels += 1;
-        self.right += u64::from(right);
-    }
-}
-
-/// Elements between the scores of neighbouring classes in a record, for a class axis as the loss counts it: among all
-/// axes, from the last one where it is negative.
-fn class_stride(axes: &Axes, axis: i64) -> usize {
-    let axis = if axis < 0 { axis + axes.rank() as i64 } else { axis };
-    let at = usize::try_from(axis).ok().filter(|&axis| axis < axes.rank()).and_then(|axis| axes.record_axis(axis));
-    axes.per_record()[at.map_or(0, |at| at + 1)..].iter().product()
-}
-
-fn largest(classes: usize, of_class: impl Fn(usize) -> f32) -> usize {
-    (1..classes).fold(0, |best, class| if of_class(class) > of_class(best) { class } else { best })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::graph::axes::Axis;
-
-    fn accuracy(loss: &str, dims: &[usize], scores: &[f32], labels: Values) -> (u64, u64) {
-        let width = match &labels {
-            Values::F32(values) => values.len(),
-            Values::I32(values) => values.len(),
-        };
-        let target = Column { name: "label".to_owned(), dims: vec![width], values: labels };
-        let axes = [vec![Axis::batch()], Axes::shared(dims).0].concat();
-        let scored = Scored { output: "logits".to_owned(), axes: Axes(axes), loss: loss.parse().unwrap() };
-        let mut tally = Tally::default();
-        tally.count(&scored, scores, &target, 0);
-        (tally.right, tally.labels)
-    }
-
-    #[test]
-    fn classes_are_where_the_loss_says() {
-        let labels = || Values::I32(vec![2, -100]);
-        let last = [0.0, 1.0, 2.0, 5.0, 0.0, 0.0];
-        let first = [0.0, 5.0, 1.0, 0.0, 2.0, 0.0];
-        assert_eq!(accuracy("cross-entropy:axis=last", &[2, 3], &last, labels()), (1, 1));
-        assert_eq!(accuracy("cross-entropy", &[3, 2], &first, labels()), (1, 1));
-        let square = [1.0, 2.0, 0.0, 5.0];
-        assert_eq!(accuracy("nll", &[2, 2], &square, Values::I32(vec![0, 1])), (2, 2));
-        assert_eq!(accuracy("nll:axis=last", &[2, 2], &square, Values::I32(vec![1, 1])), (2, 2));
-    }
-
-    #[test]
-    fn binary_labels_go_by_the_sign_of_the_logit() {
-        let labels = Values::F32(vec![1.0, 0.0, 1.0]);
-        assert_eq!(accuracy("bce", &[3], &[0.3, -2.0, -0.1], labels), (2, 3));
-    }
+    let terms: Vec<TermEvaluation> = scored.terms.iter().zip(&tallies).map(|(term, tally)| tally.mean(term)).collect();
+    let loss = terms.iter().map(|term| term.factor * term.loss).sum();
+    let mut accuracies = terms.iter().filter_map(|term| term.accuracy);
+    let accuracy = accuracies.next().filter(|_| accuracies.next().is_none());
+    let (labels, terms) = match terms.len() {
+        1 => (terms[0].labels, vec![]),
+        _ => (None, terms),
+    };
+    Ok(Evaluation { records: data.records(), loss, accuracy, nonfinite_records, terms, labels })
 }

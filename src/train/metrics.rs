@@ -42,14 +42,15 @@ pub struct StepMetrics {
 pub struct Estimated {
     /// The mean number of units in a batch.
     pub batch_size: f64,
-    /// The mean loss of a unit, each clamped; `None` where the estimated number of units is not positive.
+    /// The mean loss of a unit, that of its records' own losses, each clamped; `None` where the estimated number of units is not positive.
     pub loss: Option<f64>,
 }
 
 /// Observations of the training data, which the guarantee does not cover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observed {
-    /// Mean over the records whose loss was finite; `None` where there was none.
+    /// The mean of the records' own losses, which training minimises, over those that were finite; `None` where there was
+    /// none. A record without a label that counts has a loss of 0 in it. That of `dpc eval` is over all labels alike.
     pub loss: Option<f64>,
     /// The fraction of the units whose gradient was scaled down; `None` in non-private training.
     pub clipped_fraction: Option<f64>,

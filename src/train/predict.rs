@@ -69,7 +69,7 @@ pub fn predict(
             }
         }
     }
-    let schema = Schema { target: None, ..manifest.schema.clone() };
+    let schema = Schema { targets: vec![], ..manifest.schema.clone() };
     let data = match records {
         Some(_) => Some(Dataset::from_arrays(source_name, &batched, &schema)?),
         None => None,
@@ -110,7 +110,7 @@ pub fn predict(
 fn write_shared(engine: &mut Engine, source_name: &str, name: &str, array: &Array) -> Result<(), PredictError> {
     let kind = if array.dtype().is_float() { InputKind::F32 } else { InputKind::I32 { table: None } };
     let input = InputSchema { name: name.to_owned(), dims: array.dims()[1..].to_vec(), kind };
-    let schema = Schema { inputs: vec![input], target: None };
+    let schema = Schema { inputs: vec![input], targets: vec![] };
     let arrays = BTreeMap::from([(name.to_owned(), array.clone())]);
     let one = Dataset::from_arrays(source_name, &arrays, &schema)?;
     Ok(engine.write_input(name, &one.inputs()[0].values)?)

@@ -210,7 +210,7 @@ fn emitted_stages_are_text() {
     let place = Place::new();
     let model = models("digits_cnn.onnx");
     for (stage, said) in [
-        ("graph", "return loss"),
+        ("graph", "return dpc.loss = %loss"),
         ("gradients", "return grad/fc.weight"),
         ("private", "clip_factor flat %sq, %weight, %bounds"),
         ("program", "update {"),

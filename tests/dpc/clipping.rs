@@ -72,7 +72,7 @@ fn check(device: &dyn Device, name: &str) {
     let model = named(name);
     let mut golden = Golden::open(&model.golden);
     let rows = golden.floats("loss").len();
-    let plain = options(model.loss, NormChoice::Auto);
+    let plain = options(model.loss.clone(), NormChoice::Auto);
     let (_, flat) = compiled(&model.files["ts"], &plain).expect("it compiles");
     for clip in rules(&flat.clip_groups[0].parameters) {
         let (source, compiled) =

@@ -114,7 +114,7 @@ fn check_model(model: &Model, device: &dyn Device, ways: &[NormChoice]) -> Vec<S
     for (recipe, path) in &model.files {
         for &way in ways {
             let at = format!("{} {recipe} {way:?}", model.name);
-            match compiled(path, &options(model.loss, way)) {
+            match compiled(path, &options(model.loss.clone(), way)) {
                 Ok((source, compiled)) => {
                     let mut session = session(device, (&source, &compiled), &mut golden, rows);
                     let initialiser = |name: &str| {

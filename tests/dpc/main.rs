@@ -7,6 +7,7 @@ mod clipping;
 mod crash;
 mod faults;
 mod gradients;
+mod losses;
 mod onnx;
 mod place;
 mod privacy;

@@ -10,7 +10,7 @@ use dpc::glob::Glob;
 use dpc::graph::DType;
 use dpc::lower::host_inputs;
 use dpc::lower::program::{BufferId, Phase, Role};
-use dpc::options::NormChoice;
+use dpc::options::{LABEL, NormChoice};
 use dpc::privacy::ClipRule;
 
 use crate::zoo::{Golden, compiled, compiled_without, named, options, session};
@@ -64,7 +64,7 @@ fn distance<'a>(a: &Sums, b: &Sums, parameters: impl IntoIterator<Item = &'a Str
 
 /// The float input of the model, if it has one, and what it holds.
 fn float_input(session: &mut dyn Session, compiled: &Compiled) -> Option<(BufferId, Vec<f32>)> {
-    let of_the_model = |name: &str| !name.starts_with("dpc.") && name != host_inputs::LABEL;
+    let of_the_model = |name: &str| !name.starts_with("dpc.") && name != LABEL;
     floats(session, compiled, of_the_model)
 }
 
@@ -87,7 +87,7 @@ fn check(device: &dyn Device, name: &str, way: NormChoice, rule: &ClipRule) {
     let model = named(name);
     let mut golden = Golden::open(&model.golden);
     let rows = golden.floats("loss").len();
-    let options = Options { clip: rule.clone(), ..options(model.loss, way) };
+    let options = Options { clip: rule.clone(), ..options(model.loss.clone(), way) };
     let (source, compiled) = compiled(&model.files["ts"], &options).expect("it compiles");
     let mut session = session(device, (&source, &compiled), &mut golden, rows);
     let session = session.as_mut();
@@ -152,7 +152,7 @@ fn check_rounding(device: &dyn Device, name: &str, way: NormChoice, rule: &ClipR
     let model = named(name);
     let mut golden = Golden::open(&model.golden);
     let rows = golden.floats("loss").len();
-    let options = Options { clip: rule.clone(), ..options(model.loss, way) };
+    let options = Options { clip: rule.clone(), ..options(model.loss.clone(), way) };
     let frozen: Vec<Glob> = freeze.then(|| Glob::new("*bias")).into_iter().collect();
     let (source, compiled) = compiled_without(&model.files["ts"], &options, &frozen).expect("it compiles");
     let mut session = session(device, (&source, &compiled), &mut golden, rows);
@@ -161,7 +161,7 @@ fn check_rounding(device: &dyn Device, name: &str, way: NormChoice, rule: &ClipR
     let mut others = everyone.clone();
     others[rows - 1] = 0.0;
     let (x, features) = float_input(session, &compiled).expect("features");
-    let (y, labels) = floats(session, &compiled, |name| name == host_inputs::LABEL).expect("targets");
+    let (y, labels) = floats(session, &compiled, |name| name == LABEL).expect("targets");
     let (width, outputs) = (features.len() / rows, labels.len() / rows);
     let pairs = |size: f32| move |i: usize| [size, size, -size, -size].get(i).copied().unwrap_or_default();
     let nearly = |i: usize| pairs(1e6)(i) + if i == 3 { 100.0 } else { 0.0 };

@@ -30,7 +30,7 @@ const UNIT: [Phase; 4] = [Phase::Plain, Phase::Fold, Phase::Collect, Phase::Upda
 fn artifact(name: &str, rule: &str) -> Artifact {
     let model = named(name);
     let clip = rule.parse().expect("a clip rule");
-    let options = Options { clip, ..options(model.loss, NormChoice::Auto) };
+    let options = Options { clip, ..options(model.loss.clone(), NormChoice::Auto) };
     let path = &model.files["ts"];
     let (_, compiled) = compiled(path, &options).expect("it compiles");
     let source = Source::open(path).expect("a model");
@@ -160,7 +160,7 @@ fn a_user_with_a_record_that_is_not_finite_counts_as_zero() {
     let random = Dataset::random(&artifact.manifest.schema, RECORDS);
     for value in [f32::NAN, f32::INFINITY] {
         let mut arrays = BTreeMap::new();
-        for column in random.inputs().iter().chain(random.target()) {
+        for column in random.inputs().iter().chain(random.targets()) {
             let dims = [&[RECORDS], column.dims.as_slice()].concat();
             let array = match &column.values {
                 Values::F32(values) => {

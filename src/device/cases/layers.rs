@@ -103,7 +103,17 @@ fn softmax() -> Vec<Case> {
         let (labels, dloss) = (Data::I32(labels), v.floats(rows));
         let read = vec![logits.clone(), labels.clone()];
         all.push(Case::new(&name, rows, CrossEntropy(shape), read, vec![output(rows)]));
-        all.push(Case::new(&name, rows, CrossEntropyVjp(shape), vec![logits, labels, dloss], vec![output(n)]));
+        let read = vec![logits.clone(), labels.clone(), dloss.clone()];
+        all.push(Case::new(&name, rows, CrossEntropyVjp(shape), read, vec![output(n)]));
+        for smoothing in [0.0, 0.1, 1.0] {
+            let shape = WeightedTokens { of: shape, smoothing };
+            let name = format!("{name}_{smoothing}");
+            let weights = Data::F32(v.range(classes, 0.0, 5.0));
+            let read = vec![logits.clone(), labels.clone(), weights.clone()];
+            all.push(Case::new(&name, rows, WeightedCrossEntropy(shape), read, vec![output(rows)]));
+            let read = vec![logits.clone(), labels.clone(), weights, dloss.clone()];
+            all.push(Case::new(&name, rows, WeightedCrossEntropyVjp(shape), read, vec![output(n)]));
+        }
     }
     all
 }

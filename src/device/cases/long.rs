@@ -89,8 +89,11 @@ fn layers() -> Vec<Case> {
 
     let tokens = Tokens { tokens: 200, classes: 10_000, ignore: -100, log_probabilities: false };
     let logits = Data::F32(v.range(200 * 10_000, -3.0, 3.0));
-    let read = vec![logits, v.ids(200, 10_000)];
-    all.push(Case::new("tokens", 1, CrossEntropy(tokens), read, vec![output(1)]));
+    let ids = v.ids(200, 10_000);
+    all.push(Case::new("tokens", 1, CrossEntropy(tokens), vec![logits.clone(), ids.clone()], vec![output(1)]));
+    let weighted = WeightedTokens { of: tokens, smoothing: 0.1 };
+    let read = vec![logits, ids, Data::F32(vec![1.0; 10_000])];
+    all.push(Case::new("weighted_tokens", 1, WeightedCrossEntropy(weighted), read, vec![output(1)]));
 
     let (count, width) = (30_000, 130);
     let ids = Data::I32((0..count as i32).map(|t| t / 7).collect());

@@ -43,12 +43,12 @@ impl Native for CrossEntropyVjp {
 }
 
 /// The class that a label names, if it counts.
-fn class(k: &Tokens, label: i32) -> Option<usize> {
+pub(super) fn class(k: &Tokens, label: i32) -> Option<usize> {
     usize::try_from(label).ok().filter(|&class| label != k.ignore && class < k.classes)
 }
 
 /// `log Σ exp(x)`, with the largest element subtracted first.
-fn log_sum(x: &[f32]) -> f32 {
+pub(super) fn log_sum(x: &[f32]) -> f32 {
     let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     largest + parallel::sum(x.len(), |i| exp(x[i] - largest)).ln()
 }

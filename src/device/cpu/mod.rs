@@ -46,6 +46,7 @@ native_table! {
     pool { Pool, PoolVjp }
     softmax { Softmax, SoftmaxVjp }
     cross_entropy { CrossEntropy, CrossEntropyVjp }
+    weighted_cross_entropy { WeightedCrossEntropy, WeightedCrossEntropyVjp }
     gather { Gather }
     scatter { Scatter }
     sort_ids { SortIds }

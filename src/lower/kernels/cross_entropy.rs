@@ -35,27 +35,27 @@ pub struct CrossEntropy(pub Tokens);
 pub struct CrossEntropyVjp(pub Tokens);
 
 impl Tokens {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let of = if self.log_probabilities { " log-probabilities" } else { "" };
         format!("{} tokens of {} classes{of}, ignore {}", self.tokens, self.classes, self.ignore)
     }
 
     /// Invocations that share a token.
-    fn lanes(&self) -> Lanes {
+    pub(super) fn lanes(&self) -> Lanes {
         Lanes::of(self.classes)
     }
 
     /// Iterations that the partition function of a token takes.
-    fn iterations(&self) -> usize {
+    pub(super) fn iterations(&self) -> usize {
         2 * self.lanes().steps(self.classes) + 16
     }
 
-    fn specialise(&self, template: &mut Specialise) {
+    pub(super) fn specialise(&self, template: &mut Specialise) {
         self.lanes().specialise(template);
         template.constant("LOG_PROBABILITIES", self.log_probabilities);
     }
 
-    fn words(&self, count: usize) -> Vec<u32> {
+    pub(super) fn words(&self, count: usize) -> Vec<u32> {
         [words(&[count, self.tokens, self.classes]), vec![self.ignore as u32]].concat()
     }
 }

@@ -19,6 +19,7 @@ pub(super) fn infer(node: &OnnxNode, pinned: &mut Pinned) -> Option<Results> {
         "BatchNormalization" => batch_normalization(node, pinned),
         "Bernoulli" | "ReverseSequence" => Ok(vec![Some(like(operand(node, pinned, 0)))]),
         "ConstantOfShape" => constant_of_shape(node, pinned),
+        "Cast" => return cast_integers(node, pinned),
         "CastLike" => cast_like(node, pinned),
         "Range" => range(node, pinned),
         "SoftmaxCrossEntropyLoss" | "NegativeLogLikelihoodLoss" => loss(node, pinned),
@@ -157,6 +158,15 @@ fn cast_like(node: &OnnxNode, pinned: &Pinned) -> Results {
     };
     let from_weights = data.from_weights;
     Ok(vec![Some(Known { elem: target.elem, shape: data.shape, value, from_weights })])
+}
+
+/// [Cast](https://onnx.ai/onnx/operators/onnx__Cast.html) of known integers to 64 bits, which changes none; tract makes −1 of
+/// the largest, by which exporters say "to the end". Other casts are left to tract.
+fn cast_integers(node: &OnnxNode, pinned: &Pinned) -> Option<Results> {
+    let data = operand(node, pinned, 0);
+    let to = node.int("to", 0).ok().and_then(|to| i32::try_from(to).ok()).map(Elem::from_onnx);
+    let integers = data.elem.is_some_and(|elem| elem.is_integer()) && data.value.is_some();
+    (integers && to == Some(Elem::I64)).then(|| Ok(vec![Some(Known { elem: to, ..data })]))
 }
 
 fn cast(tensor: &Tensor, elem: Elem) -> Tensor {

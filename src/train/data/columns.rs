@@ -2,7 +2,7 @@
 
 use super::array::Array;
 use super::error::{BadRows, DataError};
-use super::schema::{Dims, GROUP, InputKind, InputSchema, LABEL, TargetKind, TargetSchema};
+use super::schema::{Dims, GROUP, InputKind, InputSchema, OtherLabels, TargetKind, TargetSchema};
 use super::{Column, Values};
 
 /// The column of a model's input, and its number of records.
@@ -19,32 +19,62 @@ pub(super) fn input(source_name: &str, schema: &InputSchema, array: Array) -> Re
     Ok((records, column(&schema.name, &schema.dims, values)))
 }
 
-/// The column of the target, and its number of records.
+/// The column of some labels, and its number of records.
 pub(super) fn target(source_name: &str, schema: &TargetSchema, array: Array) -> Result<(usize, Column), DataError> {
-    let records = check_shape(source_name, LABEL, &schema.dims, array.dims())?;
+    let name = &schema.name;
+    if let Some(other) = &schema.otherwise
+        && has_other_form(schema, other, &array)
+    {
+        return Err(DataError::OtherLabels {
+            source_name: source_name.to_owned(),
+            name: name.clone(),
+            found: array.dims().to_vec(),
+            dtype: array.dtype().name(),
+            probabilities: schema.kind != TargetKind::Probabilities,
+            loss: Box::new(other.loss.clone()),
+        });
+    }
+    let records = check_shape(source_name, name, &schema.dims, array.dims())?;
     let width = schema.dims.iter().product();
+    let check = |bad, wanted: &dyn Fn() -> String| check_label(source_name, name, bad, wanted);
     let values = match schema.kind {
         TargetKind::Real { within } => {
             let values = array.to_f32();
             if let Some([low, high]) = within {
-                let bad = rows_where(&values, width, |v| v < low || v > high);
-                check_label(source_name, bad, || format!("between {low} and {high}"))?;
+                check(rows_where(&values, width, |v| v < low || v > high), &|| format!("between {low} and {high}"))?;
             }
             Values::F32(values)
         }
+        TargetKind::Probabilities => {
+            let values = array.to_f32();
+            let bad = rows_where(&values, width, |v| !(0.0..=f32::MAX).contains(&v));
+            check(bad, &|| "probabilities of the classes: finite, and at least 0".to_owned())?;
+            Values::F32(values)
+        }
         TargetKind::Class { classes, ignore_index } => {
-            let labels = integers(source_name, LABEL, &array)?;
+            let labels = integers(source_name, name, &array)?;
             let ignored = |v: i64| ignore_index.is_some_and(|ignore| v == i64::from(ignore));
             let in_range = |v: i64| usize::try_from(v).is_ok_and(|v| v < classes);
             let bad = rows_where(&labels, width, |v| !in_range(v) && !ignored(v));
-            check_label(source_name, bad, || match ignore_index {
+            check(bad, &|| match ignore_index {
                 Some(ignore) => format!("class ids in [0, {classes}) or {ignore} (ignored)"),
                 None => format!("class ids in [0, {classes})"),
             })?;
             Values::I32(labels.into_iter().map(|v| v as i32).collect())
         }
     };
-    Ok((records, column(LABEL, &schema.dims, values)))
+    Ok((records, column(name, &schema.dims, values)))
+}
+
+/// Whether an array has the shape of labels of the other form, and not of its own or, where it might be either, the dtype:
+/// probabilities are floats, as in PyTorch.
+fn has_other_form(schema: &TargetSchema, other: &OtherLabels, array: &Array) -> bool {
+    let fits = |dims: &[usize]| check_shape("", "", dims, array.dims()).is_ok();
+    let is_other = match schema.kind {
+        TargetKind::Class { .. } => array.dtype().is_float(),
+        _ => !array.dtype().is_float(),
+    };
+    fits(&other.dims) && (is_other || !fits(&schema.dims))
 }
 
 /// The group of each record.
@@ -141,21 +171,23 @@ fn rows_where<T: Copy + std::fmt::Display>(values: &[T], width: usize, bad: impl
     (rows.count > 0).then_some(rows)
 }
 
-fn check_label(source_name: &str, bad: Option<BadRows>, wanted: impl FnOnce() -> String) -> Result<(), DataError> {
+fn check_label(
+    source_name: &str,
+    name: &str,
+    bad: Option<BadRows>,
+    wanted: &dyn Fn() -> String,
+) -> Result<(), DataError> {
+    let (source_name, name) = (source_name.to_owned(), name.to_owned());
     match bad {
         None => Ok(()),
-        Some(rows) => Err(DataError::BadLabel {
-            source_name: source_name.to_owned(),
-            name: LABEL.to_owned(),
-            wanted: wanted(),
-            rows,
-        }),
+        Some(rows) => Err(DataError::BadLabel { source_name, name, wanted: wanted(), rows }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::data::LABEL;
     use crate::train::data::array::DType;
     use miette::Diagnostic;
 
@@ -207,8 +239,7 @@ mod tests {
     #[test]
     fn targets_are_checked_by_kind() {
         let labels = |kind, array| {
-            let dims = vec![];
-            target("memory", &TargetSchema { dims, kind }, array).map(|(_, column)| column.values)
+            target("memory", &TargetSchema::new(LABEL, &[], kind), array).map(|(_, column)| column.values)
         };
         let class = || TargetKind::Class { classes: 2, ignore_index: None };
         let floats = labels(class(), Array::from_f32(vec![1], &[1.0])).unwrap_err();
@@ -217,5 +248,44 @@ mod tests {
         let kept = labels(unit.clone(), Array::from_i64(vec![2], &[0, 1])).unwrap();
         assert_eq!(kept, Values::F32(vec![0.0, 1.0]));
         assert!(labels(unit, Array::from_f32(vec![2], &[0.5, 2.0])).is_err());
+    }
+
+    #[test]
+    fn labels_of_the_other_form_say_which_loss_takes_them() {
+        let loss = |text: &str| text.parse::<crate::options::Loss>().unwrap();
+        let schema = |dims: &[usize], kind, other: &[usize], text: &str| TargetSchema {
+            otherwise: Some(OtherLabels { dims: other.to_vec(), loss: loss(text) }),
+            ..TargetSchema::new("label.y", dims, kind)
+        };
+        let ids =
+            schema(&[], TargetKind::Class { classes: 3, ignore_index: None }, &[3], "y=cross-entropy:probabilities");
+        let one_hot = Array::from_i64(vec![2, 3], &[0, 1, 0, 1, 0, 0]);
+        let error = target("memory", &ids, one_hot.clone()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`label.y` of memory, int64[2, 3], holds probabilities of the classes, but the model is compiled for class ids"
+        );
+        assert!(error.help().unwrap().to_string().contains("--loss 'y=cross-entropy:probabilities'"));
+        // Neither float ids nor ids of another shape are probabilities.
+        let wrong = target("memory", &ids, Array::from_f32(vec![2], &[0.0, 1.0])).unwrap_err();
+        assert!(matches!(wrong, DataError::WrongDtype { .. }), "{wrong}");
+        let soft = schema(&[3], TargetKind::Probabilities, &[], "y=cross-entropy");
+        let (_, column) = target("memory", &soft, one_hot).unwrap();
+        assert_eq!(column.values, Values::F32(vec![0.0, 1.0, 0.0, 1.0, 0.0, 0.0]));
+        let error = target("memory", &soft, Array::from_i64(vec![2], &[0, 1])).unwrap_err();
+        assert_eq!(error.other_loss(), Some(&loss("y=cross-entropy")));
+    }
+
+    #[test]
+    fn probabilities_need_not_sum_to_one_but_are_numbers_of_at_least_zero() {
+        let schema = TargetSchema::new(LABEL, &[2], TargetKind::Probabilities);
+        assert!(target("memory", &schema, Array::from_f32(vec![2, 2], &[0.5, 2.0, 0.0, 0.0])).is_ok());
+        let values = [0.5, 0.5, -0.1, 1.1, f32::NAN, 1.0, f32::INFINITY, 0.0];
+        let error = target("memory", &schema, Array::from_f32(vec![4, 2], &values)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "3 values out of range (-0.1 at row 1, NaN at row 2, inf at row 3) of `label` in memory: labels must be \
+             probabilities of the classes: finite, and at least 0"
+        );
     }
 }

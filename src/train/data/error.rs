@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::schema::Dims;
 use crate::files::FileError;
+use crate::options::Loss;
 
 #[derive(Debug, Error, Diagnostic)]
 pub enum DataError {
@@ -63,9 +64,29 @@ pub enum DataError {
     #[error("{rows} of `{name}` in {source_name}: labels must be {wanted}")]
     #[diagnostic(
         code(dpc::data::bad_label),
-        help("labels are counted from 0; check the labels and the number of outputs of the model")
+        help(
+            "check the labels, and that they go with the loss; class ids are counted from 0, up to the model's number of classes"
+        )
     )]
     BadLabel { source_name: String, name: String, wanted: String, rows: BadRows },
+
+    #[error(
+        "`{name}` of {source_name}, {dtype}{}, holds {}, but the model is compiled for {}",
+        Dims(found),
+        label_form(*probabilities),
+        label_form(!probabilities)
+    )]
+    #[diagnostic(code(dpc::data::other_labels), help("compile the model for them with --loss '{loss}'"))]
+    OtherLabels {
+        source_name: String,
+        name: String,
+        found: Vec<usize>,
+        dtype: &'static str,
+        /// Whether the labels are probabilities, and not ids.
+        probabilities: bool,
+        /// The loss that takes them.
+        loss: Box<Loss>,
+    },
 
     #[error("{rows} of `{name}` in {source_name}: ids must be in [-{table}, {table})")]
     #[diagnostic(
@@ -94,7 +115,21 @@ pub enum DataError {
     },
 }
 
+/// What labels of classes are.
+pub(super) fn label_form(probabilities: bool) -> &'static str {
+    if probabilities { "probabilities of the classes" } else { "class ids" }
+}
+
 impl DataError {
+    /// The loss that the labels take, where all that is wrong is that they have another form than the model is compiled for.
+    pub fn other_loss(&self) -> Option<&Loss> {
+        match self {
+            Self::OtherLabels { loss, .. } => Some(loss),
+            Self::Several { problems, .. } => problems.iter().find_map(Self::other_loss),
+            _ => None,
+        }
+    }
+
     /// One problem as itself, several as [`DataError::Several`].
     ///
     /// # Panics

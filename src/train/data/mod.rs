@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 pub use array::{Array, DType};
 pub use error::{BadRows, DataError};
 pub use normalize::Normalize;
-pub use schema::{Dims, GROUP, InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
+pub use schema::{Dims, GROUP, InputKind, InputSchema, LABEL, OtherLabels, Schema, TargetKind, TargetSchema};
 
 use source::Source;
 
@@ -29,7 +29,7 @@ use source::Source;
 pub struct Dataset {
     records: usize,
     inputs: Vec<Column>,
-    target: Option<Column>,
+    targets: Vec<Column>,
     groups: Option<Vec<i64>>,
 }
 
@@ -53,7 +53,8 @@ pub enum Values {
 pub struct Batch {
     /// In the order of the model's inputs; each `rows × dims`.
     pub inputs: Vec<Values>,
-    pub target: Option<Values>,
+    /// In the order of the schema's targets.
+    pub targets: Vec<Values>,
     /// `[rows]`: 1 for a record, 0 for an empty row.
     pub weights: Vec<f32>,
 }
@@ -63,7 +64,7 @@ impl Dataset {
     ///
     /// `spec` is `FILE.npz`, `IMAGES,LABELS` (two IDX files, gzipped or not) or
     /// `FILE.safetensors`; what a file is, its first bytes decide. Arrays are named as the model's
-    /// inputs and [`LABEL`]; integers in [`GROUP`] say which records belong together; others are ignored. Images of bytes in IDX become f32 in [0, 1].
+    /// inputs and the schema's targets, [`LABEL`] first; integers in [`GROUP`] say which records belong together; others are ignored. Images of bytes in IDX become f32 in [0, 1].
     ///
     /// # Errors
     /// Every missing array, wrong dtype, wrong shape, differing length and value out of range
@@ -118,10 +119,11 @@ impl Dataset {
             .iter()
             .filter_map(|input| keep(read(&input.name).and_then(|a| columns::input(source_name, input, a))))
             .collect();
-        let target = schema
-            .target
-            .as_ref()
-            .and_then(|target| keep(read(LABEL).and_then(|a| columns::target(source_name, target, a))));
+        let targets = schema
+            .targets
+            .iter()
+            .filter_map(|target| keep(read(&target.name).and_then(|a| columns::target(source_name, target, a))))
+            .collect();
         let taken = schema.inputs.iter().any(|input| input.name == GROUP);
         let groups = match names.iter().any(|name| name == GROUP) && !taken {
             true => match read(GROUP).and_then(|array| columns::groups(source_name, &array)) {
@@ -147,7 +149,7 @@ impl Dataset {
         if !problems.is_empty() {
             return Err(DataError::all(source_name, problems));
         }
-        Ok(Self { records, inputs, target, groups })
+        Ok(Self { records, inputs, targets, groups })
     }
 
     /// The number of records, at least 1.
@@ -160,8 +162,9 @@ impl Dataset {
         &self.inputs
     }
 
-    pub fn target(&self) -> Option<&Column> {
-        self.target.as_ref()
+    /// The labels, in the order of the schema's targets.
+    pub fn targets(&self) -> &[Column] {
+        &self.targets
     }
 
     /// The group (user) of each record, where the data have an array [`GROUP`] that is not an input.
@@ -169,11 +172,11 @@ impl Dataset {
         self.groups.as_deref()
     }
 
-    /// How many elements of the inputs and the target are NaN or infinite.
+    /// How many elements of the inputs and the labels are NaN or infinite.
     pub fn nonfinite(&self) -> usize {
         self.inputs
             .iter()
-            .chain(&self.target)
+            .chain(&self.targets)
             .map(|column| match &column.values {
                 Values::F32(values) => values.iter().filter(|v| !v.is_finite()).count(),
                 Values::I32(_) => 0,
@@ -196,16 +199,9 @@ impl Dataset {
     /// If there are more records than rows, or a record is not in `0..self.records()`.
     pub fn fill(&self, records: &[usize], rows: usize, out: &mut Batch) {
         assert!(records.len() <= rows, "a batch has a row for each record");
-        out.inputs.resize_with(self.inputs.len(), || Values::F32(Vec::new()));
-        for (column, values) in self.inputs.iter().zip(&mut out.inputs) {
-            column.gather(records, rows, values);
-        }
-        match &self.target {
-            Some(column) => {
-                let values = out.target.get_or_insert_with(|| Values::F32(Vec::new()));
-                column.gather(records, rows, values);
-            }
-            None => out.target = None,
+        for (columns, values) in [(&self.inputs, &mut out.inputs), (&self.targets, &mut out.targets)] {
+            values.resize_with(columns.len(), || Values::F32(Vec::new()));
+            columns.iter().zip(values).for_each(|(column, values)| column.gather(records, rows, values));
         }
         out.weights.clear();
         out.weights.resize(records.len(), 1.0);
@@ -252,7 +248,7 @@ mod tests {
     fn schema(dims: &[usize], classes: usize) -> Schema {
         Schema {
             inputs: vec![InputSchema { name: "x".to_owned(), dims: dims.to_vec(), kind: InputKind::F32 }],
-            target: Some(TargetSchema { dims: vec![], kind: TargetKind::Class { classes, ignore_index: Some(-100) } }),
+            targets: vec![TargetSchema::new(LABEL, &[], TargetKind::Class { classes, ignore_index: Some(-100) })],
         }
     }
 
@@ -270,7 +266,7 @@ mod tests {
         for _ in 0..2 {
             data.fill(&[1, 0], 3, &mut batch);
             assert_eq!(batch.inputs, [Values::F32(vec![3., 4., 1., 2., 0., 0.])]);
-            assert_eq!(batch.target, Some(Values::I32(vec![-100, 0, 0])));
+            assert_eq!(batch.targets, [Values::I32(vec![-100, 0, 0])]);
             assert_eq!(batch.weights, [1.0, 1.0, 0.0]);
         }
         data.fill(&[], 1, &mut batch);

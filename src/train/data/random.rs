@@ -1,6 +1,6 @@
 //! Made-up records of a schema's shapes, for measurements.
 
-use super::schema::{InputKind, LABEL, Schema, TargetKind};
+use super::schema::{InputKind, Schema, TargetKind};
 use super::{Column, Dataset, Values};
 
 /// Ids that a column draws from where no table bounds them.
@@ -23,11 +23,12 @@ impl Dataset {
             InputKind::I32 { table } => column(&input.name, &input.dims, Some(table.unwrap_or(IDS))),
         });
         let inputs = inputs.collect();
-        let target = schema.target.as_ref().map(|target| match target.kind {
-            TargetKind::Real { .. } => column(LABEL, &target.dims, None),
-            TargetKind::Class { classes, .. } => column(LABEL, &target.dims, Some(classes)),
+        let targets = schema.targets.iter().map(|target| match target.kind {
+            TargetKind::Real { .. } | TargetKind::Probabilities => column(&target.name, &target.dims, None),
+            TargetKind::Class { classes, .. } => column(&target.name, &target.dims, Some(classes)),
         });
-        Self { records, inputs, target, groups: None }
+        let targets = targets.collect();
+        Self { records, inputs, targets, groups: None }
     }
 }
 
@@ -53,18 +54,18 @@ impl Draw {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{InputSchema, TargetSchema};
+    use super::super::{InputSchema, LABEL, TargetSchema};
     use super::*;
 
     #[test]
     fn values_are_in_range() {
         let ids = InputSchema { name: "ids".to_owned(), dims: vec![7], kind: InputKind::I32 { table: Some(3) } };
-        let target = TargetSchema { dims: vec![], kind: TargetKind::Real { within: Some([0.0, 1.0]) } };
-        let data = Dataset::random(&Schema { inputs: vec![ids], target: Some(target) }, 50);
+        let target = TargetSchema::new(LABEL, &[], TargetKind::Real { within: Some([0.0, 1.0]) });
+        let data = Dataset::random(&Schema { inputs: vec![ids], targets: vec![target] }, 50);
         let Values::I32(ids) = &data.inputs()[0].values else { panic!("ids are integers") };
         assert_eq!(ids.len(), 350);
         assert!((0..3).all(|id| ids.contains(&id)) && ids.iter().all(|id| (0..3).contains(id)));
-        let Values::F32(target) = &data.target().unwrap().values else { panic!("targets are floats") };
+        let Values::F32(target) = &data.targets()[0].values else { panic!("targets are floats") };
         assert!(target.iter().all(|t| (0.0..1.0).contains(t)));
     }
 }

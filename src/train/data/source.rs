@@ -107,7 +107,10 @@ impl IdxPair {
                 path: self.images.clone(),
                 name: name.to_owned(),
                 present: vec![self.input.clone()],
-                help: "give the labels after a comma: IMAGES,LABELS".to_owned(),
+                help: match name {
+                    LABEL => "give the labels after a comma: IMAGES,LABELS".to_owned(),
+                    _ => "two IDX files hold one input and one array of labels; give all arrays in FILE.npz".to_owned(),
+                },
             }),
         }
     }
@@ -122,7 +125,7 @@ mod tests {
     fn schema() -> Schema {
         Schema {
             inputs: vec![InputSchema { name: "image".to_owned(), dims: vec![1, 1, 2], kind: InputKind::F32 }],
-            target: Some(TargetSchema { dims: vec![], kind: TargetKind::Class { classes: 10, ignore_index: None } }),
+            targets: vec![TargetSchema::new(LABEL, &[], TargetKind::Class { classes: 10, ignore_index: None })],
         }
     }
 
@@ -137,7 +140,7 @@ mod tests {
         let column = &data.inputs()[0];
         assert_eq!(column.dims, [1, 1, 2]);
         assert_eq!(column.values, Values::F32(vec![0.0, 1.0, 0.2, 0.4]));
-        assert_eq!(data.target().unwrap().values, Values::I32(vec![9, 3]));
+        assert_eq!(data.targets()[0].values, Values::I32(vec![9, 3]));
         let error = Dataset::load(&at("images"), &schema()).unwrap_err();
         assert!(error.to_string().contains("no array `label`"), "{error}");
     }

@@ -22,7 +22,7 @@ use crate::privacy::plan::PlanSpec;
 use crate::privacy::sampler::Sampler;
 use crate::privacy::sampling::Sampling;
 use crate::tensors::{Tensor, Tensors};
-use crate::train::data::{Array, InputKind, InputSchema, Schema, TargetKind, TargetSchema};
+use crate::train::data::{Array, InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
 use crate::train::optimizer::OptimizerSpec;
 
 const WIDTH: usize = 3;
@@ -187,7 +187,7 @@ fn program() -> Program {
 fn schema() -> Schema {
     Schema {
         inputs: vec![InputSchema { name: "x".to_owned(), dims: vec![WIDTH], kind: InputKind::F32 }],
-        target: Some(TargetSchema { dims: vec![], kind: TargetKind::Real { within: None } }),
+        targets: vec![TargetSchema::new(LABEL, &[], TargetKind::Real { within: None })],
     }
 }
 
@@ -309,7 +309,7 @@ fn by_definition(plan: &PrivacyPlan, data: &Dataset) -> (Vec<f64>, f64) {
     let key = RunKey::for_plan(plan).unwrap();
     let sampler = Sampler::new(&key, plan, data.records()).unwrap();
     let noise = GaussianNoise::new(&key, plan);
-    let (x, label) = match (&data.inputs()[0].values, &data.target().unwrap().values) {
+    let (x, label) = match (&data.inputs()[0].values, &data.targets()[0].values) {
         (crate::train::data::Values::F32(x), crate::train::data::Values::F32(label)) => (x, label),
         _ => unreachable!(),
     };

@@ -45,6 +45,13 @@ pub fn log_softmax(k: &Tokens, n: usize, t: usize, logits: &[f64]) -> Vec<[f64; 
     row.iter().map(|x| if k.log_probabilities { [*x, 0.0] } else { [x - sum.ln(), x.exp() / sum] }).collect()
 }
 
+/// What the loss of each class counts for a token of class `label`.
+pub fn weighted_shares(k: &WeightedTokens, weights: &[f64], label: usize) -> Vec<f64> {
+    let (classes, smoothing) = (k.of.classes, f64::from(k.smoothing));
+    let hit = |class| if class == label { 1.0 - smoothing } else { 0.0 };
+    (0..classes).map(|class| weights[class] * (hit(class) + smoothing / classes as f64)).collect()
+}
+
 pub fn lstm(k: &LstmSizes, rows: usize, x: &[Floats], tape: &mut [f64]) {
     let (steps, hidden) = (k.steps, k.hidden);
     for n in 0..rows {

@@ -5,7 +5,7 @@ mod products;
 
 use std::collections::BTreeMap;
 
-use layers::{labels, lines, log_softmax, lstm, lstm_vjp, windows};
+use layers::{labels, lines, log_softmax, lstm, lstm_vjp, weighted_shares, windows};
 use products::{gemm, ghost_norm, outer_sum, read, tile_norm};
 
 use super::{Case, Data};
@@ -122,6 +122,33 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
                     for (class, [_, softmax]) in log_softmax(k, n, t, &x[0]).into_iter().enumerate() {
                         let target = f64::from(u8::from(class == label));
                         y[0][(n * k.tokens + t) * k.classes + class] = x[2][n] * (softmax - target) / count;
+                    }
+                }
+            }
+        }
+        Kernel::WeightedCrossEntropy(WeightedCrossEntropy(k)) => {
+            for (n, y) in y[0].iter_mut().enumerate() {
+                let of_token = |(t, label)| -> f64 {
+                    let shares = weighted_shares(k, &x[2], label).into_iter();
+                    shares
+                        .zip(log_softmax(&k.of, n, t, &x[0]))
+                        .map(|(q, [log, _])| if q == 0.0 { 0.0 } else { -q * log })
+                        .sum()
+                };
+                let losses: Floats = labels(&k.of, n, &x[1]).map(of_token).collect();
+                *y = if losses.is_empty() { 0.0 } else { losses.iter().sum::<f64>() / losses.len() as f64 };
+            }
+        }
+        Kernel::WeightedCrossEntropyVjp(WeightedCrossEntropyVjp(k)) => {
+            y[0].fill(0.0);
+            for n in 0..rows {
+                let count = labels(&k.of, n, &x[1]).count() as f64;
+                for (t, label) in labels(&k.of, n, &x[1]) {
+                    let shares = weighted_shares(k, &x[2], label);
+                    let total: f64 = shares.iter().sum();
+                    for (class, [_, softmax]) in log_softmax(&k.of, n, t, &x[0]).into_iter().enumerate() {
+                        let at = (n * k.of.tokens + t) * k.of.classes + class;
+                        y[0][at] = x[3][n] * (softmax * total - shares[class]) / count;
                     }
                 }
             }
@@ -332,6 +359,12 @@ fn scalar(func: Func, [a, b, c]: [f64; 3]) -> f64 {
         }
         Func::BceWithLogits => -(b * sigmoid(a).ln() + (1.0 - b) * sigmoid(-a).ln()),
         Func::BceWithLogitsVjp => c * (sigmoid(a) - b),
+        Func::Abs => a.abs(),
+        Func::AbsVjp => b * a.partial_cmp(&0.0).map_or(f64::NAN, |sign| sign as i8 as f64),
+        Func::Huber if a.abs() < b => 0.5 * a * a,
+        Func::Huber => b * (a.abs() - 0.5 * b),
+        Func::HuberVjp if a.abs() < b => c * a,
+        Func::HuberVjp => c * b * a.signum(),
     }
 }
 
