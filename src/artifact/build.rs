@@ -39,7 +39,8 @@ pub fn build(
     let proved = compiled.proved;
     let mut inputs = Vec::new();
     for input in &source.inputs {
-        let axes = &proved.inputs[&input.name];
+        // One that only outputs read that were left out is no input of the program.
+        let Some(axes) = proved.inputs.get(&input.name) else { continue };
         if axes.batch_axis().is_none() {
             if options.loss.is_some() {
                 return Err(BuildError::SharedInput { name: input.name.clone(), axes: axes.clone() });

@@ -18,7 +18,7 @@ use crate::passes::differentiate::differentiate;
 use crate::passes::fuse::fuse;
 use crate::passes::inference::inference;
 use crate::passes::privatize::{Choice, PrivateOptions, privatize, weigh_rows, with_gradient};
-use crate::passes::prove::{Proved, Refused, prove};
+use crate::passes::prove::{Proved, Refused, prove_for};
 use crate::passes::simplify::simplify;
 use crate::passes::strategy::Way;
 use crate::privacy::clipping::{ClipGroup, ClipRule, UnfitClipRule};
@@ -117,9 +117,16 @@ fn list<T: std::fmt::Display>(items: &[T]) -> String {
     items.iter().map(|i| i.to_string()).collect::<Vec<_>>().join("; ")
 }
 
+/// The outputs that the loss is computed from; none where that is every one there is, or not said.
+fn wanted(options: &Options) -> Vec<String> {
+    let terms = options.loss.iter().flat_map(|loss| &loss.terms);
+    let named: Option<Vec<String>> = terms.map(|term| term.output.clone().or_else(|| options.output.clone())).collect();
+    named.unwrap_or_default()
+}
+
 /// Compiles a model.
 pub fn compile(source: &Source, parameters: &[Parameter], options: &Options) -> Result<Compiled, CompileError> {
-    let mut proved = prove(source, parameters)?;
+    let mut proved = prove_for(source, parameters, &wanted(options))?;
     let output = options.output.as_deref();
     let loss = options.loss.as_ref().map(|loss| attach(&mut proved, loss, output)).transpose()?;
     let mut graph = checked("simplify", simplify(&collapse(&proved.graph)?)?)?;

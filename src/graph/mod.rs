@@ -224,7 +224,16 @@ impl Graph {
     /// Drops every node that no output needs; inputs stay, so that the interface of a program never changes.
     pub fn prune(&self) -> Graph {
         let inputs = self.ids().filter(|&id| matches!(self.op(id), Op::Input(_)));
-        let live = self.ancestors(self.outputs.values().copied().chain(inputs));
+        self.restricted(self.ancestors(self.outputs.values().copied().chain(inputs)))
+    }
+
+    /// Drops every node, inputs too, that no output needs.
+    pub fn prune_inputs(&self) -> Graph {
+        self.restricted(self.ancestors(self.outputs.values().copied()))
+    }
+
+    /// The nodes that `live`, a mask by index that is closed under operands, has.
+    fn restricted(&self, live: Vec<bool>) -> Graph {
         let mut out = Graph::default();
         let mut map: Vec<Option<NodeId>> = vec![None; self.len()];
         for id in self.ids().filter(|id| live[id.index()]) {

@@ -47,11 +47,26 @@ pub struct Proved {
 }
 
 /// Proves a model and builds its forward graph.
+///
+/// # Errors
+///
+/// [`Refused`] with everything that keeps a model's outputs from being computed for each record alone.
 pub fn prove(source: &Source, parameters: &[Parameter]) -> Result<Proved, Refused> {
+    prove_for(source, parameters, &[])
+}
+
+/// [`prove`] for the sake of some of the outputs; of all, if none is named. Another output that cannot be had is left out,
+/// and noted.
+///
+/// # Errors
+///
+/// [`Refused`] with everything that keeps the `wanted` outputs from being computed for each record alone.
+pub fn prove_for(source: &Source, parameters: &[Parameter], wanted: &[String]) -> Result<Proved, Refused> {
     let rules: HashMap<&str, Rule> = ops::imports().collect();
     let mut cx = Import::new(source, parameters);
+    let needed = needed(source, wanted);
     let mut problems = Vec::new();
-    let inputs = cx.declare_inputs(&mut problems);
+    let mut inputs = cx.declare_inputs(&mut problems);
     for node in &source.nodes {
         if cx.is_constant(node) {
             cx.constants.extend(node.outputs.iter().filter(|o| !o.is_empty()).cloned());
@@ -59,6 +74,7 @@ pub fn prove(source: &Source, parameters: &[Parameter]) -> Result<Proved, Refuse
         }
         cx.origin = Origin::onnx(&node.name);
         let rule = rules.get(node.op_type.as_str()).filter(|_| node.domain.is_empty() || node.domain == "ai.onnx");
+        let supposed = node.inputs.iter().any(|i| cx.supposed.contains(i));
         let result = match rule {
             None => Err(cx.unsupported(node, "dpc has no rule for this op")),
             Some(_) if node.inputs.iter().any(|i| cx.refused.contains(i)) => {
@@ -66,28 +82,56 @@ pub fn prove(source: &Source, parameters: &[Parameter]) -> Result<Proved, Refuse
             }
             Some(rule) => rule(&mut cx, node),
         };
+        let outputs = || node.outputs.iter().filter(|o| !o.is_empty());
         match result {
             Ok(values) => {
                 for (name, value) in node.outputs.iter().zip(values).filter(|(n, _)| !n.is_empty()) {
                     cx.values.insert(name.clone(), value);
                 }
+                if supposed {
+                    cx.supposed.extend(outputs().cloned());
+                }
             }
             Err(_) if rule.is_some() && cx.counts_records(node) => {
-                cx.counts.extend(node.outputs.iter().filter(|o| !o.is_empty()).cloned());
+                cx.counts.extend(outputs().cloned());
             }
             Err(refusal) => {
-                cx.refused.extend(node.outputs.iter().filter(|o| !o.is_empty()).cloned());
-                if !matches!(refusal, Refusal::Blocked { .. }) {
+                for output in outputs() {
+                    cx.suppose(output);
+                }
+                // What is wrong with an operand that is only supposed may be the supposition.
+                let certain = !supposed || matches!(refusal, Refusal::Unsupported { .. });
+                if !matches!(refusal, Refusal::Blocked { .. }) && certain && needed.contains(node.name.as_str()) {
                     problems.push(refusal);
                 }
             }
         }
     }
-    let outputs = cx.declare_outputs(&mut problems);
+    let (outputs, left_out) = cx.declare_outputs(wanted, &mut problems);
     if !problems.is_empty() {
         return Err(Refused { problems });
     }
-    Ok(Proved { graph: cx.graph, inputs, outputs, ids: cx.ids, notes: cx.notes })
+    let mut graph = cx.graph;
+    if left_out {
+        // What only those outputs read is no input of what is left.
+        graph = graph.prune_inputs();
+        let reads = |name: &String| graph.ids().any(|id| matches!(graph.op(id), Op::Input(input) if input.name == *name));
+        inputs.retain(|name, _| reads(name));
+    }
+    Ok(Proved { graph, inputs, outputs, ids: cx.ids, notes: cx.notes })
+}
+
+/// The names of the nodes that the `wanted` outputs depend on; all nodes, if none is named.
+fn needed<'s>(source: &'s Source, wanted: &[String]) -> BTreeSet<&'s str> {
+    let mut values: BTreeSet<&str> = wanted.iter().map(String::as_str).collect();
+    let mut needed = BTreeSet::new();
+    for node in source.nodes.iter().rev() {
+        if wanted.is_empty() || node.outputs.iter().any(|o| !o.is_empty() && values.contains(o.as_str())) {
+            needed.insert(node.name.as_str());
+            values.extend(node.inputs.iter().map(String::as_str));
+        }
+    }
+    needed
 }
 
 /// What an import rule works with: the model, the graph so far, and the values made so far.
@@ -99,7 +143,10 @@ pub struct Import<'s> {
     constants: BTreeSet<String>,
     /// Values that are computed from the number of records and nothing else; an op that combines one with data is refused.
     counts: BTreeSet<String>,
+    /// Values that a refused node would yield and of which nothing else is known.
     refused: BTreeSet<String>,
+    /// Values behind a refused node, by their inferred type: their readers are looked at all the same.
+    supposed: BTreeSet<String>,
     parameters: BTreeMap<&'s str, &'s Parameter>,
     origin: Origin,
     ids: BTreeMap<String, usize>,
@@ -118,6 +165,7 @@ impl<'s> Import<'s> {
             constants: BTreeSet::new(),
             counts: BTreeSet::new(),
             refused: BTreeSet::new(),
+            supposed: BTreeSet::new(),
             parameters: parameters.iter().map(|p| (p.name.as_str(), p)).collect(),
             origin: Origin::default(),
             ids: BTreeMap::new(),
@@ -147,12 +195,35 @@ impl<'s> Import<'s> {
         declared
     }
 
-    fn declare_outputs(&mut self, problems: &mut Vec<Refusal>) -> BTreeMap<String, Axes> {
+    /// Supposes that a refused node yields a float of the inferred shape, so that what follows is looked at too.
+    fn suppose(&mut self, output: &str) {
+        let dims = self.facts.shape(output).map(<[Dim]>::to_vec);
+        let float = self.facts.dtype(output).is_some_and(|elem| elem.is_float());
+        if let Some(dims) = dims.filter(|_| float) {
+            let axes = Axes(dims.iter().map(Axis::from).collect());
+            let ty = Type { dtype: DType::F32, batched: axes.batch_axis().is_some(), dims: axes.per_record() };
+            let op = leaf::Fill { ty, value: 0.0 };
+            if let Ok(node) = self.graph.add(op, &[], Origin::value(output)) {
+                self.values.insert(output.into(), Value { node, axes });
+                self.supposed.insert(output.into());
+                return;
+            }
+        }
+        self.refused.insert(output.into());
+    }
+
+    /// The outputs of the model, and whether some that are not wanted were left out.
+    fn declare_outputs(&mut self, wanted: &[String], problems: &mut Vec<Refusal>) -> (BTreeMap<String, Axes>, bool) {
         let mut declared = BTreeMap::new();
+        let mut left_out = Vec::new();
         for output in &self.source.outputs {
-            if self.refused.contains(&output.name) {
+            let spare = !wanted.is_empty() && !wanted.contains(&output.name);
+            if self.refused.contains(&output.name) || self.supposed.contains(&output.name) {
+                left_out.push(format!("`{}`", output.name));
                 continue;
             }
+            let mut unfit = Vec::new();
+            let problems = if spare { &mut unfit } else { &mut *problems };
             let describe = |why: String| Refusal::Invalid { node: output.name.clone(), op: "output".into(), why };
             let value = match self.named(&output.name) {
                 Ok(Some(value)) => value,
@@ -177,8 +248,15 @@ impl<'s> Import<'s> {
                     declared.insert(output.name.clone(), value.axes);
                 }
             }
+            if !unfit.is_empty() {
+                left_out.push(format!("`{}`", output.name));
+            }
         }
-        declared
+        if !left_out.is_empty() {
+            let outputs = left_out.join(", ");
+            self.notes.push(format!("the outputs {outputs}, which the loss does not need, cannot be had and are left out"));
+        }
+        (declared, !left_out.is_empty())
     }
 
     /// Whether all a node yields is known now and has nothing to do with records or parameters: shape arithmetic and
