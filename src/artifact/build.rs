@@ -62,7 +62,13 @@ pub fn build(
             Some(OutputEntry { name: output.name.clone(), axes })
         })
         .collect();
-    let entry = |p: &Parameter| ParameterEntry { name: p.name.clone(), dims: p.dims.clone(), trained: p.trainable };
+    let entry = |p: &Parameter| ParameterEntry {
+        name: p.name.clone(),
+        dims: p.dims.clone(),
+        trained: p.trainable,
+        padding_idx: p.padding_idx,
+        aliases: p.aliases.clone(),
+    };
     let manifest = Manifest {
         format_version: FormatVersion::CURRENT,
         compiler: compiler(),

@@ -68,6 +68,12 @@ pub struct ParameterEntry {
     pub dims: Vec<usize>,
     /// Whether training changes it.
     pub trained: bool,
+    /// The row that gets no gradient, where the user named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub padding_idx: Option<i64>,
+    /// The names of the other parameters of the exported module that are one with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
 }
 
 /// This software, as manifests and certificates name it.

@@ -6,8 +6,9 @@ use super::AuditError;
 use crate::artifact::Artifact;
 use crate::compile::{Options, compile};
 use crate::glob::Glob;
+use crate::graph::axes::Axes;
 use crate::lower::program::Program;
-use crate::onnx::{Parameter, Source, discover};
+use crate::onnx::{BatchAxis, Parameter, Source, discover};
 use crate::options::NormChoice;
 use crate::privacy::ClipRule;
 use crate::privacy::clipping::{ClipFunction, ClipGroup, ClipScope};
@@ -41,11 +42,14 @@ impl Variants {
     /// When the source cannot be read.
     pub fn of(artifact: &Artifact) -> Result<Variants, AuditError> {
         let manifest = &artifact.manifest;
-        let source = Source::from_bytes(artifact.source.clone().into(), Path::new("source.onnx"))?;
+        let mut source = Source::from_bytes(artifact.source.clone().into(), Path::new("source.onnx"))?;
+        let batch = |(name, axes): (&String, &Axes)| Some(BatchAxis { input: name.clone(), axis: axes.batch_axis()? });
+        source.free_batch(&manifest.inputs.iter().filter_map(batch).collect::<Vec<_>>())?;
         let mut parameters = discover(&source, &[], &[])?.to_vec();
         for parameter in &mut parameters {
             let entry = manifest.parameters.iter().find(|entry| entry.name == parameter.name);
             parameter.trainable = entry.is_some_and(|entry| entry.trained);
+            parameter.padding_idx = entry.and_then(|entry| entry.padding_idx);
         }
         let options = Options {
             loss: manifest.loss.clone(),

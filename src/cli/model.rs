@@ -9,7 +9,7 @@ use super::{output, values};
 use crate::artifact::{self, Artifact};
 use crate::compile::{Compiled, Options, compile};
 use crate::files;
-use crate::onnx::{Glob, Parameters, Source, discover};
+use crate::onnx::{BatchAxis, Glob, Padding, Parameters, Source, discover};
 use crate::options::{GRAMMAR, Loss, NormChoice};
 use crate::passes::attach_loss::LossError;
 use crate::privacy::ClipRule;
@@ -28,6 +28,14 @@ pub struct Trained {
     /// Keep the parameters whose name matches as they are (may be repeated)
     #[arg(long, value_name = "GLOB")]
     freeze: Vec<String>,
+
+    /// Give row ID of the embedding tables whose name matches no gradient, as padding_idx does (may be repeated)
+    #[arg(long, value_name = "GLOB=ID", allow_hyphen_values = true)]
+    padding_idx: Vec<Padding>,
+
+    /// The axis of fixed size that holds the records, where no input has a free one (once an input)
+    #[arg(long, value_name = "INPUT=AXIS")]
+    batch_axis: Vec<BatchAxis>,
 }
 
 /// Flags of the private rewrite.
@@ -63,9 +71,11 @@ enum ModelError {
 impl Model {
     /// Opens an ONNX file and finds its parameters.
     pub fn open(path: &Path, trained: &Trained) -> Result<Self> {
-        let source = Source::open(path)?;
+        let mut source = Source::open(path)?;
+        source.take_batch(&trained.batch_axis)?;
         let globs = |patterns: &[String]| patterns.iter().map(Glob::new).collect::<Vec<_>>();
-        let parameters = discover(&source, &globs(&trained.train), &globs(&trained.freeze))?;
+        let mut parameters = discover(&source, &globs(&trained.train), &globs(&trained.freeze))?;
+        parameters.pad(&trained.padding_idx)?;
         Ok(Self { source, parameters })
     }
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::graph::{Graph, TypeError, Violation, verify};
 use crate::lower::program::Program;
 use crate::lower::{LowerError, emit};
-use crate::onnx::{OnnxError, Parameter, Source};
+use crate::onnx::{Dim, OnnxError, Parameter, Source};
 use crate::ops::VjpError;
 use crate::options::{Loss, NormChoice};
 use crate::passes::attach_loss::{LossError, LossInfo, attach};
@@ -18,7 +18,7 @@ use crate::passes::differentiate::differentiate;
 use crate::passes::fuse::fuse;
 use crate::passes::inference::inference;
 use crate::passes::privatize::{Choice, PrivateOptions, privatize, weigh_rows, with_gradient};
-use crate::passes::prove::{Proved, Refused, prove_for};
+use crate::passes::prove::{Proved, Refusal, Refused, prove_for};
 use crate::passes::simplify::simplify;
 use crate::passes::strategy::Way;
 use crate::privacy::clipping::{ClipGroup, ClipRule, UnfitClipRule};
@@ -73,6 +73,35 @@ pub enum CompileError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Refused(#[from] Refused),
+    /// No input has a batch axis, so there is nothing to train on.
+    #[error("no input of the model has a free batch axis: {inputs}")]
+    #[diagnostic(
+        code(dpc::compile::no_batch),
+        help(
+            "{remedy}; or say which axis of fixed size holds the records, with --batch-axis INPUT=AXIS for each input"
+        )
+    )]
+    NoBatch {
+        /// The inputs with their axes.
+        inputs: String,
+        /// How to export with one.
+        remedy: &'static str,
+    },
+    /// The model was exported for a fixed number of records, and is not the same for any other.
+    #[error("no input of the model has a free batch axis, and the axis that was taken for it cannot be one: {inputs}")]
+    #[diagnostic(
+        code(dpc::compile::fixed_batch),
+        help("{remedy}; --batch-axis INPUT=AXIS takes another axis of fixed size for the batch")
+    )]
+    FixedBatch {
+        /// The inputs with their axes.
+        inputs: String,
+        /// How to export with a free one.
+        remedy: &'static str,
+        /// What does not fit.
+        #[related]
+        problems: Vec<Refusal>,
+    },
     /// The loss does not fit the model.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -117,6 +146,22 @@ fn list<T: std::fmt::Display>(items: &[T]) -> String {
     items.iter().map(|i| i.to_string()).collect::<Vec<_>>().join("; ")
 }
 
+/// Proves the model, having made sure that there is a batch to train on.
+fn proved(source: &Source, parameters: &[Parameter], options: &Options) -> Result<Proved, CompileError> {
+    let dims = |dims: &[Dim]| dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ");
+    let inputs = source.inputs.iter().map(|input| format!("`{}` [{}]", input.name, dims(&input.dims)));
+    let inputs = inputs.collect::<Vec<_>>().join(", ");
+    let remedy = source.exporter.freeing_batch();
+    let batched = source.inputs.iter().flat_map(|input| &input.dims).any(|dim| matches!(dim, Dim::Batch(_)));
+    if options.loss.is_some() && !batched {
+        return Err(CompileError::NoBatch { inputs, remedy });
+    }
+    prove_for(source, parameters, &wanted(options)).map_err(|refused| match source.fixed_batch {
+        Some(_) => CompileError::FixedBatch { inputs, remedy, problems: refused.problems },
+        None => refused.into(),
+    })
+}
+
 /// The outputs that the loss is computed from; none where that is every one there is, or not said.
 fn wanted(options: &Options) -> Vec<String> {
     let terms = options.loss.iter().flat_map(|loss| &loss.terms);
@@ -126,7 +171,7 @@ fn wanted(options: &Options) -> Vec<String> {
 
 /// Compiles a model.
 pub fn compile(source: &Source, parameters: &[Parameter], options: &Options) -> Result<Compiled, CompileError> {
-    let mut proved = prove_for(source, parameters, &wanted(options))?;
+    let mut proved = proved(source, parameters, options)?;
     let output = options.output.as_deref();
     let loss = options.loss.as_ref().map(|loss| attach(&mut proved, loss, output)).transpose()?;
     let mut graph = checked("simplify", simplify(&collapse(&proved.graph)?)?)?;

@@ -7,6 +7,7 @@
 use super::proto::NodeProto;
 
 const KEY: &str = "pkg.torch.onnx.fx_node";
+const CLASSES: &str = "pkg.torch.onnx.class_hierarchy";
 const SCOPES: &str = "pkg.torch.onnx.name_scopes";
 
 /// A call of an ATen operator.
@@ -14,14 +15,20 @@ const SCOPES: &str = "pkg.torch.onnx.name_scopes";
 pub struct AtenCall {
     /// The operator without its overload, as `embedding`.
     pub operator: String,
-    /// The positional arguments as they are written; values have a `%` before their name.
+    /// The positional arguments as they are written; values have a `%` before their name. Empty where the file has the
+    /// operator only.
     pub arguments: Vec<String>,
 }
 
 impl AtenCall {
     /// The call in the metadata of `node`, if it is there and can be read.
     pub(super) fn of(node: &NodeProto) -> Option<AtenCall> {
-        property(node, KEY).and_then(Self::parse)
+        property(node, KEY).and_then(Self::parse).or_else(|| {
+            // As `['Net', 'torch.nn.modules.linear.Linear', 'aten.linear.default']`.
+            let (_, last) = property(node, CLASSES)?.rsplit_once("'aten.")?;
+            let operator = last.split(['.', '\'']).next()?.to_owned();
+            Some(AtenCall { operator, arguments: Vec::new() })
+        })
     }
 
     fn parse(text: &str) -> Option<AtenCall> {

@@ -105,6 +105,28 @@ pub enum OnnxError {
         inputs: Vec<String>,
     },
 
+    /// `--padding-idx` that fits no table.
+    #[error("padding rows of no table:\n{}", list(problems))]
+    #[diagnostic(
+        code(dpc::onnx::padding),
+        help("`dpc check MODEL.onnx` lists the tables: those that `Gather.0` uses; ID is a row of the table")
+    )]
+    Padding {
+        /// One line for each problem.
+        problems: Vec<String>,
+    },
+
+    /// `--batch-axis` that fits no input.
+    #[error("no batch axis as it was named:\n{}", list(axes))]
+    #[diagnostic(
+        code(dpc::onnx::batch_axis),
+        help("`dpc inspect MODEL.onnx` prints the inputs; give --batch-axis INPUT=AXIS for each, counted from 0")
+    )]
+    BatchAxis {
+        /// One line for each problem.
+        axes: Vec<String>,
+    },
+
     /// Symbolic axes besides the batch axis.
     #[error("symbolic axes besides the batch axis:\n{}", list(axes))]
     #[diagnostic(

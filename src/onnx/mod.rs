@@ -26,6 +26,6 @@ pub use export::export;
 pub use exporter::Exporter;
 pub use facts::{Facts, Int};
 pub use node::OnnxNode;
-pub use parameters::{Parameter, Parameters, discover};
-pub use source::{Dim, OutputInfo, Source, ValueInfo};
+pub use parameters::{Padding, Parameter, Parameters, discover};
+pub use source::{BatchAxis, Dim, OutputInfo, Source, ValueInfo};
 pub use tensor::{Elem, Tensor, TensorData};

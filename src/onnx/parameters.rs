@@ -14,6 +14,7 @@ mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
+use std::str::FromStr;
 
 use super::error::OnnxError;
 use super::exporter::Exporter;
@@ -55,6 +56,25 @@ impl Parameter {
     }
 }
 
+/// A row of the tables that a pattern matches, counted from the end where it is negative. Written `GLOB=ID`.
+#[derive(Clone, Debug)]
+pub struct Padding {
+    /// The tables.
+    pub glob: Glob,
+    /// The row.
+    pub row: i64,
+}
+
+impl FromStr for Padding {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let split = text.rsplit_once('=').and_then(|(glob, row)| Some((glob, row.parse().ok()?)));
+        let (glob, row) = split.ok_or_else(|| format!("`{text}` should be GLOB=ID, as in emb.weight=0"))?;
+        Ok(Self { glob: Glob::new(glob), row })
+    }
+}
+
 /// The float initialisers of a model, in the order of their first use.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parameters {
@@ -69,6 +89,33 @@ impl Parameters {
     /// The parameters that are trained.
     pub fn trainable(&self) -> impl Iterator<Item = &Parameter> {
         self.list.iter().filter(|parameter| parameter.trainable)
+    }
+
+    /// Gives the tables that `padding` is for a row without gradient.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::Padding`] with every pattern that matches no table of an embedding, and every row outside of its table.
+    pub fn pad(&mut self, padding: &[Padding]) -> Result<(), OnnxError> {
+        let mut problems = Vec::new();
+        for Padding { glob, row } in padding {
+            let is_table = |p: &&mut Parameter| {
+                p.matches(glob) && p.slots.iter().any(|slot| slot.op_type == "Gather" && slot.position == 0)
+            };
+            let mut tables = 0;
+            for table in self.list.iter_mut().filter(is_table) {
+                tables += 1;
+                let rows = table.dims.first().map_or(0, |&rows| rows as i64);
+                match (-rows..rows).contains(row) {
+                    true => table.padding_idx = Some(*row),
+                    false => problems.push(format!("`{glob}={row}`: `{}` has {rows} rows", table.name)),
+                }
+            }
+            if tables == 0 {
+                problems.push(format!("`{glob}={row}`: no embedding's table matches"));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(OnnxError::Padding { problems }) }
     }
 
     /// These parameters, of which some have to be trained.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use prost::Message;
 use prost::bytes::{Buf, Bytes};
@@ -18,7 +19,7 @@ use super::tensor::{Elem, Tensor};
 use super::{external, inputs, wiring};
 
 /// The size of an axis. `N` is the number of samples in a physical batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dim {
     /// A fixed size.
     Known(usize),
@@ -33,6 +34,25 @@ impl fmt::Display for Dim {
             Dim::Batch(1) => f.write_str("N"),
             Dim::Batch(factor) => write!(f, "{factor}·N"),
         }
+    }
+}
+
+/// The axis of an input that holds the records. Written `INPUT=AXIS`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchAxis {
+    /// The input's name.
+    pub input: String,
+    /// The axis, counted from 0.
+    pub axis: usize,
+}
+
+impl FromStr for BatchAxis {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let split = text.rsplit_once('=').and_then(|(input, axis)| Some((input, axis.parse().ok()?)));
+        let (input, axis) = split.ok_or_else(|| format!("`{text}` should be INPUT=AXIS, as in input=0"))?;
+        Ok(Self { input: input.to_owned(), axis })
     }
 }
 
@@ -83,6 +103,9 @@ pub struct Source {
     pub path: PathBuf,
     /// What the user should know of how the file was read, one sentence each.
     pub notes: Vec<String>,
+    /// The number of records that every shape in the file is for, where its batch axis has a fixed size that is taken as
+    /// free.
+    pub fixed_batch: Option<usize>,
 }
 
 impl Source {
@@ -131,10 +154,91 @@ impl Source {
         };
         let exporter = Exporter::of(&model);
         let (facts, outputs, path) = (Facts::default(), Vec::new(), path.to_owned());
-        let mut source =
-            Source { exporter, opset, nodes, initializers, inputs, outputs, facts, path, notes, model, bytes };
+        let mut source = Source {
+            exporter,
+            opset,
+            nodes,
+            initializers,
+            inputs,
+            outputs,
+            facts,
+            path,
+            notes,
+            model,
+            bytes,
+            fixed_batch: None,
+        };
         source.infer(&parameters::constants(&source));
         Ok(source)
+    }
+
+    /// Takes axes of fixed size as the batch axis: for each `(input, axis)` of `axes`, that axis of that input. What the
+    /// file computes is then taken for what it computes of so many records; what is known of the values stays as the file
+    /// has it.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::BatchAxis`] with every input or axis that is not there, and sizes that differ.
+    pub fn free_batch(&mut self, axes: &[BatchAxis]) -> Result<(), OnnxError> {
+        let mut problems = Vec::new();
+        let mut sizes = BTreeSet::new();
+        for BatchAxis { input, axis } in axes {
+            let found = self.inputs.iter_mut().find(|info| info.name == *input);
+            match found.map(|info| (info.dims.get(*axis).copied(), info)) {
+                None => problems.push(format!("`{input}`: there is no such input")),
+                Some((None, info)) => problems.push(format!("`{input}`: it has {} axes", info.dims.len())),
+                Some((Some(Dim::Batch(_)), _)) => {}
+                Some((Some(Dim::Known(size)), info)) => {
+                    sizes.insert(size);
+                    info.dims[*axis] = Dim::Batch(1);
+                }
+            }
+        }
+        if sizes.len() > 1 {
+            problems.push(format!("the axes have different sizes: {sizes:?}"));
+        }
+        if self.inputs.iter().any(|info| info.dims.iter().filter(|dim| matches!(dim, Dim::Batch(_))).count() > 1) {
+            problems.push("an input has the batch on two axes".to_owned());
+        }
+        if !problems.is_empty() {
+            return Err(OnnxError::BatchAxis { axes: problems });
+        }
+        self.fixed_batch = sizes.first().copied();
+        Ok(())
+    }
+
+    /// The batch axes that the user names; where none is named and no input has a free axis, the [usual](Self::usual_batch),
+    /// with a note.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::free_batch`].
+    pub fn take_batch(&mut self, named: &[BatchAxis]) -> Result<(), OnnxError> {
+        let usual = if named.is_empty() { self.usual_batch() } else { None };
+        self.free_batch(usual.as_deref().unwrap_or(named))?;
+        if let (Some(axes), Some(size)) = (usual, self.fixed_batch) {
+            let inputs: Vec<String> = axes.iter().map(|axis| format!("`{}`", axis.input)).collect();
+            self.notes.push(format!(
+                "the file was exported for a batch of {size}: axis 0 of {} is taken as the batch (--batch-axis INPUT=AXIS \
+                 takes another); the trained model will have the fixed batch again; to free it, {}",
+                inputs.join(", "),
+                self.exporter.freeing_batch()
+            ));
+        }
+        Ok(())
+    }
+
+    /// The axis of each input that is the batch in most models, the first, if no input has a free one and all have one of
+    /// the same size. `None` where that cannot be said.
+    pub fn usual_batch(&self) -> Option<Vec<BatchAxis>> {
+        let leading: BTreeSet<Option<&Dim>> = self.inputs.iter().map(|input| input.dims.first()).collect();
+        let free = self.inputs.iter().flat_map(|input| &input.dims).any(|dim| matches!(dim, Dim::Batch(_)));
+        match (free, leading.len(), leading.first()) {
+            (false, 1, Some(Some(Dim::Known(1..)))) => {
+                Some(self.inputs.iter().map(|input| BatchAxis { input: input.name.clone(), axis: 0 }).collect())
+            }
+            _ => None,
+        }
     }
 
     /// The node of this name.
@@ -159,7 +263,13 @@ impl Source {
     fn inferred(&self, constants: &BTreeSet<String>) -> Facts {
         let elem = |tensor: &TensorProto| (tensor.name().to_owned(), Elem::from_onnx(tensor.data_type()));
         let elems = self.model.graph.iter().flat_map(|graph| &graph.initializer).map(elem).collect();
-        Facts::infer(&self.nodes, &self.initializers, &elems, constants, &self.inputs, self.opset)
+        let mut inputs = self.inputs.clone();
+        if let Some(size) = self.fixed_batch {
+            for dim in inputs.iter_mut().flat_map(|input| &mut input.dims).filter(|dim| matches!(dim, Dim::Batch(_))) {
+                *dim = Dim::Known(size);
+            }
+        }
+        Facts::infer(&self.nodes, &self.initializers, &elems, constants, &inputs, self.opset)
     }
 
     /// Infers what is known of each value, and of the outputs.

@@ -115,7 +115,8 @@ pub fn prove_for(source: &Source, parameters: &[Parameter], wanted: &[String]) -
     if left_out {
         // What only those outputs read is no input of what is left.
         graph = graph.prune_inputs();
-        let reads = |name: &String| graph.ids().any(|id| matches!(graph.op(id), Op::Input(input) if input.name == *name));
+        let reads =
+            |name: &String| graph.ids().any(|id| matches!(graph.op(id), Op::Input(input) if input.name == *name));
         inputs.retain(|name, _| reads(name));
     }
     Ok(Proved { graph, inputs, outputs, ids: cx.ids, notes: cx.notes })
@@ -254,7 +255,8 @@ impl<'s> Import<'s> {
         }
         if !left_out.is_empty() {
             let outputs = left_out.join(", ");
-            self.notes.push(format!("the outputs {outputs}, which the loss does not need, cannot be had and are left out"));
+            self.notes
+                .push(format!("the outputs {outputs}, which the loss does not need, cannot be had and are left out"));
         }
         (declared, !left_out.is_empty())
     }
@@ -434,6 +436,11 @@ impl<'s> Import<'s> {
     /// Notes what the user should know of how a node is taken.
     pub fn note(&mut self, sentence: String) {
         self.notes.push(sentence);
+    }
+
+    /// The number of records that the shapes of the file are for, where its fixed batch axis is taken as free.
+    pub fn fixed_batch(&self) -> Option<usize> {
+        self.source.fixed_batch
     }
 
     /// The opset of the model.

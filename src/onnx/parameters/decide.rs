@@ -91,8 +91,8 @@ pub(super) fn stands_for<'s>(
     slots.iter().find_map(|slot| {
         let node = source.node(&slot.node)?;
         let reads = |argument: &str, name: &str| match &node.aten {
-            Some(call) => call.reads(argument),
-            None => name.rsplit_once('.').is_some_and(|(module, _)| module == node.module),
+            Some(call) if !call.arguments.is_empty() => call.reads(argument),
+            _ => name.rsplit_once('.').is_some_and(|(module, _)| module == node.module),
         };
         let mut lost = evidence.missing(source).filter(|(argument, name)| reads(argument, name)).map(|(_, name)| name);
         match slot.kind {
@@ -163,7 +163,8 @@ fn is_buffer_name(name: &str) -> bool {
 }
 
 fn is_parameter_name(name: &str) -> bool {
-    const PARAMETERS: [&str; 6] = ["weight", "bias", "gamma", "beta", "kernel", "embedding"];
-    let last = last_part(name);
+    const PARAMETERS: [&str; 8] =
+        ["weight", "bias", "gamma", "beta", "kernel", "embedding", "coefficient", "intercepts"];
+    let last = last_part(name).trim_end_matches(|c: char| c.is_ascii_digit());
     PARAMETERS.iter().any(|ending| last.ends_with(ending))
 }

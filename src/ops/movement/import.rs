@@ -43,6 +43,7 @@ fn reshape(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> 
         }
         Err(refusal) => return Err(refusal),
     };
+    let dims = freed(cx, node, &x.axes, dims);
     let Some(axes) = recut(&x.axes, &dims) else {
         let dims: Vec<String> = dims.iter().map(Dim::to_string).collect();
         let why = format!("{} becomes [{}]", x.axes, dims.join(", "));
@@ -52,6 +53,51 @@ fn reshape(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> 
         return Err(cx.mixes(node, format!("{why}, which cuts the batch into pieces"), HELP));
     };
     Ok(vec![relabel(cx, node, x.node, axes)?])
+}
+
+/// The dims of a reshaped value with the batch among them, where a file of fixed batch has its size in its place.
+///
+/// The batch keeps its place in row-major order: as many elements of a record as there are before it in `axes` are before
+/// it in the result. Several axes may be that place where sizes are 1; any of them gives the same value for each record,
+/// and one of the batch's own size is taken first.
+fn freed(cx: &Import<'_>, node: &OnnxNode, axes: &Axes, dims: Vec<Dim>) -> Vec<Dim> {
+    let (Some(batch), Some(from)) = (cx.fixed_batch(), axes.batch_axis()) else { return dims };
+    let size = |dim: &Dim| if let Dim::Known(size) = dim { *size } else { 0 };
+    let sizes: Vec<usize> = dims.iter().map(size).collect();
+    let factors = axes.flatten();
+    let before = factors.factors().iter().map_while(|f| if let Factor::Size(n) = f { Some(*n) } else { None });
+    let before: usize = before.product();
+    let holds = |at: usize| {
+        let outer: usize = sizes[..at].iter().product();
+        let fits = outer > 0 && before % outer == 0 && sizes[at] > 0 && sizes[at] % batch == 0;
+        fits && (sizes[at] / batch) % (before / outer) == 0
+    };
+    let own = |at: usize| sizes[at] == batch && sizes[..at].iter().product::<usize>() == before;
+    let stays = kept_axis(cx, node, from, sizes.len()).filter(|&at| at < sizes.len() && own(at));
+    let place = stays.or_else(|| (0..sizes.len()).find(|&at| own(at))).or_else(|| (0..sizes.len()).find(|&at| holds(at)));
+    let mut dims = dims;
+    if let Some(at) = place {
+        dims[at] = Dim::Batch(sizes[at] / batch);
+    }
+    dims
+}
+
+/// Where axis `from` of the operand of a Squeeze or an Unsqueeze is in its result of rank `rank`.
+fn kept_axis(cx: &Import<'_>, node: &OnnxNode, from: usize, rank: usize) -> Option<usize> {
+    let listed = node.ints("axes").ok().flatten().or_else(|| cx.ints(node, 1).ok().flatten())?;
+    let operand = cx.input_dims(node, 0)?.len();
+    let at = |axis: i64, rank: usize| usize::try_from(if axis < 0 { axis + rank as i64 } else { axis }).ok();
+    match node.op_type.as_str() {
+        "Unsqueeze" => {
+            let new: Vec<usize> = listed.iter().filter_map(|&axis| at(axis, rank)).collect();
+            (0..rank).filter(|axis| !new.contains(axis)).nth(from)
+        }
+        "Squeeze" => {
+            let gone: Vec<usize> = listed.iter().filter_map(|&axis| at(axis, operand)).collect();
+            (!gone.contains(&from)).then(|| (0..from).filter(|axis| !gone.contains(axis)).count())
+        }
+        _ => None,
+    }
 }
 
 /// The factors of `axes`, in row-major order, cut anew into axes of these dims; `None` if a cut would go through the
@@ -149,7 +195,10 @@ fn slice(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         let size = value.axes.0[axis].per_record();
         let Some(at) = value.axes.record_axis(axis).filter(|_| !value.axes.0[axis].is_batched()) else {
             let to_end = match end {
-                Int::Known(end) => end >= i64::from(i32::MAX),
+                Int::Known(end) => {
+                    let whole = cx.fixed_batch().and_then(|batch| i64::try_from(batch.checked_mul(size)?).ok());
+                    end >= whole.unwrap_or(i64::from(i32::MAX))
+                }
                 Int::Batch(factor) => factor >= size as i64,
             };
             if start == Int::Known(0) && to_end && step == 1 {
@@ -415,6 +464,9 @@ fn expand(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         let axis = match dim {
             Dim::Known(size) if !from.is_batched() => Axis::size(size),
             Dim::Batch(size) if from.is_batched() && from.per_record() == size => from.clone(),
+            Dim::Known(size) if cx.fixed_batch().is_some_and(|batch| from.per_record().checked_mul(batch) == Some(size)) => {
+                from.clone()
+            }
             Dim::Batch(size) if from.per_record() == 1 && x.axes.batch_axis().is_none() => {
                 Axis::of(&[Factor::Batch, Factor::Size(size)])
             }
