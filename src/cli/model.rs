@@ -175,7 +175,7 @@ pub fn fitted_to_labels(
             Ok(data) => return Ok((artifact, data)),
             Err(error) => match error.other_loss() {
                 Some(other) => {
-                    output::note(format_args!("the labels are taken for what they are: --loss '{other}'"));
+                    output::note(format_args!("the form of the labels decides: the loss is taken as --loss '{other}'"));
                     loss = other.clone();
                 }
                 None => return Err(error.into()),

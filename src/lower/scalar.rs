@@ -81,7 +81,8 @@ scalar_table! {
         => c * (math::sigmoid(a) - b);
     Huber "huber" (a, b) "(min(abs({a}), {b}) * (abs({a}) - 0.5 * min(abs({a}), {b})))"
         => a.abs().min(b) * (a.abs() - 0.5 * a.abs().min(b));
-    HuberVjp "huber_vjp" (a, b, c) "({c} * clamp({a}, -{b}, {b}))" => c * a.max(-b).min(b);
+    HuberVjp "huber_vjp" (a, b, c) "({c} * select({a}, {b} * sign({a}), abs({a}) > {b}))"
+        => c * if a.abs() <= b { a } else { b * a.signum() };
 }
 
 impl Func {

@@ -50,7 +50,7 @@ pub struct Estimates {
     /// The share, in (0, 1), of the step's `z⁻²` that both take together: σ of the gradient grows by
     /// `1/√(1-share)`.
     pub share: f64,
-    /// What each unit's loss is clamped to from above, and so the sensitivity of the loss sum.
+    /// What each unit's loss is clamped to from above, as it is to 0 from below, and so the sensitivity of the loss sum.
     pub loss_bound: f64,
 }
 

@@ -130,7 +130,7 @@ fn labels_are_taken_for_what_they_are() {
     let one_hot = [0, 1, 0, 1, 0, 0, 0, 0, 1, 0, 1, 0];
     with_labels(&place, "one_hot", Array::from_i64(vec![4], &[1, 0, 2, 1]));
     let (expected, said) = eval(&place, "cross-entropy");
-    assert!(!said.contains("taken for"), "{said}");
+    assert!(!said.contains("taken as"), "{said}");
     let (by_ids, said) = eval(&place, "cross-entropy:probabilities");
     assert!(said.contains("--loss 'logits=cross-entropy'"), "{said}");
     assert_eq!(by_ids, expected);
