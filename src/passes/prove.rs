@@ -421,6 +421,14 @@ impl<'s> Import<'s> {
         self.parameters.get(name).copied()
     }
 
+    /// Whether input `i` of a node is an initialiser of zeros that is not trained.
+    pub fn stays_zero(&self, node: &OnnxNode, i: usize) -> bool {
+        let Some(name) = node.input(i) else { return false };
+        let trained = self.parameters.get(name).is_some_and(|parameter| parameter.trainable);
+        let values = self.source.initializers.get(name).and_then(Tensor::floats);
+        !trained && values.is_some_and(|values| values.iter().all(|value| *value == 0.0))
+    }
+
     /// The node that makes input `i` of a node.
     pub fn producer(&self, node: &OnnxNode, i: usize) -> Option<&'s OnnxNode> {
         let name = node.input(i)?;

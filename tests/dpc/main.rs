@@ -14,6 +14,7 @@ mod privacy;
 mod refused;
 mod seeds;
 mod sensitivity;
+mod situations;
 mod snapshots;
 mod units;
 mod zoo;

@@ -72,9 +72,13 @@ fn freed(cx: &Import<'_>, node: &OnnxNode, axes: &Axes, dims: Vec<Dim>) -> Vec<D
         let fits = outer > 0 && before % outer == 0 && sizes[at] > 0 && sizes[at] % batch == 0;
         fits && (sizes[at] / batch) % (before / outer) == 0
     };
-    let own = |at: usize| sizes[at] == batch && sizes[..at].iter().product::<usize>() == before;
+    let outermost = |at: usize| holds(at) && sizes[..at].iter().product::<usize>() == before;
+    let own = |at: usize| sizes[at] == batch && outermost(at);
     let stays = kept_axis(cx, node, from, sizes.len()).filter(|&at| at < sizes.len() && own(at));
-    let place = stays.or_else(|| (0..sizes.len()).find(|&at| own(at))).or_else(|| (0..sizes.len()).find(|&at| holds(at)));
+    let place = stays
+        .or_else(|| (0..sizes.len()).find(|&at| own(at)))
+        .or_else(|| (0..sizes.len()).find(|&at| outermost(at)))
+        .or_else(|| (0..sizes.len()).find(|&at| holds(at)));
     let mut dims = dims;
     if let Some(at) = place {
         dims[at] = Dim::Batch(sizes[at] / batch);

@@ -1,0 +1,97 @@
+//! What PyTorch users write and ONNX does not say: gradients against PyTorch's, one record at a time
+//! (`models/situations.py`).
+
+use std::path::Path;
+use std::process::Command;
+
+use dpc::train::data::npz::Npz;
+use serde::Deserialize;
+
+use crate::zoo::{Golden, models};
+
+#[derive(Deserialize)]
+struct Situation {
+    name: String,
+    loss: String,
+    flags: Vec<String>,
+}
+
+fn dpc(arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_dpc")).args(arguments).output().expect("dpc runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).split_whitespace().collect::<Vec<_>>().join(" ");
+    (output.status.success(), format!("{} {}", text(&output.stdout), text(&output.stderr)))
+}
+
+fn grads(situation: &Situation, data: &Path, device: &str, out: &Path) {
+    let model = models(&format!("situations/{}.onnx", situation.name));
+    let mut arguments = vec!["grads", model.to_str().expect("a path"), "--loss", &situation.loss, "--per-sample"];
+    arguments.extend(["--data", data.to_str().expect("a path"), "--out", out.to_str().expect("a path")]);
+    arguments.extend(["--clip", "flat:0.5", "--device", device]);
+    arguments.extend(situation.flags.iter().map(String::as_str));
+    let (ok, text) = dpc(&arguments);
+    assert!(ok, "{}: {text}", situation.name);
+}
+
+fn close(what: &str, found: &[f64], right: &[f64]) {
+    let scale = right.iter().fold(1e-6_f64, |most, value| most.max(value.abs()));
+    assert_eq!(found.len(), right.len(), "{what}");
+    let worst = found.iter().zip(right).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale;
+    assert!(worst < 1e-5, "{what}: {worst:e} off");
+}
+
+/// Loss, norm, every gradient that the file has by its own name, and the clipped sums.
+#[test]
+fn gradients_are_those_of_the_module() {
+    let text = std::fs::read_to_string(models("situations/situations.json")).expect("the list is there");
+    let situations: Vec<Situation> = serde_json::from_str(&text).expect("the list is JSON");
+    assert!(situations.len() > 20);
+    let directory = tempfile::tempdir().expect("a directory");
+    for situation in &situations {
+        let golden = models(&format!("situations/{}.npz", situation.name));
+        for device in ["cpu", "gpu"] {
+            let out = directory.path().join("out.npz");
+            grads(situation, &golden, device, &out);
+            let (mut found, mut right) = (Golden::open(&out), Golden::open(&golden));
+            let names = Npz::open(&out).expect("the gradients").names();
+            let shared: Vec<String> = right.names().into_iter().filter(|name| names.contains(name)).collect();
+            assert!(shared.len() >= 3, "{}: {shared:?}", situation.name);
+            for name in shared.iter().filter(|name| *name != "ids" && *name != "x" && *name != "label") {
+                close(&format!("{} on {device}: {name}", situation.name), &found.floats(name), &right.floats(name));
+            }
+        }
+    }
+}
+
+/// What is said of a model: the words that have to be in the answer of `dpc check`, and whether it can be trained.
+#[test]
+fn what_no_file_can_do_silently_is_said() {
+    for (model, flags, trains, words) in [
+        ("situations/mask_buffer.ts", "", true, &["causal", "constant: it holds values that are not finite"][..]),
+        ("situations/position_buffer.ts", "", true, &["pe", "constant: it holds the sines and cosines of positions"]),
+        ("situations/position_buffer.dyn", "", true, &["constant: the exporter lists it as a buffer"]),
+        ("situations/temperature.ts", "", true, &["whether `temperature` are parameters or buffers", "--freeze NAME"]),
+        ("situations/temperature.dyn", "", true, &["temperature [] 1 yes Mul.1", "requires_grad=False"]),
+        ("situations/tied", "", true, &["`wte.weight` and `head.weight` are one parameter of the module, tied"]),
+        ("situations/padding", "", true, &["row 0 of its table gets no gradient (padding_idx)"]),
+        ("situations/padding", "--padding-idx fc.*=0", false, &["no embedding's table matches"]),
+        ("situations/padding", "--padding-idx emb.*=11", false, &["`emb.weight` has 11 rows"]),
+        ("situations/detached", "", true, &["detaches its operand: no gradient passes through it"]),
+        ("situations/mask_folded", "", true, &["(the module's `qkv.weight`)", "optimize=False"]),
+        ("situations/statistics.dyn", "--output logits", true, &["the outputs `mean`", "are left out"]),
+        ("situations/statistics.dyn", "--output mean", false, &["holds the batch"]),
+        ("situations/fixed_conv.2", "", true, &["exported for a batch of 2", "dynamic_shapes", "--batch-axis"]),
+        ("situations/fixed_conv.ts.1", "", true, &["exported for a batch of 1", "dynamic_axes"]),
+        ("situations/fixed_conv.2", "--batch-axis x=1", false, &["no input of the model has a free batch axis"]),
+        ("situations/fixed_conv.2", "--batch-axis y=0", false, &["`y`: there is no such input"]),
+        ("refused/batch_norm.ts", "", false, &["call .eval() on the BatchNorm layers before the export"]),
+    ] {
+        let file = models(&format!("{model}.onnx"));
+        let mut arguments = vec!["check", file.to_str().expect("a path"), "--loss", "cross-entropy"];
+        arguments.extend(flags.split_whitespace());
+        let (ok, text) = dpc(&arguments);
+        assert_eq!(ok, trains, "{model}: {text}");
+        for words in words {
+            assert!(text.contains(words), "{model}: {words}\n{text}");
+        }
+    }
+}
