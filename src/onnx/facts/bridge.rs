@@ -2,8 +2,6 @@
 //!
 //! Each node is given to tract by itself, so that one that tract rejects, or panics on, costs no other its facts.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use prost::Message;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceFact, InferenceOp};
 use tract_onnx::tract_hir::internal::{DatumType, Tensor as TractTensor, TractResult, tvec};
@@ -12,6 +10,7 @@ use tract_onnx::{Onnx, pb};
 use super::pinned::{Known, LARGEST_VALUE};
 use crate::onnx::node::OnnxNode;
 use crate::onnx::tensor::{Elem, Tensor, TensorData};
+use crate::panics::contained;
 
 /// tract's operator for a node.
 pub(super) struct Operator {
@@ -110,10 +109,10 @@ fn axes_operand(node: &OnnxNode) -> Option<usize> {
 
 /// Runs tract's code. The model is not trusted, and tract may panic on one that is malformed: that is an error here.
 fn guarded<T>(run: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(run)) {
+    match contained(run) {
         Ok(Ok(result)) => Ok(result),
         Ok(Err(error)) => Err(error.root_cause().to_string().lines().next().unwrap_or_default().to_owned()),
-        Err(_) => Err("shape inference panicked".to_owned()),
+        Err(panic) => Err(format!("shape inference failed: {panic}")),
     }
 }
 
