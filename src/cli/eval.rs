@@ -22,6 +22,9 @@ pub struct Args {
     model: PathBuf,
 
     #[command(flatten)]
+    opening: model::Opening,
+
+    #[command(flatten)]
     data: DataArgs,
 
     /// The loss, for an ONNX model
@@ -43,7 +46,7 @@ pub struct Args {
 struct NoLoss;
 
 pub fn run(args: &Args) -> Result<()> {
-    let artifact = model::load(&args.model, args.loss)?;
+    let artifact = model::load(&args.model, args.loss, &args.opening)?;
     let scored = Scored::of(&artifact.manifest).ok_or(NoLoss)?;
     let data = args.data.load(&artifact.manifest.schema)?;
     let device = device::open(&args.device)?;

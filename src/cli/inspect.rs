@@ -16,6 +16,9 @@ pub struct Args {
     #[arg(value_name = "M.dpc|MODEL.onnx")]
     model: PathBuf,
 
+    #[command(flatten)]
+    opening: model::Opening,
+
     /// The loss to compile an ONNX model with
     #[arg(long)]
     loss: Option<Loss>,
@@ -24,7 +27,7 @@ pub struct Args {
 const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
 
 pub fn run(args: &Args) -> Result<()> {
-    let artifact = model::load(&args.model, args.loss)?;
+    let artifact = model::load(&args.model, args.loss, &args.opening)?;
     output::line(text(&artifact).trim_end())
 }
 

@@ -9,16 +9,38 @@ use super::{output, values};
 use crate::artifact::{self, Artifact};
 use crate::compile::{Compiled, Options, compile};
 use crate::files;
-use crate::onnx::{Glob, Parameters, Source, discover};
+use crate::onnx::{AxisFix, Glob, Parameters, Reading, Source, discover};
 use crate::options::{Loss, NormChoice};
 use crate::privacy::ClipRule;
 
 /// Rows of a physical batch where nobody says.
 pub const MAX_BATCH: usize = 256;
 
-/// Flags that say which parameters are trained.
+/// Flags that say how an ONNX file is read.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Opening {
+    /// Give a symbolic axis of an ONNX model a size: SYMBOL=SIZE or INPUT:AXIS=SIZE (may be repeated)
+    #[arg(long, value_name = "AXIS=SIZE", allow_hyphen_values = true)]
+    fix: Vec<AxisFix>,
+}
+
+impl Opening {
+    fn reading(&self) -> Reading {
+        Reading { fixes: self.fix.clone() }
+    }
+
+    /// Whether a flag is given.
+    fn is_given(&self) -> bool {
+        !self.fix.is_empty()
+    }
+}
+
+/// Flags that say which parameters are trained, and how the file is read.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Trained {
+    #[command(flatten)]
+    opening: Opening,
+
     /// Train only the parameters whose name matches (may be repeated)
     #[arg(long, value_name = "GLOB")]
     train: Vec<String>,
@@ -52,12 +74,19 @@ enum ModelError {
     #[error("{} is compiled for the loss {compiled}, not {asked}", path.display())]
     #[diagnostic(code(dpc::model::loss), help("leave out --loss, or give the ONNX file"))]
     OtherLoss { path: PathBuf, compiled: String, asked: Loss },
+
+    #[error("{} is compiled: the ONNX file in it is read already", path.display())]
+    #[diagnostic(
+        code(dpc::model::read),
+        help("leave out the flags that say how an ONNX file is read, or give them to `dpc compile`")
+    )]
+    Read { path: PathBuf },
 }
 
 impl Model {
     /// Opens an ONNX file and finds its parameters.
     pub fn open(path: &Path, trained: &Trained) -> Result<Self> {
-        let source = Source::open(path)?;
+        let source = Source::open_as(path, &trained.opening.reading())?;
         let globs = |patterns: &[String]| patterns.iter().map(Glob::new).collect::<Vec<_>>();
         let parameters = discover(&source, &globs(&trained.train), &globs(&trained.freeze))?;
         Ok(Self { source, parameters })
@@ -95,12 +124,17 @@ pub fn is_artifact(path: &Path) -> Result<bool> {
     Ok(files::first_bytes(path, 2)? == b"PK")
 }
 
-/// The artifact at `path`, or the one of the ONNX model at `path` with `loss` attached where there is one.
-pub fn load(path: &Path, loss: Option<Loss>) -> Result<Artifact> {
+/// The artifact at `path`, or the one of the ONNX model at `path`, read as `opening` says, with `loss` attached where
+/// there is one.
+pub fn load(path: &Path, loss: Option<Loss>, opening: &Opening) -> Result<Artifact> {
     if !is_artifact(path)? {
         let options = forward_options(loss)?;
-        let model = Model::open(path, &Trained::default())?;
+        let trained = Trained { opening: opening.clone(), ..Trained::default() };
+        let model = Model::open(path, &trained)?;
         return model.build(model.compile(&options)?, &options, MAX_BATCH);
+    }
+    if opening.is_given() {
+        return Err(ModelError::Read { path: path.to_owned() }.into());
     }
     let artifact = Artifact::load(path)?;
     match loss {

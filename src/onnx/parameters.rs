@@ -6,13 +6,14 @@
 //! Everything that is decided is in the table that [`Parameters`] prints.
 
 mod hazards;
-mod slots;
+pub(super) mod slots;
 mod table;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use super::error::OnnxError;
+use super::lift::Lifted;
 use super::source::Source;
 use crate::glob::Glob;
 pub use slots::{Slot, SlotKind};
@@ -85,7 +86,7 @@ const FROZEN: &str = "frozen by --freeze";
 ///
 /// [`OnnxError::Patterns`] with every pattern that matches no float initialiser.
 pub fn discover(source: &Source, train: &[Glob], freeze: &[Glob]) -> Result<Parameters, OnnxError> {
-    let mut slots = slots::find(source);
+    let mut slots = slots::find(&source.nodes, &source.inputs, &source.initializers);
     let buffers = hazards::buffers(source);
     let names: Vec<String> = in_order_of_use(source);
     check_patterns(train.iter().chain(freeze), &names)?;
@@ -95,7 +96,12 @@ pub fn discover(source: &Source, train: &[Glob], freeze: &[Glob]) -> Result<Para
     for name in names {
         let dims = source.initializers[&name].dims.clone();
         let slots = slots.remove(&name).unwrap_or_default();
-        let (mut trainable, mut reason) = by_default(&name, &dims, &slots, buffers.contains(&name));
+        let (mut trainable, mut reason) = match source.lifted.get(&name) {
+            Some(Lifted::Literal) => {
+                (false, format!("a Constant node beside weights that are none, {}", slots::describe(&slots)))
+            }
+            _ => by_default(&name, &dims, &slots, buffers.contains(&name)),
+        };
         if !train.is_empty() {
             trainable = matches(train, &name);
             reason = match trainable {

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::onnx::node::OnnxNode;
-use crate::onnx::source::Source;
+use crate::onnx::source::ValueInfo;
+use crate::onnx::tensor::Tensor;
 
 /// An operand of a node that also reads data.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,17 +36,21 @@ pub enum SlotKind {
 }
 
 /// The slots that each float initialiser reaches, in the order of the nodes.
-pub(super) fn find(source: &Source) -> BTreeMap<String, Vec<Slot>> {
-    let fed = reached_by_inputs(source);
+pub(in crate::onnx) fn find(
+    nodes: &[OnnxNode],
+    inputs: &[ValueInfo],
+    initializers: &BTreeMap<String, Tensor>,
+) -> BTreeMap<String, Vec<Slot>> {
+    let fed = reached_by_inputs(nodes, inputs);
     // For each constant value, the initialisers that it is made of.
     let mut origins: HashMap<&str, BTreeSet<&str>> = HashMap::new();
-    for (name, tensor) in &source.initializers {
+    for (name, tensor) in initializers {
         if tensor.floats().is_some() {
             origins.insert(name, BTreeSet::from([name.as_str()]));
         }
     }
     let mut slots: BTreeMap<String, Vec<Slot>> = BTreeMap::new();
-    for node in &source.nodes {
+    for node in nodes {
         if !carries_elements(node) {
             continue;
         }
@@ -72,9 +77,9 @@ pub(super) fn find(source: &Source) -> BTreeMap<String, Vec<Slot>> {
 }
 
 /// The values whose elements depend on a graph input's.
-fn reached_by_inputs(source: &Source) -> HashSet<&str> {
-    let mut fed: HashSet<&str> = source.inputs.iter().map(|input| input.name.as_str()).collect();
-    for node in source.nodes.iter().filter(|node| carries_elements(node)) {
+pub(in crate::onnx) fn reached_by_inputs<'a>(nodes: &'a [OnnxNode], inputs: &'a [ValueInfo]) -> HashSet<&'a str> {
+    let mut fed: HashSet<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+    for node in nodes.iter().filter(|node| carries_elements(node)) {
         if node.inputs.iter().any(|input| fed.contains(input.as_str())) {
             fed.extend(node.outputs.iter().filter(|output| !output.is_empty()).map(String::as_str));
         }
@@ -87,7 +92,8 @@ fn carries_elements(node: &OnnxNode) -> bool {
     !matches!(node.op_type.as_str(), "Shape" | "Size")
 }
 
-fn kind(node: &OnnxNode, position: usize) -> SlotKind {
+/// What the operand in this position holds.
+pub(in crate::onnx) fn kind(node: &OnnxNode, position: usize) -> SlotKind {
     use SlotKind::{Bias, Operand, Other, Weight};
     match (node.op_type.as_str(), position) {
         ("Gemm" | "MatMul", 0 | 1) | ("Conv" | "ConvTranspose", 1) | ("Gather", 0) | ("Einsum", _) => Weight,
