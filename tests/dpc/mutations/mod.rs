@@ -181,6 +181,8 @@ fn for_long() {
     let mut at = first;
     while begun.elapsed() < Duration::from_secs(seconds) {
         let start = Instant::now();
+        // What hangs is named by what was begun last.
+        std::fs::write(std::env::temp_dir().join(format!("dpc-mutation-{first}")), at.to_string()).expect("a file");
         match run(&seeds, at) {
             Ok(count) => compiled += usize::from(count > 0),
             Err(problem) => {
