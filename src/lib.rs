@@ -17,6 +17,7 @@ pub mod lower;
 pub mod onnx;
 pub mod ops;
 pub mod options;
+mod panics;
 pub mod passes;
 pub mod privacy;
 pub mod tensors;

@@ -12,7 +12,7 @@ use super::{model, output};
 use crate::artifact::Artifact;
 use crate::device;
 use crate::lower::program::Phase;
-use crate::options::DeviceChoice;
+use crate::options::{DeviceChoice, Loss};
 use crate::train::engine::Engine;
 use crate::train::evaluate::{Scored, evaluate};
 
@@ -22,6 +22,9 @@ pub struct Args {
     /// The artifact or ONNX model
     #[arg(value_name = "M.dpc|MODEL.onnx")]
     model: PathBuf,
+
+    #[command(flatten)]
+    opening: model::Opening,
 
     #[command(flatten)]
     data: DataArgs,
@@ -47,10 +50,11 @@ pub fn run(args: &Args) -> Result<()> {
     let load = |artifact: &Artifact| args.data.load(&artifact.manifest.schema);
     let (artifact, data) = match args.loss.named()? {
         Some(loss) if !model::is_artifact(&args.model)? => {
-            model::fitted_to_labels(&loss, |loss| model::load(&args.model, Some(loss.clone())), load)?
+            let compile = |loss: &Loss| model::load(&args.model, Some(loss.clone()), &args.opening);
+            model::fitted_to_labels(&loss, compile, load)?
         }
         loss => {
-            let artifact = model::load(&args.model, loss)?;
+            let artifact = model::load(&args.model, loss, &args.opening)?;
             Scored::of(&artifact.manifest).ok_or(NoLoss)?;
             let data = load(&artifact)?;
             (artifact, data)

@@ -18,13 +18,16 @@ pub struct Args {
     model: PathBuf,
 
     #[command(flatten)]
+    opening: model::Opening,
+
+    #[command(flatten)]
     loss: LossArgs,
 }
 
 const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
 
 pub fn run(args: &Args) -> Result<()> {
-    let artifact = model::load(&args.model, args.loss.named()?)?;
+    let artifact = model::load(&args.model, args.loss.named()?, &args.opening)?;
     output::line(text(&artifact).trim_end())
 }
 

@@ -1,7 +1,7 @@
 //! The command line: one file a subcommand.
 //!
 //! A subcommand is an `Args` with a `run`. Results go to standard output, everything else to
-//! standard error. The exit code is 0, 1 where the command failed, 2 where it was not understood.
+//! standard error. The exit code is 0, 1 where the command failed, 2 where it was not understood, 3 where dpc has a defect.
 
 mod account;
 mod audit;
@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod compile;
 mod data;
+mod defect;
 mod demo;
 mod devices;
 mod eval;
@@ -55,7 +56,7 @@ enum Command {
 
 /// Runs the command that the process's arguments give.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    defect::run(|| match Cli::parse().command {
         Command::Compile(args) => compile::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Train(args) => train::run(&args),
@@ -70,14 +71,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::VerifyCertificate(args) => verify_certificate::run(&args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(report) => {
-            output::report(&report);
-            ExitCode::FAILURE
-        }
-    }
+    })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::{output, values};
 use crate::artifact::{self, Artifact};
 use crate::compile::{Compiled, Options, compile};
 use crate::files;
-use crate::onnx::{BatchAxis, Glob, Padding, Parameters, Source, discover};
+use crate::onnx::{AxisFix, BatchAxis, Glob, Padding, Parameters, Reading, Source, discover};
 use crate::options::{GRAMMAR, Loss, NormChoice};
 use crate::passes::attach_loss::LossError;
 use crate::privacy::ClipRule;
@@ -18,9 +18,31 @@ use crate::train::data::{DataError, Dataset};
 /// Rows of a physical batch where nobody says.
 pub const MAX_BATCH: usize = 256;
 
-/// Flags that say which parameters are trained.
+/// Flags that say how an ONNX file is read.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Opening {
+    /// Give a symbolic axis of an ONNX model a size: SYMBOL=SIZE or INPUT:AXIS=SIZE (may be repeated)
+    #[arg(long, value_name = "AXIS=SIZE", allow_hyphen_values = true)]
+    fix: Vec<AxisFix>,
+}
+
+impl Opening {
+    fn reading(&self) -> Reading {
+        Reading { fixes: self.fix.clone() }
+    }
+
+    /// Whether a flag is given.
+    fn is_given(&self) -> bool {
+        !self.fix.is_empty()
+    }
+}
+
+/// Flags that say which parameters are trained, and how the file is read.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Trained {
+    #[command(flatten)]
+    opening: Opening,
+
     /// Train only the parameters whose name matches (may be repeated)
     #[arg(long, value_name = "GLOB")]
     train: Vec<String>,
@@ -66,12 +88,19 @@ enum ModelError {
     #[error("--output {output} is given without a loss")]
     #[diagnostic(code(dpc::model::output), help("leave it out, or give --loss too; an artifact knows its own output"))]
     OutputAlone { output: String },
+
+    #[error("{} is compiled: the ONNX file in it is read already", path.display())]
+    #[diagnostic(
+        code(dpc::model::read),
+        help("leave out the flags that say how an ONNX file is read, or give them to `dpc compile`")
+    )]
+    Read { path: PathBuf },
 }
 
 impl Model {
     /// Opens an ONNX file and finds its parameters.
     pub fn open(path: &Path, trained: &Trained) -> Result<Self> {
-        let mut source = Source::open(path)?;
+        let mut source = Source::open_as(path, &trained.opening.reading())?;
         source.take_batch(&trained.batch_axis)?;
         let globs = |patterns: &[String]| patterns.iter().map(Glob::new).collect::<Vec<_>>();
         let mut parameters = discover(&source, &globs(&trained.train), &globs(&trained.freeze))?;
@@ -143,12 +172,17 @@ pub fn is_artifact(path: &Path) -> Result<bool> {
     Ok(files::first_bytes(path, 2)? == b"PK")
 }
 
-/// The artifact at `path`, or the one of the ONNX model at `path` with `loss` attached where there is one.
-pub fn load(path: &Path, loss: Option<Loss>) -> Result<Artifact> {
+/// The artifact at `path`, or the one of the ONNX model at `path`, read as `opening` says, with `loss` attached where
+/// there is one.
+pub fn load(path: &Path, loss: Option<Loss>, opening: &Opening) -> Result<Artifact> {
     if !is_artifact(path)? {
         let options = forward_options(loss)?;
-        let model = Model::open(path, &Trained::default())?;
+        let trained = Trained { opening: opening.clone(), ..Trained::default() };
+        let model = Model::open(path, &trained)?;
         return model.build(model.compile(&options)?, &options, MAX_BATCH);
+    }
+    if opening.is_given() {
+        return Err(ModelError::Read { path: path.to_owned() }.into());
     }
     let artifact = Artifact::load(path)?;
     let compiled = &artifact.manifest.loss;

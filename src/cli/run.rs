@@ -19,6 +19,9 @@ pub struct Args {
     #[arg(value_name = "M.dpc|MODEL.onnx")]
     model: PathBuf,
 
+    #[command(flatten)]
+    opening: model::Opening,
+
     /// The inputs, by their ONNX names and in their ONNX shapes
     #[arg(long, value_name = "IN.npz")]
     data: PathBuf,
@@ -33,7 +36,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let artifact = model::load(&args.model, None)?;
+    let artifact = model::load(&args.model, None, &args.opening)?;
     let mut file = Npz::open(&args.data)?;
     let mut inputs = BTreeMap::new();
     for name in artifact.manifest.inputs.keys() {

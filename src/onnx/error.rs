@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use miette::Diagnostic;
 use thiserror::Error;
 
+use super::source::{NEWEST_OPSET, OLDEST_OPSET};
+
 /// A problem with an ONNX file. Problems of one kind are reported together.
 #[derive(Debug, Error, Diagnostic)]
 pub enum OnnxError {
@@ -44,11 +46,16 @@ pub enum OnnxError {
         what: &'static str,
     },
 
-    /// The operator set of the default domain is too old, or there is none.
+    /// The operator set of the default domain is too old or too new, or there is none.
     #[error("{} uses {}", path.display(), found.map_or("no version of the default operator set".to_owned(), |v| format!("operator set {v}")))]
     #[diagnostic(
         code(dpc::onnx::opset),
-        help("dpc reads operator sets 13 to 23: export with opset_version=20, or run onnx.version_converter")
+        help(
+            "dpc reads operator sets {} to {}: export with opset_version=20, or convert the file with \
+             onnx.version_converter.convert_version(onnx.load(path), 20)",
+            OLDEST_OPSET,
+            NEWEST_OPSET
+        )
     )]
     Opset {
         /// The model's path.
@@ -132,13 +139,28 @@ pub enum OnnxError {
     #[diagnostic(
         code(dpc::onnx::symbolic_axes),
         help(
-            "dpc compiles for fixed shapes with a free batch: export with these axes fixed, or fix them with \
-             `python -m onnxruntime.tools.make_dynamic_shape_fixed --dim_param NAME --dim_value SIZE IN.onnx OUT.onnx`"
+            "dpc compiles for fixed shapes with a free batch: give each of these axes a size with the flag beside it, which may be repeated, or export with these axes fixed"
         )
     )]
     SymbolicAxes {
-        /// `input, axis and symbol` for each.
+        /// `input, axis and symbol`, and the flag that fixes it, for each.
         axes: Vec<String>,
+    },
+
+    /// `--fix` flags that name no axis of an input, or one that has another size.
+    #[error("axes that cannot be fixed:\n{}", list(fixes))]
+    #[diagnostic(
+        code(dpc::onnx::fix),
+        help(
+            "`--fix SYMBOL=SIZE` fixes every axis of a symbol, `--fix INPUT:AXIS=SIZE` one axis, counted from 0; {}",
+            known(symbols)
+        )
+    )]
+    Fixes {
+        /// `fix: what is wrong` for each.
+        fixes: Vec<String>,
+        /// The symbols of the inputs.
+        symbols: Vec<String>,
     },
 
     /// An attribute that is absent, or has another type than the operator's.
@@ -197,6 +219,13 @@ pub enum OnnxError {
         /// The size of the encoded model.
         bytes: usize,
     },
+}
+
+fn known(symbols: &[String]) -> String {
+    match symbols.is_empty() {
+        true => "no input has a named symbolic axis".to_owned(),
+        false => format!("the inputs have the symbols {}", symbols.join(", ")),
+    }
 }
 
 /// One indented line for each item.

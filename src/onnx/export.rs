@@ -3,7 +3,8 @@
 use prost::Message;
 
 use super::error::OnnxError;
-use super::proto::{GraphProto, StringStringEntryProto, TensorProto};
+use super::lift::Lifted;
+use super::proto::{GraphProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto};
 use super::source::Source;
 use super::tensor::{Elem, f32_to_raw};
 use crate::tensors::Tensors;
@@ -11,7 +12,8 @@ use crate::tensors::Tensors;
 /// The source model with the values of `trained` in place of its initialisers' and `metadata` added to its properties.
 ///
 /// Names, shapes, element types, attributes and the order of everything are the source's. External data is taken into
-/// the file, and Dropout is switched to inference by leaving out its `training_mode` operand.
+/// the file, a parameter that stood behind Identity as the equal of another becomes an initialiser, and Dropout is
+/// switched to inference by leaving out its `training_mode` operand.
 ///
 /// # Errors
 ///
@@ -26,6 +28,8 @@ pub fn export(source: &Source, trained: &Tensors, metadata: &[(String, String)])
                 replace(tensor, &values.data);
             }
         }
+        constants(graph, source, trained);
+        copies(graph, model.ir_version.unwrap_or_default(), source, trained);
         infer_dropout(graph);
     }
     for (key, value) in metadata {
@@ -69,6 +73,55 @@ fn replace(tensor: &mut TensorProto, values: &[f32]) {
     tensor.float_data.clear();
     tensor.double_data.clear();
     tensor.int32_data.clear();
+}
+
+/// Gives Constant nodes that are weights their trained values.
+fn constants(graph: &mut GraphProto, source: &Source, trained: &Tensors) {
+    for node in &mut graph.node {
+        let Some(output) = node.output.first().filter(|output| is_written_by(node, output, source)) else { continue };
+        let Some(values) = trained.get(output) else { continue };
+        let attribute = node.attribute.iter_mut().find(|attribute| attribute.name() == "value");
+        if let Some(tensor) = attribute.and_then(|attribute| attribute.t.as_mut()) {
+            replace(tensor, &values.data);
+        }
+    }
+}
+
+/// Puts an initialiser in the place of each Identity of one that it was equal to: they are not equal any more.
+fn copies(graph: &mut GraphProto, ir_version: i64, source: &Source, trained: &Tensors) {
+    let mut copies = Vec::new();
+    graph.node.retain(|node| match node.output.first().filter(|output| is_written_by(node, output, source)) {
+        Some(output) if source.lifted.get(output) == Some(&Lifted::Copy) => {
+            copies.push((output.clone(), node.input.first().cloned().unwrap_or_default()));
+            false
+        }
+        _ => true,
+    });
+    for (name, original) in copies {
+        let Some(stored) = graph.initializer.iter().find(|tensor| tensor.name() == original) else { continue };
+        let mut tensor = TensorProto { name: Some(name.clone()), ..stored.clone() };
+        let values = trained.get(&name).map(|values| values.data.as_slice());
+        if let Some(values) = values.or_else(|| source.initializers.get(&name)?.floats()) {
+            replace(&mut tensor, values);
+        }
+        if ir_version < INITIALIZERS_ALONE
+            && let Some(input) = graph.input.iter().find(|input| input.name() == original)
+        {
+            graph.input.push(ValueInfoProto { name: Some(name), ..input.clone() });
+        }
+        graph.initializer.push(tensor);
+    }
+}
+
+/// The first IR version whose initialisers need not be inputs as well.
+const INITIALIZERS_ALONE: i64 = 4;
+
+/// Whether `node` is how the file writes the weight `output`.
+fn is_written_by(node: &NodeProto, output: &str, source: &Source) -> bool {
+    source.lifted.get(output).is_some_and(|how| match how {
+        Lifted::Constant | Lifted::Literal => node.op_type() == "Constant",
+        Lifted::Copy => node.op_type() == "Identity",
+    })
 }
 
 fn infer_dropout(graph: &mut GraphProto) {

@@ -113,8 +113,11 @@ fn resolve(inputs: &[Declared], notes: &mut Vec<String>) -> Result<Vec<ValueInfo
                     Dim::Batch(1)
                 }
                 Axis::Symbol(symbol) => {
+                    // A symbol that is the batch's elsewhere cannot be fixed by its name.
+                    let named = symbol.clone().filter(|symbol| !leading.contains(&Some(symbol.as_str())));
+                    let flag = named.unwrap_or_else(|| format!("{}:{axis}", input.name));
                     let symbol = symbol.as_deref().unwrap_or("of unknown size");
-                    surplus.push(format!("input `{}`, axis {axis}: {symbol}", input.name));
+                    surplus.push(format!("input `{}`, axis {axis}: {symbol} (--fix {flag}=SIZE)", input.name));
                     Dim::Batch(1)
                 }
             });
@@ -174,9 +177,12 @@ mod tests {
     fn further_symbols_are_named_together() {
         assert_eq!(
             shapes(&[("ids", &["batch", "seq"]), ("mask", &["batch", "?"])]).unwrap_err(),
-            "input `ids`, axis 1: seq; input `mask`, axis 1: of unknown size"
+            "input `ids`, axis 1: seq (--fix seq=SIZE); input `mask`, axis 1: of unknown size (--fix mask:1=SIZE)"
         );
-        assert_eq!(shapes(&[("x", &["n", "n"])]).unwrap_err(), "input `x`, axis 1: n");
-        assert_eq!(shapes(&[("x", &["n", "3"]), ("y", &["4", "m"])]).unwrap_err(), "input `y`, axis 1: m");
+        assert_eq!(shapes(&[("x", &["n", "n"])]).unwrap_err(), "input `x`, axis 1: n (--fix x:1=SIZE)");
+        assert_eq!(
+            shapes(&[("x", &["n", "3"]), ("y", &["4", "m"])]).unwrap_err(),
+            "input `y`, axis 1: m (--fix m=SIZE)"
+        );
     }
 }

@@ -8,7 +8,7 @@
 mod decide;
 mod evidence;
 mod hazards;
-mod slots;
+pub(super) mod slots;
 mod table;
 mod values;
 
@@ -151,7 +151,7 @@ const FROZEN: &str = "frozen by --freeze";
 /// [`OnnxError::Patterns`] with every pattern that matches no float initialiser.
 pub fn discover(source: &Source, train: &[Glob], freeze: &[Glob]) -> Result<Parameters, OnnxError> {
     let evidence = Evidence::of(source);
-    let mut slots = slots::find(source);
+    let mut slots = slots::of(source);
     let mut aliases = hazards::aliases(source, &evidence);
     let mut list: Vec<Parameter> = Vec::new();
     let mut doubtful = Vec::new();

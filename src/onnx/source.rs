@@ -1,7 +1,7 @@
 //! The model, read, checked and ready for the compiler.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,6 +12,8 @@ use prost::bytes::{Buf, Bytes};
 use super::error::OnnxError;
 use super::exporter::Exporter;
 use super::facts::Facts;
+use super::fix::{self, AxisFix};
+use super::lift::{self, Lifted};
 use super::node::OnnxNode;
 use super::parameters::{self, Parameter};
 use super::proto::{ModelProto, TensorProto};
@@ -78,12 +80,19 @@ pub struct OutputInfo {
     pub dims: Option<Vec<Dim>>,
 }
 
+/// What the user says of how a file is to be read.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// Symbolic axes that get a size.
+    pub fixes: Vec<AxisFix>,
+}
+
 /// A model, ready for the compiler.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// The file's message, with external data taken in.
+    /// The file's message, with external data taken in and axes fixed.
     pub model: ModelProto,
-    /// The file's bytes; with external data, the model that has taken it in. Either way they stand for themselves.
+    /// The file's bytes, or those of `model` where it is another. Either way they stand for themselves.
     pub bytes: Bytes,
     /// The program that wrote the file.
     pub exporter: Exporter,
@@ -91,8 +100,10 @@ pub struct Source {
     pub opset: i64,
     /// The nodes that an output depends on, in topological order.
     pub nodes: Vec<OnnxNode>,
-    /// The constants that the file stores, external ones included.
+    /// The constants that the file stores, external ones and weights that it writes as nodes included.
     pub initializers: BTreeMap<String, Tensor>,
+    /// The initialisers that the file writes as nodes, which are not among `nodes`.
+    pub lifted: BTreeMap<String, Lifted>,
     /// The inputs that have to be fed, in the file's order.
     pub inputs: Vec<ValueInfo>,
     /// The outputs, in the file's order.
@@ -106,6 +117,8 @@ pub struct Source {
     /// The number of records that every shape in the file is for, where its batch axis has a fixed size that is taken as
     /// free.
     pub fixed_batch: Option<usize>,
+    /// The element types that the file gives the initialisers.
+    elems: HashMap<String, Elem>,
 }
 
 impl Source {
@@ -115,8 +128,17 @@ impl Source {
     ///
     /// Any [`OnnxError`] of reading; problems of one kind are reported together.
     pub fn open(path: &Path) -> Result<Source, OnnxError> {
+        Source::open_as(path, &Reading::default())
+    }
+
+    /// Reads the model at `path` as the user says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::open`], and [`OnnxError::Fixes`].
+    pub fn open_as(path: &Path, reading: &Reading) -> Result<Source, OnnxError> {
         let bytes = std::fs::read(path).map_err(|source| OnnxError::Read { path: path.to_owned(), source })?;
-        Source::from_bytes(bytes.into(), path)
+        Source::from_bytes_as(bytes.into(), path, reading)
     }
 
     /// Reads the model in `bytes`; `path` says where it stands, for external data and for messages.
@@ -125,6 +147,10 @@ impl Source {
     ///
     /// As [`Source::open`].
     pub fn from_bytes(bytes: Bytes, path: &Path) -> Result<Source, OnnxError> {
+        Source::from_bytes_as(bytes, path, &Reading::default())
+    }
+
+    fn from_bytes_as(bytes: Bytes, path: &Path, reading: &Reading) -> Result<Source, OnnxError> {
         let mut model = decode(&bytes, path)?;
         let mut notes = Vec::new();
         let unread = bytes.len().saturating_sub(model.encoded_len());
@@ -134,7 +160,7 @@ impl Source {
                  export lacks"
             ));
         }
-        let opset = opset(&model, path, &mut notes);
+        let opset = opset(&model, path);
         let empty = |what| OnnxError::Empty { path: path.to_owned(), what };
         let graph = model.graph.as_mut().ok_or_else(|| empty("no graph"))?;
         if graph.node.is_empty() {
@@ -144,11 +170,17 @@ impl Source {
             return Err(empty("a graph without outputs"));
         }
         let opset = opset?;
+        fix::apply(graph, &reading.fixes)?;
         let external = graph.initializer.iter().any(external::is_external);
-        let initializers = external::initializers(graph, path, &mut notes)?;
+        let mut initializers = external::initializers(graph, path, &mut notes)?;
         let inputs = inputs::inputs(graph, &initializers, &mut notes)?;
-        let nodes = wiring::nodes(graph, &initializers, &inputs)?;
-        let bytes = match external {
+        let mut nodes = wiring::nodes(graph, &initializers, &inputs)?;
+        let elem = |tensor: &TensorProto| (tensor.name().to_owned(), Elem::from_onnx(tensor.data_type()));
+        let mut elems = graph.initializer.iter().map(elem).collect();
+        let parts =
+            lift::Parts { nodes: &mut nodes, initializers: &mut initializers, elems: &mut elems, inputs: &inputs };
+        let lifted = lift::lift(&model, parts, &mut notes);
+        let bytes = match external || !reading.fixes.is_empty() {
             true => model.encode_to_vec().into(),
             false => bytes,
         };
@@ -159,6 +191,8 @@ impl Source {
             opset,
             nodes,
             initializers,
+            lifted,
+            elems,
             inputs,
             outputs,
             facts,
@@ -261,15 +295,13 @@ impl Source {
     }
 
     fn inferred(&self, constants: &BTreeSet<String>) -> Facts {
-        let elem = |tensor: &TensorProto| (tensor.name().to_owned(), Elem::from_onnx(tensor.data_type()));
-        let elems = self.model.graph.iter().flat_map(|graph| &graph.initializer).map(elem).collect();
         let mut inputs = self.inputs.clone();
         if let Some(size) = self.fixed_batch {
             for dim in inputs.iter_mut().flat_map(|input| &mut input.dims).filter(|dim| matches!(dim, Dim::Batch(_))) {
                 *dim = Dim::Known(size);
             }
         }
-        Facts::infer(&self.nodes, &self.initializers, &elems, constants, &inputs, self.opset)
+        Facts::infer(&self.nodes, &self.initializers, &self.elems, constants, &inputs, self.opset)
     }
 
     /// Infers what is known of each value, and of the outputs.
@@ -312,21 +344,16 @@ fn hint(bytes: &[u8]) -> &'static str {
 }
 
 /// The version of the default operator set.
-fn opset(model: &ModelProto, path: &Path, notes: &mut Vec<String>) -> Result<i64, OnnxError> {
+fn opset(model: &ModelProto, path: &Path) -> Result<i64, OnnxError> {
     let found = model.opset_import.iter().find(|set| matches!(set.domain(), "" | "ai.onnx")).map(|set| set.version());
     match found {
-        Some(version) if version >= OLDEST_OPSET => {
-            if version > NEWEST_OPSET {
-                notes.push(format!(
-                    "operator set {version} is newer than {NEWEST_OPSET}, the newest that dpc is tested with; \
-                     operators that changed since are read as they were"
-                ));
-            }
-            Ok(version)
-        }
+        Some(version @ OLDEST_OPSET..=NEWEST_OPSET) => Ok(version),
         found => Err(OnnxError::Opset { path: path.to_owned(), found }),
     }
 }
 
-const OLDEST_OPSET: i64 = 13;
-const NEWEST_OPSET: i64 = 23;
+/// The first version with today's broadcasting, and with no `is_test` in operators that behave otherwise in training.
+pub const OLDEST_OPSET: i64 = 7;
+
+/// The last version whose operators were compared with those before, one by one.
+pub const NEWEST_OPSET: i64 = 28;

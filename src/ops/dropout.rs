@@ -1,6 +1,7 @@
 //! Dropout, with a mask for each record that depends on nothing but the record's key.
 //!
-//! ONNX: [Dropout](https://onnx.ai/onnx/operators/onnx__Dropout.html), as of opset 13.
+//! ONNX: [Dropout](https://onnx.ai/onnx/operators/onnx__Dropout.html). Before opset 12 it has no training mode: it is
+//! the identity.
 
 use super::{Backward, OpRules, VjpError, leaf};
 use crate::graph::{DType, NodeId, Origin, Type};

@@ -125,7 +125,8 @@ fn hazards_of_exporters() {
     for name in ["merged_biases", "folded_weights", "untied_head"] {
         for recipe in ["ts", "dyn"] {
             let source = Source::open(&models(&format!("hazards/{name}.{recipe}.onnx"))).expect("a model");
-            let warnings = discover(&source, &[], &[]).expect("parameters").warnings.clone();
+            let mut warnings = source.notes.clone();
+            warnings.extend(discover(&source, &[], &[]).expect("parameters").warnings.clone());
             assert!(!warnings.is_empty(), "{name} {recipe}");
             text += &format!("{name}.{recipe}\n");
             warnings.iter().for_each(|warning| text += &format!("  {warning}\n"));

@@ -2,8 +2,6 @@
 //!
 //! Each node is given to tract by itself, so that one that tract rejects, or panics on, costs no other its facts.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use prost::Message;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceFact, InferenceOp};
 use tract_onnx::tract_hir::internal::{DatumType, Tensor as TractTensor, TractResult, tvec};
@@ -12,12 +10,17 @@ use tract_onnx::{Onnx, pb};
 use super::pinned::{Known, LARGEST_VALUE};
 use crate::onnx::node::OnnxNode;
 use crate::onnx::tensor::{Elem, Tensor, TensorData};
+use crate::panics::contained;
 
 /// tract's operator for a node.
 pub(super) struct Operator {
     operator: Box<dyn InferenceOp>,
     /// The operand that names axes, among those that are not absent.
     axes: Option<usize>,
+    /// The lowest axis that an attribute names, counted from 0 or, below it, from the end.
+    lowest: i64,
+    /// Axes that the result has and the operand has not, from whose end they are counted.
+    added: usize,
     results: usize,
     /// Whether results may be computed: not for operators that draw random numbers.
     deterministic: bool,
@@ -35,6 +38,14 @@ impl Operator {
         if node.attributes().any(|a| AXES.contains(&a.name()) && (far(a.i()) || a.ints.iter().any(|&i| far(i)))) {
             return Err("an axis is out of range".to_owned());
         }
+        let named = node.attributes().filter(|a| AXES.contains(&a.name()));
+        let listed = named.flat_map(|a| a.ints.iter().copied().chain(a.i));
+        let lowest = listed.min().unwrap_or(if node.op_type.ends_with("Normalization") { -1 } else { 0 });
+        let added = match node.op_type.as_str() {
+            "OneHot" => 1,
+            "Unsqueeze" => node.attributes().filter(|a| a.name() == "axes").map(|a| a.ints.len()).sum(),
+            _ => 0,
+        };
         let operator = guarded(|| {
             let proto = pb::NodeProto::decode(node.to_proto().encode_to_vec().as_slice())?;
             let model = pb::ModelProto {
@@ -48,6 +59,8 @@ impl Operator {
         Ok(Operator {
             operator,
             axes: axes_operand(node),
+            lowest,
+            added,
             results: node.outputs.iter().filter(|name| !name.is_empty()).count(),
             deterministic: !node.op_type.starts_with("Random") && node.op_type != "Multinomial",
             reads_values: !matches!(node.op_type.as_str(), "Shape" | "Size"),
@@ -59,6 +72,12 @@ impl Operator {
         let axes = self.axes.and_then(|position| operands.get(position)?.value.as_ref()?.ints());
         if axes.is_some_and(|axes| axes.iter().any(|&axis| far(axis))) {
             return Err("an axis is out of range".to_owned());
+        }
+        // tract counts on to the end of all integers from an axis before the first.
+        if let Some(rank) = operands.first().and_then(|data| data.shape.as_ref()).map(Vec::len)
+            && self.lowest < -((rank + self.added) as i64)
+        {
+            return Err(format!("axis {} is outside a value of rank {rank}", self.lowest));
         }
         let known = self.facts(operands, false)?;
         let small = |known: &Known| known.shape.as_deref().and_then(count).is_some_and(|n| n <= LARGEST_VALUE);
@@ -110,10 +129,10 @@ fn axes_operand(node: &OnnxNode) -> Option<usize> {
 
 /// Runs tract's code. The model is not trusted, and tract may panic on one that is malformed: that is an error here.
 fn guarded<T>(run: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(run)) {
+    match contained(run) {
         Ok(Ok(result)) => Ok(result),
         Ok(Err(error)) => Err(error.root_cause().to_string().lines().next().unwrap_or_default().to_owned()),
-        Err(_) => Err("shape inference panicked".to_owned()),
+        Err(panic) => Err(format!("shape inference failed: {panic}")),
     }
 }
 

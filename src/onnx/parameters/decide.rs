@@ -16,6 +16,7 @@ use super::evidence::{Declared, Evidence};
 use super::slots::{Slot, SlotKind, describe};
 use super::{is_anonymous, values};
 use crate::onnx::exporter::Exporter;
+use crate::onnx::lift::Lifted;
 use crate::onnx::source::Source;
 use crate::onnx::tensor::Tensor;
 
@@ -40,6 +41,9 @@ impl Decision {
 /// Decides on the initialiser `name`, which meets the data at `slots`.
 pub(super) fn decide(source: &Source, evidence: &Evidence, name: &str, slots: &[Slot]) -> Decision {
     let tensor = &source.initializers[name];
+    if source.lifted.get(name) == Some(&Lifted::Literal) {
+        return Decision::constant(format_args!("a Constant node beside weights that are none, {}", describe(slots)));
+    }
     match evidence.declared(name) {
         _ if tensor.dims.contains(&0) => Decision::constant("it is empty"),
         _ if !values::finite(tensor) => Decision::constant("it holds values that are not finite, as masks do"),

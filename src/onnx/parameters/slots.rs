@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::onnx::node::OnnxNode;
-use crate::onnx::source::{Dim, Source};
+use crate::onnx::source::{Dim, Source, ValueInfo};
+use crate::onnx::tensor::Tensor;
 
 /// An operand of a node that also reads data.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,18 +35,35 @@ pub enum SlotKind {
     Other,
 }
 
-/// The slots that each float initialiser reaches, in the order of the nodes.
-pub(super) fn find(source: &Source) -> BTreeMap<String, Vec<Slot>> {
-    let fed = reached_by_inputs(source);
+/// The slots that each float initialiser of `source` reaches, in the order of the nodes.
+pub(super) fn of(source: &Source) -> BTreeMap<String, Vec<Slot>> {
+    let fed = reached_by_inputs(&source.nodes, &source.inputs);
+    let mut slots = find(&source.nodes, &source.inputs, &source.initializers);
+    for slot in slots.values_mut().flatten().filter(|slot| slot.op_type == "Add") {
+        let node = source.node(&slot.node);
+        if node.is_some_and(|node| is_added_bias(source, &fed, node, slot.position)) {
+            slot.kind = SlotKind::Bias;
+        }
+    }
+    slots
+}
+
+/// The slots that each float initialiser reaches, in the order of the nodes, by the nodes' operators alone.
+pub(in crate::onnx) fn find(
+    nodes: &[OnnxNode],
+    inputs: &[ValueInfo],
+    initializers: &BTreeMap<String, Tensor>,
+) -> BTreeMap<String, Vec<Slot>> {
+    let fed = reached_by_inputs(nodes, inputs);
     // For each constant value, the initialisers that it is made of.
     let mut origins: HashMap<&str, BTreeSet<&str>> = HashMap::new();
-    for (name, tensor) in &source.initializers {
+    for (name, tensor) in initializers {
         if tensor.floats().is_some() {
             origins.insert(name, BTreeSet::from([name.as_str()]));
         }
     }
     let mut slots: BTreeMap<String, Vec<Slot>> = BTreeMap::new();
-    for node in &source.nodes {
+    for node in nodes {
         if !carries_elements(node) {
             continue;
         }
@@ -56,7 +74,7 @@ pub(super) fn find(source: &Source) -> BTreeMap<String, Vec<Slot>> {
                         node: node.name.clone(),
                         op_type: node.op_type.clone(),
                         position,
-                        kind: kind(source, &fed, node, position),
+                        kind: kind(node, position),
                     });
                 }
             }
@@ -72,9 +90,9 @@ pub(super) fn find(source: &Source) -> BTreeMap<String, Vec<Slot>> {
 }
 
 /// The values whose elements depend on a graph input's.
-fn reached_by_inputs(source: &Source) -> HashSet<&str> {
-    let mut fed: HashSet<&str> = source.inputs.iter().map(|input| input.name.as_str()).collect();
-    for node in source.nodes.iter().filter(|node| carries_elements(node)) {
+pub(in crate::onnx) fn reached_by_inputs<'a>(nodes: &'a [OnnxNode], inputs: &'a [ValueInfo]) -> HashSet<&'a str> {
+    let mut fed: HashSet<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+    for node in nodes.iter().filter(|node| carries_elements(node)) {
         if node.inputs.iter().any(|input| fed.contains(input.as_str())) {
             fed.extend(node.outputs.iter().filter(|output| !output.is_empty()).map(String::as_str));
         }
@@ -87,7 +105,8 @@ fn carries_elements(node: &OnnxNode) -> bool {
     !matches!(node.op_type.as_str(), "Shape" | "Size")
 }
 
-fn kind(source: &Source, fed: &HashSet<&str>, node: &OnnxNode, position: usize) -> SlotKind {
+/// What the operand in this position holds.
+pub(in crate::onnx) fn kind(node: &OnnxNode, position: usize) -> SlotKind {
     use SlotKind::{Bias, Operand, Other, Weight};
     match (node.op_type.as_str(), position) {
         ("Gemm" | "MatMul", 0 | 1) | ("Conv" | "ConvTranspose", 1) | ("Gather", 0) | ("Einsum", _) => Weight,
@@ -95,7 +114,6 @@ fn kind(source: &Source, fed: &HashSet<&str>, node: &OnnxNode, position: usize) 
         ("Gemm" | "Conv" | "ConvTranspose", 2) | ("PRelu", 1) => Bias,
         ("LayerNormalization" | "GroupNormalization" | "InstanceNormalization" | "BatchNormalization", 1 | 2) => Bias,
         ("RMSNormalization" | "SimplifiedLayerNormalization", 1) => Bias,
-        ("Add", 0 | 1) if is_added_bias(source, fed, node, position) => Bias,
         ("Add" | "Sub" | "Mul" | "Div" | "Sum" | "Concat", _) => Operand,
         ("LSTM" | "GRU" | "RNN", 5 | 6) => Operand,
         _ => Other,
@@ -109,7 +127,7 @@ fn is_added_bias(source: &Source, fed: &HashSet<&str>, node: &OnnxNode, position
     let shape = node.input(position).and_then(|name| source.facts.shape(name)).unwrap_or_default();
     let vector = shape.iter().filter(|dim| **dim != Dim::Known(1)).count() == 1;
     let maker = |name: &str| source.nodes.iter().find(|maker| maker.outputs.iter().any(|output| output == name));
-    let mut layer = node.input(1 - position).and_then(maker);
+    let mut layer = node.input(1 - position.min(1)).and_then(maker);
     while let Some(moved) = layer.filter(|maker| MOVEMENT.contains(&maker.op_type.as_str())) {
         layer = moved.input(0).and_then(maker);
     }

@@ -75,9 +75,12 @@ fn freed(cx: &Import<'_>, node: &OnnxNode, axes: &Axes, dims: Vec<Dim>) -> Vec<D
     let outermost = |at: usize| holds(at) && sizes[..at].iter().product::<usize>() == before;
     let own = |at: usize| sizes[at] == batch && outermost(at);
     let stays = kept_axis(cx, node, from, sizes.len()).filter(|&at| at < sizes.len() && own(at));
+    let inner = 0..sizes.len().saturating_sub(1);
+    // The last axis holds features more often than records.
     let place = stays
         .or_else(|| (0..sizes.len()).find(|&at| own(at)))
-        .or_else(|| (0..sizes.len()).find(|&at| outermost(at)))
+        .or_else(|| inner.clone().find(|&at| outermost(at)))
+        .or_else(|| inner.clone().find(|&at| holds(at)))
         .or_else(|| (0..sizes.len()).find(|&at| holds(at)));
     let mut dims = dims;
     if let Some(at) = place {
@@ -180,16 +183,38 @@ fn positions(size: usize, start: i64, end: i64, step: i64) -> Vec<usize> {
     out
 }
 
+/// What a slice takes of each of its axes.
+struct SliceBounds {
+    starts: Vec<Int>,
+    ends: Vec<Int>,
+    axes: Vec<i64>,
+    steps: Vec<i64>,
+}
+
+/// The bounds of a slice: operands, and before opset 10 attributes.
+fn slice_bounds(cx: &Import<'_>, node: &OnnxNode) -> Result<SliceBounds, Refusal> {
+    let (starts, ends, axes, steps) = if cx.opset() < 10 {
+        let list = |name: &str| node.require_ints(name).map_err(|e| cx.attribute(node, e));
+        let known = |bounds: Vec<i64>| bounds.into_iter().map(Int::Known).collect();
+        let axes = node.ints("axes").map_err(|e| cx.attribute(node, e))?;
+        (known(list("starts")?), known(list("ends")?), axes, None)
+    } else {
+        let bounds = |i: usize| match cx.symbolic(node, i) {
+            Some(bounds) => Ok(bounds.to_vec()),
+            None => Err(cx.unsupported(node, "a slice whose bounds are not known when the model is compiled")),
+        };
+        (bounds(1)?, bounds(2)?, cx.ints(node, 3)?, cx.ints(node, 4)?)
+    };
+    let count = starts.len();
+    let axes = axes.unwrap_or_else(|| (0..count as i64).collect());
+    let steps = steps.unwrap_or_else(|| vec![1; count]);
+    Ok(SliceBounds { starts, ends, axes, steps })
+}
+
 fn slice(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     let x = cx.value(node, 0)?;
     let rank = x.axes.rank();
-    let bounds = |i: usize| match cx.symbolic(node, i) {
-        Some(bounds) => Ok(bounds.to_vec()),
-        None => Err(cx.unsupported(node, "a slice whose bounds are not known when the model is compiled")),
-    };
-    let (starts, ends) = (bounds(1)?, bounds(2)?);
-    let axes = cx.ints(node, 3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let steps = cx.ints(node, 4)?.unwrap_or_else(|| vec![1; starts.len()]);
+    let SliceBounds { starts, ends, axes, steps } = slice_bounds(cx, node)?;
     if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() || steps.contains(&0) {
         return Err(cx.invalid(node, "starts, ends, axes and steps do not fit each other"));
     }
@@ -354,7 +379,11 @@ fn split(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     let x = cx.value(node, 0)?;
     let axis = cx.axis(node, node.int("axis", 0).map_err(|e| cx.attribute(node, e))?, x.axes.rank())?;
     let size = x.axes.0[axis].per_record();
-    let sizes = match cx.ints(node, 1)? {
+    let given = match cx.opset() < 13 {
+        true => node.ints("split").map_err(|e| cx.attribute(node, e))?,
+        false => cx.ints(node, 1)?,
+    };
+    let sizes = match given {
         Some(given) => sizes(cx, node, &given)?,
         None => {
             let count = node.outputs.len();

@@ -35,15 +35,6 @@ fn what_is_no_model_is_said_to_be_none() {
 }
 
 #[test]
-fn an_old_operator_set_is_refused_and_a_new_one_noted() {
-    let mut model = model("zoo/mlp.ts.onnx");
-    model.opset_import[0].version = Some(12);
-    assert!(matches!(read(&model), Err(OnnxError::Opset { found: Some(12), .. })));
-    model.opset_import[0].version = Some(24);
-    assert!(read(&model).unwrap().notes.iter().any(|note| note.contains("operator set 24")));
-}
-
-#[test]
 fn element_types_are_named_together() {
     let mut model = model("zoo/mlp.ts.onnx");
     let graph = model.graph.as_mut().unwrap();
@@ -231,6 +222,49 @@ fn constants_that_ask_for_memory_get_none() {
         graph.output.push(ValueInfoProto { name: Some(inferred(op_type)), ..ValueInfoProto::default() });
     }
     assert!(read(&model).unwrap().outputs[0].dims.is_some());
+}
+
+/// Inference that would count from an axis before the first to the end of all integers.
+#[test]
+fn axes_before_the_first_are_refused_at_once() {
+    let mut model = model("zoo/mlp.ts.onnx");
+    let graph = model.graph.as_mut().unwrap();
+    let matrix = graph.input[0].name().to_owned();
+    graph.initializer.push(TensorProto {
+        name: Some("s".into()),
+        data_type: Some(1),
+        float_data: vec![1.0],
+        ..TensorProto::default()
+    });
+    let cases = [
+        ("LayerNormalization", &matrix, Some(-3)),
+        ("RMSNormalization", &matrix, Some(-3)),
+        ("LayerNormalization", &"s".to_owned(), None),
+        ("RMSNormalization", &"s".to_owned(), Some(-1)),
+        ("Softmax", &matrix, Some(-3)),
+        ("Concat", &matrix, Some(-3)),
+    ];
+    for (k, (op_type, data, axis)) in cases.into_iter().enumerate() {
+        let axis = axis.map(|axis| AttributeProto {
+            name: Some("axis".to_owned()),
+            r#type: Some(2),
+            i: Some(axis),
+            ..AttributeProto::default()
+        });
+        let inputs = if op_type == "Softmax" { vec![data.clone()] } else { vec![data.clone(), data.clone()] };
+        graph.node.push(NodeProto {
+            op_type: Some(op_type.to_owned()),
+            input: inputs,
+            output: vec![format!("result {k}")],
+            attribute: axis.into_iter().collect(),
+            ..NodeProto::default()
+        });
+        graph.output.push(ValueInfoProto { name: Some(format!("result {k}")), ..ValueInfoProto::default() });
+    }
+    model.opset_import[0].version = Some(23);
+    let source = read(&model).unwrap();
+    let notes = source.facts.notes();
+    assert_eq!(notes.iter().filter(|note| note.contains("is outside a value of rank")).count(), 6, "{notes:?}");
 }
 
 #[test]
