@@ -34,6 +34,9 @@ pub mod host_outputs {
     pub const NORM: &str = "dpc.norm";
     /// `f32[K]`: the norm of the last unit's gradient in each clip group, before clipping; after the fold phase.
     pub const UNIT_NORM: &str = "dpc.unit_norm";
+    /// `i32`, one a trained parameter: which of the parameter and its optimizer states have not been finite after some
+    /// update; after the update phase.
+    pub const NONFINITE: &str = "dpc.nonfinite";
 }
 
 /// Positions in the `dpc.hyper` input.

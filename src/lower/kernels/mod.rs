@@ -94,4 +94,5 @@ kernel_table! {
     privatize { Privatize }
     sgd { Sgd }
     adam { Adam }
+    nonfinite { Nonfinite }
 }
