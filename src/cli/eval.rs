@@ -17,8 +17,8 @@ use crate::train::evaluate::{Scored, evaluate};
 /// Work out loss and accuracy on a data set
 #[derive(clap::Args)]
 pub struct Args {
-    /// The artifact or ONNX model
-    #[arg(value_name = "M.dpc|MODEL.onnx")]
+    /// The artifact, the directory of a run for its trained parameters, or the ONNX model
+    #[arg(value_name = "M.dpc|DIR|MODEL.onnx")]
     model: PathBuf,
 
     #[command(flatten)]
@@ -51,6 +51,9 @@ pub fn run(args: &Args) -> Result<()> {
     let program = Arc::new(artifact.program);
     let mut engine = Engine::new(&*device, program, &artifact.weights, rows, &[Phase::Forward])?;
     let evaluation = evaluate(&mut engine, &data, &scored)?;
+    if !evaluation.loss.is_finite() {
+        output::warning("the loss is not finite: some record has no finite loss");
+    }
     if args.json {
         return output::json(&evaluation);
     }

@@ -12,6 +12,8 @@ use crate::files;
 use crate::onnx::{Glob, Parameters, Source, discover};
 use crate::options::{Loss, NormChoice};
 use crate::privacy::ClipRule;
+use crate::train::run_dir::RunDir;
+use crate::train::trained::TrainedRun;
 
 /// Rows of a physical batch where nobody says.
 pub const MAX_BATCH: usize = 256;
@@ -95,19 +97,42 @@ pub fn is_artifact(path: &Path) -> Result<bool> {
     Ok(files::first_bytes(path, 2)? == b"PK")
 }
 
-/// The artifact at `path`, or the one of the ONNX model at `path` with `loss` attached where there is one.
+/// The artifact at `path`, that of a run's directory with its trained parameters, or the one of the ONNX model at `path`
+/// with `loss` attached where there is one. Says which parameters of a run they are.
 pub fn load(path: &Path, loss: Option<Loss>) -> Result<Artifact> {
-    if !is_artifact(path)? {
+    let is_run = path.is_dir();
+    if !is_run && !is_artifact(path)? {
         let options = forward_options(loss)?;
         let model = Model::open(path, &Trained::default())?;
         return model.build(model.compile(&options)?, &options, MAX_BATCH);
     }
-    let artifact = Artifact::load(path)?;
+    let artifact = match is_run {
+        true => {
+            let trained = TrainedRun::open(path)?;
+            output::note(format_args!("{}: the parameters of {}", path.display(), trained.progress()));
+            trained.artifact
+        }
+        false => {
+            note_untrained(path);
+            Artifact::load(path)?
+        }
+    };
     match loss {
         Some(asked) if artifact.manifest.loss != Some(asked) => {
             let compiled = artifact.manifest.loss.map_or("none".to_owned(), |loss| loss.to_string());
             Err(ModelError::OtherLoss { path: path.to_owned(), compiled, asked }.into())
         }
         _ => Ok(artifact),
+    }
+}
+
+/// Says so where the artifact at `path` holds the parameters of a run before training.
+pub fn note_untrained(path: &Path) {
+    if let Some(directory) = RunDir::of_artifact(path) {
+        output::note(format_args!(
+            "{}: the parameters before training; those after it are had by {}",
+            path.display(),
+            directory.path().display()
+        ));
     }
 }

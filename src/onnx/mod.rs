@@ -19,7 +19,7 @@ mod wiring;
 
 pub use crate::glob::Glob;
 pub use error::OnnxError;
-pub use export::export;
+pub use export::{export, training_dropouts};
 pub use facts::{Facts, Int};
 pub use node::OnnxNode;
 pub use parameters::{Parameter, Parameters, discover};

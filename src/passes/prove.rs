@@ -213,7 +213,7 @@ impl<'s> Import<'s> {
             return self.mixes(
                 node,
                 "it normalises over the batch",
-                "use GroupNorm, LayerNorm or InstanceNorm, which treat each record alone",
+                "leave it out, or fold its scale and shift into the layer before it; what remains treats each record alone",
             );
         }
         self.unsupported(node, "dpc has no rule for this op")

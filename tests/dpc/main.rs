@@ -11,6 +11,7 @@ mod onnx;
 mod place;
 mod privacy;
 mod refused;
+mod runs;
 mod seeds;
 mod sensitivity;
 mod snapshots;

@@ -137,7 +137,7 @@ fn a_certificate_is_held_to_its_page_and_its_model() {
     assert!(place.fails("verify-certificate run", 1).contains("certificate.md"));
     std::fs::remove_file(&page).expect("a file");
     place.compile("--optimizer adamw");
-    std::fs::copy(place.path("m.dpc"), place.path("run/model.dpc")).expect("a file");
+    std::fs::copy(place.path("m.dpc"), place.path("run/untrained.dpc")).expect("a file");
     assert!(place.fails("verify-certificate run", 1).contains("program: stated"));
 }
 
