@@ -16,8 +16,9 @@ use crate::train::trainer::ledger_at;
 
 /// Check a run's certificate against its ledger
 ///
-/// Fails where the certificate does not hold. Where other runs were counted in the ledger since, it held for its steps;
-/// that, and what holds for all of them together, is said, and the command succeeds.
+/// Fails where the certificate does not hold. Where other runs were counted in the ledger since, it held for its steps:
+/// that, and what holds for all of them together, is said, and the command ends with exit code 1 and the error
+/// dpc::certificate::grown, since the certificate is no longer all that holds for the data.
 #[derive(clap::Args)]
 pub struct Args {
     /// The run's directory
@@ -49,6 +50,20 @@ struct WentOn {
     path: PathBuf,
     found: u64,
     stated: u64,
+}
+
+/// Not a certificate that does not hold, but one that a script should not take for all that holds.
+#[derive(Debug, Error, Diagnostic)]
+#[error("the certificate held, and its ledger counts {steps} more {} since", if *steps == 1 { "step" } else { "steps" })]
+#[diagnostic(
+    code(dpc::certificate::grown),
+    help(
+        "this is no forgery: the steps are those of other runs on the same data. What holds for the data as a whole is what is \
+         said of all steps together, as in the certificate of the last of these runs"
+    )
+)]
+struct Grown {
+    steps: u64,
 }
 
 #[derive(Debug, Error, Diagnostic)]
@@ -123,7 +138,7 @@ pub fn run(args: &Args) -> Result<()> {
     ))?;
     if let Some(growth) = growth {
         output::line(&growth)?;
-        output::warning("what holds for the data as a whole is what is said of all steps together");
+        return Err(Grown { steps: growth.steps }.into());
     }
     Ok(())
 }
