@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use miette::Diagnostic;
 use thiserror::Error;
@@ -188,6 +188,16 @@ pub fn resolve(path: &Path) -> Result<PathBuf, FileError> {
     }
     let directory = directory_of(path).canonicalize().map_err(unresolved)?;
     Ok(directory.join(path.file_name().ok_or(io::ErrorKind::InvalidInput).map_err(|kind| unresolved(kind.into()))?))
+}
+
+/// The way from `directory` to `path`, both resolved; `path` itself where they have nothing in common.
+pub fn relative(directory: &Path, path: &Path) -> PathBuf {
+    let alike = directory.components().zip(path.components()).take_while(|(a, b)| a == b).count();
+    if alike == 0 {
+        return path.to_owned();
+    }
+    let up = directory.components().skip(alike).map(|_| Component::ParentDir);
+    up.chain(path.components().skip(alike)).collect()
 }
 
 /// Makes `directory` and those above it where they do not exist, durably.

@@ -9,9 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::Check;
-use crate::lower::host_inputs;
 use crate::lower::kernels::Kernel;
 use crate::lower::program::{BufferId, Dispatch, Phase, Program, Role};
+use crate::lower::{host_inputs, host_outputs};
 
 /// Physical batches at which the lengths of memory slots are checked.
 const ROWS: [usize; 3] = [1, 64, 65_535];
@@ -80,9 +80,16 @@ impl Flow<'_> {
             | Role::ConstantI32(_)
             | Role::Noise(_) => Label::Public,
             Role::Input(name) if name == host_inputs::HYPER => Label::Public,
+            Role::Output(name) if name == host_outputs::NONFINITE && self.is_of_update(id) => Label::Public,
             _ => Label::Records,
         };
         self.labels.get(&id).cloned().unwrap_or_else(of_role)
+    }
+
+    /// Whether only the update phase uses a buffer.
+    fn is_of_update(&self, id: BufferId) -> bool {
+        let others = self.program.phases.iter().filter(|(phase, _)| **phase != Phase::Update);
+        !others.flat_map(|(_, dispatches)| dispatches).any(|dispatch| dispatch.buffers.contains(&id))
     }
 
     fn update(&mut self) {
@@ -316,6 +323,21 @@ mod tests {
         let step = early.phase(Phase::Update)[at].clone();
         early.phases.entry(Phase::Private).or_default().push(step);
         assert!(!checks(&early, &PHASES)[1].passed);
+    }
+
+    #[test]
+    fn flags_of_what_has_no_noise_are_found() {
+        let at = |program: &Program| of_kernel(program, |kernel| matches!(kernel, Kernel::Nonfinite(_)));
+        let mut sums = program();
+        let privatize = of_kernel(&sums, |kernel| matches!(kernel, Kernel::Privatize(_)));
+        let (sum, at_sums) = (sums.phase(Phase::Update)[privatize].buffers[0], at(&sums));
+        update(&mut sums)[at_sums].buffers[0] = sum;
+        assert!(!checks(&sums, &PHASES)[0].passed);
+
+        let mut elsewhere = program();
+        let flags = elsewhere.phase(Phase::Update)[at(&elsewhere)].clone();
+        elsewhere.phases.entry(Phase::Private).or_default().push(flags);
+        assert!(!checks(&elsewhere, &PHASES)[0].passed);
     }
 
     #[test]

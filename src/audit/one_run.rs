@@ -27,6 +27,7 @@ use crate::privacy::ledger::Receipt;
 use crate::privacy::sampler::Sampler;
 use crate::train::data::{Dataset, Values};
 use crate::train::engine::Engine;
+use crate::train::lr_schedule::LrSchedule;
 use crate::train::step::{Setting, Stepper};
 use crate::train::units::Units;
 
@@ -73,7 +74,14 @@ impl Training<'_> {
         let coins = coins(key, canaries.len());
 
         let optimizer = self.artifact.manifest.optimizer;
-        let setting = Setting { plan, data: &data, units: &units, optimizer, learning_rate: LEARNING_RATE };
+        let setting = Setting {
+            plan,
+            data: &data,
+            units: &units,
+            optimizer,
+            learning_rate: LEARNING_RATE,
+            lr_schedule: &LrSchedule::CONSTANT,
+        };
         let mut stepper = Stepper::new(setting, engine, clip.clone(), key, 0)?;
         let sampler = Sampler::new(key, plan, data.records() + canaries.len())?;
         let mut scores = vec![0.0; canaries.len()];

@@ -19,6 +19,7 @@ use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
 use crate::tensors::Tensors;
 use crate::train::engine::Engine;
+use crate::train::lr_schedule::LrSchedule;
 use crate::train::step::{Released, Setting, Stepper};
 
 /// The prefix of the results that hold what a step releases of a parameter's gradient.
@@ -114,6 +115,7 @@ impl<'a> Bench<'a> {
             units: &self.records.units,
             optimizer: self.artifact.manifest.optimizer,
             learning_rate: self.learning_rate,
+            lr_schedule: &LrSchedule::CONSTANT,
         };
         let sizes = engine.noise_lengths();
         let stepper = Stepper::new(setting, engine, self.clip.clone(), &self.key, 0)?;

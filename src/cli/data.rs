@@ -2,6 +2,7 @@
 
 use miette::Result;
 
+use super::output;
 use crate::train::data::{DataError, Dataset, Normalize, Schema};
 
 /// Flags that name a data set.
@@ -30,11 +31,14 @@ impl DataArgs {
 }
 
 impl NormalizeArgs {
-    /// The data set that `spec` names, scaled.
+    /// The data set that `spec` names, scaled. Warns of values that are not finite.
     pub fn load(&self, spec: &str, schema: &Schema) -> Result<Dataset, DataError> {
         let mut data = Dataset::load(spec, schema)?;
         if let Some(normalize) = &self.normalize {
             data.normalize(normalize)?;
+        }
+        if data.nonfinite() > 0 {
+            output::warning(format_args!("{spec} holds {} values that are NaN or infinite", data.nonfinite()));
         }
         Ok(data)
     }

@@ -18,6 +18,7 @@ use crate::privacy::certificate::Certificate;
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
 use crate::train::data::Dataset;
+use crate::train::lr_schedule::LrSchedule;
 use crate::train::physical;
 use crate::train::run_dir::RunDir;
 use crate::train::trainer::{Training, train};
@@ -75,6 +76,7 @@ pub fn run(args: &Args) -> Result<()> {
         plan: &plan,
         accountant: ACCOUNTANTS[0],
         learning_rate: LEARNING_RATE,
+        lr_schedule: LrSchedule::CONSTANT,
         physical_batch: physical::rows(plan.expected_batch, MAX_BATCH),
         directory: directory.clone(),
         ledger: directory.ledger(),

@@ -19,8 +19,8 @@ use crate::train::evaluate::{Scored, evaluate};
 /// Work out loss and accuracy on a data set
 #[derive(clap::Args)]
 pub struct Args {
-    /// The artifact or ONNX model
-    #[arg(value_name = "M.dpc|MODEL.onnx")]
+    /// The artifact, the directory of a run for its trained parameters, or the ONNX model
+    #[arg(value_name = "M.dpc|DIR|MODEL.onnx")]
     model: PathBuf,
 
     #[command(flatten)]

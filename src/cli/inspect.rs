@@ -13,8 +13,8 @@ use crate::options::Loss;
 /// Show parameters, norm strategies, kernels, FLOPs and memory
 #[derive(clap::Args)]
 pub struct Args {
-    /// The artifact or ONNX model
-    #[arg(value_name = "M.dpc|MODEL.onnx")]
+    /// The artifact, the directory of a run for its trained parameters, or the ONNX model
+    #[arg(value_name = "M.dpc|DIR|MODEL.onnx")]
     model: PathBuf,
 
     #[command(flatten)]

@@ -15,6 +15,8 @@ mod devices;
 mod eval;
 mod export;
 mod grads;
+#[cfg(test)]
+mod help_tests;
 mod inspect;
 mod model;
 mod output;
@@ -40,7 +42,7 @@ struct Cli {
 enum Command {
     Compile(compile::Args),
     Check(check::Args),
-    Train(train::Args),
+    Train(Box<train::Args>),
     Eval(eval::Args),
     Run(run::Args),
     Grads(grads::Args),

@@ -14,6 +14,8 @@ use crate::options::{GRAMMAR, Loss, NormChoice};
 use crate::passes::attach_loss::LossError;
 use crate::privacy::ClipRule;
 use crate::train::data::{DataError, Dataset};
+use crate::train::run_dir::RunDir;
+use crate::train::trained::TrainedRun;
 
 /// Rows of a physical batch where nobody says.
 pub const MAX_BATCH: usize = 256;
@@ -98,10 +100,14 @@ enum ModelError {
 }
 
 impl Model {
-    /// Opens an ONNX file and finds its parameters.
+    /// Opens an ONNX file to train it: with its batch axis, and the parameters.
     pub fn open(path: &Path, trained: &Trained) -> Result<Self> {
         let mut source = Source::open_as(path, &trained.opening.reading())?;
         source.take_batch(&trained.batch_axis)?;
+        Self::of(source, trained)
+    }
+
+    fn of(source: Source, trained: &Trained) -> Result<Self> {
         let globs = |patterns: &[String]| patterns.iter().map(Glob::new).collect::<Vec<_>>();
         let mut parameters = discover(&source, &globs(&trained.train), &globs(&trained.freeze))?;
         parameters.pad(&trained.padding_idx)?;
@@ -167,24 +173,38 @@ pub fn forward_options(loss: Option<Loss>) -> Result<Options> {
     })
 }
 
-/// Whether the file is a compiled artifact, by its first bytes.
+/// Whether what is at `path` is compiled: a run's directory, or an artifact by its first bytes.
 pub fn is_artifact(path: &Path) -> Result<bool> {
-    Ok(files::first_bytes(path, 2)? == b"PK")
+    Ok(path.is_dir() || files::first_bytes(path, 2)? == b"PK")
 }
 
-/// The artifact at `path`, or the one of the ONNX model at `path`, read as `opening` says, with `loss` attached where
-/// there is one.
+/// The artifact at `path`, that of a run's directory with its trained parameters, or the one of the ONNX model at `path`,
+/// read as `opening` says, with `loss` attached where there is one. Says which parameters of a run they are.
 pub fn load(path: &Path, loss: Option<Loss>, opening: &Opening) -> Result<Artifact> {
     if !is_artifact(path)? {
-        let options = forward_options(loss)?;
         let trained = Trained { opening: opening.clone(), ..Trained::default() };
-        let model = Model::open(path, &trained)?;
+        let model = match loss {
+            Some(_) => Model::open(path, &trained)?,
+            // What only runs forward needs no batch axis.
+            None => Model::of(Source::open_as(path, &opening.reading())?, &trained)?,
+        };
+        let options = forward_options(loss)?;
         return model.build(model.compile(&options)?, &options, MAX_BATCH);
     }
     if opening.is_given() {
         return Err(ModelError::Read { path: path.to_owned() }.into());
     }
-    let artifact = Artifact::load(path)?;
+    let artifact = match path.is_dir() {
+        true => {
+            let trained = TrainedRun::open(path)?;
+            output::note(format_args!("{}: the parameters of {}", path.display(), trained.progress()));
+            trained.artifact
+        }
+        false => {
+            note_untrained(path);
+            Artifact::load(path)?
+        }
+    };
     let compiled = &artifact.manifest.loss;
     match loss {
         Some(asked) if !compiled.as_ref().is_some_and(|compiled| asked.is(compiled)) => {
@@ -192,6 +212,17 @@ pub fn load(path: &Path, loss: Option<Loss>, opening: &Opening) -> Result<Artifa
             Err(ModelError::OtherLoss { path: path.to_owned(), compiled, asked }.into())
         }
         _ => Ok(artifact),
+    }
+}
+
+/// Says so where the artifact at `path` holds the parameters of a run before training.
+pub fn note_untrained(path: &Path) {
+    if let Some(directory) = RunDir::of_artifact(path) {
+        output::note(format_args!(
+            "{}: the parameters before training; those after it are had by {}",
+            path.display(),
+            directory.path().display()
+        ));
     }
 }
 

@@ -69,7 +69,7 @@ pub struct PlanArgs {
 #[group(required = true, multiple = false)]
 struct Privacy {
     /// The ε to reach, and not to exceed: with all steps that the ledger holds, of other runs too
-    #[arg(long, value_name = "E", value_parser = values::positive)]
+    #[arg(long, value_name = "E", value_parser = values::epsilon)]
     epsilon: Option<f64>,
 
     /// Standard deviation of the noise as a multiple of the clip bound

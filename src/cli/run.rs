@@ -15,8 +15,8 @@ use crate::train::predict::predict;
 /// Run a model forward on the arrays of a file
 #[derive(clap::Args)]
 pub struct Args {
-    /// The artifact or ONNX model
-    #[arg(value_name = "M.dpc|MODEL.onnx")]
+    /// The artifact, the directory of a run for its trained parameters, or the ONNX model
+    #[arg(value_name = "M.dpc|DIR|MODEL.onnx")]
     model: PathBuf,
 
     #[command(flatten)]

@@ -16,6 +16,7 @@ use crate::privacy::adjacency::Unit;
 use crate::privacy::ledger::Contents;
 use crate::privacy::plan::PrivacyPlan;
 use crate::train::data::Dataset;
+use crate::train::lr_schedule::LrSchedule;
 use crate::train::physical;
 use crate::train::run_dir::RunDir;
 use crate::train::trainer::{Summary, Training, plan_of, train};
@@ -50,6 +51,11 @@ pub struct Args {
     /// Learning rate
     #[arg(long, value_name = "R", value_parser = values::positive)]
     lr: f64,
+
+    /// How the learning rate changes: constant, step:every=N,factor=F, exponential:factor=F, table:0=F,STEP=F,…,
+    /// cosine[:to=F] or linear[:to=F] over all steps; each also with warmup=STEPS, as in cosine:warmup=100
+    #[arg(long, value_name = "SCHEDULE", default_value = "constant", value_parser = values::with_help::<LrSchedule>)]
+    lr_schedule: LrSchedule,
 
     /// Rows of a physical batch; it does not change the result
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u64).range(1..=65_535))]
@@ -106,13 +112,14 @@ pub fn run(args: &Args) -> Result<()> {
     let schema = &artifact.manifest.schema;
     let data = args.normalize.load(&args.data, schema)?;
     let valid = args.valid.as_ref().map(|spec| args.normalize.load(spec, schema)).transpose()?;
-    if data.nonfinite() > 0 {
-        output::warning(format_args!("the data hold {} values that are NaN or infinite", data.nonfinite()));
-    }
     let (unit, units) = units(args, &data)?;
     let accountant = args.plan.accountant();
     let directory = RunDir::new(&args.out.clone().unwrap_or_else(|| default_out(&args.artifact)));
-    let ledger = args.ledger.clone().unwrap_or_else(|| directory.ledger());
+    let ledger = match &args.ledger {
+        Some(ledger) => ledger.clone(),
+        None if args.resume => directory.ledger_used()?,
+        None => directory.ledger(),
+    };
     let begun = if args.resume { plan_of(&directory)? } else { None };
     let spent = if args.resume { Contents::default() } else { Contents::read_if_any(&ledger)? };
     let plan = args.plan.plan(&artifact.manifest, (unit, units.len()), &spent.recorded(), begun.as_ref())?;
@@ -126,7 +133,7 @@ pub fn run(args: &Args) -> Result<()> {
         Unit::Group => units.longest().min(artifact.manifest.max_batch),
     });
     if !args.json {
-        announce(&plan, &device.name(), physical_batch);
+        announce(args, &plan, units.len(), &device.name(), physical_batch);
     }
     let summary = train(&Training {
         artifact: &artifact,
@@ -137,6 +144,7 @@ pub fn run(args: &Args) -> Result<()> {
         plan: &plan,
         accountant,
         learning_rate: args.lr,
+        lr_schedule: args.lr_schedule.clone(),
         physical_batch,
         ledger,
         directory,
@@ -164,17 +172,31 @@ fn units(args: &Args, data: &Dataset) -> Result<(Unit, Units)> {
     }
 }
 
-fn announce(plan: &PrivacyPlan, device: &str, physical_batch: usize) {
+/// Says what is about to be done.
+fn announce(args: &Args, plan: &PrivacyPlan, units: usize, device: &str, physical_batch: usize) {
     let noise = match plan.non_private {
         true => "not private".to_owned(),
         false => format!("clip {}, noise multiplier {:.4}", plan.clip, plan.noise_multiplier),
     };
+    let mut lr = format!("learning rate {}", args.lr);
+    if args.lr_schedule != LrSchedule::CONSTANT {
+        lr += &format!(" ({})", args.lr_schedule);
+    }
     output::note(format_args!(
-        "{} steps of {} records expected (sample rate {:.6}), {noise}, on {device} in physical batches of {physical_batch}",
+        "{} steps of {}, {noise}, {lr}, on {device} in physical batches of {physical_batch}",
         plan.planned_steps,
-        plan.expected_batch,
-        plan.rate()
+        batches(plan, units),
     ));
+}
+
+/// How many units a step has: what the sample rate makes of them, which need not be what sums are divided by.
+fn batches(plan: &PrivacyPlan, units: usize) -> String {
+    let (divisor, rate, unit) = (plan.divisor(), plan.rate(), plan.unit);
+    let expected = rate * units as f64;
+    match (expected - divisor).abs() <= 1e-6 * divisor {
+        true => format!("{divisor} {unit}s expected (sample rate {rate:.6})"),
+        false => format!("{expected:.1} {unit}s expected (sample rate {rate:.6}), their sum divided by {divisor}"),
+    }
 }
 
 /// Says how the run ended.
@@ -197,4 +219,23 @@ pub fn conclude(summary: &Summary) -> Result<()> {
         output::line(format!("validation {}", valid.text(4)))?;
     }
     output::line(format!("wrote {}", summary.out.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::privacy::plan::PlanSpec;
+    use crate::privacy::sampling::Sampling;
+
+    #[test]
+    fn batches_are_of_what_is_sampled() {
+        let said = |rate: f64, batch: f64, unit: Unit| {
+            let spec = PlanSpec::new(Sampling::Poisson { rate }, batch, "flat:1".parse().unwrap());
+            let spec = PlanSpec { unit, noise_multiplier: 1.0, delta: Some(1e-5), ..spec };
+            batches(&PrivacyPlan::new(spec).unwrap(), 200)
+        };
+        assert_eq!(said(0.1, 20.0, Unit::Group), "20 groups expected (sample rate 0.100000)");
+        let said = said(0.9, 20.0, Unit::Record);
+        assert_eq!(said, "180.0 records expected (sample rate 0.900000), their sum divided by 20");
+    }
 }

@@ -21,6 +21,14 @@ pub fn positive(text: &str) -> Result<f64, String> {
     number(text, |n| n > 0.0, "a number above 0")
 }
 
+/// A finite number above 0 that bounds a privacy loss.
+pub fn epsilon(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(f64::INFINITY) => Err("no finite ε is no privacy: train without any by --non-private".to_owned()),
+        _ => positive(text),
+    }
+}
+
 /// A finite number of at least 0.
 pub fn non_negative(text: &str) -> Result<f64, String> {
     number(text, |n| n >= 0.0, "a number of at least 0")
@@ -74,6 +82,8 @@ mod tests {
     #[test]
     fn numbers_keep_to_their_ranges() {
         assert_eq!(positive("1e-3"), Ok(1e-3));
+        assert!(epsilon("inf").unwrap_err().contains("--non-private"));
+        assert_eq!(epsilon("8"), Ok(8.0));
         assert_eq!(non_negative("0"), Ok(0.0));
         assert_eq!(rate("1"), Ok(1.0));
         assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::graph::{DType, Graph};
 use crate::lower::emit::{self, EmitError};
-use crate::lower::kernels::{Accumulate, Adam, Copy, CopyAxis, Fill, Kernel, Privatize, Sgd};
+use crate::lower::kernels::{Accumulate, Adam, Copy, CopyAxis, Fill, Kernel, Nonfinite, Privatize, Sgd};
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
-use crate::lower::{LowerError, host_inputs, hyper, lower_graph, plan};
+use crate::lower::{LowerError, host_inputs, host_outputs, hyper, lower_graph, plan};
 use crate::passes::privatize::SUM;
 use crate::train::optimizer::OptimizerSpec;
 
@@ -32,7 +32,8 @@ impl Builder {
         self.phase(Phase::Plain, graph)
     }
 
-    /// The update phase: for every gradient sum noise, division, optimizer and a return to zero.
+    /// The update phase: for every gradient sum noise, division, optimizer, a look at what that leaves, and a return to
+    /// zero.
     pub fn update(&mut self, optimizer: &OptimizerSpec) {
         let sums: Vec<(String, BufferId)> = self
             .program
@@ -43,7 +44,9 @@ impl Builder {
             })
             .collect();
         let hyper = self.get_or_add(Role::Input(host_inputs::HYPER.into()), "hyper", hyper::LEN);
-        for (name, sum) in sums {
+        let role = Role::Output(host_outputs::NONFINITE.into());
+        let flags = self.add(role, host_outputs::NONFINITE, DType::I32, Extent::fixed(sums.len()));
+        for (at, (name, sum)) in sums.into_iter().enumerate() {
             let len = self.program.buffer(sum).len.fixed;
             let noise = self.get_or_add(Role::Noise(name.clone()), &format!("noise.{name}"), len);
             let gradient = self.temporary(&format!("gradient.{name}"), len);
@@ -68,6 +71,9 @@ impl Builder {
                 .into(),
             };
             self.dispatch(Phase::Update, step, &buffers, &name);
+            let updated = &buffers[2..];
+            let check = Nonfinite { len, buffers: updated.len(), at };
+            self.dispatch(Phase::Update, check, &[updated, &[flags]].concat(), &name);
             self.dispatch(Phase::Update, Fill { len: Extent::fixed(len), value: 0.0 }, &[sum], &name);
         }
     }

@@ -53,6 +53,11 @@ pub trait Session: Send {
     /// Reads a buffer back, waiting for whatever writes it.
     fn read(&mut self, buffer: BufferId) -> Result<Vec<u32>, DeviceError>;
 
+    /// [`Session::read`] of several buffers, at the cost of one.
+    fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Vec<u32>>, DeviceError> {
+        buffers.iter().map(|&buffer| self.read(buffer)).collect()
+    }
+
     /// Runs the dispatches of a phase; may return before they are done.
     fn run(&mut self, phase: Phase) -> Result<(), DeviceError>;
 

@@ -31,9 +31,12 @@ pub mod host_outputs {
     /// `f32[N, K]`: the norm of each record's gradient in each clip group, before clipping; after the private phase.
     pub const NORM: &str = "dpc.norm";
     /// The names.
-    pub const ALL: [&str; 3] = [LOSS, NORM, UNIT_NORM];
+    pub const ALL: [&str; 4] = [LOSS, NORM, UNIT_NORM, NONFINITE];
     /// `f32[K]`: the norm of the last unit's gradient in each clip group, before clipping; after the fold phase.
     pub const UNIT_NORM: &str = "dpc.unit_norm";
+    /// `i32`, one a trained parameter: which of the parameter and its optimizer states have not been finite after some
+    /// update; after the update phase.
+    pub const NONFINITE: &str = "dpc.nonfinite";
 }
 
 /// Positions in the `dpc.hyper` input.

@@ -125,10 +125,24 @@ fn is_written_by(node: &NodeProto, output: &str, source: &Source) -> bool {
 }
 
 fn infer_dropout(graph: &mut GraphProto) {
-    const TRAINING_MODE: usize = 2;
-    for node in &mut graph.node {
-        if node.op_type() == "Dropout" && matches!(node.domain(), "" | "ai.onnx") {
-            node.input.truncate(TRAINING_MODE);
-        }
-    }
+    graph.node.iter_mut().filter(|node| is_dropout(node)).for_each(|node| node.input.truncate(TRAINING_MODE));
+}
+
+/// The position of a Dropout's operand that says whether it is on.
+const TRAINING_MODE: usize = 2;
+
+fn is_dropout(node: &NodeProto) -> bool {
+    node.op_type() == "Dropout" && matches!(node.domain(), "" | "ai.onnx")
+}
+
+/// The names of the Dropout nodes that may be on in the source, and that [`export`] switches off.
+pub fn training_dropouts(source: &Source) -> Vec<String> {
+    let nodes = source.model.graph.iter().flat_map(|graph| &graph.node);
+    let on =
+        nodes.filter(|node| is_dropout(node) && node.input.get(TRAINING_MODE).is_some_and(|mode| !mode.is_empty()));
+    let name = |node: &NodeProto| match (node.name(), node.output.first()) {
+        ("", Some(output)) => output.clone(),
+        (name, _) => name.to_owned(),
+    };
+    on.map(name).collect()
 }

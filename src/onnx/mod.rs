@@ -24,7 +24,7 @@ mod wiring;
 pub use crate::glob::Glob;
 pub use aten::AtenCall;
 pub use error::OnnxError;
-pub use export::export;
+pub use export::{export, training_dropouts};
 pub use exporter::Exporter;
 pub use facts::{Facts, Int};
 pub use fix::AxisFix;

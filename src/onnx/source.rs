@@ -16,7 +16,7 @@ use super::fix::{self, AxisFix};
 use super::lift::{self, Lifted};
 use super::node::OnnxNode;
 use super::parameters::{self, Parameter};
-use super::proto::{ModelProto, TensorProto};
+use super::proto::{GraphProto, ModelProto, TensorProto};
 use super::tensor::{Elem, Tensor};
 use super::{external, inputs, wiring};
 
@@ -174,6 +174,7 @@ impl Source {
         let external = graph.initializer.iter().any(external::is_external);
         let mut initializers = external::initializers(graph, path, &mut notes)?;
         let inputs = inputs::inputs(graph, &initializers, &mut notes)?;
+        notes.extend(other_precision(graph, &inputs));
         let mut nodes = wiring::nodes(graph, &initializers, &inputs)?;
         let elem = |tensor: &TensorProto| (tensor.name().to_owned(), Elem::from_onnx(tensor.data_type()));
         let mut elems = graph.initializer.iter().map(elem).collect();
@@ -314,6 +315,21 @@ impl Source {
         });
         self.outputs = outputs.collect();
     }
+}
+
+/// That a model of other floats is computed in float32, if it is.
+fn other_precision(graph: &GraphProto, inputs: &[ValueInfo]) -> Option<String> {
+    let stored = graph.initializer.iter().map(|tensor| Elem::from_onnx(tensor.data_type()));
+    let elems: Vec<Elem> = stored.chain(inputs.iter().map(|input| input.dtype)).collect();
+    let names = [(Elem::F16, "float16"), (Elem::Bf16, "bfloat16"), (Elem::F64, "float64")];
+    let found: Vec<&str> = names.iter().filter(|(elem, _)| elems.contains(elem)).map(|(_, name)| *name).collect();
+    (!found.is_empty()).then(|| {
+        format!(
+            "the model has numbers of {}: dpc computes and trains in float32, and an export rounds what is trained to the \
+             types of the source",
+            found.join(" and ")
+        )
+    })
 }
 
 fn decode(bytes: &Bytes, path: &Path) -> Result<ModelProto, OnnxError> {

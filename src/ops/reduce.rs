@@ -74,7 +74,7 @@ fn reduce_axes(
         return Err(cx.mixes(
             node,
             why,
-            "reduce over other axes; for a normalisation use LayerNorm or GroupNorm, which treat each record alone",
+            "reduce over other axes, so that each record is treated alone",
         ));
     }
     let record_axes: Vec<usize> = axes.iter().filter_map(|&a| x.axes.record_axis(a)).collect();

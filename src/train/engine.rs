@@ -9,9 +9,11 @@ use thiserror::Error;
 
 use super::data::{Batch, Dataset, Values};
 use super::dropout::DropoutKeys;
+use super::finite;
 use super::optimizer::{OptimizerSpec, bias_corrections};
 use crate::device::{Device, DeviceError, Session};
 use crate::graph::DType;
+use crate::lower::kernels::Kernel;
 use crate::lower::program::{BufferId, Phase, Program, Role};
 use crate::lower::{host_inputs, host_outputs, hyper};
 use crate::tensors::{Tensor, Tensors};
@@ -205,12 +207,17 @@ impl Engine {
 
     /// What the last [`Engine::run`] of a training phase shows of its `records` records.
     pub fn shown(&mut self, phase: Phase, records: usize) -> Result<Shown, EngineError> {
-        let mut loss = self.floats(host_outputs::LOSS)?;
+        let names: &[&str] = match phase {
+            Phase::Private => &[host_outputs::LOSS, host_outputs::NORM],
+            _ => &[host_outputs::LOSS],
+        };
+        let buffers = names.iter().map(|name| self.result(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut read = self.session.read_all(&buffers)?.into_iter().map(bytemuck::cast_vec::<u32, f32>);
+        let mut loss = read.next().unwrap_or_default();
         loss.truncate(records);
-        if phase != Phase::Private {
+        let Some(mut group_norms) = read.next() else {
             return Ok(Shown { loss, ..Shown::default() });
-        }
-        let mut group_norms = self.floats(host_outputs::NORM)?;
+        };
         let groups = group_norms.len() / self.rows();
         group_norms.truncate(records * groups);
         Ok(Shown { loss, norm: total_norms(&group_norms, groups), group_norms })
@@ -219,8 +226,7 @@ impl Engine {
     /// Reads the result `name` of the last phase: for each row of the physical batch, or one for all rows together where
     /// the result does not depend on the batch.
     pub fn output(&mut self, name: &str) -> Result<Values, EngineError> {
-        let role = Role::Output(name.to_owned());
-        let buffer = self.require(&role, || format!("result `{name}`"))?;
+        let buffer = self.result(name)?;
         Ok(match self.program.buffer(buffer).dtype {
             DType::F32 => Values::F32(self.session.read_f32(buffer)?),
             DType::I32 => Values::I32(bytemuck::cast_vec(self.session.read(buffer)?)),
@@ -321,6 +327,37 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// What is not finite among the trained parameters and the optimizer's states, since the program was loaded: in words,
+    /// none as a rule. The device looks after every update. Programs of artifacts that earlier versions compiled do not;
+    /// there the host does, now.
+    pub fn nonfinite(&mut self) -> Result<Vec<String>, EngineError> {
+        let role = Role::Output(host_outputs::NONFINITE.to_owned());
+        let Some(flags) = self.program.find(&role) else {
+            return Ok(finite::nonfinite(&self.trained(), &self.parameters()?, &self.states()?));
+        };
+        let flags = self.session.read(flags)?;
+        if flags.iter().all(|&flag| flag == 0) {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for dispatch in self.program.phase(Phase::Update) {
+            let Kernel::Nonfinite(kernel) = &dispatch.kernel else { continue };
+            let flag = flags.get(kernel.at).copied().unwrap_or(0);
+            for (k, &buffer) in dispatch.buffers.iter().take(kernel.buffers).enumerate() {
+                match &self.program.buffer(buffer).role {
+                    Role::Parameter(name) if flag >> k & 1 == 1 => found.push(finite::parameter(name)),
+                    Role::OptimizerState(name, state) if flag >> k & 1 == 1 => found.push(finite::state(name, state)),
+                    _ => {}
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn result(&self, name: &str) -> Result<BufferId, EngineError> {
+        self.require(&Role::Output(name.to_owned()), || format!("result `{name}`"))
     }
 
     fn input(&self, name: &str) -> Option<BufferId> {

@@ -3,7 +3,7 @@
 //! ```json
 //! {"step":120,"epoch":2.4,"epsilon":1.23,"samples_per_second":3412.0,
 //!  "estimates":{"batch_size":255.1,"loss":0.44},
-//!  "not_private":{"loss":0.41,"clipped_fraction":0.93,"nonfinite_units":0}}
+//!  "not_private":{"loss":0.41,"clipped_fraction":0.93,"nonfinite_units":0,"nonfinite_losses":0}}
 //! ```
 //!
 //! What stands under `not_private` is worked out from the training data without noise: the
@@ -54,8 +54,13 @@ pub struct Observed {
     pub loss: Option<f64>,
     /// The fraction of the units whose gradient was scaled down; `None` in non-private training.
     pub clipped_fraction: Option<f64>,
-    /// Units whose gradient held a NaN or an infinity and counted as zero.
-    pub nonfinite_units: u64,
+    /// Units whose gradient held a NaN or an infinity, and which therefore counted as zero. Non-private training knows no
+    /// unit's gradient: there it is the number of those whose loss was not finite, all of which spoil the update, and `None`
+    /// where it saw none, since a finite loss does not say that the gradient is.
+    pub nonfinite_units: Option<u64>,
+    /// Records whose loss was NaN or infinite and is not in `loss`.
+    #[serde(default)]
+    pub nonfinite_losses: u64,
 }
 
 /// The open `metrics.jsonl` of a run.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::metrics::StepMetrics;
+use crate::privacy::adjacency::Unit;
 
 /// Between plain lines.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -14,6 +15,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 pub struct Progress {
     steps: u64,
     first: u64,
+    unit: Unit,
     started: Instant,
     display: Display,
 }
@@ -25,8 +27,8 @@ enum Display {
 }
 
 impl Progress {
-    /// A display for a run of `steps` logical steps, `first` of which are taken already.
-    pub fn new(steps: u64, first: u64) -> Self {
+    /// A display for a run of `steps` logical steps of units of kind `unit`, `first` of which are taken already.
+    pub fn new(steps: u64, first: u64, unit: Unit) -> Self {
         let display = if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(steps).with_position(first);
             bar.set_style(
@@ -36,16 +38,16 @@ impl Progress {
         } else {
             Display::Lines { last: None }
         };
-        Self::with(steps, first, display)
+        Self::with(steps, first, unit, display)
     }
 
     /// Shows nothing.
     pub fn silent() -> Self {
-        Self::with(0, 0, Display::Silent)
+        Self::with(0, 0, Unit::Record, Display::Silent)
     }
 
-    fn with(steps: u64, first: u64, display: Display) -> Self {
-        Self { steps, first, started: Instant::now(), display }
+    fn with(steps: u64, first: u64, unit: Unit, display: Display) -> Self {
+        Self { steps, first, unit, started: Instant::now(), display }
     }
 
     /// Whether it is on a terminal, and so kept nowhere.
@@ -70,11 +72,11 @@ impl Progress {
         match &mut self.display {
             Display::Bar(bar) => {
                 bar.set_position(metrics.step);
-                bar.set_message(line(metrics, left));
+                bar.set_message(line(metrics, self.unit, left));
             }
             Display::Lines { last } if due => {
                 *last = Some(Instant::now());
-                let line = line(metrics, left);
+                let line = line(metrics, self.unit, left);
                 // Training goes on where nobody can read its progress.
                 let _ = writeln!(std::io::stderr(), "step {}/{}  {line}", metrics.step, self.steps);
             }
@@ -96,18 +98,23 @@ impl Progress {
     }
 }
 
-fn line(metrics: &StepMetrics, left: Duration) -> String {
+fn line(metrics: &StepMetrics, unit: Unit, left: Duration) -> String {
     let mut parts = vec![format!("epoch {:.1}", metrics.epoch)];
     if let Some(loss) = metrics.estimates.and_then(|estimates| estimates.loss) {
         parts.push(format!("loss ≈ {loss:.2}"));
     }
-    if let Some(loss) = metrics.not_private.and_then(|observed| observed.loss) {
-        parts.push(format!("loss {loss:.4} (not private)"));
+    if let Some(observed) = metrics.not_private {
+        parts.extend(observed.loss.map(|loss| format!("loss {loss:.4} (not private)")));
+        if observed.nonfinite_losses > 0 {
+            parts.push(format!("losses not finite and left out: {}", observed.nonfinite_losses));
+        }
+        let gradients = observed.nonfinite_units.filter(|&units| units > 0);
+        parts.extend(gradients.map(|units| format!("gradients not finite: {units}")));
     }
     if let Some(epsilon) = metrics.epsilon {
         parts.push(format!("ε {epsilon:.3}"));
     }
-    parts.push(format!("{:.0} samples/s", metrics.samples_per_second));
+    parts.push(format!("{:.0} {unit}s/s", metrics.samples_per_second));
     parts.push(format!("{} left", time(left)));
     parts.join("  ")
 }
@@ -137,9 +144,12 @@ mod tests {
             not_private: Some(Observed { loss: Some(0.5), ..Observed::default() }),
         };
         assert_eq!(
-            line(&metrics, Duration::from_secs(83)),
-            "epoch 0.2  loss ≈ 0.46  loss 0.5000 (not private)  ε 1.234  3412 samples/s  1m23s left"
+            line(&metrics, Unit::Group, Duration::from_secs(83)),
+            "epoch 0.2  loss ≈ 0.46  loss 0.5000 (not private)  ε 1.234  3412 groups/s  1m23s left"
         );
+        let observed = Observed { nonfinite_losses: 3, nonfinite_units: Some(2), ..Observed::default() };
+        let said = line(&StepMetrics { not_private: Some(observed), ..metrics }, Unit::Record, Duration::ZERO);
+        assert!(said.contains("losses not finite and left out: 3  gradients not finite: 2"), "{said}");
         assert_eq!(time(Duration::from_secs(7265)), "2h01m");
         assert_eq!(time(Duration::from_millis(4900)), "5s");
     }

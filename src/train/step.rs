@@ -14,6 +14,7 @@ use thiserror::Error;
 use super::data::Dataset;
 use super::dropout::DropoutKeys;
 use super::engine::{Engine, EngineError, Shown};
+use super::lr_schedule::LrSchedule;
 use super::optimizer::OptimizerSpec;
 use super::units::Units;
 use crate::lower::program::Phase;
@@ -37,8 +38,10 @@ pub struct Setting<'a> {
     pub units: &'a Units,
     /// The optimizer that the program was compiled with.
     pub optimizer: OptimizerSpec,
-    /// The learning rate.
+    /// The learning rate before its schedule.
     pub learning_rate: f64,
+    /// How the learning rate changes over the plan's steps.
+    pub lr_schedule: &'a LrSchedule,
 }
 
 /// Takes the logical steps of a run.
@@ -239,7 +242,8 @@ impl<'a> Stepper<'a> {
     /// When there is no noise or the device fails. The sum is lost then, and never shown.
     pub fn release(&mut self, step: u64, receipt: Receipt) -> Result<Released, StepError> {
         let Receipt { .. } = receipt;
-        let Setting { plan, optimizer, learning_rate, .. } = self.setting;
+        let Setting { plan, optimizer, learning_rate, lr_schedule, .. } = self.setting;
+        let learning_rate = learning_rate * lr_schedule.at(step, plan.planned_steps);
         let Some(noise) = &mut self.noise else {
             self.engine.update(&optimizer, step + 1, learning_rate, plan.divisor(), None)?;
             return Ok(Released::default());

@@ -17,13 +17,15 @@ use serde::Serialize;
 use thiserror::Error;
 
 use self::budget::affordable;
-pub use self::resume::plan_of;
 use self::resume::{Context, check_resumable};
+pub use self::resume::{ledger_at, plan_at, plan_of};
 use self::since_log::SinceLog;
 use super::checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 use super::data::Dataset;
 use super::engine::{Engine, EngineError};
 use super::evaluate::{Evaluation, Scored, evaluate};
+use super::finite;
+use super::lr_schedule::LrSchedule;
 use super::metrics::{MetricsLog, StepMetrics};
 use super::progress::Progress;
 use super::run_dir::RunDir;
@@ -57,6 +59,8 @@ pub struct Training<'a> {
     pub plan: &'a PrivacyPlan,
     pub accountant: &'static dyn Accountant,
     pub learning_rate: f64,
+    /// How it changes over the plan's steps.
+    pub lr_schedule: LrSchedule,
     /// Rows of a physical batch; it does not change the result.
     pub physical_batch: usize,
     pub directory: RunDir,
@@ -142,12 +146,35 @@ pub enum TrainError {
     )]
     Spent { path: PathBuf, target: f64, reached: f64 },
 
-    #[error("the run in {} was started with another {}", path.display(), what.join(", another "))]
+    #[error(
+        "after step {step} what is trained is not finite any more: {}; the last checkpoint in {} is of step {saved}",
+        finite::list(what), path.display()
+    )]
+    #[diagnostic(
+        code(dpc::train::not_finite),
+        help(
+            "begin again with a smaller --lr; without privacy one record that is not finite is enough, so remove such \
+             records from the data. --resume goes on from the last checkpoint; the steps after it stay in the ledger"
+        )
+    )]
+    NotFinite { path: PathBuf, step: u64, saved: u64, what: Vec<String> },
+
+    #[error("{from} holds numbers that are not finite, in {}", finite::list(what))]
+    #[diagnostic(
+        code(dpc::train::not_finite_at_start),
+        help(
+            "keep parameters that are meant to hold infinities, such as masks, out of training by --freeze when the model \
+             is compiled; where it is a checkpoint, remove its file to go on from the one before"
+        )
+    )]
+    NotFiniteAtStart { from: String, what: Vec<String> },
+
+    #[error("the run in {} was started otherwise: {}", path.display(), what.join("; "))]
     #[diagnostic(
         code(dpc::train::resume),
         help("resume with what it was started with, or give another directory by --out")
     )]
-    OtherRun { path: PathBuf, what: Vec<&'static str> },
+    OtherRun { path: PathBuf, what: Vec<String> },
 }
 
 /// Trains, and writes the run's directory.
@@ -182,6 +209,8 @@ struct Run<'a> {
     /// Between lines of metrics.
     log_interval: Duration,
     checkpointed: Instant,
+    /// The step of the last checkpoint.
+    saved: u64,
     _lock: File,
 }
 
@@ -210,6 +239,14 @@ impl<'a> Run<'a> {
             engine.set_states(&checkpoint.states)?;
             step = checkpoint.step;
         }
+        let from = match checkpoint {
+            Some(_) => format!("the checkpoint of step {step}"),
+            None => "the model, before any training,".to_owned(),
+        };
+        let what = finite::nonfinite(&engine.trained(), &engine.parameters()?, &engine.states()?);
+        if !what.is_empty() {
+            return Err(TrainError::NotFiniteAtStart { from, what });
+        }
         let key = RunKey::for_plan(plan)?;
         let setting = Setting {
             plan,
@@ -217,6 +254,7 @@ impl<'a> Run<'a> {
             units: training.units,
             optimizer: artifact.manifest.optimizer,
             learning_rate: training.learning_rate,
+            lr_schedule: &training.lr_schedule,
         };
         let stepper = Stepper::new(setting, engine, clip, &key, step)?;
 
@@ -227,6 +265,7 @@ impl<'a> Run<'a> {
         let id = run_id()?;
         let ledger = Ledger::open(&training.ledger, &id, plan)?;
         let end = affordable(training, ledger.contents(), step)?;
+        directory.use_ledger(&training.ledger)?;
         directory.remove_temporaries()?;
         // More is spent than an earlier certificate says, as soon as there is another step.
         files::remove(&directory.certificate())?;
@@ -242,12 +281,13 @@ impl<'a> Run<'a> {
             checkpoints,
             metrics: MetricsLog::open(&directory.metrics(), step)?,
             progress: match training.progress {
-                true => Progress::new(end, step),
+                true => Progress::new(end, step, plan.unit),
                 false => Progress::silent(),
             },
             since_log: SinceLog::new(step),
             log_interval: LOG_INTERVAL,
             checkpointed: Instant::now(),
+            saved: step,
             _lock: lock,
         };
         if !training.resume {
@@ -260,12 +300,30 @@ impl<'a> Run<'a> {
 
     fn logical_step(&mut self) -> Result<(), TrainError> {
         let Self { stepper, since_log, .. } = self;
+        let before = since_log.clone();
         stepper.accumulate(self.step, |shown, clip, scale| since_log.add(shown, clip, scale))?;
+        // What the last update left is known by now without waiting for it, and the next step is not paid for yet.
+        let what = stepper.engine().nonfinite()?;
+        if !what.is_empty() {
+            self.since_log = before;
+            return Err(self.not_finite(what)?);
+        }
         let receipt = self.ledger.record(self.step)?;
         let released = stepper.release(self.step, receipt)?;
         since_log.release(&released);
         self.step += 1;
         Ok(())
+    }
+
+    /// The end of a run whose parameters are not finite after its last step: with a line of metrics, and without a
+    /// checkpoint.
+    fn not_finite(&mut self, what: Vec<String>) -> Result<TrainError, TrainError> {
+        if self.since_log.step < self.step {
+            self.log(true)?;
+        }
+        self.progress.finish();
+        let path = self.training.directory.path().to_owned();
+        Ok(TrainError::NotFinite { path, step: self.step, saved: self.saved, what })
     }
 
     fn log(&mut self, last: bool) -> Result<(), TrainError> {
@@ -314,19 +372,21 @@ impl<'a> Run<'a> {
             plan: self.training.plan.clone(),
             provenance: self.provenance.clone(),
             learning_rate: self.training.learning_rate,
+            lr_schedule: self.training.lr_schedule.clone(),
             clip: self.stepper.clip().clone(),
             ledger: self.ledger.contents().head(),
         };
+        let engine = self.stepper.engine();
+        let (parameters, states) = (engine.parameters()?, engine.states()?);
+        let what = finite::nonfinite(&engine.trained(), &parameters, &states);
+        if !what.is_empty() {
+            return Err(self.not_finite(what)?);
+        }
         let directory = self.training.directory.checkpoints();
         let context = serde_json::to_value(&context).map_err(|error| FileError::write(&directory, error.into()))?;
-        self.checkpoints.save(&Checkpoint {
-            step: self.step,
-            run: self.id.clone(),
-            context,
-            parameters: self.stepper.engine().parameters()?,
-            states: self.stepper.engine().states()?,
-        })?;
+        self.checkpoints.save(&Checkpoint { step: self.step, run: self.id.clone(), context, parameters, states })?;
         self.checkpointed = Instant::now();
+        self.saved = self.step;
         Ok(())
     }
 

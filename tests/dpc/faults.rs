@@ -16,6 +16,7 @@ use dpc::privacy::ledger::{Contents, LedgerError};
 use dpc::privacy::plan::{PlanSpec, PrivacyPlan};
 use dpc::privacy::sampling::Sampling;
 use dpc::train::data::Dataset;
+use dpc::train::lr_schedule::LrSchedule;
 use dpc::train::run_dir::RunDir;
 use dpc::train::trainer::{Summary, TrainError, Training, train};
 use dpc::train::units::Units;
@@ -338,6 +339,7 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
             plan: &plan,
             accountant: ACCOUNTANTS[0],
             learning_rate: 0.1,
+            lr_schedule: LrSchedule::CONSTANT,
             physical_batch: 16,
             ledger: RunDir::new(&place.path(name)).ledger(),
             directory: RunDir::new(&place.path(name)),

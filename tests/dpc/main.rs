@@ -15,6 +15,7 @@ mod opsets;
 mod place;
 mod privacy;
 mod refused;
+mod runs;
 mod seeds;
 mod sensitivity;
 mod situations;

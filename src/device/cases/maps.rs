@@ -212,6 +212,7 @@ fn update() -> Vec<Case> {
     }
     all.extend(clip_factors());
     all.extend(folds());
+    all.extend(nonfinite());
     let hyper = || Data::F32(vec![1.0 / 300.0, 0.05, 0.271, 0.0297]);
     for len in [1, 1027] {
         let read = vec![v.floats(len), v.floats(len), hyper()];
@@ -297,5 +298,27 @@ fn folds() -> Vec<Case> {
     let sum = Data::F32(vec![f32::NAN, f32::INFINITY, 1.0]);
     let written = vec![v.floats(3), sum];
     all.push(Case::new("not_finite", 3, Fold { len: 3 }, vec![Data::F32(vec![0.0])], written));
+    all
+}
+
+/// Numbers that are not finite first, last, alone and nowhere, and the largest and smallest that are.
+fn nonfinite() -> Vec<Case> {
+    let mut v = Values::new(403);
+    let mut all = Vec::new();
+    let signaling = f32::from_bits(0x7f80_0001);
+    for (len, buffers) in [(1, 1), (1027, 2), (65, 3)] {
+        let ends = [(0, f32::NAN), (len - 1, f32::INFINITY), (len / 2, -f32::NAN), (len / 3, f32::NEG_INFINITY)];
+        let finite = [(0, f32::MAX), (len - 1, f32::MIN), (len / 2, 1e-42), (len / 2, -0.0)];
+        for (at, number) in [&ends[..], &finite, &[(len - 1, signaling)]].concat() {
+            for k in 0..buffers {
+                let mut read: Vec<Vec<f32>> = (0..buffers).map(|_| v.range(len, -4.0, 4.0)).collect();
+                read[k][at] = number;
+                let read = read.into_iter().map(Data::F32).collect();
+                let flags = Data::I32(vec![5, 4, 0, 7]);
+                let name = format!("{len}_{buffers}_{k}_at_{at}_{number:e}");
+                all.push(Case::new(name, 3, Nonfinite { len, buffers, at: 1 + k }, read, vec![flags]));
+            }
+        }
+    }
     all
 }

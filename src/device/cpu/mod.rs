@@ -59,6 +59,7 @@ native_table! {
     privatize { Privatize }
     sgd { Sgd }
     adam { Adam }
+    nonfinite { Nonfinite }
 }
 
 /// The cores of this machine.

@@ -128,13 +128,22 @@ impl Session for GpuSession {
     }
 
     fn read(&mut self, buffer: BufferId) -> Result<Vec<u32>, DeviceError> {
-        let bytes = 4 * self.len(buffer) as u64;
+        Ok(self.read_all(&[buffer])?.swap_remove(0))
+    }
+
+    fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Vec<u32>>, DeviceError> {
+        let lens: Vec<usize> = buffers.iter().map(|&buffer| self.len(buffer)).collect();
+        let bytes = 4 * lens.iter().sum::<usize>() as u64;
         if bytes == 0 {
-            return Ok(Vec::new());
+            return Ok(vec![Vec::new(); buffers.len()]);
         }
         let staging = self.staging(bytes)?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(self.buffer(buffer), 0, &staging, 0, bytes);
+        let mut to = 0;
+        for (&buffer, &len) in buffers.iter().zip(&lens).filter(|(_, len)| **len > 0) {
+            encoder.copy_buffer_to_buffer(self.buffer(buffer), 0, &staging, to, 4 * len as u64);
+            to += 4 * len as u64;
+        }
         self.queue.submit([encoder.finish()]);
         let (sender, receiver) = mpsc::channel();
         staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
@@ -144,10 +153,16 @@ impl Session for GpuSession {
         self.faults.check()?;
         receiver.recv().map_err(|e| self.faults.lost(e))?.map_err(|e| self.faults.lost(e))?;
         let view = staging.get_mapped_range(0..bytes).map_err(|e| self.faults.lost(e))?;
-        let words = bytemuck::pod_collect_to_vec(&view[..]);
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&view[..]);
         drop(view);
         staging.unmap();
-        Ok(words)
+        let mut rest = &words[..];
+        let mut next = |len: usize| {
+            let (words, others) = rest.split_at(len);
+            rest = others;
+            words.to_vec()
+        };
+        Ok(lens.into_iter().map(&mut next).collect())
     }
 
     fn run(&mut self, phase: Phase) -> Result<(), DeviceError> {

@@ -95,4 +95,5 @@ kernel_table! {
     privatize { Privatize }
     sgd { Sgd }
     adam { Adam }
+    nonfinite { Nonfinite }
 }

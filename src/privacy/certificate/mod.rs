@@ -3,7 +3,9 @@
 mod claim;
 mod comparison;
 mod error;
+mod growth;
 mod page;
+mod words;
 
 use std::fmt;
 use std::io::Write;
@@ -14,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use claim::Claim;
 pub use comparison::Comparison;
 pub use error::{CertificateError, NoCertificate, VerifyError};
+pub use growth::Growth;
+use words::Words;
 
 use crate::files::{self, FileError};
 
@@ -142,12 +146,14 @@ impl Certificate {
         }
     }
 
-    /// Works the certificate out again from `ledger` and returns every member that differs: none for a
-    /// certificate that holds.
+    /// Works the certificate out again from what `ledger` held when it was written, and returns every member that differs:
+    /// none for a certificate that holds. [`Certificate::growth`] says what came after.
     ///
     /// # Errors
     /// When the named accountant does not exist, or the ledger's numbers are out of range.
     pub fn mismatches(&self, ledger: &Contents) -> Result<Vec<Mismatch>, VerifyError> {
+        let then = self.ledger_then(ledger);
+        let ledger = then.as_ref().unwrap_or(ledger);
         let accountant = accountant::by_name(&self.accountant)?;
         let again = Certificate::new(&self.plan, ledger, accountant, self.provenance.clone())?;
         let mut found = Vec::new();
@@ -158,26 +164,16 @@ impl Certificate {
         };
         macro_rules! equal {
             ($member:ident) => {
-                compare(
-                    stringify!($member),
-                    format!("{:?}", self.$member),
-                    format!("{:?}", again.$member),
-                    self.$member == again.$member,
-                )
+                compare(stringify!($member), self.$member.words(), again.$member.words(), self.$member == again.$member)
             };
         }
         equal!(guarantee);
-        compare(
-            "epsilon",
-            format!("{:?}", self.epsilon),
-            format!("{:?}", again.epsilon),
-            same_epsilon(self.epsilon, again.epsilon),
-        );
+        compare("epsilon", self.epsilon.words(), again.epsilon.words(), same_epsilon(self.epsilon, again.epsilon));
         let same_comparison = match (self.comparison, again.comparison) {
             (Some(a), Some(b)) => a.agrees(&b),
             (a, b) => a == b,
         };
-        compare("comparison", format!("{:?}", self.comparison), format!("{:?}", again.comparison), same_comparison);
+        compare("comparison", self.comparison.words(), again.comparison.words(), same_comparison);
         equal!(steps);
         equal!(history);
         equal!(ledger);
@@ -217,7 +213,7 @@ impl Certificate {
             ("noise_multiplier", plan.noise_multiplier_at(last.step).to_string(), last.noise_multiplier.to_string()),
             ("clip", plan.clip.to_string(), last.clip.clone()),
             ("unit", plan.unit.to_string(), last.unit.to_string()),
-            ("insecure_seed", plan.insecure_seed.is_some().to_string(), last.insecure.to_string()),
+            ("insecure_seed", plan.insecure_seed.is_some().words(), last.insecure.words()),
         ]
     }
 }
@@ -391,8 +387,33 @@ mod tests {
         lie.plan = other.unwrap();
         assert_eq!(members(&lie, &ledger), ["sampling", "expected_batch", "noise_multiplier", "clip"]);
 
-        let (_, longer) = certify(private(), 21);
-        assert_eq!(members(&honest, &longer), ["epsilon", "steps", "history", "ledger"]);
+        let (_, shorter) = certify(private(), 19);
+        assert_eq!(members(&honest, &shorter), ["epsilon", "steps", "history", "ledger"]);
+        let words: Vec<String> = honest.mismatches(&shorter).unwrap().iter().map(Mismatch::to_string).collect();
+        assert_eq!(words[1], "steps: the certificate says 20, the ledger 19");
+        let sampled = "noise multiplier 1.5 with poisson sampling at rate 0.25";
+        assert_eq!(
+            words[2],
+            format!("history: the certificate says 20 steps of {sampled}, the ledger 19 steps of {sampled}")
+        );
+        assert!(words[3].contains("20 lines, the last of hash ") && !words.concat().contains("Some("), "{words:?}");
+    }
+
+    #[test]
+    fn a_ledger_that_grew_bears_out_what_it_held_and_says_what_came_after() {
+        let (honest, ledger) = certify(private(), 20);
+        assert_eq!(honest.growth(&ledger), Ok(None));
+        let (all, longer) = certify(private(), 23);
+        assert!(members(&honest, &longer).is_empty());
+        let growth = honest.growth(&longer).unwrap().unwrap();
+        assert_eq!((growth.steps, &growth.runs[..]), (3, &[("run".to_owned(), 3)][..]));
+        assert_eq!(growth.together, all.statement);
+        let mut lie = honest.clone();
+        lie.steps = 19;
+        assert_eq!(members(&lie, &longer), ["steps"]);
+        let (_, other) = certify(PlanSpec { noise_multiplier: 1.0, ..private() }, 23);
+        assert_eq!(honest.growth(&other), Ok(None));
+        assert!(!members(&honest, &other).is_empty());
     }
 
     #[test]

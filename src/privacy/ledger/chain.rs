@@ -239,6 +239,13 @@ impl Contents {
         Head { entries: self.len(), hash: hex(&self.last_hash()) }
     }
 
+    /// The first `entries` lines alone, if there are so many: what the ledger held then.
+    pub fn until(&self, entries: u64) -> Option<Contents> {
+        let entries = usize::try_from(entries).ok().filter(|&entries| entries <= self.entries.len())?;
+        let (entries, hashes) = (self.entries[..entries].to_vec(), self.hashes[..entries].to_vec());
+        Some(Contents { entries, hashes, torn: false, unended: false })
+    }
+
     /// The point after the first `entries` lines, if there are so many.
     pub(super) fn head_at(&self, entries: u64) -> Option<Head> {
         let hash = match usize::try_from(entries).ok()?.checked_sub(1) {

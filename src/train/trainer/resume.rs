@@ -1,6 +1,10 @@
 //! What a run is resumed from: the context of its last checkpoint.
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{TrainError, Training};
 use crate::privacy::certificate::Provenance;
@@ -8,6 +12,7 @@ use crate::privacy::clipping::ClipState;
 use crate::privacy::ledger::{Contents, Head};
 use crate::privacy::plan::PrivacyPlan;
 use crate::train::checkpoint::{Checkpoint, Checkpoints};
+use crate::train::lr_schedule::LrSchedule;
 use crate::train::run_dir::RunDir;
 
 /// What a checkpoint says of its run, to be found unchanged on resuming.
@@ -16,6 +21,8 @@ pub(super) struct Context {
     pub plan: PrivacyPlan,
     pub provenance: Provenance,
     pub learning_rate: f64,
+    #[serde(default)]
+    pub lr_schedule: LrSchedule,
     pub clip: ClipState,
     pub ledger: Head,
 }
@@ -28,9 +35,17 @@ pub fn plan_of(directory: &RunDir) -> Result<Option<PrivacyPlan>, TrainError> {
     if !directory.artifact().exists() {
         return Err(TrainError::NoRun { path: directory.path().to_owned() });
     }
-    let checkpoint = Checkpoints::at(&directory.checkpoints()).latest()?;
-    let context = checkpoint.and_then(|checkpoint| serde_json::from_value::<Context>(checkpoint.context).ok());
-    Ok(context.map(|context| context.plan))
+    Ok(Checkpoints::at(&directory.checkpoints()).latest()?.as_ref().and_then(plan_at))
+}
+
+/// The plan that `checkpoint` was reached by; `None` where another version of dpc wrote it otherwise.
+pub fn plan_at(checkpoint: &Checkpoint) -> Option<PrivacyPlan> {
+    serde_json::from_value(checkpoint.context.get("plan")?.clone()).ok()
+}
+
+/// The state of the ledger that `checkpoint` was reached by; `None` where another version of dpc wrote it otherwise.
+pub fn ledger_at(checkpoint: &Checkpoint) -> Option<Head> {
+    serde_json::from_value(checkpoint.context.get("ledger")?.clone()).ok()
 }
 
 /// The clip bounds of a checkpoint that `training` can go on from.
@@ -41,23 +56,53 @@ pub(super) fn check_resumable(
 ) -> Result<ClipState, TrainError> {
     let path = training.directory.path().to_owned();
     let Ok(context) = serde_json::from_value::<Context>(checkpoint.context.clone()) else {
-        let what = vec!["version of dpc"];
+        let what = vec!["by another version of dpc".to_owned()];
         return Err(TrainError::OtherRun { path, what });
     };
     let ledger = &training.ledger;
     let contents = if ledger.exists() { Contents::read(ledger)? } else { Contents::default() };
     contents.check_continues(ledger, &context.ledger)?;
-    let mut what = Vec::new();
-    let mut same = |name, same: bool| {
-        if !same {
-            what.push(name);
-        }
-    };
-    same("privacy plan", context.plan == *training.plan);
-    same("model or program", context.provenance == *provenance);
-    same("learning rate", context.learning_rate == training.learning_rate);
+    let mut what = differences(&context.plan, training.plan);
+    if context.provenance != *provenance {
+        what.push("with another model or program".to_owned());
+    }
+    if context.learning_rate != training.learning_rate {
+        what.push(now("learning rate", context.learning_rate, training.learning_rate));
+    }
+    if context.lr_schedule != training.lr_schedule {
+        what.push(now("learning rate schedule", &context.lr_schedule, &training.lr_schedule));
+    }
     match what.is_empty() {
         true => Ok(context.clip),
         false => Err(TrainError::OtherRun { path, what }),
+    }
+}
+
+/// Every field in which the plan that a run was begun by differs from the one it is to go on by, with both values.
+fn differences(begun: &PrivacyPlan, going_on: &PrivacyPlan) -> Vec<String> {
+    if begun == going_on {
+        return Vec::new();
+    }
+    let fields = |plan: &PrivacyPlan| match serde_json::to_value(plan) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    let (before, after) = (fields(begun), fields(going_on));
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let differing = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
+    differing.map(|name| now(&name.replace('_', " "), words(before.get(name)), words(after.get(name)))).collect()
+}
+
+fn now(name: &str, begun: impl Display, going_on: impl Display) -> String {
+    format!("{name} {begun}, now {going_on}")
+}
+
+fn words(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "none".to_owned(),
+        Some(Value::Bool(true)) => "yes".to_owned(),
+        Some(Value::Bool(false)) => "no".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
     }
 }

@@ -9,12 +9,14 @@ use crate::train::metrics::{Estimated, Observed};
 use crate::train::step::Released;
 
 /// What has been observed since the last line of metrics.
+#[derive(Clone)]
 pub(super) struct SinceLog {
     pub started: Instant,
     pub step: u64,
     /// Units whose norms were seen.
     units: u64,
     finite_losses: u64,
+    nonfinite_losses: u64,
     loss: f64,
     clipped: u64,
     nonfinite: u64,
@@ -28,6 +30,7 @@ impl SinceLog {
             step,
             units: 0,
             finite_losses: 0,
+            nonfinite_losses: 0,
             loss: 0.0,
             clipped: 0,
             nonfinite: 0,
@@ -50,9 +53,12 @@ impl SinceLog {
     }
 
     pub fn add(&mut self, shown: &Shown, clip: &ClipState, scale: f64) {
-        for loss in shown.loss.iter().filter(|loss| loss.is_finite()) {
-            self.loss += f64::from(*loss);
-            self.finite_losses += 1;
+        let (finite, others): (Vec<f32>, Vec<f32>) = shown.loss.iter().partition(|loss| loss.is_finite());
+        self.loss += finite.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+        self.finite_losses += finite.len() as u64;
+        self.nonfinite_losses += others.len() as u64;
+        if shown.norm.is_empty() {
+            self.nonfinite += others.len() as u64;
         }
         self.units += shown.norm.len() as u64;
         for (norm, norms) in shown.norm.iter().zip(shown.group_norms.chunks_exact(clip.groups().max(1))) {
@@ -69,7 +75,8 @@ impl SinceLog {
         Observed {
             loss: fraction(self.loss, self.finite_losses),
             clipped_fraction: fraction(self.clipped as f64, self.units),
-            nonfinite_units: self.nonfinite,
+            nonfinite_units: (self.nonfinite > 0 || self.units > 0).then_some(self.nonfinite),
+            nonfinite_losses: self.nonfinite_losses,
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::privacy::sampler::Sampler;
 use crate::privacy::sampling::Sampling;
 use crate::tensors::{Tensor, Tensors};
 use crate::train::data::{Array, InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
+use crate::train::lr_schedule::LrSchedule;
 use crate::train::optimizer::OptimizerSpec;
 
 const WIDTH: usize = 3;
@@ -282,6 +283,7 @@ impl Case {
             plan: &self.plan,
             accountant: &Rdp,
             learning_rate: self.learning_rate,
+            lr_schedule: LrSchedule::CONSTANT,
             physical_batch: self.physical_batch,
             directory: self.dir(),
             ledger: ledger.to_owned(),
@@ -439,7 +441,8 @@ fn a_run_is_resumed_only_as_it_was_started() {
     assert!(matches!(case.train(&Regression::new(), false), Err(TrainError::Exists { .. })));
     let other = Case { plan: plan(0.9), learning_rate: 0.2, ..case };
     let error = other.train(&Regression::new(), true).unwrap_err().to_string();
-    assert!(error.ends_with("was started with another privacy plan, another learning rate"), "{error}");
+    let said = "was started otherwise: noise multiplier 1.3, now 0.9; learning rate 0.1, now 0.2";
+    assert!(error.ends_with(said), "{error}");
 }
 
 /// σ for ε = 3, found without the search that the command line makes.
@@ -534,5 +537,56 @@ fn a_record_that_is_not_finite_counts_as_zero_and_is_reported() {
     assert_close(&case.trained(), &expected);
     let metrics = std::fs::read_to_string(case.dir().metrics()).unwrap();
     let last: StepMetrics = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
-    assert_eq!(last.not_private.unwrap().nonfinite_units, 6);
+    assert_eq!(last.not_private.unwrap().nonfinite_units, Some(6));
+}
+
+#[test]
+fn a_run_whose_parameters_overflow_stops_and_keeps_its_last_checkpoint() {
+    let case = Case { learning_rate: 1e39, ..Case::new(plan(1.3)) };
+    let error = case.train(&Regression::new(), false).unwrap_err();
+    let TrainError::NotFinite { step, saved, what, .. } = &error else { panic!("{error}") };
+    assert!((1..6).contains(step), "{error}");
+    assert!(what.contains(&"`w`".to_owned()) && error.to_string().contains(&format!("step {step}")), "{error}");
+    // The step is paid for; no other is, and what it left is nowhere.
+    assert_eq!(Contents::read(&case.dir().ledger()).unwrap().steps(), *step);
+    assert!(!case.dir().certificate().exists());
+    let checkpoint = Checkpoints::at(&case.dir().checkpoints()).latest().unwrap().unwrap();
+    assert_eq!(checkpoint.step, *saved);
+    assert!(*saved < *step && checkpoint.parameters["w"].data.iter().all(|w| w.is_finite()));
+    let metrics = std::fs::read_to_string(case.dir().metrics()).unwrap();
+    let last: StepMetrics = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+    assert_eq!(last.step, *step);
+    let again = case.train(&Regression::new(), true).unwrap_err();
+    assert!(matches!(again, TrainError::NotFinite { .. }), "{again}");
+}
+
+#[test]
+fn a_run_does_not_begin_with_what_is_not_finite() {
+    let case = Case::new(plan(1.3));
+    case.train(&Regression::lost_after(2), false).unwrap_err();
+    let checkpoints = Checkpoints::at(&case.dir().checkpoints());
+    let good = checkpoints.latest().unwrap().unwrap();
+    let mut bad = Checkpoint { step: good.step + 1, ..good.clone() };
+    bad.states.get_mut("w/momentum").unwrap().data[1] = f32::NAN;
+    let path = checkpoints.save(&bad).unwrap();
+    let error = case.train(&Regression::new(), true).unwrap_err();
+    let TrainError::NotFiniteAtStart { what, .. } = &error else { panic!("{error}") };
+    assert_eq!(what, &["momentum of `w`"]);
+    std::fs::remove_file(path).unwrap();
+    case.train(&Regression::new(), true).unwrap();
+}
+
+#[test]
+fn without_privacy_a_record_that_is_not_finite_is_counted_and_ends_the_run() {
+    let spec = PlanSpec { non_private: true, delta: None, sampling: Sampling::Poisson { rate: 1.0 }, ..spec(0.0) };
+    let x: Vec<f32> = (0..RECORDS * WIDTH).map(|i| if i == 4 { f32::NAN } else { (i as f32).sin() }).collect();
+    let label: Vec<f32> = (0..RECORDS).map(|n| (n % 4) as f32).collect();
+    let case = Case { data: dataset(&x, &label), ..Case::new(PrivacyPlan::new(spec).unwrap()) };
+    let error = case.train(&Regression::new(), false).unwrap_err();
+    assert!(matches!(error, TrainError::NotFinite { step: 1, saved: 0, .. }), "{error}");
+    let metrics = std::fs::read_to_string(case.dir().metrics()).unwrap();
+    let last: StepMetrics = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+    let observed = last.not_private.unwrap();
+    assert_eq!((observed.nonfinite_units, observed.nonfinite_losses), (Some(1), 1));
+    assert!(observed.loss.unwrap().is_finite());
 }

@@ -242,6 +242,10 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
         Kernel::Privatize(k) => {
             (0..k.len).for_each(|i| y[0][i] = (x[0][i] + x[1][i]) * x[2][hyper::INVERSE_BATCH]);
         }
+        Kernel::Nonfinite(k) => {
+            let bit = |(i, x): (usize, &Floats)| i64::from(x[..k.len].iter().any(|x| !x.is_finite())) << i;
+            y[0][k.at] = (y[0][k.at] as i64 | x.iter().enumerate().map(bit).sum::<i64>()) as f64;
+        }
         Kernel::Sgd(k) => {
             let (lr, momentum) = (x[1][hyper::LEARNING_RATE], f64::from(k.momentum));
             for i in 0..k.len {
