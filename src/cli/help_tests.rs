@@ -11,7 +11,18 @@ use super::Cli;
 use crate::ops;
 
 /// Flags of other tools that texts name.
-const OF_OTHERS: [&str; 6] = ["--dim_param", "--dim_value", "--help", "--path", "--release", "--version"];
+const OF_OTHERS: [&str; 10] = [
+    "--dim_param",
+    "--dim_value",
+    "--exact",
+    "--help",
+    "--ignored",
+    "--nocapture",
+    "--path",
+    "--release",
+    "--test-threads",
+    "--version",
+];
 
 /// All operators of ONNX 1.23.
 const ONNX: &str = "\

@@ -29,6 +29,9 @@ fn dropout(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> 
         (Some(_), Some([training])) => *training,
         _ => return Err(cx.unsupported(node, "a training_mode that is not known when the model is compiled")),
     };
+    if !training && ratio != 0.0 {
+        cx.silence_dropout(node);
+    }
     if !training || ratio == 0.0 {
         return Ok(vec![x]);
     }

@@ -75,6 +75,7 @@ pub fn prove_for(source: &Source, parameters: &[Parameter], wanted: &[String]) -
         cx.origin = Origin::onnx(&node.name);
         let rule = rules.get(node.op_type.as_str()).filter(|_| node.domain.is_empty() || node.domain == "ai.onnx");
         let supposed = node.inputs.iter().any(|i| cx.supposed.contains(i));
+        cx.read_supposed = false;
         let result = match rule {
             None => Err(cx.unsupported(node, "dpc has no rule for this op")),
             Some(_) if node.inputs.iter().any(|i| cx.refused.contains(i)) => {
@@ -100,13 +101,14 @@ pub fn prove_for(source: &Source, parameters: &[Parameter], wanted: &[String]) -
                     cx.suppose(output);
                 }
                 // What is wrong with an operand that is only supposed may be the supposition.
-                let certain = !supposed || matches!(refusal, Refusal::Unsupported { .. });
+                let certain = !cx.read_supposed || matches!(refusal, Refusal::Unsupported { .. });
                 if !matches!(refusal, Refusal::Blocked { .. }) && certain && needed.contains(node.name.as_str()) {
                     problems.push(refusal);
                 }
             }
         }
     }
+    cx.note_silent_dropouts();
     let (outputs, left_out) = cx.declare_outputs(wanted, &mut problems);
     if !problems.is_empty() {
         return Err(Refused { problems });
@@ -148,11 +150,15 @@ pub struct Import<'s> {
     refused: BTreeSet<String>,
     /// Values behind a refused node, by their inferred type: their readers are looked at all the same.
     supposed: BTreeSet<String>,
+    /// Whether the rule at work has asked for one of those.
+    read_supposed: bool,
     parameters: BTreeMap<&'s str, &'s Parameter>,
     origin: Origin,
     ids: BTreeMap<String, usize>,
     notes: Vec<String>,
     dropouts: u32,
+    /// The dropouts that the file does not switch on.
+    silent_dropouts: Vec<String>,
     batched_model: bool,
 }
 
@@ -167,11 +173,13 @@ impl<'s> Import<'s> {
             counts: BTreeSet::new(),
             refused: BTreeSet::new(),
             supposed: BTreeSet::new(),
+            read_supposed: false,
             parameters: parameters.iter().map(|p| (p.name.as_str(), p)).collect(),
             origin: Origin::default(),
             ids: BTreeMap::new(),
             notes: Vec::new(),
             dropouts: 0,
+            silent_dropouts: Vec::new(),
             batched_model: false,
         }
     }
@@ -346,6 +354,7 @@ impl<'s> Import<'s> {
     /// Input `i` of a node, if it is there.
     pub fn optional(&mut self, node: &OnnxNode, i: usize) -> Result<Option<Value>, Refusal> {
         let Some(name) = node.input(i) else { return Ok(None) };
+        self.read_supposed |= self.supposed.contains(name);
         if self.counts.contains(name) {
             return Err(self.mixes(
                 node,
@@ -475,6 +484,21 @@ impl<'s> Import<'s> {
     /// The type of a graph node.
     pub fn ty(&self, id: NodeId) -> &Type {
         self.graph.ty(id)
+    }
+
+    /// Notes that a dropout is off, as the file does not switch it on.
+    pub fn silence_dropout(&mut self, node: &OnnxNode) {
+        self.silent_dropouts.push(format!("`{}`", node.name));
+    }
+
+    fn note_silent_dropouts(&mut self) {
+        if !self.silent_dropouts.is_empty() {
+            let nodes = self.silent_dropouts.join(", ");
+            self.notes.push(format!(
+                "the file does not switch on the dropouts {nodes} (no training_mode): they are off; export the module in \
+                 training mode, and attention with a Dropout of its own, if they should drop"
+            ));
+        }
     }
 
     /// A number for the next dropout of the model.

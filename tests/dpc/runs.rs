@@ -72,7 +72,10 @@ fn a_run_without_privacy_ends_at_the_record_that_spoils_it() {
         }
     }
     let said = stderr(&place, "eval m.dpc --data nan.npz");
-    assert!(said.contains("holds 1 values that are NaN") && said.contains("the loss is not finite"), "{said}");
+    assert!(
+        said.contains("holds 1 values that are NaN") && said.contains("the loss of 1 of 64 records is not finite"),
+        "{said}"
+    );
 }
 
 #[test]

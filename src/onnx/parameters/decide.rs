@@ -92,7 +92,10 @@ pub(super) fn stands_for<'s>(
     if !is_anonymous(name) || source.initializers[name].len() == 1 {
         return None;
     }
-    slots.iter().find_map(|slot| {
+    // The states that a recurrence begins with are values, never parameters of the call.
+    let state =
+        |slot: &&Slot| slot.kind == SlotKind::Operand && matches!(slot.op_type.as_str(), "LSTM" | "GRU" | "RNN");
+    slots.iter().filter(|slot| !state(slot)).find_map(|slot| {
         let node = source.node(&slot.node)?;
         let reads = |argument: &str, name: &str| match &node.aten {
             Some(call) if !call.arguments.is_empty() => call.reads(argument),
