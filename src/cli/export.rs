@@ -7,7 +7,7 @@ use miette::{Diagnostic, IntoDiagnostic, Result};
 use thiserror::Error;
 
 use super::{model, output};
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, ParameterEntry};
 use crate::files;
 use crate::onnx::{self, Source};
 use crate::tensors::{Tensors, to_safetensors};
@@ -79,12 +79,24 @@ pub fn run(args: &Args) -> Result<()> {
             statement.into_iter().map(|statement| (METADATA.to_owned(), statement)).collect();
         onnx::export(&source, &parameters, &metadata)?
     } else {
+        let parameters = under_every_name(&artifact.manifest.parameters, parameters);
         to_safetensors(&parameters, statement.map(|statement| (METADATA, statement))).into_diagnostic()?
     };
     files::write_atomic(&args.out, |file| file.write_all(&bytes))?;
     notes.iter().for_each(output::warning);
     output::note(format_args!("wrote {}", args.out.display()));
     Ok(())
+}
+
+/// The parameters under the names of the file and under those that the module has for one of them besides, tied weights,
+/// so that a module loads them strictly.
+fn under_every_name(entries: &[ParameterEntry], mut parameters: Tensors) -> Tensors {
+    for (name, alias) in entries.iter().flat_map(|entry| entry.aliases.iter().map(move |alias| (&entry.name, alias))) {
+        if let Some(tensor) = parameters.get(name).cloned() {
+            parameters.entry(alias.clone()).or_insert(tensor);
+        }
+    }
+    parameters
 }
 
 /// What a run's certificate states; or, for all to see, that the run has not ended as planned.

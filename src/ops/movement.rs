@@ -4,6 +4,7 @@
 //! [Transpose](https://onnx.ai/onnx/operators/onnx__Transpose.html),
 //! [Slice](https://onnx.ai/onnx/operators/onnx__Slice.html), and the others of the module `import`.
 
+mod fixed_batch;
 mod import;
 
 use std::collections::BTreeSet;

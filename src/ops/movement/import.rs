@@ -4,6 +4,7 @@
 //! The batch rules keep the batch factor whole: it may move to another axis, may be merged with other factors and cut off
 //! again, and nothing may select or reorder along it.
 
+use super::fixed_batch::freed;
 use super::{Broadcast, Concat, Rearrange, Reshape, Slice, Transpose};
 use crate::graph::NodeId;
 use crate::graph::axes::{Axes, Axis, Factor};
@@ -53,58 +54,6 @@ fn reshape(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> 
         return Err(cx.mixes(node, format!("{why}, which cuts the batch into pieces"), HELP));
     };
     Ok(vec![relabel(cx, node, x.node, axes)?])
-}
-
-/// The dims of a reshaped value with the batch among them, where a file of fixed batch has its size in its place.
-///
-/// The batch keeps its place in row-major order: as many elements of a record as there are before it in `axes` are before
-/// it in the result. Several axes may be that place where sizes are 1; any of them gives the same value for each record,
-/// and one of the batch's own size is taken first.
-fn freed(cx: &Import<'_>, node: &OnnxNode, axes: &Axes, dims: Vec<Dim>) -> Vec<Dim> {
-    let (Some(batch), Some(from)) = (cx.fixed_batch(), axes.batch_axis()) else { return dims };
-    let size = |dim: &Dim| if let Dim::Known(size) = dim { *size } else { 0 };
-    let sizes: Vec<usize> = dims.iter().map(size).collect();
-    let factors = axes.flatten();
-    let before = factors.factors().iter().map_while(|f| if let Factor::Size(n) = f { Some(*n) } else { None });
-    let before: usize = before.product();
-    let holds = |at: usize| {
-        let outer: usize = sizes[..at].iter().product();
-        let fits = outer > 0 && before % outer == 0 && sizes[at] > 0 && sizes[at] % batch == 0;
-        fits && (sizes[at] / batch) % (before / outer) == 0
-    };
-    let outermost = |at: usize| holds(at) && sizes[..at].iter().product::<usize>() == before;
-    let own = |at: usize| sizes[at] == batch && outermost(at);
-    let stays = kept_axis(cx, node, from, sizes.len()).filter(|&at| at < sizes.len() && own(at));
-    let inner = 0..sizes.len().saturating_sub(1);
-    // The last axis holds features more often than records.
-    let place = stays
-        .or_else(|| (0..sizes.len()).find(|&at| own(at)))
-        .or_else(|| inner.clone().find(|&at| outermost(at)))
-        .or_else(|| inner.clone().find(|&at| holds(at)))
-        .or_else(|| (0..sizes.len()).find(|&at| holds(at)));
-    let mut dims = dims;
-    if let Some(at) = place {
-        dims[at] = Dim::Batch(sizes[at] / batch);
-    }
-    dims
-}
-
-/// Where axis `from` of the operand of a Squeeze or an Unsqueeze is in its result of rank `rank`.
-fn kept_axis(cx: &Import<'_>, node: &OnnxNode, from: usize, rank: usize) -> Option<usize> {
-    let listed = node.ints("axes").ok().flatten().or_else(|| cx.ints(node, 1).ok().flatten())?;
-    let operand = cx.input_dims(node, 0)?.len();
-    let at = |axis: i64, rank: usize| usize::try_from(if axis < 0 { axis + rank as i64 } else { axis }).ok();
-    match node.op_type.as_str() {
-        "Unsqueeze" => {
-            let new: Vec<usize> = listed.iter().filter_map(|&axis| at(axis, rank)).collect();
-            (0..rank).filter(|axis| !new.contains(axis)).nth(from)
-        }
-        "Squeeze" => {
-            let gone: Vec<usize> = listed.iter().filter_map(|&axis| at(axis, operand)).collect();
-            (!gone.contains(&from)).then(|| (0..from).filter(|axis| !gone.contains(axis)).count())
-        }
-        _ => None,
-    }
 }
 
 /// The factors of `axes`, in row-major order, cut anew into axes of these dims; `None` if a cut would go through the
