@@ -82,7 +82,7 @@ pub fn prove_for(source: &Source, parameters: &[Parameter], wanted: &[String]) -
             Some(_) if node.inputs.iter().any(|i| cx.refused.contains(i)) => {
                 Err(Refusal::Blocked { node: node.name.clone() })
             }
-            Some(rule) => rule(&mut cx, node),
+            Some(rule) => rule(&mut cx, node).and_then(|values| cx.whole(node, values)),
         };
         let outputs = || node.outputs.iter().filter(|o| !o.is_empty());
         match result {

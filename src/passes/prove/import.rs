@@ -80,7 +80,9 @@ impl<'s> Import<'s> {
     pub(super) fn suppose(&mut self, output: &str) {
         let dims = self.facts.shape(output).map(<[Dim]>::to_vec);
         let float = self.facts.dtype(output).is_some_and(|elem| elem.is_float());
-        if let Some(dims) = dims.filter(|_| float) {
+        // Of records that met, an axis each: there is no value of a record to suppose.
+        let batches = dims.iter().flatten().filter(|dim| matches!(dim, Dim::Batch(_))).count();
+        if let Some(dims) = dims.filter(|_| float && batches < 2) {
             let axes = Axes(dims.iter().map(Axis::from).collect());
             let ty = Type { dtype: DType::F32, batched: axes.batch_axis().is_some(), dims: axes.per_record() };
             let op = leaf::Fill { ty, value: 0.0 };
@@ -220,6 +222,15 @@ impl<'s> Import<'s> {
         let op = leaf::Constant { dims: tensor.dims.clone(), data };
         let node = self.graph.add(op, &[], Origin::default()).map_err(|e| e.to_string())?;
         Ok(Value { node, axes: Axes::shared(&tensor.dims) })
+    }
+
+    /// The values of a node, if their axes have the batch wherever their elements depend on the record.
+    pub(super) fn whole(&self, node: &OnnxNode, values: Vec<Value>) -> Result<Vec<Value>, Refusal> {
+        let lost = |value: &Value| self.graph.ty(value.node).batched && value.axes.batch_axis().is_none();
+        match values.iter().any(lost) {
+            true => Err(self.invalid(node, "its operands do not fit: the axes of the result lose the batch")),
+            false => Ok(values),
+        }
     }
 
     /// Input `i` of a node, which must be there.
