@@ -101,7 +101,7 @@ fn transpose(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal
         Some(perm) => perm.iter().map(|&p| cx.axis(node, p, rank)).collect::<Result<Vec<_>, _>>()?,
         None => (0..rank).rev().collect(),
     };
-    if perm.len() != rank {
+    if perm.len() != rank || (0..rank).any(|axis| !perm.contains(&axis)) {
         return Err(cx.invalid(node, format!("perm {perm:?} does not fit a value of rank {rank}")));
     }
     let axes = Axes(perm.iter().map(|&p| x.axes.0[p].clone()).collect());
