@@ -105,7 +105,11 @@ fn product_of(cx: &mut Import<'_>, node: &OnnxNode, a: Value, b: Value, trans_b:
     }
     let contracted = |cx: &Import<'_>, v: &Value, axis: usize, side: &str| {
         if v.axes.0[axis].is_batched() {
-            return Err(cx.mixes(node, format!("it sums over axis {axis} of its {side} operand {}, which holds the batch", v.axes), CONTRACTS));
+            return Err(cx.mixes(
+                node,
+                format!("it sums over axis {axis} of its {side} operand {}, which holds the batch", v.axes),
+                CONTRACTS,
+            ));
         }
         Ok(())
     };
@@ -114,12 +118,20 @@ fn product_of(cx: &mut Import<'_>, node: &OnnxNode, a: Value, b: Value, trans_b:
     let rank = ra.max(rb).max(2);
     let at_a = |k: usize| (k + ra.max(2)).checked_sub(rank).filter(|_| ra > 1).map(|i| a.axes.0[i].clone());
     let at_b = |k: usize| (k + rb.max(2)).checked_sub(rank).filter(|_| rb > 1).map(|i| b.axes.0[i].clone());
-    let (batch_a, batch_b) = (a.axes.batch_axis().map(|i| i + rank - ra.max(2)), b.axes.batch_axis().map(|i| i + rank - rb.max(2)));
+    let (batch_a, batch_b) =
+        (a.axes.batch_axis().map(|i| i + rank - ra.max(2)), b.axes.batch_axis().map(|i| i + rank - rb.max(2)));
     if let (Some(p), Some(q)) = (batch_a, batch_b)
         && (p != q || p + 2 >= rank || at_a(p) != at_b(q))
     {
-        let why = format!("both operands hold the batch ({} and {}), so the product pairs records with each other", a.axes, b.axes);
-        return Err(cx.mixes(node, why, "batched operands must hold the batch in the same leading axis, as in batched attention"));
+        let why = format!(
+            "both operands hold the batch ({} and {}), so the product pairs records with each other",
+            a.axes, b.axes
+        );
+        return Err(cx.mixes(
+            node,
+            why,
+            "batched operands must hold the batch in the same leading axis, as in batched attention",
+        ));
     }
     let mut lead = Vec::new();
     for k in 0..rank - 2 {

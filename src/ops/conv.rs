@@ -118,7 +118,8 @@ fn infer(operands: &[&Type], from: Vec<usize>, weight: Vec<usize>, to: Vec<usize
 fn attributes(g: &ConvGeometry) -> String {
     let pair = |p: [usize; 2]| format!("{}×{}", p[0], p[1]);
     let mut text = pair(g.kernel);
-    for (name, value, usual) in [("stride", g.stride, [1, 1]), ("pad", g.pad, [0, 0]), ("dilation", g.dilation, [1, 1])] {
+    for (name, value, usual) in [("stride", g.stride, [1, 1]), ("pad", g.pad, [0, 0]), ("dilation", g.dilation, [1, 1])]
+    {
         if value != usual {
             text += &format!(" {name}={}", pair(value));
         }

@@ -82,7 +82,8 @@ fn cast(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
 /// Returns the operands with one axis more or less where the hoisting of the batch factor calls for it, so that they
 /// broadcast per record as the ONNX operands do, and the axes of the result.
 pub fn align(cx: &mut Import<'_>, node: &OnnxNode, operands: &[Value]) -> Result<(Vec<NodeId>, Axes), Refusal> {
-    const HELP: &str = "keep the batch on the same axis of every operand; statistics over the batch cannot be trained privately";
+    const HELP: &str =
+        "keep the batch on the same axis of every operand; statistics over the batch cannot be trained privately";
     let rank = operands.iter().map(|v| v.axes.rank()).max().unwrap_or(0);
     let mut axes = vec![Axis::size(1); rank];
     let mut place: Option<usize> = None;
@@ -91,10 +92,17 @@ pub fn align(cx: &mut Import<'_>, node: &OnnxNode, operands: &[Value]) -> Result
         if let Some(b) = value.axes.batch_axis() {
             match place {
                 Some(p) if p != lead + b => {
-                    return Err(cx.mixes(node, format!("the batch is on axis {p} of one operand and on axis {} of another", lead + b), HELP));
+                    return Err(cx.mixes(
+                        node,
+                        format!("the batch is on axis {p} of one operand and on axis {} of another", lead + b),
+                        HELP,
+                    ));
                 }
                 Some(p) if axes[p] != value.axes.0[b] => {
-                    let why = format!("axis {p} holds the batch as {} in one operand and as {} in another", axes[p], value.axes.0[b]);
+                    let why = format!(
+                        "axis {p} holds the batch as {} in one operand and as {} in another",
+                        axes[p], value.axes.0[b]
+                    );
                     return Err(cx.mixes(node, why, HELP));
                 }
                 _ => {}
@@ -124,10 +132,8 @@ pub fn align(cx: &mut Import<'_>, node: &OnnxNode, operands: &[Value]) -> Result
             let why = format!("an operand of axes {} varies along the batch axis {p}", value.axes);
             return Err(cx.mixes(node, why, HELP));
         }
-        let dims: Vec<usize> = (lead..rank)
-            .filter(|&k| !axes.0[k].is_batch())
-            .map(|k| own(k).map_or(1, Axis::per_record))
-            .collect();
+        let dims: Vec<usize> =
+            (lead..rank).filter(|&k| !axes.0[k].is_batch()).map(|k| own(k).map_or(1, Axis::per_record)).collect();
         let same = cx.ty(value.node).dims == dims;
         nodes.push(if same { value.node } else { cx.emit(node, Reshape { dims }, &[value.node])? });
     }
@@ -241,7 +247,11 @@ impl OpRules for Elementwise {
         let (dims, operands) = merge_axes(ty.dims.clone(), operands);
         let reads: Vec<_> = (0..cx.arity()).map(|i| cx.operand(i)).collect();
         let out = cx.output();
-        cx.launch(kernels::Elementwise { batched: ty.batched, dims, operands, expr: self.expr.clone() }, &reads, &[out]);
+        cx.launch(
+            kernels::Elementwise { batched: ty.batched, dims, operands, expr: self.expr.clone() },
+            &reads,
+            &[out],
+        );
         Ok(())
     }
 }

@@ -190,7 +190,9 @@ impl OpRules for Lstm {
         if operands.len() != if self.initial { 4 } else { 2 } || operands.iter().any(|o| o.dtype != DType::F32) {
             return Err("takes pre-activations, a recurrent weight and initial states where it has them".into());
         }
-        let &[steps, gates] = operands[0].dims.as_slice() else { return Err("the pre-activations are not [T, 4H]".into()) };
+        let &[steps, gates] = operands[0].dims.as_slice() else {
+            return Err("the pre-activations are not [T, 4H]".into());
+        };
         let states = operands[2..].iter().all(|s| s.dims == [h]);
         if gates != 4 * h || operands[1].dims != [gates, h] || operands[1].batched || !states {
             return Err(format!("the operands do not fit {h} hidden units"));
@@ -320,7 +322,9 @@ impl OpRules for LstmVjp {
         if operands.len() != 3 + initial + self.cell as usize || operands.iter().any(|o| o.dtype != DType::F32) {
             return Err("the operands do not fit its form".into());
         }
-        let &[PLANES, steps, width] = operands[0].dims.as_slice() else { return Err("the tape is not [6, T, H]".into()) };
+        let &[PLANES, steps, width] = operands[0].dims.as_slice() else {
+            return Err("the tape is not [6, T, H]".into());
+        };
         let cotangents = operands[2 + initial..].iter().all(|d| d.dims == [steps, h]);
         let states = operands[2..2 + initial].iter().all(|s| s.dims == [h]);
         if width != h || operands[1].dims != [4 * h, h] || operands[1].batched || !cotangents || !states {

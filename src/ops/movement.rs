@@ -98,7 +98,12 @@ pub fn is_zero(graph: &Graph, id: NodeId) -> bool {
         let zero = match graph.op(id) {
             Op::Fill(fill) => fill.value == 0.0,
             Op::Constant(leaf::Constant { data: leaf::Data::F32(data), .. }) => data.iter().all(|&x| x == 0.0),
-            Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Embed(_) | Op::Concat(_) | Op::Broadcast(_)
+            Op::Reshape(_)
+            | Op::Transpose(_)
+            | Op::Slice(_)
+            | Op::Embed(_)
+            | Op::Concat(_)
+            | Op::Broadcast(_)
             | Op::Rearrange(_) => {
                 rest.extend(graph.operands(id).into_iter().filter(|&operand| seen.insert(operand)));
                 true

@@ -77,7 +77,11 @@ fn per_record(operands: &[&Type], arity: usize) -> Result<Type, String> {
 }
 
 /// Reduces a record's tiles to one number.
-fn sum_tiles(cx: &mut Lowering<'_>, tiles: usize, launch: impl FnOnce(&mut Lowering<'_>, crate::lower::program::BufferId)) {
+fn sum_tiles(
+    cx: &mut Lowering<'_>,
+    tiles: usize,
+    launch: impl FnOnce(&mut Lowering<'_>, crate::lower::program::BufferId),
+) {
     if tiles == 1 {
         let out = cx.output();
         launch(cx, out);
@@ -251,7 +255,11 @@ impl OpRules for SegmentNorm {
     }
 
     fn text(&self, operands: &[String]) -> String {
-        format!("square_norm (rows({}) ⊗ {}) segment", operands.first().map_or("", |s| s), operands.get(1).map_or("", |s| s))
+        format!(
+            "square_norm (rows({}) ⊗ {}) segment",
+            operands.first().map_or("", |s| s),
+            operands.get(1).map_or("", |s| s)
+        )
     }
 
     fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
@@ -291,8 +299,7 @@ impl OpRules for SegmentCross {
         let reads: Vec<_> = (0..4).map(|i| cx.operand(i)).collect();
         let out = cx.output();
         let Outer { rows, steps, .. } = self.outer;
-        let kernel =
-            kernels::SegmentCross { count: self.count, width: self.width, table_rows: rows, steps, b, a };
+        let kernel = kernels::SegmentCross { count: self.count, width: self.width, table_rows: rows, steps, b, a };
         cx.launch(kernel, &reads, &[out]);
         Ok(())
     }

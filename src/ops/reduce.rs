@@ -71,11 +71,7 @@ fn reduce_axes(
 ) -> Result<Vec<Value>, Refusal> {
     if let Some(b) = x.axes.batch_axis().filter(|b| axes.contains(b)) {
         let why = format!("it reduces over axis {b} of {}, which holds the batch", x.axes);
-        return Err(cx.mixes(
-            node,
-            why,
-            "reduce over other axes, so that each record is treated alone",
-        ));
+        return Err(cx.mixes(node, why, "reduce over other axes, so that each record is treated alone"));
     }
     let record_axes: Vec<usize> = axes.iter().filter_map(|&a| x.axes.record_axis(a)).collect();
     let count: usize = axes.iter().map(|&a| x.axes.0[a].per_record()).product();
@@ -163,7 +159,8 @@ impl OpRules for SumBatch {
     }
 
     fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
-        let x = operands.first().filter(|_| operands.len() == 1 + self.weighted as usize).ok_or("wrong operand count")?;
+        let x =
+            operands.first().filter(|_| operands.len() == 1 + self.weighted as usize).ok_or("wrong operand count")?;
         if x.dtype != DType::F32 || !x.batched {
             return Err(format!("{x} has no batch to sum over"));
         }

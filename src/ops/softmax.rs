@@ -114,7 +114,9 @@ impl OpRules for SoftmaxVjp {
 
     fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
         match operands {
-            [y, dy] if y.dtype == DType::F32 && dy.dtype == DType::F32 && y.dims == dy.dims && self.axis < y.dims.len() => {
+            [y, dy]
+                if y.dtype == DType::F32 && dy.dtype == DType::F32 && y.dims == dy.dims && self.axis < y.dims.len() =>
+            {
                 Ok(Type { batched: y.batched || dy.batched, ..(*y).clone() })
             }
             _ => Err(format!("takes a float with an axis {} and its cotangent", self.axis)),

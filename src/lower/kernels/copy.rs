@@ -48,8 +48,7 @@ impl KernelRules for Copy {
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let records = if self.batched { rows } else { 1 };
         let len: usize = self.axes.iter().map(|a| a.size).product();
-        let mut rest =
-            words(&[len, self.from_record, self.to_record, self.from_offset, self.to_offset, 0, 0]);
+        let mut rest = words(&[len, self.from_record, self.to_record, self.from_offset, self.to_offset, 0, 0]);
         if self.axes.is_empty() {
             rest.extend([1, 0, 0, 0]);
         }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{KernelRules, Launch, words};
-use crate::lower::emit::Specialise;
 use crate::graph::strides;
+use crate::lower::emit::Specialise;
 use crate::lower::scalar::{self, Expr};
 
 /// How an operand of an [`Elementwise`] kernel is read.

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::operand::View;
 use super::{KernelRules, Launch, Tile, Window, words};
 use crate::lower::emit::Specialise;
-use super::operand::View;
 use crate::lower::program::Extent;
 use crate::lower::scalar::{self, Func};
 
@@ -93,7 +93,8 @@ impl KernelRules for Gemm {
         let mut launches = Vec::new();
         for (first, grid) in self.tile().grids(self.records.at(rows) * self.groups, height, self.cols) {
             for part in Window::split(1, self.inner, 1) {
-                let sizes = [first[0], first[1], self.groups, height, self.cols, self.inner, part.inner[0], part.inner[1]];
+                let sizes =
+                    [first[0], first[1], self.groups, height, self.cols, self.inner, part.inner[0], part.inner[1]];
                 let out = [self.out_record, self.out_group, self.out_row, self.out_col];
                 launches.push(Launch::new([self.a.words(), self.b.words(), words(&sizes), words(&out)].concat(), grid));
             }

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::operand::View;
 use super::{KernelRules, Launch, linear_grid, words};
 use crate::lower::emit::Specialise;
-use super::operand::View;
 
 /// `y[n, q] = s Σ (Σ_i a[n, g](i, t) · c[n, g](i, u)) (Σ_j b[n, g](j, t) · d[n, g](j, u))` over the pairs of positions
 /// `(t, u)` of tile `q` (Li et al., arXiv 2110.05679, §4): the inner product of the per-sample gradients

@@ -121,8 +121,7 @@ impl KernelRules for LstmVjp {
         for (k, name) in names.iter().enumerate() {
             bindings += &format!("@group(0) @binding({}) var<storage, read> {name}: array<f32>;\n", k + 3);
         }
-        bindings +=
-            &format!("@group(0) @binding({}) var<storage, read_write> dpre: array<f32>;", names.len() + 3);
+        bindings += &format!("@group(0) @binding({}) var<storage, read_write> dpre: array<f32>;", names.len() + 3);
         template.block("results", &bindings);
     }
 

@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::operand::View;
 use super::{KernelRules, Launch, Window, linear_grid, words};
 use crate::lower::emit::Specialise;
-use super::operand::View;
 
 /// `y[n] = Σ_g (Σ_{i,t} a[n, g](i, t)²) (Σ_{j,t} b[n, g](j, t)²)`. With one position that is the square norm of `a ⊗ b`
 /// (Goodfellow, arXiv 1510.01799), with more at least that of `Σ_t ‖a_t‖ ‖b_t‖`, by the Cauchy-Schwarz inequality.

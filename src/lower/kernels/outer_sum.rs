@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::operand::View;
 use super::{KernelRules, Launch, Tile, Window, words};
 use crate::lower::emit::Specialise;
-use super::operand::View;
 
 /// `y[c, g, i, j] = Σ_n w[n] Σ_t a[n, g](i, t) · b[n, g](j, t)`, where chunk `c` sums the rows
 /// `c·chunk ≤ n < min((c+1)·chunk, P)`. A row of weight 0 is skipped, whatever it holds. A row's positions are summed
@@ -48,7 +48,8 @@ impl KernelRules for OuterSum {
             for part in Window::split(self.chunk.min(rows), self.steps, 1) {
                 let sizes = [first[0], first[1], self.groups, self.rows, self.cols, rows, self.chunk];
                 let part = [&part.outer[..], &part.inner, &[usize::from(!part.is_first())]].concat();
-                launches.push(Launch::new([self.a.words(), self.b.words(), words(&sizes), words(&part)].concat(), grid));
+                launches
+                    .push(Launch::new([self.a.words(), self.b.words(), words(&sizes), words(&part)].concat(), grid));
             }
         }
         launches
@@ -59,6 +60,9 @@ impl KernelRules for OuterSum {
     }
 
     fn text(&self) -> String {
-        format!("{}×[{}, {}] over {} positions, {} records a chunk", self.groups, self.rows, self.cols, self.steps, self.chunk)
+        format!(
+            "{}×[{}, {}] over {} positions, {} records a chunk",
+            self.groups, self.rows, self.cols, self.steps, self.chunk
+        )
     }
 }

@@ -119,6 +119,11 @@ impl KernelRules for Reduce {
             Records::All(records) => format!("over {records} rows"),
             Records::Weighted => "over P weighted rows".to_owned(),
         };
-        format!("{} → {}{}, {records}", self.elements() * self.terms(), self.elements(), if self.square { " of squares" } else { "" })
+        format!(
+            "{} → {}{}, {records}",
+            self.elements() * self.terms(),
+            self.elements(),
+            if self.square { " of squares" } else { "" }
+        )
     }
 }

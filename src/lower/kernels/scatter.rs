@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Records;
 use super::{KernelRules, Launch, Window, linear_grid, words};
 use crate::lower::emit::Specialise;
-use super::Records;
 
 /// `y[(n,) v, :] = Σ_t [ids[n, t] = v] x[n, t, :]`, over each record ([`Records::Each`]: a table a record), over all
 /// records, or weighted by `weight[n]` (a row of weight 0 is skipped). Tables are written whole.

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::operand::View;
 use super::{KernelRules, Launch, Window, linear_grid, words};
 use crate::lower::emit::Specialise;
-use super::operand::View;
 
 /// `y[n] = 2 Σ_t Σ_u b[n](ids[n, t], u) · (Σ_j x[n, t, j] · a[n](j, u))`: twice the inner product of the table gradient
 /// `Σ_t e(ids[n, t]) ⊗ x[n, t]` and the outer-product gradient `Σ_u b_u ⊗ a_u` of the same table, without making either.

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::operand::View;
 use super::{KernelRules, Launch, linear_grid, words};
 use crate::lower::emit::Specialise;
-use super::operand::View;
 
 /// `y[n, q] = Σ (Σ_t a[n, g](i, t) · b[n, g](j, t))²` over the pairs `(i, j)` of tile `q`: tiles of [`TileNorm::TILE`]
 /// by [`TileNorm::TILE`] items, numbered row-major within a group, groups in order.

@@ -374,7 +374,8 @@ fn sequence_at(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refus
             (if even { Cut::Even(given.first().copied().unwrap_or(0).max(1)) } else { Cut::Into(given) }, false)
         }
     };
-    let Some([at]) = cx.ints(node, 1)?.as_deref().map(<[i64]>::to_vec).and_then(|v| <[i64; 1]>::try_from(v).ok()) else {
+    let Some([at]) = cx.ints(node, 1)?.as_deref().map(<[i64]>::to_vec).and_then(|v| <[i64; 1]>::try_from(v).ok())
+    else {
         return Err(cx.unsupported(node, "a position that is not known when the model is compiled"));
     };
     let (start, len) = match cut {
@@ -418,7 +419,8 @@ fn concat(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         size = value.axes.0[axis].per_record().saturating_add(size);
         for (k, (own, axis_of_first)) in value.axes.0.iter().zip(&first.axes.0).enumerate() {
             if k != axis && own != axis_of_first {
-                let why = format!("axes {} and {} do not continue each other along axis {axis}", first.axes, value.axes);
+                let why =
+                    format!("axes {} and {} do not continue each other along axis {axis}", first.axes, value.axes);
                 let batched = own.is_batched() || axis_of_first.is_batched();
                 return Err(if batched { cx.mixes(node, why, HELP) } else { cx.invalid(node, why) });
             }
@@ -446,7 +448,9 @@ fn expand(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         let axis = match dim {
             Dim::Known(size) if !from.is_batched() => Axis::size(size),
             Dim::Batch(size) if from.is_batched() && from.per_record() == size => from.clone(),
-            Dim::Known(size) if cx.fixed_batch().is_some_and(|batch| from.per_record().checked_mul(batch) == Some(size)) => {
+            Dim::Known(size)
+                if cx.fixed_batch().is_some_and(|batch| from.per_record().checked_mul(batch) == Some(size)) =>
+            {
                 from.clone()
             }
             Dim::Batch(size) if from.per_record() == 1 && x.axes.batch_axis().is_none() => {
