@@ -27,9 +27,9 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> factor: array<f32>;
 @group(0) @binding(8) var<storage, read_write> norm: array<f32>;
 
-const INFINITE: u32 = 0x7f800000u;
+const INFINITE: u32 = 0u;
 const MINUS_ZERO: u32 = 0x80000000u;
-const LARGEST: f32 = 1e18;
+const LARGEST: f32 = 1.0;
 
 fn root(x: f32) -> f32 {
     return sqrt(max(x, 0.0));

@@ -11,8 +11,10 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> flags: array<atomic<u32>>;
 // end buffers
 
+const INFINITE: u32 = 0u;
+
 fn bit(word: u32, k: u32) -> u32 {
-    return select(0u, 1u << k, (word & 0x7fffffffu) >= 0x7f800000u);
+    return select(0u, 1u << k, (word & 0x7fffffffu) >= INFINITE);
 }
 
 @compute @workgroup_size(64)

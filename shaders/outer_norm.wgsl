@@ -1,7 +1,7 @@
 // OuterNorm: y[n] = Σ_g (Σ_it a[n, g](i, t)²) (Σ_jt b[n, g](j, t)²), groups `begin` to `end` a launch, with UNDERFLOW more
 // for each term of the inner sums. A workgroup makes a record's.
 
-const UNDERFLOW: f32 = 3.0814879e-33;
+const UNDERFLOW: f32 = 0.0;
 
 const LANES: u32 = 64u;
 const A_VIEW: u32 = STRIDED;

@@ -7,7 +7,7 @@ const KEPT: u32 = 1u;
 const REDUCED: u32 = 1u;
 const SQUARE: bool = false;
 const EACH: bool = true;
-const BLOCK: u32 = 256u;
+const BLOCK: u32 = 1u;
 
 struct Params {
     count: u32,

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use dpc::compile::{Options, compile};
+use dpc::device::TARGETS;
 use dpc::onnx::{Source, discover};
 use dpc::options::{Loss, NormChoice};
 use dpc::privacy::ClipRule;
@@ -20,7 +21,7 @@ libfuzzer_sys::fuzz_target!(init: dpc_fuzz::install(), |bytes: &[u8]| {
             optimizer: "sgd".parse().expect("an optimizer"),
             per_sample: false,
         };
-        let _ = compile(&source, &parameters, &options(None));
-        let _ = compile(&source, &parameters, &options(Some("mse".parse::<Loss>().expect("a loss"))));
+        let _ = compile(&source, &parameters, &options(None), TARGETS);
+        let _ = compile(&source, &parameters, &options(Some("mse".parse::<Loss>().expect("a loss"))), TARGETS);
     });
 });

@@ -86,7 +86,8 @@ pub fn build(
         members: BTreeMap::new(),
     };
     let weights = weights(source, &compiled.program);
-    Ok(Artifact { manifest, program: compiled.program, source: source.bytes.to_vec(), weights })
+    let shaders = BTreeMap::new();
+    Ok(Artifact { manifest, program: compiled.program, shaders, source: source.bytes.to_vec(), weights })
 }
 
 /// The values of the program's parameters.

@@ -3,8 +3,8 @@
 //! | member | holds |
 //! |---|---|
 //! | `manifest.json` | [`Manifest`], with the SHA-256 of every other member |
-//! | `program.json` | the lowered program, without the text of its shaders |
-//! | `shaders/NAME.wgsl` | the specialised shaders |
+//! | `program.json` | the lowered program |
+//! | `shaders/NAME.wgsl` | the specialised shaders, where they were asked for: to be read by people, and by nothing else |
 //! | `source.onnx` | the model as it was read |
 //! | `weights.safetensors` | the parameters' values |
 //!
@@ -30,13 +30,15 @@ pub use build::{BuildError, build};
 pub use manifest::{FormatVersion, Manifest, OutputEntry, ParameterEntry, compiler};
 
 use crate::files::{self, FileError};
-use crate::lower::check::check;
-use crate::lower::program::{Program, Shader};
+use crate::lower::check::{MAX_ROWS, check};
+use crate::lower::program::Program;
 use crate::privacy::certificate::Provenance;
 use crate::tensors::{Tensors, from_safetensors, to_safetensors};
 
 const MANIFEST: &str = "manifest.json";
 const PROGRAM: &str = "program.json";
+const SHADERS: &str = "shaders/";
+const WGSL: &str = ".wgsl";
 const SOURCE: &str = "source.onnx";
 const WEIGHTS: &str = "weights.safetensors";
 /// Members together are never larger, so that a small file cannot ask for endless memory.
@@ -47,6 +49,8 @@ const MAX_BYTES: u64 = 4 << 30;
 pub struct Artifact {
     pub manifest: Manifest,
     pub program: Program,
+    /// The text of shaders for people to read, by name; a device emits its own.
+    pub shaders: BTreeMap<String, String>,
     /// The ONNX file.
     pub source: Vec<u8>,
     /// The values of the parameters, by their ONNX names.
@@ -90,21 +94,18 @@ impl Artifact {
         Ok(())
     }
 
-    /// The digests of the source model, the program with its shaders, and the data schema.
+    /// The digests of the source model, the program, and the data schema.
     pub fn provenance(&self) -> Result<Provenance, ArtifactError> {
         let json = |e| FileError::write(Path::new(PROGRAM), io::Error::from(e));
-        let mut program = serde_json::to_vec(&self.program).map_err(json)?;
-        for shader in &self.program.shaders {
-            program.extend(shader.wgsl.as_bytes());
-        }
+        let program = serde_json::to_vec(&self.program).map_err(json)?;
         let schema = serde_json::to_vec(&self.manifest.schema).map_err(json)?;
         Ok(Provenance { source_model: sha256(&self.source), program: sha256(&program), data_schema: sha256(&schema) })
     }
 
     fn to_members(&self) -> io::Result<BTreeMap<String, Vec<u8>>> {
         let mut members = BTreeMap::new();
-        for shader in &self.program.shaders {
-            members.insert(shader_member(shader), shader.wgsl.clone().into_bytes());
+        for (name, wgsl) in &self.shaders {
+            members.insert(format!("{SHADERS}{name}{WGSL}"), wgsl.clone().into_bytes());
         }
         members.insert(PROGRAM.to_owned(), serde_json::to_vec(&self.program)?);
         members.insert(SOURCE.to_owned(), self.source.clone());
@@ -143,19 +144,16 @@ impl Artifact {
         let source = verified(SOURCE)?;
         let weights = verified(WEIGHTS)?;
         let (weights, _) = from_safetensors(&weights).map_err(|e| damaged(path, WEIGHTS, e.to_string()))?;
-        let mut program: Program =
-            serde_json::from_slice(&program).map_err(|e| damaged(path, PROGRAM, e.to_string()))?;
-        check(&program).map_err(|what| damaged(path, PROGRAM, what))?;
-        for shader in &mut program.shaders {
-            let member = shader_member(shader);
-            shader.wgsl = String::from_utf8(verified(&member)?).map_err(|e| damaged(path, &member, e.to_string()))?;
+        let program: Program = serde_json::from_slice(&program).map_err(|e| damaged(path, PROGRAM, e.to_string()))?;
+        check(&program, &[1, MAX_ROWS]).map_err(|invalid| damaged(path, PROGRAM, invalid.what))?;
+        let mut shaders = BTreeMap::new();
+        for member in manifest.members.keys() {
+            let Some(name) = member.strip_prefix(SHADERS).and_then(|name| name.strip_suffix(WGSL)) else { continue };
+            let wgsl = String::from_utf8(verified(member)?).map_err(|e| damaged(path, member, e.to_string()))?;
+            shaders.insert(name.to_owned(), wgsl);
         }
-        Ok(Self { manifest, program, source, weights })
+        Ok(Self { manifest, program, shaders, source, weights })
     }
-}
-
-fn shader_member(shader: &Shader) -> String {
-    format!("shaders/{}.wgsl", shader.name)
 }
 
 fn write_members(archive: &mut ZipWriter<impl Write + Seek>, members: &BTreeMap<String, Vec<u8>>) -> ZipResult<()> {
@@ -295,9 +293,9 @@ mod tests {
                     role: Role::ConstantF32(vec![f32::NEG_INFINITY, 0.1]),
                     slot: 0,
                 }],
-                shaders: vec![Shader { name: "gemm-1f".to_owned(), wgsl: "fn main() {}".to_owned() }],
                 ..Program::default()
             },
+            shaders: BTreeMap::from([("gemm-1f".to_owned(), "fn main() {}".to_owned())]),
             source: b"onnx bytes".to_vec(),
             weights: Tensors::from([("fc.weight".to_owned(), Tensor { dims: vec![2], data: vec![1.0, -2.0] })]),
         }
@@ -348,10 +346,10 @@ mod tests {
     #[test]
     fn other_majors_and_foreign_zips_are_refused() {
         let mut other = artifact();
-        for major in [1, 2, 3, 4] {
+        for major in [1, 2, 3, 4, 5] {
             other.manifest.format_version = FormatVersion { major, minor: 0 };
             let error = load(&saved(&other)).unwrap_err();
-            assert_eq!(error.to_string(), format!("m.dpc has format {major}.0; this dpc reads 5.x"));
+            assert_eq!(error.to_string(), format!("m.dpc has format {major}.0; this dpc reads 6.x"));
         }
         let error = load(&zip(&BTreeMap::from([("a".to_owned(), vec![1])]))).unwrap_err();
         assert!(error.to_string().contains("it has no manifest.json"));

@@ -306,7 +306,7 @@ mod tests {
         let [sum, noise] = [0, 1].map(|i| twice.phase(Phase::Update)[at].buffers[i]);
         let len = twice.buffer(sum).len.at(1);
         let kernel = Accumulate { len }.into();
-        let dispatch = Dispatch { kernel, buffers: vec![noise, sum], label: "again".to_owned(), shader: 0 };
+        let dispatch = Dispatch { kernel, buffers: vec![noise, sum], label: "again".to_owned() };
         twice.phases.entry(Phase::Private).or_default().push(dispatch);
         assert!(!checks(&twice, &PHASES)[2].passed);
     }
@@ -352,13 +352,13 @@ mod tests {
         let (first, slot) = (temporary[0], program.buffer(temporary[0]).slot);
         let next = *temporary.iter().find(|&&id| id != first && program.buffer(id).slot != slot).unwrap();
         let len = program.buffer(next).len;
-        program.slots[slot as usize].push(len);
+        program.slots[slot as usize].tenants.push(len);
         program.buffers[next.0 as usize].slot = slot;
         assert!(!overlaps(&program).is_empty());
 
         let mut short = super::tests::program();
         let slot = short.buffers[first.0 as usize].slot;
-        short.slots[slot as usize].clear();
+        short.slots[slot as usize].tenants.clear();
         assert!(!overlaps(&short).is_empty());
     }
 }

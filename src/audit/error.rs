@@ -5,7 +5,6 @@ use thiserror::Error;
 
 use crate::artifact::ArtifactError;
 use crate::compile::CompileError;
-use crate::lower::emit::EmitError;
 use crate::onnx::OnnxError;
 use crate::privacy::accountant::InvalidInput;
 use crate::privacy::clipping::InvalidClipRule;
@@ -29,9 +28,6 @@ pub enum AuditError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Compile(#[from] CompileError),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Emit(#[from] EmitError),
     #[error(transparent)]
     #[diagnostic(transparent)]
     Clip(#[from] InvalidClipRule),

@@ -11,7 +11,7 @@ use crate::lower::kernels::{
 };
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
 use crate::lower::scalar::{Expr, Func, Step};
-use crate::lower::{emit, host_inputs, plan};
+use crate::lower::{host_inputs, plan};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
@@ -43,14 +43,13 @@ impl Mutation {
     /// The broken counterpart of `subject`, if there is one.
     ///
     /// # Errors
-    /// Where the broken program cannot be emitted.
+    /// Where the broken plan is none.
     pub fn of(&self, subject: &Subject) -> Result<Option<Subject>, AuditError> {
         let mut broken = subject.clone();
         if !(self.apply)(&mut broken)? {
             return Ok(None);
         }
         plan::plan(&mut broken.program);
-        emit::shaders(&mut broken.program)?;
         Ok(Some(broken))
     }
 }
@@ -272,8 +271,7 @@ impl Edit<'_> {
     }
 
     fn insert(&mut self, phase: Phase, at: usize, kernel: impl Into<Kernel>, buffers: &[BufferId]) {
-        let dispatch =
-            Dispatch { kernel: kernel.into(), buffers: buffers.to_vec(), label: "mutation".to_owned(), shader: 0 };
+        let dispatch = Dispatch { kernel: kernel.into(), buffers: buffers.to_vec(), label: "mutation".to_owned() };
         self.0.phases.entry(phase).or_default().insert(at, dispatch);
     }
 

@@ -19,8 +19,8 @@ use crate::artifact::Artifact;
 use crate::device::Device;
 use crate::graph::DType;
 use crate::lower::kernels::{Accumulate, Kernel};
+use crate::lower::plan;
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
-use crate::lower::{emit, plan};
 use crate::privacy::clipping::ClipState;
 use crate::privacy::keys::{Domain, RunKey, Stream};
 use crate::privacy::ledger::Receipt;
@@ -60,7 +60,7 @@ impl Training<'_> {
     /// Trains, and guesses.
     ///
     /// # Errors
-    /// When the device fails, or the program cannot be emitted.
+    /// When the device fails.
     pub fn run(&self, key: &RunKey) -> Result<Guesses, AuditError> {
         let plan = &self.subject.plan;
         let data = Dataset::random(&self.artifact.manifest.schema, self.records.max(1));
@@ -202,11 +202,10 @@ fn with_canaries(mut program: Program) -> Result<Program, AuditError> {
         let role = Role::Input(name.clone());
         program.buffers.push(Buffer { name: name.clone(), dtype: DType::F32, len: Extent::fixed(len), role, slot: 0 });
         let kernel = Kernel::from(Accumulate { len });
-        let dispatch = Dispatch { kernel, buffers: vec![canaries, sum], label: name, shader: 0 };
+        let dispatch = Dispatch { kernel, buffers: vec![canaries, sum], label: name };
         program.phases.entry(Phase::Update).or_default().insert(0, dispatch);
     }
     plan::plan(&mut program);
-    emit::shaders(&mut program)?;
     Ok(program)
 }
 

@@ -4,6 +4,7 @@ use super::mutation::MUTATIONS;
 use super::*;
 use crate::artifact::{self, Manifest};
 use crate::compile::{Options, compile};
+use crate::device::TARGETS;
 use crate::device::cpu::Cpu;
 use crate::device::gpu::Gpu;
 use crate::lower::kernels::Kernel;
@@ -33,7 +34,7 @@ fn artifact_with(name: &str, loss: &str, clip: &str) -> Artifact {
         optimizer: "sgd".parse().unwrap(),
         per_sample: false,
     };
-    let compiled = compile(&source, &parameters, &options).unwrap();
+    let compiled = compile(&source, &parameters, &options, TARGETS).unwrap();
     artifact::build(&source, &parameters, compiled, &options, 64).unwrap()
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::AuditError;
 use crate::artifact::Artifact;
 use crate::compile::{Options, compile};
+use crate::device::TARGETS;
 use crate::glob::Glob;
 use crate::graph::axes::Axes;
 use crate::lower::program::Program;
@@ -109,7 +110,7 @@ impl Variants {
     /// When it does not compile.
     pub fn compile(&self, clip: &ClipRule, norm: NormChoice) -> Result<(Program, Vec<ClipGroup>), AuditError> {
         let options = Options { clip: clip.clone(), norm, ..self.options.clone() };
-        let compiled = compile(&self.source, &self.parameters, &options)?;
+        let compiled = compile(&self.source, &self.parameters, &options, TARGETS)?;
         Ok((compiled.program, compiled.clip_groups))
     }
 }

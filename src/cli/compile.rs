@@ -8,6 +8,8 @@ use miette::Result;
 use super::model::{MAX_BATCH, Model, Private, Trained};
 use super::output;
 use crate::compile::{Compiled, Options};
+use crate::device::gpu;
+use crate::device::gpu::emit::{self, Shader};
 use crate::files::{self, FileError};
 use crate::options::{GRAMMAR, Loss};
 use crate::train::optimizer::OptimizerSpec;
@@ -79,8 +81,12 @@ pub fn run(args: &Args) -> Result<()> {
         per_sample: false,
     };
     let compiled = model.compile(&options)?;
+    let shaders = match args.emit {
+        Some(Stage::Wgsl) => emit::shaders(&compiled.program)?,
+        _ => Vec::new(),
+    };
     if let Some(stage) = args.emit {
-        let texts = texts(&compiled, stage);
+        let texts = texts(&compiled, stage, &shaders);
         match &args.emit_dir {
             Some(directory) => write_texts(directory, &texts)?,
             None => {
@@ -95,23 +101,22 @@ pub fn run(args: &Args) -> Result<()> {
     };
     model.warn(&compiled);
     output::note(format_args!("{}", model.parameters));
-    model.build(compiled, &options, args.max_batch as usize)?.save(out)?;
+    let mut artifact = model.build(compiled, &options, args.max_batch as usize)?;
+    artifact.shaders = shaders.into_iter().map(|shader| (shader.name, shader.wgsl)).collect();
+    artifact.save(out)?;
     output::note(format_args!("wrote {}", out.display()));
     Ok(())
 }
 
 /// The files of a stage: name and text.
-fn texts(compiled: &Compiled, stage: Stage) -> Vec<(String, String)> {
+fn texts(compiled: &Compiled, stage: Stage, shaders: &[Shader]) -> Vec<(String, String)> {
     let one = |name: &str, text: String| vec![(name.to_owned(), text)];
     match stage {
         Stage::Graph => one("graph.txt", compiled.graph.to_string()),
         Stage::Gradients => one("gradients.txt", compiled.gradients.to_string()),
         Stage::Private => one("private.txt", compiled.private.to_string()),
-        Stage::Program => one("program.txt", compiled.program.to_string()),
-        Stage::Wgsl => {
-            let shaders = compiled.program.shaders.iter();
-            shaders.map(|shader| (format!("{}.wgsl", shader.name), shader.wgsl.clone())).collect()
-        }
+        Stage::Program => one("program.txt", gpu::listing(&compiled.program)),
+        Stage::Wgsl => shaders.iter().map(|shader| (format!("{}.wgsl", shader.name), shader.wgsl.clone())).collect(),
     }
 }
 

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::{output, values};
 use crate::artifact::{self, Artifact};
 use crate::compile::{Compiled, Options, compile};
+use crate::device::TARGETS;
 use crate::files;
 use crate::onnx::{AxisFix, BatchAxis, Glob, Padding, Parameters, Reading, Source, discover};
 use crate::options::{GRAMMAR, Loss, NormChoice};
@@ -115,7 +116,7 @@ impl Model {
     }
 
     pub fn compile(&self, options: &Options) -> Result<Compiled> {
-        Ok(compile(&self.source, &self.parameters, options)?)
+        Ok(compile(&self.source, &self.parameters, options, TARGETS)?)
     }
 
     /// Prints what the user should know before training.

@@ -7,8 +7,9 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::graph::{Graph, TypeError, Violation, verify};
+use crate::lower::LowerError;
 use crate::lower::program::Program;
-use crate::lower::{LowerError, emit};
+use crate::lower::target::{Targets, Unrunnable};
 use crate::onnx::{Dim, OnnxError, Parameter, Source};
 use crate::ops::VjpError;
 use crate::options::{Loss, NormChoice};
@@ -128,10 +129,10 @@ pub enum CompileError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Lower(#[from] LowerError),
-    /// A shader that naga does not accept.
+    /// A program that some device cannot run.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Emit(#[from] emit::EmitError),
+    Unrunnable(#[from] Unrunnable),
     /// A pass built a node that does not type-check.
     #[error("internal error: {0}")]
     #[diagnostic(code(dpc::internal), help("this is a defect of dpc; please report it with the model"))]
@@ -169,8 +170,13 @@ fn wanted(options: &Options) -> Vec<String> {
     named.unwrap_or_default()
 }
 
-/// Compiles a model.
-pub fn compile(source: &Source, parameters: &[Parameter], options: &Options) -> Result<Compiled, CompileError> {
+/// Compiles a model for each of the targets.
+pub fn compile(
+    source: &Source,
+    parameters: &[Parameter],
+    options: &Options,
+    targets: Targets<'_>,
+) -> Result<Compiled, CompileError> {
     let mut proved = proved(source, parameters, options)?;
     let output = options.output.as_deref();
     let loss = options.loss.as_ref().map(|loss| attach(&mut proved, loss, output)).transpose()?;
@@ -199,7 +205,8 @@ pub fn compile(source: &Source, parameters: &[Parameter], options: &Options) -> 
         program.units(options.clip.function(), &clip_groups);
         program.update(&options.optimizer);
     }
-    let program = program.finish()?;
+    let program = program.finish();
+    targets.check(&program)?;
     Ok(Compiled { proved, loss, graph, gradients, clip_groups, private, choices: rewritten.choices, program })
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use crate::graph::{DType, Graph};
-use crate::lower::emit::{self, EmitError};
 use crate::lower::kernels::{Accumulate, Adam, Copy, CopyAxis, Fill, Kernel, Nonfinite, Privatize, Sgd};
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
 use crate::lower::{LowerError, host_inputs, host_outputs, hyper, lower_graph, plan};
@@ -78,11 +77,10 @@ impl Builder {
         }
     }
 
-    /// The memory plan and the shaders.
-    pub fn finish(mut self) -> Result<Program, EmitError> {
+    /// The memory plan.
+    pub fn finish(mut self) -> Program {
         plan::plan(&mut self.program);
-        emit::shaders(&mut self.program)?;
-        Ok(self.program)
+        self.program
     }
 
     fn phase(&mut self, phase: Phase, graph: &Graph) -> Result<(), LowerError> {
@@ -154,7 +152,7 @@ impl Builder {
     }
 
     pub(super) fn dispatch(&mut self, phase: Phase, kernel: impl Into<Kernel>, buffers: &[BufferId], label: &str) {
-        let dispatch = Dispatch { kernel: kernel.into(), buffers: buffers.to_vec(), label: label.into(), shader: 0 };
+        let dispatch = Dispatch { kernel: kernel.into(), buffers: buffers.to_vec(), label: label.into() };
         self.program.phases.entry(phase).or_default().push(dispatch);
     }
 }

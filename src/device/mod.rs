@@ -12,8 +12,13 @@ use std::sync::Arc;
 
 use self::cpu::Cpu;
 use self::gpu::Gpu;
+use crate::lower::check::Invalid;
 use crate::lower::program::{BufferId, Phase, Program};
+use crate::lower::target::{Targets, Unrunnable};
 use crate::options::DeviceChoice;
+
+/// The kinds of device that there are; a program is compiled so that any of them can run it.
+pub const TARGETS: Targets<'static> = Targets(&[&gpu::WebGpu, &Cpu]);
 
 /// Opens the device that is meant: `auto` is a hardware GPU where one opens, and the CPU where none does or there is only
 /// software Vulkan.
@@ -119,6 +124,14 @@ pub enum DeviceError {
         /// The driver's words.
         what: String,
     },
+    /// The program breaks the contract of a kernel.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Invalid(#[from] Invalid),
+    /// A kernel passes a limit of the device.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Unrunnable(#[from] Unrunnable),
     /// The device or its driver refuses the program.
     #[error("{device} refuses {what}")]
     #[diagnostic(

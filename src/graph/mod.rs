@@ -17,7 +17,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
 use crate::ops::Op;
-pub use types::{DType, MAX_LEN, Type, broadcast, strides};
+pub use types::{DType, MAX_LEN, Type, broadcast, product, strides};
 pub use verify::{Violation, verify};
 
 /// A node of a [`Graph`], and the value it yields.

@@ -16,6 +16,16 @@ pub enum DType {
     I32,
 }
 
+impl DType {
+    /// Bytes of an element.
+    pub const fn bytes(self) -> usize {
+        match self {
+            DType::F32 => size_of::<f32>(),
+            DType::I32 => size_of::<i32>(),
+        }
+    }
+}
+
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

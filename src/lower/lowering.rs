@@ -116,10 +116,10 @@ impl Lowering<'_> {
     /// Appends a dispatch: `reads` in the order of the kernel's doc, then `writes`.
     pub fn launch(&mut self, kernel: impl Into<Kernel>, reads: &[BufferId], writes: &[BufferId]) {
         let kernel = kernel.into();
-        debug_assert_eq!(kernel.writes(), writes.len());
+        debug_assert_eq!(kernel.writes(), writes.len(), "{kernel:?}");
         let label = self.label();
         let buffers = reads.iter().chain(writes).copied().collect();
-        self.program.phases.entry(self.phase).or_default().push(Dispatch { kernel, buffers, label, shader: 0 });
+        self.program.phases.entry(self.phase).or_default().push(Dispatch { kernel, buffers, label });
     }
 
     /// The error of a form that no kernel computes.

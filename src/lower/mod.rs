@@ -1,7 +1,6 @@
-//! Lowering: from a graph to a [`Program`], and from a program's kernels to WGSL.
+//! Lowering: from a graph to a [`Program`](program::Program), the kernels that it is made of, and what it asks of devices.
 
 pub mod check;
-pub mod emit;
 pub mod kernels;
 mod lowering;
 pub mod math;
@@ -9,6 +8,7 @@ pub mod plan;
 mod print;
 pub mod program;
 pub mod scalar;
+pub mod target;
 
 pub use lowering::{LowerError, Lowering, lower_graph};
 

@@ -1,10 +1,10 @@
 //! The memory plan: which buffers share memory.
 //!
-//! A temporary lives from its first dispatch to its last within one phase. Temporaries of one phase whose lifetimes are
-//! disjoint, and any two temporaries of different phases, may share a slot; everything else has a slot of its own. A
+//! A temporary lives from its first dispatch to its last within one phase. Temporaries of one element type whose lifetimes
+//! are disjoint, in one phase or in different ones, may share a slot; everything else has a slot of its own. A
 //! dispatch never reads and writes the same slot. A temporary that nothing uses has no memory. Largest first, each goes into the slot that it fits best.
 
-use super::program::{BufferId, Extent, Program, Role};
+use super::program::{BufferId, Program, Role, Slot};
 
 /// The physical batch at which sizes are compared; the plan holds at any.
 const NOMINAL_ROWS: usize = 64;
@@ -25,19 +25,19 @@ impl Lifetime {
 /// Assigns a slot to every buffer.
 pub fn plan(program: &mut Program) {
     let lifetimes = lifetimes(program);
-    let mut slots: Vec<Vec<Extent>> = Vec::new();
+    let mut slots: Vec<Slot> = Vec::new();
     let mut tenants: Vec<Vec<Lifetime>> = Vec::new();
     let mut order: Vec<BufferId> = program.ids().collect();
     let size = |program: &Program, id: BufferId| program.buffer(id).len.at(NOMINAL_ROWS);
     order.sort_by_key(|&id| (std::cmp::Reverse(size(program, id)), id));
     for id in order {
-        let len = program.buffer(id).len;
+        let (len, dtype) = (program.buffer(id).len, program.buffer(id).dtype);
         let shared = match (&program.buffer(id).role, lifetimes[id.0 as usize]) {
             (Role::Temporary, Some(life)) => {
-                let free =
-                    (0..slots.len()).find(|&s| !tenants[s].is_empty() && tenants[s].iter().all(|t| !t.overlaps(life)));
+                let fits = |s: &usize| !tenants[*s].is_empty() && tenants[*s].iter().all(|t| !t.overlaps(life));
+                let free = (0..slots.len()).find(|s| slots[*s].dtype == dtype && fits(s));
                 let slot = free.unwrap_or_else(|| {
-                    slots.push(vec![]);
+                    slots.push(Slot { dtype, tenants: vec![] });
                     tenants.push(vec![]);
                     slots.len() - 1
                 });
@@ -46,13 +46,13 @@ pub fn plan(program: &mut Program) {
             }
             (Role::Temporary, None) => continue,
             _ => {
-                slots.push(vec![]);
+                slots.push(Slot { dtype, tenants: vec![] });
                 tenants.push(vec![]);
                 slots.len() - 1
             }
         };
-        if !slots[shared].contains(&len) {
-            slots[shared].push(len);
+        if !slots[shared].tenants.contains(&len) {
+            slots[shared].tenants.push(len);
         }
         program.buffers[id.0 as usize].slot = shared as u32;
     }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
     use crate::graph::DType;
     use crate::lower::kernels::{Accumulate, Kernel};
-    use crate::lower::program::{Buffer, Dispatch, Phase};
+    use crate::lower::program::{Buffer, Dispatch, Extent, Phase};
 
     #[test]
     fn temporaries_share_memory_only_when_they_are_not_alive_together() {
@@ -98,7 +98,6 @@ mod tests {
             kernel: Kernel::Accumulate(Accumulate { len: 1 }),
             buffers: vec![BufferId(from), BufferId(to)],
             label: String::new(),
-            shader: 0,
         };
         program.phases.insert(Phase::Forward, vec![step(0, 1), step(1, 2), step(2, 3)]);
         plan(&mut program);

@@ -1,32 +1,54 @@
 //! The textual form of a program: its phases, one line a dispatch, then its buffers.
 //!
 //! A dispatch shows what it writes, the kernel and what it reads, the kernel's sizes as functions of the physical batch
-//! `P`, the workgroups at `P` = 64, and the ONNX node that it came from.
+//! `P`, what a device remarks, and the ONNX node that it came from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::program::{BufferId, Dispatch, Extent, Program, Role};
 
-/// The physical batch at which workgroups are shown.
-const ROWS: usize = 64;
+/// What a listing says of a dispatch beside what the program says.
+type Remark<'a> = &'a dyn Fn(&Dispatch) -> String;
+
+/// A program to be printed with a device's remarks.
+pub struct Listing<'a> {
+    program: &'a Program,
+    remark: Remark<'a>,
+}
+
+impl Program {
+    /// The program's text with a column of remarks.
+    pub fn listing<'a>(&'a self, remark: Remark<'a>) -> Listing<'a> {
+        Listing { program: self, remark }
+    }
+}
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = names(self);
-        for (phase, dispatches) in &self.phases {
+        self.listing(&|_| String::new()).fmt(f)
+    }
+}
+
+impl fmt::Display for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Listing { program, remark } = *self;
+        let names = names(program);
+        for (phase, dispatches) in &program.phases {
             writeln!(f, "{} {{", phase.name())?;
-            let rows: Vec<[String; 4]> = dispatches.iter().map(|dispatch| row(self, &names, dispatch)).collect();
+            let rows: Vec<[String; 4]> =
+                dispatches.iter().map(|dispatch| row(program, &names, dispatch, remark(dispatch))).collect();
             write_rows(f, &rows, [72, 56, 12])?;
             writeln!(f, "}}")?;
         }
         writeln!(f, "buffers {{")?;
-        let used: BTreeSet<BufferId> = self.phases.values().flatten().flat_map(|d| d.buffers.iter().copied()).collect();
-        let rows: Vec<[String; 4]> = self
+        let used: BTreeSet<BufferId> =
+            program.phases.values().flatten().flat_map(|d| d.buffers.iter().copied()).collect();
+        let rows: Vec<[String; 4]> = program
             .ids()
             .filter(|id| used.contains(id))
             .map(|id| {
-                let buffer = self.buffer(id);
+                let buffer = program.buffer(id);
                 let ty = format!("{}[{}]", buffer.dtype, buffer.len);
                 [name(&names, id), ty, format!("slot {}", buffer.slot), describe(&buffer.role)]
             })
@@ -65,15 +87,11 @@ fn name(names: &[String], id: BufferId) -> String {
     names.get(id.0 as usize).cloned().unwrap_or_default()
 }
 
-fn row(program: &Program, names: &[String], dispatch: &Dispatch) -> [String; 4] {
+fn row(program: &Program, names: &[String], dispatch: &Dispatch, remark: String) -> [String; 4] {
     let list = |ids: &[BufferId]| ids.iter().map(|&id| name(names, id)).collect::<Vec<_>>().join(", ");
     let rules = dispatch.kernel.rules();
-    let (read, written) = dispatch.buffers.split_at(dispatch.buffers.len().saturating_sub(rules.writes()));
-    let line = format!("{} = {} {}", list(written), rules.template(), list(read));
-    let workgroups = match rules.launches(ROWS).as_slice() {
-        [launch] => launch.grid.map(|n| n.to_string()).join("×"),
-        many => format!("{} launches", many.len()),
-    };
+    let (read, written) = dispatch.split();
+    let line = format!("{} = {} {}", list(written), rules.name(), list(read));
     let own = written.first().map_or("", |&id| program.buffer(id).name.as_str());
     let (value, onnx) = dispatch.label.split_once(' ').unwrap_or((&dispatch.label, ""));
     let origin = match (own.contains(value), onnx) {
@@ -81,7 +99,7 @@ fn row(program: &Program, names: &[String], dispatch: &Dispatch) -> [String; 4] 
         (true, onnx) => format!("; {onnx}"),
         (false, _) => format!("; {}", dispatch.label),
     };
-    [line, rules.text(), workgroups, origin]
+    [line, rules.text(), remark, origin]
 }
 
 fn describe(role: &Role) -> String {
@@ -100,12 +118,11 @@ fn describe(role: &Role) -> String {
 
 impl fmt::Display for Extent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows = if self.every == 1 { "P".to_owned() } else { format!("⌈P/{}⌉", self.every) };
         match (self.per_row, self.fixed) {
             (0, fixed) => write!(f, "{fixed}"),
-            (1, 0) => f.write_str(&rows),
-            (per_row, 0) => write!(f, "{per_row}·{rows}"),
-            (per_row, fixed) => write!(f, "{per_row}·{rows} + {fixed}"),
+            (1, 0) => f.write_str("P"),
+            (per_row, 0) => write!(f, "{per_row}·P"),
+            (per_row, fixed) => write!(f, "{per_row}·P + {fixed}"),
         }
     }
 }

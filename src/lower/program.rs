@@ -11,13 +11,11 @@ use super::kernels::Kernel;
 use super::plan::plan;
 use crate::graph::DType;
 
-/// A count that depends on the physical batch: `per_row · ceil(P / every) + fixed`.
+/// A count that depends on the physical batch: `per_row · P + fixed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Extent {
-    /// Elements per group of rows.
+    /// Elements per row.
     pub per_row: usize,
-    /// Rows in a group, at least 1.
-    pub every: usize,
     /// Elements that do not depend on the batch.
     pub fixed: usize,
 }
@@ -25,17 +23,12 @@ pub struct Extent {
 impl Extent {
     /// The same count whatever the batch.
     pub const fn fixed(n: usize) -> Extent {
-        Extent { per_row: 0, every: 1, fixed: n }
+        Extent { per_row: 0, fixed: n }
     }
 
     /// `n` for every row.
     pub const fn rows(n: usize) -> Extent {
-        Extent { per_row: n, every: 1, fixed: 0 }
-    }
-
-    /// `n` for every group of `every` rows, the last one possibly smaller.
-    pub const fn groups(n: usize, every: usize) -> Extent {
-        Extent { per_row: n, every, fixed: 0 }
+        Extent { per_row: n, fixed: 0 }
     }
 
     /// `n` a row if batched, else `n`.
@@ -43,9 +36,27 @@ impl Extent {
         if batched { Extent::rows(n) } else { Extent::fixed(n) }
     }
 
-    /// The count at a physical batch of `rows`.
+    /// The count at a physical batch of `rows`, or the largest number where it overflows.
     pub const fn at(&self, rows: usize) -> usize {
-        self.per_row * rows.div_ceil(self.every) + self.fixed
+        self.per_row.saturating_mul(rows).saturating_add(self.fixed)
+    }
+
+    /// `n` times the count.
+    pub const fn times(self, n: usize) -> Extent {
+        Extent { per_row: self.per_row.saturating_mul(n), fixed: self.fixed.saturating_mul(n) }
+    }
+
+    /// The elements that as many records as the count reach, `record` elements apart and `reach` elements each.
+    pub const fn strided(self, record: usize, reach: usize) -> Extent {
+        if reach == 0 {
+            return Extent::fixed(0);
+        }
+        let (all, last) = (self.times(record), reach.saturating_sub(record));
+        match self.per_row {
+            0 if self.fixed == 0 => all,
+            0 => Extent::fixed((self.fixed - 1).saturating_mul(record).saturating_add(reach)),
+            _ => Extent { fixed: all.fixed.saturating_add(last), ..all },
+        }
     }
 }
 
@@ -115,12 +126,10 @@ pub struct Buffer {
 pub struct Dispatch {
     /// The kernel and its parameters.
     pub kernel: Kernel,
-    /// The buffers, in the order that the kernel's doc gives; the last [`Kernel::writes`] are written.
+    /// The buffers, in the order of [`KernelRules::buffers`](super::kernels::KernelRules::buffers).
     pub buffers: Vec<BufferId>,
     /// The graph value and ONNX node that it computes, for people.
     pub label: String,
-    /// Index of the specialised shader in [`Program::shaders`]; set by the emitter.
-    pub shader: u32,
 }
 
 /// A list of dispatches that runs as a unit.
@@ -156,14 +165,20 @@ impl Phase {
     }
 }
 
-/// A specialised shader.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shader {
-    /// `template-hash`: the file name in the artifact, without `.wgsl`.
-    pub name: String,
-    /// The WGSL text; it lives in `shaders/` of the artifact and not in `program.json`.
-    #[serde(skip)]
-    pub wgsl: String,
+/// Memory that buffers of one element type share, each at a time of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Slot {
+    /// Element type.
+    pub dtype: DType,
+    /// The lengths of the buffers.
+    pub tenants: Vec<Extent>,
+}
+
+impl Dispatch {
+    /// The buffers that are read, and those that are written.
+    pub fn split(&self) -> (&[BufferId], &[BufferId]) {
+        self.buffers.split_at(self.buffers.len().saturating_sub(self.kernel.writes()))
+    }
 }
 
 /// A lowered program.
@@ -171,12 +186,10 @@ pub struct Shader {
 pub struct Program {
     /// All buffers.
     pub buffers: Vec<Buffer>,
-    /// The memory slots: the lengths of each one's tenants.
-    pub slots: Vec<Vec<Extent>>,
+    /// The memory slots; none where no memory is planned, and every buffer has its own.
+    pub slots: Vec<Slot>,
     /// The dispatches of each phase.
     pub phases: BTreeMap<Phase, Vec<Dispatch>>,
-    /// The specialised shaders.
-    pub shaders: Vec<Shader>,
 }
 
 impl Program {
@@ -208,7 +221,7 @@ impl Program {
         };
         let (mine, others) = (used(true), used(false));
         let kept = |id: &BufferId| mine.contains(id) || !others.contains(id);
-        let mut program = Program { shaders: self.shaders.clone(), ..Program::default() };
+        let mut program = Program::default();
         let mut renamed = BTreeMap::new();
         for id in self.ids().filter(kept) {
             renamed.insert(id, BufferId(program.buffers.len() as u32));
@@ -227,11 +240,17 @@ impl Program {
 
     /// Elements of a memory slot at a physical batch of `rows`: its largest tenant.
     pub fn slot_len(&self, slot: u32, rows: usize) -> usize {
-        self.slots[slot as usize].iter().map(|e| e.at(rows)).max().unwrap_or(0)
+        self.slots[slot as usize].tenants.iter().map(|e| e.at(rows)).max().unwrap_or(0)
     }
 
     /// Bytes of device memory at a physical batch of `rows`.
     pub fn bytes(&self, rows: usize) -> usize {
-        (0..self.slots.len()).map(|s| 4 * self.slot_len(s as u32, rows)).sum()
+        let slots = self.slots.iter().enumerate();
+        slots.map(|(s, slot)| slot.dtype.bytes().saturating_mul(self.slot_len(s as u32, rows))).sum()
+    }
+
+    /// Which memory a buffer lives in: its slot, or its own where no memory is planned.
+    pub fn home(&self, id: BufferId) -> usize {
+        if self.slots.is_empty() { id.0 as usize } else { self.buffer(id).slot as usize }
     }
 }

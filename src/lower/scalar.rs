@@ -159,6 +159,17 @@ impl Expr {
         self.steps.iter().map(|s| if let Step::Operand(k) = s { k + 1 } else { 0 }).max().unwrap_or(0)
     }
 
+    /// Why the expression cannot be worked out of `operands` operands, if it cannot.
+    pub fn problem(&self, operands: usize) -> Option<String> {
+        let step = |(i, step): (usize, &Step)| match step {
+            Step::Operand(k) => *k < operands,
+            Step::Const(_) => true,
+            Step::Call(func, args) => args[..func.arity()].iter().all(|&arg| arg < i),
+        };
+        let works = !self.steps.is_empty() && self.steps.iter().enumerate().all(step);
+        (!works).then(|| format!("has an expression that {operands} operands do not give"))
+    }
+
     /// Number of function calls.
     pub fn calls(&self) -> usize {
         self.steps.iter().filter(|s| matches!(s, Step::Call(..))).count()

@@ -5,7 +5,7 @@
 
 use super::{Op, OpRules, WeightGradient};
 use crate::graph::{DType, Type};
-use crate::lower::kernels::{self, Gemm, MAX_ITERATIONS, OuterSum, Records, View, Walk, Window};
+use crate::lower::kernels::{Gemm, OuterSum, View};
 use crate::lower::program::Extent;
 use crate::lower::{LowerError, Lowering};
 use crate::passes::prove::Rule;
@@ -121,30 +121,14 @@ impl OpRules for Outer {
         if !self.weighted {
             return Err(cx.no_kernel("a sum over the batch without weights"));
         }
-        let chunk = chunk(len, steps);
-        let partial = cx.temporary("partial", DType::F32, Extent::groups(len, chunk));
         let out = cx.output();
-        cx.launch(OuterSum { groups, rows, cols, steps, a, b, chunk }, &reads, &[partial]);
-        let kept = vec![Walk { size: len, stride: 1 }];
-        let records = Records::All(Extent::groups(1, chunk));
-        cx.launch(kernels::Reduce { records, record: len, kept, reduced: vec![], square: false }, &[partial], &[out]);
+        cx.launch(OuterSum { groups, rows, cols, steps, a, b }, &reads, &[out]);
         Ok(())
     }
 
     fn weight_gradient(&self) -> Option<&dyn WeightGradient> {
         if self.per_sample { None } else { Some(self) }
     }
-}
-
-/// Records summed into one partial result: few enough to keep loops short and many enough to keep partial results small
-/// beside the operands; one where a launch cannot make all of its steps, so that even then no other record's are among them.
-fn chunk(len: usize, steps: usize) -> usize {
-    let wanted = match Window::split(1, steps, 1).len() {
-        1 if len <= 1 << 16 => 16,
-        1 => 64,
-        _ => 1,
-    };
-    (MAX_ITERATIONS / steps.max(1)).clamp(1, wanted)
 }
 
 impl WeightGradient for Outer {

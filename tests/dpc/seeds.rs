@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use dpc::artifact::Artifact;
 use dpc::compile::{Options, compile};
+use dpc::device::TARGETS;
 use dpc::device::cpu::Cpu;
 use dpc::lower::program::Phase;
 use dpc::onnx::{Source, discover};
@@ -35,7 +36,7 @@ fn models() {
                 optimizer: "sgd".parse().expect("an optimizer"),
                 per_sample: false,
             };
-            let _ = compile(&source, &parameters, &options);
+            let _ = compile(&source, &parameters, &options, TARGETS);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use dpc::compile::{Compiled, Options};
+use dpc::device::gpu;
 use dpc::lower::kernels::Kernel;
 use dpc::lower::program::Phase;
 use dpc::onnx::{Source, discover};
@@ -47,7 +48,7 @@ fn stages() {
         snapshot(&format!("{name}.graph"), &compiled.graph);
         snapshot(&format!("{name}.gradients"), &compiled.gradients);
         snapshot(&format!("{name}.private"), &compiled.private);
-        snapshot(&format!("{name}.program"), &compiled.program);
+        snapshot(&format!("{name}.program"), gpu::listing(&compiled.program));
     }
 }
 
@@ -142,7 +143,7 @@ fn shaders() {
     let private = program.phase(Phase::Private);
     let first = |wanted: fn(&Kernel) -> bool| {
         let dispatch = private.iter().find(|d| wanted(&d.kernel)).expect("such a kernel");
-        &program.shaders[dispatch.shader as usize].wgsl
+        gpu::emit::specialise(&dispatch.kernel)
     };
     snapshot("mnist_small.elementwise.wgsl", first(|k| matches!(k, Kernel::Elementwise(_))));
     snapshot("mnist_small.clip_factor.wgsl", first(|k| matches!(k, Kernel::ClipFactor(_))));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dpc::compile::{Compiled, Options, compile};
-use dpc::device::{Device, Session};
+use dpc::device::{Device, Session, TARGETS};
 use dpc::glob::Glob;
 use dpc::lower::host_inputs;
 use dpc::lower::program::Role;
@@ -122,7 +122,7 @@ pub fn compiled_without(path: &Path, options: &Options, frozen: &[Glob]) -> Resu
     let report = |e: miette::Report| format!("{e:?}");
     let source = Source::open(path).map_err(|e| report(e.into()))?;
     let parameters = discover(&source, &[], frozen).map_err(|e| report(e.into()))?;
-    let compiled = compile(&source, &parameters, options).map_err(|e| report(e.into()))?;
+    let compiled = compile(&source, &parameters, options, TARGETS).map_err(|e| report(e.into()))?;
     Ok((source, compiled))
 }
 

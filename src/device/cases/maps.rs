@@ -148,7 +148,7 @@ fn reduce() -> Vec<Case> {
             }
         }
     }
-    let fixed = [("each", Records::Each(Extent::fixed(3)), 12), ("all", Records::All(Extent::groups(1, 2)), 4)];
+    let fixed = [("each", Records::Each(Extent::fixed(3)), 12), ("all", Records::All(Extent::fixed(3)), 4)];
     for (kind, records, out) in fixed {
         let kernel = Reduce { records, record: 20, kept: vec![walk(4, 5)], reduced: vec![walk(5, 1)], square: false };
         all.push(Case::new(format!("{kind}_not_rows"), 5, kernel, vec![v.floats(60)], vec![output(out)]));
@@ -162,7 +162,7 @@ fn moves() -> Vec<Case> {
     for len in [1, 1025] {
         all.push(Case::new(len.to_string(), 3, Accumulate { len }, vec![v.floats(len)], vec![v.floats(len)]));
     }
-    for (len, n) in [(Extent::fixed(5), 5), (Extent::groups(3, 2), 9), (Extent::rows(601), 3005)] {
+    for (len, n) in [(Extent::fixed(5), 5), (Extent { per_row: 1, fixed: 4 }, 9), (Extent::rows(601), 3005)] {
         all.push(Case::new(format!("{n}"), 5, Fill { len, value: 0.25 }, vec![], vec![output(n)]));
     }
     // Every element is moved as a word, so NaN payloads and integers survive.
@@ -221,7 +221,7 @@ fn update() -> Vec<Case> {
             [(0.0, false, 0.0), (0.0, false, 0.1), (0.9, false, 0.01), (0.9, true, 0.0)]
         {
             let kernel = Sgd { len, momentum, nesterov, weight_decay };
-            let written: Vec<Data> = (0..kernel.writes()).map(|_| v.floats(len)).collect();
+            let written: Vec<Data> = (0..Kernel::from(kernel.clone()).writes()).map(|_| v.floats(len)).collect();
             let name = format!("{len}_momentum_{momentum}_{nesterov}_decay_{weight_decay}");
             all.push(Case::new(name, 3, kernel, vec![v.floats(len), hyper()], written));
         }

@@ -10,6 +10,7 @@ mod long;
 mod maps;
 mod products;
 pub mod reference;
+pub mod rounding;
 pub mod wide;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ pub use data::Data;
 
 use super::Device;
 use crate::lower::kernels::Kernel;
-use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
+use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role, Slot};
 
 /// A dispatch and its data.
 #[derive(Clone, Debug)]
@@ -53,13 +54,13 @@ impl Case {
             let (len, name) = (Extent::fixed(data.elements()), format!("b{i}"));
             let role = if i < reads { Role::Input(name.clone()) } else { Role::Output(name.clone()) };
             program.buffers.push(Buffer { name, dtype: data.dtype(), len, role, slot: i as u32 });
-            program.slots.push(vec![len]);
+            program.slots.push(Slot { dtype: data.dtype(), tenants: vec![len] });
             inputs.push((BufferId(i as u32), data.words()));
         }
         let buffers: Vec<BufferId> = program.ids().collect();
         let outputs = buffers[reads..].to_vec();
-        let name = format!("{}/{}", kernel.rules().template(), name.into());
-        let dispatch = Dispatch { kernel, buffers, label: name.clone(), shader: 0 };
+        let name = format!("{}/{}", kernel.rules().name(), name.into());
+        let dispatch = Dispatch { kernel, buffers, label: name.clone() };
         program.phases = BTreeMap::from([(Phase::Forward, vec![dispatch])]);
         Case { name, program, inputs, outputs, rows }
     }

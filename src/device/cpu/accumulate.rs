@@ -1,12 +1,12 @@
 //! Native twin of [`Accumulate`].
 
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::Accumulate;
 
 impl Native for Accumulate {
-    fn run(&self, _rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let x = read[0];
-        parallel::blocks(&mut written[0][..self.len], |start, y| {
+    fn run(&self, _rows: usize, Buffers { read, written, .. }: Buffers) {
+        let x = read[0].f32();
+        parallel::blocks(&mut written[0].f32()[..self.len], |start, y| {
             y.iter_mut().zip(&x[start..]).for_each(|(y, x)| *y += x);
         });
     }

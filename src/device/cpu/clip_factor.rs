@@ -1,19 +1,20 @@
 //! Native twin of [`ClipFactor`].
 
-use super::Native;
+use super::{Buffers, Native};
 use crate::lower::kernels::ClipFactor;
 
 impl Native for ClipFactor {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
         let [factor, norm] = written else { return };
-        let bound = read[5][self.group];
+        let (factor, norm) = (factor.f32(), norm.f32());
+        let bound = read[5].f32()[self.group];
         for n in 0..self.records.at(rows) {
-            let (square, weight) = (read[0][n], read[4][n]);
+            let (square, weight) = (read[0].f32()[n], read[4].f32()[n]);
             let rounding = self.hidden >= 2;
             let (most, counts) = if rounding {
-                let apart = if self.hidden >= 3 { rows as f32 * read[3][n].sqrt() } else { 0.0 };
-                let most = (square + read[1][n]).max(0.0).sqrt() + read[2][n].sqrt() + apart;
-                (most, (square + read[1][n]).is_finite())
+                let apart = if self.hidden >= 3 { rows as f32 * read[3].f32()[n].sqrt() } else { 0.0 };
+                let most = (square + read[1].f32()[n]).max(0.0).sqrt() + read[2].f32()[n].sqrt() + apart;
+                (most, (square + read[1].f32()[n]).is_finite())
             } else {
                 (square.sqrt().abs(), square.is_finite() && square >= 0.0)
             };
@@ -30,6 +31,7 @@ impl Native for ClipFactor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::cpu::{Read, Written};
     use crate::lower::program::Extent;
     use crate::privacy::clipping::ClipFunction;
 
@@ -38,7 +40,9 @@ mod tests {
         let (mut factor, mut norm) = ([0.0], [0.0]);
         let function = ClipFunction::Threshold;
         let kernel = ClipFactor { records: Extent::rows(1), function, group: 0, groups: 1, hidden: 0, additions: 0 };
-        kernel.run(1, &[&[-0.0], &[], &[], &[], &[1.0], &[1.0]], &mut [&mut factor, &mut norm]);
+        let read = [&[-0.0], &[][..], &[], &[], &[1.0], &[1.0]].map(Read::F32);
+        let written = &mut [Written::F32(&mut factor), Written::F32(&mut norm)];
+        kernel.run(1, Buffers { read: &read, written, scratch: &mut [] });
         assert_eq!((factor, norm[0].to_bits()), ([1.0], 0));
     }
 }

@@ -1,22 +1,32 @@
 //! Native twin of [`Copy`].
 
-use super::{Native, parallel};
+use super::{Buffers, Native, Read, Written, parallel};
 use crate::lower::kernels::{Copy, CopyAxis};
 
 impl Native for Copy {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+        match (read[0], &mut written[0]) {
+            (Read::F32(x), Written::F32(y)) => self.copy(rows, x, y),
+            (Read::I32(x), Written::I32(y)) => self.copy(rows, x, y),
+            _ => {}
+        }
+    }
+}
+
+impl Copy {
+    fn copy<T: std::marker::Copy + Send + Sync>(&self, rows: usize, x: &[T], y: &mut [T]) {
         let records = if self.batched { rows } else { 1 };
         if self.axes.iter().any(|a| a.size == 0) {
             return;
         }
         let span = self.to_offset + self.axes.iter().map(|a| (a.size - 1) * a.to).sum::<usize>() + 1;
-        parallel::pieces(written[0], records, self.to_record, span, |_: &mut (), n, y| {
-            copy(&self.axes, &read[0][n * self.from_record + self.from_offset..], &mut y[self.to_offset..]);
+        parallel::pieces(y, records, self.to_record, span, |_: &mut (), n, y| {
+            copy(&self.axes, &x[n * self.from_record + self.from_offset..], &mut y[self.to_offset..]);
         });
     }
 }
 
-fn copy(axes: &[CopyAxis], x: &[f32], y: &mut [f32]) {
+fn copy<T: std::marker::Copy>(axes: &[CopyAxis], x: &[T], y: &mut [T]) {
     match axes {
         [] => y[0] = x[0],
         &[CopyAxis { size, from: 1, to: 1 }] => y[..size].copy_from_slice(&x[..size]),

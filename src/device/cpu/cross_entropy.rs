@@ -1,13 +1,13 @@
 //! Native twins of [`CrossEntropy`] and [`CrossEntropyVjp`].
 
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::{CrossEntropy, CrossEntropyVjp, Tokens};
 use crate::lower::math::exp;
 
 impl Native for CrossEntropy {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let (k, logits, labels) = (&self.0, read[0], parallel::integers(read[1]));
-        parallel::pieces(written[0], rows, 1, 1, |_: &mut (), n, loss| {
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+        let (k, logits, labels) = (&self.0, read[0].f32(), read[1].i32());
+        parallel::pieces(written[0].f32(), rows, 1, 1, |_: &mut (), n, loss| {
             let (mut sum, mut count) = (0.0, 0);
             for t in n * k.tokens..(n + 1) * k.tokens {
                 let Some(label) = class(k, labels[t]) else { continue };
@@ -21,10 +21,10 @@ impl Native for CrossEntropy {
 }
 
 impl Native for CrossEntropyVjp {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let (k, logits, labels, dloss) = (&self.0, read[0], parallel::integers(read[1]), read[2]);
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+        let (k, logits, labels, dloss) = (&self.0, read[0].f32(), read[1].i32(), read[2].f32());
         let size = k.tokens * k.classes;
-        parallel::pieces(written[0], rows, size, size, |_: &mut (), n, out| {
+        parallel::pieces(written[0].f32(), rows, size, size, |_: &mut (), n, out| {
             let labels = &labels[n * k.tokens..][..k.tokens];
             let count = labels.iter().filter(|&&l| class(k, l).is_some()).count();
             for (t, out) in out[..size].chunks_exact_mut(k.classes).enumerate() {

@@ -1,16 +1,16 @@
 //! Native twin of [`Dropout`].
 
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::Dropout;
 
 /// Elements whose masks are worked out together.
 const LANES: usize = 16;
 
 impl Native for Dropout {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
         let Dropout { len, ratio, layer } = *self;
-        let (x, keys) = (read[0], parallel::integers(read[1]));
-        parallel::pieces(written[0], rows, len, len, |_: &mut (), n, y| {
+        let (x, keys) = (read[0].f32(), read[1].i32());
+        parallel::pieces(written[0].f32(), rows, len, len, |_: &mut (), n, y| {
             let key = [keys[2 * n] as u32, keys[2 * n + 1] as u32];
             let lines = y[..len].chunks_mut(LANES).zip(x[n * len..].chunks(LANES));
             for (i, (y, x)) in lines.enumerate() {

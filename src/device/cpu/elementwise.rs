@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::Native;
 use super::parallel::GRAIN;
+use super::{Buffers, Native};
 use crate::lower::kernels::Elementwise;
 use crate::lower::scalar::{Expr, Step};
 
@@ -11,7 +11,7 @@ use crate::lower::scalar::{Expr, Step};
 const BLOCK: usize = 1024;
 
 impl Native for Elementwise {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
         let records = if self.batched { rows } else { 1 };
         let sizes: Vec<usize> = [records].into_iter().chain(self.dims.iter().copied()).collect();
         let total: usize = sizes.iter().product();
@@ -19,10 +19,10 @@ impl Native for Elementwise {
             .operands
             .iter()
             .zip(read)
-            .map(|(b, x)| Strided::new(x, &sizes, [b.record].iter().chain(&b.strides)))
+            .map(|(b, x)| Strided::new(x.f32(), &sizes, [b.record].iter().chain(&b.strides)))
             .collect();
         let part = BLOCK * (GRAIN / BLOCK / self.expr.calls().max(1)).max(1);
-        let parts = written[0][..total].par_chunks_mut(part).enumerate();
+        let parts = written[0].f32()[..total].par_chunks_mut(part).enumerate();
         parts.for_each_init(
             || vec![0.0; self.expr.steps.len() * BLOCK],
             |registers, (i, y)| {

@@ -1,10 +1,10 @@
 //! Native twin of [`Fill`].
 
-use super::Native;
+use super::{Buffers, Native};
 use crate::lower::kernels::Fill;
 
 impl Native for Fill {
-    fn run(&self, rows: usize, _read: &[&[f32]], written: &mut [&mut [f32]]) {
-        written[0][..self.len.at(rows)].fill(self.value);
+    fn run(&self, rows: usize, Buffers { written, .. }: Buffers) {
+        written[0].f32()[..self.len.at(rows)].fill(self.value);
     }
 }

@@ -1,13 +1,13 @@
 //! Native twin of [`Gather`].
 
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::Gather;
 
 impl Native for Gather {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let (table, ids) = (read[0], parallel::integers(read[1]));
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+        let (table, ids) = (read[0].f32(), read[1].i32());
         let count = self.count * if self.batched { rows } else { 1 };
-        parallel::pieces(written[0], count, self.width, self.width, |_: &mut (), i, y| {
+        parallel::pieces(written[0].f32(), count, self.width, self.width, |_: &mut (), i, y| {
             let id = (ids[i].max(0) as usize).min(self.table_rows - 1);
             y[..self.width].copy_from_slice(&table[id * self.width..][..self.width]);
         });

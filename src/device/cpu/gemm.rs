@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::matmul::{Into, Matrix, MatrixMut, matmul};
 use super::operand::Operand;
-use super::{Native, parallel, patches};
+use super::{Buffers, Native, parallel, patches};
 use crate::lower::kernels::{Bias, ConvGeometry, Gemm, View};
 
 /// Rows of one large product of `m` rows that a thread works out at a time: enough to pay for packing the right operand.
@@ -16,23 +16,23 @@ fn block(m: usize) -> usize {
 type Scratch = [Vec<f32>; 2];
 
 impl Native for Gemm {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let (records, m, out) = (self.records.at(rows), self.rows.at(rows), &mut *written[0]);
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+        let (records, m, out) = (self.records.at(rows), self.rows.at(rows), written[0].f32());
         if m == 0 || self.cols == 0 || self.groups == 0 {
             return;
         }
-        let bias = read.get(2).copied();
+        let bias = read.get(2).map(|bias| bias.f32());
         if let Some((conv, record)) = self.input_gradient() {
             return parallel::pieces(out, records, self.out_record, self.span(m), |scratch: &mut Vec<f32>, n, out| {
                 for g in 0..self.groups {
                     let out = &mut out[g * self.out_group..];
-                    input_gradient(&conv, read[0], &read[1][n * record..], g, scratch, out, self.out_row);
+                    input_gradient(&conv, read[0].f32(), &read[1].f32()[n * record..], g, scratch, out, self.out_row);
                     self.finish(bias, g, m, 0, m, out);
                 }
             });
         }
-        let a = Operand::new(self.a, read[0], self.groups, m, self.inner);
-        let b = Operand::new(self.b, read[1], self.groups, self.inner, self.cols);
+        let a = Operand::new(self.a, read[0].f32(), self.groups, m, self.inner);
+        let b = Operand::new(self.b, read[1].f32(), self.groups, self.inner, self.cols);
         if records == 1 && (self.cols - 1) * self.out_col < self.out_row {
             let ([s, t], block) = (&mut Scratch::default(), block(m));
             for g in 0..self.groups {

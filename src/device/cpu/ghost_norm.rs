@@ -2,8 +2,9 @@
 
 use super::matmul::{Into, MatrixMut, matmul};
 use super::operand::Operand;
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::GhostNorm;
+use crate::lower::target::Rounding;
 
 const TILE: usize = GhostNorm::TILE;
 
@@ -11,13 +12,19 @@ const TILE: usize = GhostNorm::TILE;
 type Scratch = [Vec<f32>; 6];
 
 impl Native for GhostNorm {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
+    fn rounding(&self) -> Rounding {
+        // Line after line of a tile.
+        let square = TILE + parallel::roundings(TILE);
+        Rounding { element: self.rows.saturating_add(self.cols), ..Rounding::sum(square) }
+    }
+
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
         let operand = |v: usize| {
-            Operand::new(self.views[v], read[v], self.groups, [self.rows, self.cols][v % 2], self.steps[v / 2])
+            Operand::new(self.views[v], read[v].f32(), self.groups, [self.rows, self.cols][v % 2], self.steps[v / 2])
         };
         let operands: [Operand; 4] = std::array::from_fn(operand);
         let (tiles, across) = (self.tiles(), self.steps[1].div_ceil(TILE));
-        parallel::pieces(written[0], rows, tiles, tiles, |scratch: &mut Scratch, n, y| {
+        parallel::pieces(written[0].f32(), rows, tiles, tiles, |scratch: &mut Scratch, n, y| {
             let [s0, s1, s2, s3, left, right] = scratch;
             let mut stripes = y[..tiles].chunks_exact_mut(across.max(1));
             for g in 0..self.groups {

@@ -1,7 +1,7 @@
 //! Native twins of [`Lstm`] and [`LstmVjp`]: one product a time step for a block of records.
 
 use super::matmul::{Into, Matrix, MatrixMut, matmul};
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::{Lstm, LstmSizes, LstmVjp};
 use crate::lower::scalar::Func;
 
@@ -9,14 +9,14 @@ use crate::lower::scalar::Func;
 const BLOCK: usize = 32;
 
 impl Native for Lstm {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
         let sizes = &self.0;
         let LstmSizes { steps, hidden, .. } = *sizes;
-        let (pre, r) = (read[0], recurrent(read[1], hidden));
-        let states = sizes.initial.then(|| [read[2], read[3]]);
+        let (pre, r) = (read[0].f32(), recurrent(read[1].f32(), hidden));
+        let states = sizes.initial.then(|| [read[2].f32(), read[3].f32()]);
         let (plane, gates) = (steps * hidden, 4 * hidden);
         let span = 6 * plane;
-        each_block(written[0], rows, span, |[z, gate, h, c]: &mut [Vec<f32>; 4], first, tapes| {
+        each_block(written[0].f32(), rows, span, |[z, gate, h, c]: &mut [Vec<f32>; 4], first, tapes| {
             let records = tapes.len() / span;
             z.resize(records * gates, 0.0);
             gate.resize(gates, 0.0);
@@ -50,16 +50,16 @@ impl Native for Lstm {
 }
 
 impl Native for LstmVjp {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
         let sizes = &self.sizes;
         let LstmSizes { steps, hidden, initial, .. } = *sizes;
-        let (tape, r) = (read[0], recurrent(read[1], hidden));
-        let c0 = initial.then(|| read[2]);
+        let (tape, r) = (read[0].f32(), recurrent(read[1].f32(), hidden));
+        let c0 = initial.then(|| read[2].f32());
         let next = 2 + usize::from(initial);
-        let (dh, dc) = (read[next], self.cell.then(|| read[next + 1]));
+        let (dh, dc) = (read[next].f32(), self.cell.then(|| read[next + 1].f32()));
         let (plane, gates) = (steps * hidden, 4 * hidden);
         let span = steps * gates;
-        each_block(written[0], rows, span, |[back, carried, start, tanhs]: &mut [Vec<f32>; 4], first, dpre| {
+        each_block(written[0].f32(), rows, span, |[back, carried, start, tanhs]: &mut [Vec<f32>; 4], first, dpre| {
             let records = dpre.len() / span;
             // What `h_t` gets from step `t + 1`, and what `c_t` does.
             for state in [&mut *back, &mut *carried] {

@@ -4,79 +4,53 @@
 //! not depend on the number of threads.
 
 mod matmul;
+mod memory;
 mod operand;
 mod parallel;
 mod patches;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use self::memory::{Buffers, Memory, Read, Written, zeros};
 use super::{Device, DeviceError, Session};
-use crate::lower::kernels::Kernel;
+use crate::lower::check;
+use crate::lower::kernels::{Kernel, for_each_kernel};
 use crate::lower::program::{BufferId, Dispatch, Phase, Program, Role};
+use crate::lower::target::{Refusal, Rounding, Target};
 
 /// A kernel's native twin.
-trait Native: Sync {
+trait Native: Send + Sync {
+    /// Floats of scratch memory that the kernel works in at a physical batch of `rows`.
+    fn scratch(&self, _rows: usize) -> usize {
+        0
+    }
+
+    /// How often a sum of the kernel rounds at most.
+    fn rounding(&self) -> Rounding {
+        Rounding::UNBOUNDED
+    }
+
     /// Runs the kernel for a physical batch of `rows`.
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]);
+    fn run(&self, rows: usize, buffers: Buffers);
 }
 
-/// Declares the twins as `kernel_table` declares the kernels.
+/// Declares the twins.
 macro_rules! native_table {
     ($($module:ident { $($kernel:ident),* })*) => {
         $(mod $module;)*
 
-        fn native(kernel: &Kernel) -> &dyn Native {
-            match kernel { $($(Kernel::$kernel(k) => k,)*)* }
+        fn native(kernel: &Kernel) -> Box<dyn Native> {
+            match kernel { $($(Kernel::$kernel(k) => Box::new(k.clone()),)*)* }
         }
     };
 }
 
-native_table! {
-    elementwise { Elementwise }
-    reduce { Reduce }
-    accumulate { Accumulate }
-    copy { Copy }
-    rearrange { Rearrange }
-    fill { Fill }
-    gemm { Gemm }
-    outer_sum { OuterSum }
-    outer_norm { OuterNorm }
-    tile_norm { TileNorm }
-    ghost_norm { GhostNorm }
-    pool { Pool, PoolVjp }
-    softmax { Softmax, SoftmaxVjp }
-    cross_entropy { CrossEntropy, CrossEntropyVjp }
-    weighted_cross_entropy { WeightedCrossEntropy, WeightedCrossEntropyVjp }
-    gather { Gather }
-    scatter { Scatter }
-    sort_ids { SortIds }
-    segment_norm { SegmentNorm }
-    segment_cross { SegmentCross }
-    lstm { Lstm, LstmVjp }
-    dropout { Dropout }
-    clip_factor { ClipFactor }
-    fold { Fold }
-    privatize { Privatize }
-    sgd { Sgd }
-    adam { Adam }
-    nonfinite { Nonfinite }
-}
+for_each_kernel!(native_table);
 
 /// The cores of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu;
-
-impl Cpu {
-    fn allocate(&self, len: usize) -> Result<Vec<f32>, DeviceError> {
-        let mut memory = Vec::new();
-        memory.try_reserve_exact(len).map_err(|_| DeviceError::OutOfMemory {
-            device: self.name(),
-            what: format!("{} bytes for a buffer", 4 * len),
-        })?;
-        memory.resize(len, 0.0);
-        Ok(memory)
-    }
-}
 
 impl Device for Cpu {
     fn name(&self) -> String {
@@ -85,22 +59,28 @@ impl Device for Cpu {
     }
 
     fn load(&self, program: Arc<Program>, rows: usize) -> Result<Box<dyn Session>, DeviceError> {
-        for dispatch in program.phases.values().flatten() {
-            check(&program, dispatch).map_err(|what| refused(format!("`{}`: {what}", dispatch.label)))?;
-        }
-        let planned = !program.slots.is_empty();
-        let homes = if planned { program.slots.len() } else { program.buffers.len() };
-        let mut lens: Vec<usize> =
-            (0..homes).map(|s| if planned { program.slot_len(s as u32, rows) } else { 0 }).collect();
-        for id in program.ids() {
-            let (buffer, home) = (program.buffer(id), home(&program, id));
-            let Some(len) = lens.get_mut(home) else {
-                return Err(refused(format!("`{}`: there is no memory slot {home}", buffer.name)));
-            };
-            *len = buffer.len.at(rows).max(*len);
-        }
-        let memory = lens.into_iter().map(|len| self.allocate(len)).collect::<Result<_, _>>()?;
-        let mut session = CpuSession { memory, rows, program: program.clone() };
+        check::check(&program, &[rows])?;
+        let name = self.name();
+        let memory = if program.slots.is_empty() {
+            let buffers = program.buffers.iter();
+            buffers.map(|buffer| Memory::zeros(&name, buffer.dtype, buffer.len.at(rows))).collect::<Result<_, _>>()?
+        } else {
+            let slots = program.slots.iter().enumerate();
+            slots
+                .map(|(i, slot)| Memory::zeros(&name, slot.dtype, program.slot_len(i as u32, rows)))
+                .collect::<Result<_, _>>()?
+        };
+        let place = |id: BufferId| Place { home: program.home(id), len: program.buffer(id).len.at(rows) };
+        let command = |dispatch: &Dispatch| {
+            let kernel = native(&dispatch.kernel);
+            let (read, written) = dispatch.split();
+            let [read, written] = [read, written].map(|ids| ids.iter().map(|&id| place(id)).collect());
+            Command { scratch: kernel.scratch(rows), kernel, read, written }
+        };
+        let commands: BTreeMap<Phase, Vec<Command>> =
+            program.phases.iter().map(|(&phase, list)| (phase, list.iter().map(command).collect())).collect();
+        let most = commands.values().flatten().map(|command| command.scratch).max().unwrap_or(0);
+        let mut session = CpuSession { memory, scratch: zeros(&name, most)?, rows, program: program.clone(), commands };
         for id in program.ids() {
             match &program.buffer(id).role {
                 Role::ConstantF32(data) => session.write_f32(id, data)?,
@@ -112,65 +92,52 @@ impl Device for Cpu {
     }
 }
 
-fn refused(what: String) -> DeviceError {
-    DeviceError::Refused { device: "cpu".into(), what }
+impl Target for Cpu {
+    fn refusal(&self, _dispatch: &Dispatch) -> Option<Refusal> {
+        None
+    }
+
+    fn rounding(&self, kernel: &Kernel) -> Rounding {
+        native(kernel).rounding()
+    }
 }
 
-/// Whether a dispatch can run: its buffers exist, and none that it writes shares memory with another of its buffers.
-fn check(program: &Program, dispatch: &Dispatch) -> Result<(), String> {
-    if let Some(id) = dispatch.buffers.iter().find(|id| id.0 as usize >= program.buffers.len()) {
-        return Err(format!("there is no buffer {}", id.0));
-    }
-    let homes: Vec<usize> = dispatch.buffers.iter().map(|&id| home(program, id)).collect();
-    let writes = dispatch.kernel.writes();
-    let Some(reads) = homes.len().checked_sub(writes) else {
-        return Err(format!("{} buffers, of which {writes} are written", homes.len()));
-    };
-    for (i, written) in homes.iter().enumerate().skip(reads) {
-        if let Some(other) = (0..i).find(|&j| homes[j] == *written) {
-            let [a, b] = [other, i].map(|i| &program.buffer(dispatch.buffers[i]).name);
-            return Err(format!("`{b}` is written and shares memory with `{a}`"));
-        }
-    }
-    Ok(())
+/// Where a buffer is.
+struct Place {
+    home: usize,
+    len: usize,
 }
 
-/// Which memory a buffer lives in: its slot, or its own where no memory has been planned.
-fn home(program: &Program, id: BufferId) -> usize {
-    if program.slots.is_empty() { id.0 as usize } else { program.buffer(id).slot as usize }
+/// A dispatch with everything it needs.
+struct Command {
+    kernel: Box<dyn Native>,
+    read: Vec<Place>,
+    written: Vec<Place>,
+    scratch: usize,
 }
 
 /// A program in the memory of this machine.
 struct CpuSession {
     program: Arc<Program>,
     rows: usize,
-    /// One vector a memory slot; integers are kept by their bits.
-    memory: Vec<Vec<f32>>,
+    /// One a memory slot, or one a buffer where no memory is planned.
+    memory: Vec<Memory>,
+    /// As long as the kernel that needs most.
+    scratch: Vec<f32>,
+    commands: BTreeMap<Phase, Vec<Command>>,
 }
 
-impl CpuSession {
-    fn home(&self, id: BufferId) -> usize {
-        home(&self.program, id)
-    }
-
-    fn len(&self, id: BufferId) -> usize {
-        self.program.buffer(id).len.at(self.rows)
-    }
-
-    fn dispatch(&mut self, dispatch: &Dispatch) {
-        let (reads, writes) = dispatch.buffers.split_at(dispatch.buffers.len() - dispatch.kernel.writes());
-        let mut taken: Vec<Vec<f32>> = Vec::with_capacity(writes.len());
-        for &id in writes {
-            let home = self.home(id);
-            taken.push(std::mem::take(&mut self.memory[home]));
-        }
-        let read: Vec<&[f32]> = reads.iter().map(|&id| &self.memory[self.home(id)][..self.len(id)]).collect();
-        let mut written: Vec<&mut [f32]> =
-            taken.iter_mut().zip(writes).map(|(memory, &id)| &mut memory[..self.len(id)]).collect();
-        native(&dispatch.kernel).run(self.rows, &read, &mut written);
-        for (&id, memory) in writes.iter().zip(taken) {
-            let home = self.home(id);
-            self.memory[home] = memory;
+impl Command {
+    fn run(&self, rows: usize, memory: &mut [Memory], scratch: &mut [f32]) {
+        let take = |place: &Place| std::mem::replace(&mut memory[place.home], Memory::nothing());
+        let mut taken: Vec<Memory> = self.written.iter().map(take).collect();
+        let read: Vec<Read> = self.read.iter().map(|place| memory[place.home].read(place.len)).collect();
+        let mut written: Vec<Written> =
+            taken.iter_mut().zip(&self.written).map(|(memory, place)| memory.written(place.len)).collect();
+        let scratch = &mut scratch[..self.scratch];
+        self.kernel.run(rows, Buffers { read: &read, written: &mut written, scratch });
+        for (place, taken) in self.written.iter().zip(taken) {
+            memory[place.home] = taken;
         }
     }
 }
@@ -181,28 +148,30 @@ impl Session for CpuSession {
     }
 
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<(), DeviceError> {
-        let (home, len) = (self.home(buffer), self.len(buffer));
+        let (home, len) = (self.program.home(buffer), self.program.buffer(buffer).len.at(self.rows));
         if words.len() != len {
             let name = &self.program.buffer(buffer).name;
-            return Err(refused(format!("{} words for `{name}`, which has {len}", words.len())));
+            let what = format!("{} words for `{name}`, which has {len}", words.len());
+            return Err(DeviceError::Refused { device: "cpu".into(), what });
         }
-        self.memory[home][..len].copy_from_slice(bytemuck::cast_slice(words));
+        self.memory[home].set(words);
         Ok(())
     }
 
     fn read(&mut self, buffer: BufferId) -> Result<Vec<u32>, DeviceError> {
-        Ok(bytemuck::cast_slice(&self.memory[self.home(buffer)][..self.len(buffer)]).to_vec())
+        Ok(self.memory[self.program.home(buffer)].words(self.program.buffer(buffer).len.at(self.rows)))
     }
 
     fn run(&mut self, phase: Phase) -> Result<(), DeviceError> {
-        let program = self.program.clone();
+        let CpuSession { memory, scratch, rows, commands, .. } = self;
+        let commands = commands.get(&phase).map_or(&[][..], Vec::as_slice);
         // On a thread of the pool, so that the kernels' parallel loops start without waking one.
-        rayon::scope(|_| program.phase(phase).iter().for_each(|dispatch| self.dispatch(dispatch)));
+        rayon::scope(|_| commands.iter().for_each(|command| command.run(*rows, memory, scratch)));
         Ok(())
     }
 
     fn bytes(&self) -> usize {
-        self.memory.iter().map(|m| 4 * m.len()).sum()
+        self.memory.iter().map(Memory::bytes).sum::<usize>() + size_of_val(&self.scratch[..])
     }
 }
 

@@ -2,14 +2,15 @@
 
 use rayon::prelude::*;
 
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::Nonfinite;
 
 impl Native for Nonfinite {
-    fn run(&self, _rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let flag = &mut parallel::integers_mut(written[0])[self.at];
+    fn run(&self, _rows: usize, Buffers { read, written, .. }: Buffers) {
+        let flag = &mut written[0].i32()[self.at];
         for (k, x) in read.iter().enumerate() {
-            let found = x[..self.len].par_chunks(parallel::GRAIN).any(|piece| largest(piece) >= Nonfinite::INFINITY);
+            let found =
+                x.f32()[..self.len].par_chunks(parallel::GRAIN).any(|piece| largest(piece) >= Nonfinite::INFINITY);
             *flag |= i32::from(found) << k;
         }
     }

@@ -37,6 +37,15 @@ impl<'a> Operand<'a> {
         Operand { view, data: Cow::Owned(packed), rows, cols }
     }
 
+    /// Row and column strides of the matrices of `rows` by `cols` of a view.
+    pub fn strides(view: View, rows: usize, cols: usize) -> (usize, usize) {
+        let plain = Operand { view: simplify(view), data: Cow::Borrowed(&[]), rows, cols };
+        match plain.view {
+            View::Strided { row, col, .. } => (row, col),
+            _ => plain.packed_strides(plain.leading()),
+        }
+    }
+
     /// Matrix `group` of record `record`, gathered into `scratch` where it is not in the buffer as it stands.
     pub fn matrix<'s>(&'s self, record: usize, group: usize, scratch: &'s mut Vec<f32>) -> Matrix<'s> {
         if let Some(matrix) = self.direct(record, group) {

@@ -2,23 +2,37 @@
 
 use super::matmul::Matrix;
 use super::operand::Operand;
-use super::{Native, parallel};
-use crate::lower::kernels::OuterNorm;
+use super::{Buffers, Native, parallel};
+use crate::lower::kernels::{OuterNorm, View};
+use crate::lower::target::Rounding;
 
 impl Native for OuterNorm {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let a = Operand::new(self.a, read[0], self.groups, self.rows, self.steps);
-        let b = Operand::new(self.b, read[1], self.groups, self.cols, self.steps);
-        parallel::pieces(written[0], rows, 1, 1, |scratch: &mut Vec<f32>, n, y| {
+    fn rounding(&self) -> Rounding {
+        let side = |view: View, items: usize| {
+            let (row, col) = Operand::strides(view, items, self.steps);
+            let (lines, len) = if by_columns(row, col, self.steps) { (self.steps, items) } else { (items, self.steps) };
+            lines + parallel::roundings(len) + 1
+        };
+        Rounding::sum(side(self.a, self.rows) + side(self.b, self.cols) + self.groups)
+    }
+
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+        let a = Operand::new(self.a, read[0].f32(), self.groups, self.rows, self.steps);
+        let b = Operand::new(self.b, read[1].f32(), self.groups, self.cols, self.steps);
+        parallel::pieces(written[0].f32(), rows, 1, 1, |scratch: &mut Vec<f32>, n, y| {
             y[0] = (0..self.groups).map(|g| square(a.matrix(n, g, scratch)) * square(b.matrix(n, g, scratch))).sum();
         });
     }
 }
 
+/// Whether columns are the lines that are summed: whichever way neighbours are nearer.
+fn by_columns(row: usize, col: usize, cols: usize) -> bool {
+    row < col || cols == 1
+}
+
 /// The square norm of a matrix, and what may have underflowed.
 fn square(m: Matrix) -> f32 {
-    // Lines are whichever way neighbours are nearer.
-    let m = if m.row < m.col || m.cols == 1 { m.transposed() } else { m };
+    let m = if by_columns(m.row, m.col, m.cols) { m.transposed() } else { m };
     let line = |i: usize| {
         let x = &m.data[i * m.row..];
         if m.col == 1 {

@@ -2,8 +2,10 @@
 
 use super::matmul::{Into, MatrixMut, matmul};
 use super::operand::Operand;
-use super::{Native, parallel};
-use crate::lower::kernels::OuterSum;
+use super::{Buffers, Native, Read, parallel};
+use crate::lower::kernels::{OuterSum, Records, Reduce, Walk};
+use crate::lower::program::Extent;
+use crate::lower::target::Rounding;
 
 /// Records that one product sums over where each has one position: these are put side by side.
 const TOGETHER: usize = 256;
@@ -19,27 +21,60 @@ const ROWS: usize = 64;
 /// Room for the two operands, and for what one record adds.
 type Scratch = [Vec<f32>; 3];
 
+/// Records summed into one partial result: many enough to keep partial results small beside the operands.
+fn chunk(kernel: &OuterSum) -> usize {
+    if kernel.size() <= 1 << 16 { 16 } else { 64 }
+}
+
 impl Native for OuterSum {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let weight = read[2];
+    fn rounding(&self) -> Rounding {
+        // A record's own terms; then the records of a part of a chunk, the parts, and the chunks.
+        let records = Extent { per_row: 1, fixed: chunk(self) + PARTS };
+        Rounding { element: self.steps + 1, records, ..Rounding::sum(0) }
+    }
+
+    fn scratch(&self, rows: usize) -> usize {
+        match rows.div_ceil(chunk(self)) {
+            0 | 1 => 0,
+            chunks => chunks * self.size(),
+        }
+    }
+
+    fn run(&self, rows: usize, Buffers { read, written, scratch }: Buffers) {
+        let (chunk, size) = (chunk(self), self.size());
+        let chunks = rows.div_ceil(chunk);
+        if chunks <= 1 {
+            return self.chunks(rows, read, &mut written[0].f32()[..size]);
+        }
+        self.chunks(rows, read, scratch);
+        let (records, kept) = (Records::All(Extent::fixed(chunks)), vec![Walk { size, stride: 1 }]);
+        let sum = Reduce { records, record: size, kept, reduced: vec![], square: false };
+        sum.run(rows, Buffers { read: &[Read::F32(scratch)], written, scratch: &mut [] });
+    }
+}
+
+impl OuterSum {
+    /// Sets `out` to the sums of the chunks, one after the other.
+    fn chunks(&self, rows: usize, read: &[Read], out: &mut [f32]) {
+        let weight = read[2].f32();
         let operands = [
-            Operand::new(self.a, read[0], self.groups, self.rows, self.steps),
-            Operand::new(self.b, read[1], self.groups, self.cols, self.steps),
+            Operand::new(self.a, read[0].f32(), self.groups, self.rows, self.steps),
+            Operand::new(self.b, read[1].f32(), self.groups, self.cols, self.steps),
         ];
-        let size = self.groups * self.rows * self.cols;
-        let chunks = rows.div_ceil(self.chunk);
+        let (chunk, size) = (chunk(self), self.size());
+        let chunks = rows.div_ceil(chunk);
         let records: Vec<Vec<(usize, f32)>> = (0..chunks)
-            .map(|c| (c * self.chunk..rows.min((c + 1) * self.chunk)).map(|n| (n, weight[n])).collect())
+            .map(|c| (c * chunk..rows.min((c + 1) * chunk)).map(|n| (n, weight[n])).collect())
             .map(|chunk: Vec<(usize, f32)>| chunk.into_iter().filter(|r| r.1 != 0.0).collect())
             .collect();
-        let parts = self.chunk.min(rows).div_ceil(RECORDS).min(PARTS).min(ROOM / size.max(1));
+        let parts = chunk.min(rows).div_ceil(RECORDS).min(PARTS).min(ROOM / size.max(1));
         if chunks >= PARTS {
-            parallel::pieces(written[0], chunks, size, size, |scratch: &mut Scratch, c, y| {
+            parallel::pieces(out, chunks, size, size, |scratch: &mut Scratch, c, y| {
                 self.sum(&operands, &records[c], scratch, &mut y[..size]);
             });
         } else if parts > 1 {
             let mut sums = vec![0.0; parts * size];
-            for (records, out) in records.iter().zip(written[0].chunks_exact_mut(size)) {
+            for (records, out) in records.iter().zip(out.chunks_exact_mut(size)) {
                 let share = records.len().div_ceil(parts);
                 parallel::pieces(&mut sums, parts, size, size, |scratch: &mut Scratch, i, y| {
                     let part = records.get(i * share..records.len().min((i + 1) * share)).unwrap_or(&[]);
@@ -54,7 +89,7 @@ impl Native for OuterSum {
             let (line, block) = (self.cols, ROWS * self.cols);
             for (c, records) in records.iter().enumerate() {
                 for g in 0..self.groups {
-                    let out = &mut written[0][c * size + g * self.rows * line..][..self.rows * line];
+                    let out = &mut out[c * size + g * self.rows * line..][..self.rows * line];
                     let blocks = self.rows.div_ceil(ROWS);
                     parallel::pieces(out, blocks, block, block.min(self.rows * line), |scratch: &mut Scratch, i, y| {
                         let count = ROWS.min(self.rows - i * ROWS);
@@ -64,9 +99,7 @@ impl Native for OuterSum {
             }
         }
     }
-}
 
-impl OuterSum {
     /// Sets `y` to the weighted sum over `records`.
     fn sum(&self, operands: &[Operand; 2], records: &[(usize, f32)], scratch: &mut Scratch, y: &mut [f32]) {
         for (g, y) in y.chunks_exact_mut((self.rows * self.cols).max(1)).enumerate() {

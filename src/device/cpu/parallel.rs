@@ -8,12 +8,12 @@ pub const GRAIN: usize = 16_384;
 /// Calls `f(scratch, n, piece)` for `n` in `0..count`, with `piece` the part of `out` from `n · stride` on; in parallel
 /// where the pieces, `span` elements long, do not overlap, and in order otherwise. Scratch starts out as the default and is
 /// reused.
-pub fn pieces<S: Default>(
-    out: &mut [f32],
+pub fn pieces<T: Send, S: Default>(
+    out: &mut [T],
     count: usize,
     stride: usize,
     span: usize,
-    f: impl Fn(&mut S, usize, &mut [f32]) + Sync,
+    f: impl Fn(&mut S, usize, &mut [T]) + Sync,
 ) {
     if count <= 1 || span > stride {
         let mut scratch = S::default();
@@ -37,21 +37,20 @@ pub fn blocks2(a: &mut [f32], b: &mut [f32], f: impl Fn(usize, &mut [f32], &mut 
     pieces.for_each(|(i, (a, b))| f(i * GRAIN, a, b));
 }
 
-/// The integers that a buffer holds.
-pub fn integers(buffer: &[f32]) -> &[i32] {
-    bytemuck::cast_slice(buffer)
-}
+/// Terms that [`sum`] adds up in `f32`.
+const BLOCK: usize = 4096;
+/// Partial sums of such a block.
+const LANES: usize = 16;
 
-/// The integers that a buffer holds.
-pub fn integers_mut(buffer: &mut [f32]) -> &mut [i32] {
-    bytemuck::cast_slice_mut(buffer)
+/// Roundings of a [`sum`] over `len` terms: a lane's, the lanes', and one of the blocks' sum.
+pub fn roundings(len: usize) -> usize {
+    len.min(BLOCK).div_ceil(LANES) + LANES.ilog2() as usize + 1
 }
 
 /// Sum of `f(i)` over `0..len` in a fixed order, in lanes so that it vectorises. Long sums are of blocks, so that small
 /// terms are not lost beside what went before.
 #[inline(always)]
 pub fn sum(len: usize, f: impl Fn(usize) -> f32) -> f32 {
-    const BLOCK: usize = 4096;
     if len <= BLOCK {
         return block(0, len, f);
     }
@@ -62,7 +61,6 @@ pub fn sum(len: usize, f: impl Fn(usize) -> f32) -> f32 {
 /// Sum of `f(first + i)` over `0..len`.
 #[inline(always)]
 fn block(first: usize, len: usize, f: impl Fn(usize) -> f32) -> f32 {
-    const LANES: usize = 16;
     let mut lanes = [0.0f32; LANES];
     let whole = len / LANES * LANES;
     for i in (0..whole).step_by(LANES) {

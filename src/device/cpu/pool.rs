@@ -3,16 +3,16 @@
 use std::ops::Range;
 
 use super::patches::inside;
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::{Pool, PoolGeometry, PoolKind, PoolVjp};
 
 impl Native for Pool {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
         let (windows, kind) = (Windows::new(&self.geometry), self.kind);
         let (from, to) = (area(self.geometry.input), area(self.geometry.output));
         let planes = self.geometry.channels * if self.batched { rows } else { 1 };
-        parallel::pieces(written[0], planes, to, to, |_: &mut (), plane, y| {
-            let x = &read[0][plane * from..][..from];
+        parallel::pieces(written[0].f32(), planes, to, to, |_: &mut (), plane, y| {
+            let x = &read[0].f32()[plane * from..][..from];
             for (oh, y) in y[..to].chunks_exact_mut(self.geometry.output[1]).enumerate() {
                 if kind == PoolKind::Max {
                     y.fill(f32::NEG_INFINITY);
@@ -35,13 +35,13 @@ impl Native for Pool {
 }
 
 impl Native for PoolVjp {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
         let (windows, kind) = (Windows::new(&self.geometry), self.kind);
         let (to, from) = (area(self.geometry.input), area(self.geometry.output));
         let columns = self.geometry.output[1];
         let planes = self.geometry.channels * if self.batched { rows } else { 1 };
-        let (x, dy) = (read[0], read[read.len() - 1]);
-        parallel::pieces(written[0], planes, to, to, |line: &mut Vec<(f32, usize)>, plane, dx| {
+        let (x, dy) = (read[0].f32(), read[read.len() - 1].f32());
+        parallel::pieces(written[0].f32(), planes, to, to, |line: &mut Vec<(f32, usize)>, plane, dx| {
             let dy = &dy[plane * from..][..from];
             dx[..to].fill(0.0);
             for (oh, dy) in dy.chunks_exact(columns).enumerate() {

@@ -1,13 +1,13 @@
 //! Native twin of [`Privatize`].
 
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::hyper;
 use crate::lower::kernels::Privatize;
 
 impl Native for Privatize {
-    fn run(&self, _rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let (sum, noise, inverse) = (read[0], read[1], read[2][hyper::INVERSE_BATCH]);
-        parallel::blocks(&mut written[0][..self.len], |start, y| {
+    fn run(&self, _rows: usize, Buffers { read, written, .. }: Buffers) {
+        let (sum, noise, inverse) = (read[0].f32(), read[1].f32(), read[2].f32()[hyper::INVERSE_BATCH]);
+        parallel::blocks(&mut written[0].f32()[..self.len], |start, y| {
             y.iter_mut().zip(&sum[start..]).zip(&noise[start..]).for_each(|((y, s), n)| *y = (s + n) * inverse);
         });
     }

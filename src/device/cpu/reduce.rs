@@ -1,7 +1,9 @@
 //! Native twin of [`Reduce`].
 
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::{Records, Reduce, Walk};
+use crate::lower::program::Extent;
+use crate::lower::target::Rounding;
 
 /// Records that are summed one after another; blocks of them are summed at the same time.
 const RECORDS: usize = 32;
@@ -11,8 +13,23 @@ const WIDE: usize = 4096;
 const COLUMNS: usize = 1024;
 
 impl Native for Reduce {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let (x, len, out) = (read[0], self.elements(), &mut *written[0]);
+    fn rounding(&self) -> Rounding {
+        let (last, outer) = match self.reduced.split_last() {
+            Some((last, outer)) => {
+                (last.size, outer.iter().fold(1, |product: usize, w| product.saturating_mul(w.size)))
+            }
+            None => (1, 1),
+        };
+        // Line by line, or of neighbouring results term by term.
+        let beside = self.kept.last().is_some_and(|kept| kept.stride == 1);
+        let line = if beside { last.max(parallel::roundings(last)) } else { parallel::roundings(last) };
+        let square = if beside && outer > 1 { outer.saturating_mul(line) } else { outer + line };
+        let per_row = usize::from(!matches!(self.records, Records::Each(_)));
+        Rounding { records: Extent { per_row, fixed: 0 }, ..Rounding::sum(square) }
+    }
+
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+        let (x, len, out) = (read[0].f32(), self.elements(), written[0].f32());
         let (records, weight) = match self.records {
             Records::Each(e) => {
                 return parallel::pieces(out, e.at(rows), len, len, |_: &mut (), n, y| {
@@ -21,7 +38,7 @@ impl Native for Reduce {
                 });
             }
             Records::All(e) => (e.at(rows), None),
-            Records::Weighted => (rows, Some(read[1])),
+            Records::Weighted => (rows, Some(read[1].f32())),
         };
         let add = |from: usize, to: usize, first: usize, y: &mut [f32]| {
             for n in from..to.min(records) {

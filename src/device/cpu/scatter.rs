@@ -1,7 +1,9 @@
 //! Native twin of [`Scatter`].
 
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::{Records, Scatter};
+use crate::lower::program::Extent;
+use crate::lower::target::Rounding;
 
 /// Parts of a table that are filled at the same time.
 const PARTS: usize = 16;
@@ -15,13 +17,19 @@ struct Sources<'a> {
 }
 
 impl Native for Scatter {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let order = self.ordered.then(|| parallel::integers(read[3]));
-        let sources = Sources { ids: parallel::integers(read[0]), x: read[1], order };
+    fn rounding(&self) -> Rounding {
+        // Of a run of one id, all of which joins the others at once; or of each position.
+        let per_row = if self.ordered { 1 } else { self.count };
+        Rounding { element: self.count, records: Extent { per_row, fixed: 0 }, ..Rounding::sum(0) }
+    }
+
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+        let order = self.ordered.then(|| read[3].i32());
+        let sources = Sources { ids: read[0].i32(), x: read[1].f32(), order };
         let Scatter { width, table_rows, .. } = *self;
         let table = table_rows * width;
         if let Records::Each(records) = self.records {
-            parallel::pieces(written[0], records.at(rows), table, table, |run: &mut Vec<f32>, n, y| {
+            parallel::pieces(written[0].f32(), records.at(rows), table, table, |run: &mut Vec<f32>, n, y| {
                 let y = &mut y[..table];
                 y.fill(0.0);
                 self.add(&sources, n, 1.0, 0, run, y);
@@ -30,22 +38,28 @@ impl Native for Scatter {
         }
         let (records, weight) = match self.records {
             Records::Each(e) | Records::All(e) => (e.at(rows), None),
-            Records::Weighted => (rows, Some(read[2])),
+            Records::Weighted => (rows, Some(read[2].f32())),
         };
         // Each part of the table goes through all ids, so that an element is added to in order.
         let part = table_rows.div_ceil(PARTS);
         let parts = table_rows.div_ceil(part.max(1));
-        parallel::pieces(&mut written[0][..table], parts, part * width, part * width, |run: &mut Vec<f32>, i, y| {
-            let len = y.len().min(part * width);
-            let y = &mut y[..len];
-            y.fill(0.0);
-            for n in 0..records {
-                let w = weight.map_or(1.0, |w| w[n]);
-                if w != 0.0 {
-                    self.add(&sources, n, w, i * part, run, y);
+        parallel::pieces(
+            &mut written[0].f32()[..table],
+            parts,
+            part * width,
+            part * width,
+            |run: &mut Vec<f32>, i, y| {
+                let len = y.len().min(part * width);
+                let y = &mut y[..len];
+                y.fill(0.0);
+                for n in 0..records {
+                    let w = weight.map_or(1.0, |w| w[n]);
+                    if w != 0.0 {
+                        self.add(&sources, n, w, i * part, run, y);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }
 
@@ -67,8 +81,10 @@ impl Scatter {
             return;
         };
         let order = &order[n * self.count..][..self.count];
-        for same in order.chunk_by(|&s, &t| ids[s as usize] == ids[t as usize]) {
-            let Some(y) = row(ids[same[0] as usize]).and_then(|row| y.get_mut(row)) else { continue };
+        // A position that is none of the record's, which only a damaged order has, belongs to no row.
+        let id = |t: i32| usize::try_from(t).ok().and_then(|t| ids.get(t)).copied().unwrap_or(-1);
+        for same in order.chunk_by(|&s, &t| id(s) == id(t)) {
+            let Some(y) = row(id(same[0])).and_then(|row| y.get_mut(row)) else { continue };
             run.clear();
             run.resize(self.width, 0.0);
             for &t in same {

@@ -2,16 +2,21 @@
 
 use super::matmul::{Into, Matrix, MatrixMut, matmul};
 use super::operand::Operand;
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::SegmentCross;
+use crate::lower::target::Rounding;
 
 impl Native for SegmentCross {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let (ids, x) = (parallel::integers(read[0]), read[1]);
+    fn rounding(&self) -> Rounding {
+        Rounding { element: self.width, ..Rounding::sum(self.count + parallel::roundings(self.steps)) }
+    }
+
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+        let (ids, x) = (read[0].i32(), read[1].f32());
         let SegmentCross { count, width, table_rows, steps, .. } = *self;
-        let b = Operand::new(self.b, read[2], 1, table_rows, steps);
-        let a = Operand::new(self.a, read[3], 1, width, steps);
-        parallel::pieces(written[0], rows, 1, 1, |[s, t, products]: &mut [Vec<f32>; 3], n, y| {
+        let b = Operand::new(self.b, read[2].f32(), 1, table_rows, steps);
+        let a = Operand::new(self.a, read[3].f32(), 1, width, steps);
+        parallel::pieces(written[0].f32(), rows, 1, 1, |[s, t, products]: &mut [Vec<f32>; 3], n, y| {
             let x = Matrix { data: &x[n * count * width..], rows: count, cols: width, row: width, col: 1 };
             let (a, b) = (a.matrix(n, 0, s), b.matrix(n, 0, t));
             products.resize(count * steps, 0.0);

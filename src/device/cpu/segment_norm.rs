@@ -1,20 +1,27 @@
 //! Native twin of [`SegmentNorm`].
 
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::SegmentNorm;
+use crate::lower::target::Rounding;
 
 impl Native for SegmentNorm {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let (ids, order, x) = (parallel::integers(read[0]), parallel::integers(read[1]), read[2]);
+    fn rounding(&self) -> Rounding {
+        Rounding { element: self.count, ..Rounding::sum(self.count + parallel::roundings(self.width)) }
+    }
+
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+        let (ids, order, x) = (read[0].i32(), read[1].i32(), read[2].f32());
         let SegmentNorm { count, width } = *self;
-        parallel::pieces(written[0], rows, 1, 1, |sum: &mut Vec<f32>, n, y| {
+        parallel::pieces(written[0].f32(), rows, 1, 1, |sum: &mut Vec<f32>, n, y| {
             let (ids, order) = (&ids[n * count..][..count], &order[n * count..][..count]);
             y[0] = 0.0;
-            for run in order.chunk_by(|&t, &u| ids[t as usize] == ids[u as usize]) {
+            // A position that is none of the record's, which only a damaged order has, is the last one.
+            let at = |t: i32| usize::try_from(t).map_or(count - 1, |t| t.min(count - 1));
+            for run in order.chunk_by(|&t, &u| ids[at(t)] == ids[at(u)]) {
                 sum.clear();
                 sum.resize(width, 0.0);
                 for &t in run {
-                    sum.iter_mut().zip(&x[(n * count + t as usize) * width..]).for_each(|(s, x)| *s += x);
+                    sum.iter_mut().zip(&x[(n * count + at(t)) * width..]).for_each(|(s, x)| *s += x);
                 }
                 y[0] += parallel::sum(width, |j| sum[j] * sum[j]);
             }

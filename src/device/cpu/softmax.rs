@@ -1,12 +1,12 @@
 //! Native twins of [`Softmax`] and [`SoftmaxVjp`].
 
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::{Softmax, SoftmaxRows, SoftmaxVjp};
 use crate::lower::math::exp;
 
 impl Native for Softmax {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        each_line(&self.0, rows, [read[0]], written[0], |[x], y| {
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+        each_line(&self.0, rows, [read[0].f32()], written[0].f32(), |[x], y| {
             let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             y.iter_mut().zip(x).for_each(|(y, x)| *y = exp(x - largest));
             let sum = parallel::sum(y.len(), |i| y[i]);
@@ -21,9 +21,9 @@ impl Native for Softmax {
 }
 
 impl Native for SoftmaxVjp {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
         let log = self.0.log;
-        each_line(&self.0, rows, [read[0], read[1]], written[0], |[y, dy], dx| {
+        each_line(&self.0, rows, [read[0].f32(), read[1].f32()], written[0].f32(), |[y, dy], dx| {
             let dot = parallel::sum(y.len(), |i| if log { dy[i] } else { y[i] * dy[i] });
             for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
                 *dx = if log { dy - exp(*y) * dot } else { y * (dy - dot) };

@@ -1,14 +1,14 @@
 //! Native twin of [`SortIds`].
 
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::SortIds;
 
 impl Native for SortIds {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let ids = parallel::integers(read[0]);
-        parallel::pieces(written[0], rows, self.count, self.count, |_: &mut (), n, order| {
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+        let ids = read[0].i32();
+        parallel::pieces(written[0].i32(), rows, self.count, self.count, |_: &mut (), n, order| {
             let ids = &ids[n * self.count..][..self.count];
-            let order = parallel::integers_mut(&mut order[..self.count]);
+            let order = &mut order[..self.count];
             order.iter_mut().enumerate().for_each(|(t, to)| *to = t as i32);
             order.sort_by_key(|&t| ids[t as usize]);
         });

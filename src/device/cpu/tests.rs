@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::device::cases::{Case, apart, cases, check};
+use crate::device::cases::{Case, apart, cases, check, rounding};
 
 #[test]
 fn every_kernel_keeps_its_contract() {
     check(&Cpu, &cases()).unwrap_or_else(|problems| panic!("{problems}"));
+}
+
+#[test]
+fn sums_round_as_often_as_they_state() {
+    rounding::check(&Cpu, &Cpu);
 }
 
 #[test]

@@ -2,18 +2,25 @@
 
 use super::matmul::{Into, MatrixMut, matmul};
 use super::operand::Operand;
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::TileNorm;
+use crate::lower::target::Rounding;
 
 /// Rows of a gradient that are worked out at a time, a whole number of tiles.
 const STRIPE: usize = 4 * TileNorm::TILE;
 
 impl Native for TileNorm {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let a = Operand::new(self.a, read[0], self.groups, self.rows, self.steps);
-        let b = Operand::new(self.b, read[1], self.groups, self.cols, self.steps);
+    fn rounding(&self) -> Rounding {
+        // Line after line of a tile.
+        let square = TileNorm::TILE + parallel::roundings(TileNorm::TILE);
+        Rounding { element: self.steps, ..Rounding::sum(square) }
+    }
+
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+        let a = Operand::new(self.a, read[0].f32(), self.groups, self.rows, self.steps);
+        let b = Operand::new(self.b, read[1].f32(), self.groups, self.cols, self.steps);
         let (tiles, across) = (self.tiles(), self.cols.div_ceil(TileNorm::TILE));
-        parallel::pieces(written[0], rows, tiles, tiles, |[s, t, gradient]: &mut [Vec<f32>; 3], n, y| {
+        parallel::pieces(written[0].f32(), rows, tiles, tiles, |[s, t, gradient]: &mut [Vec<f32>; 3], n, y| {
             let mut stripes = y[..tiles].chunks_exact_mut(across.max(1));
             for g in 0..self.groups {
                 let (a, b) = (a.matrix(n, g, s), b.matrix(n, g, t).transposed());

@@ -1,15 +1,15 @@
 //! Native twins of [`WeightedCrossEntropy`] and [`WeightedCrossEntropyVjp`].
 
 use super::cross_entropy::{class, log_sum};
-use super::{Native, parallel};
+use super::{Buffers, Native, parallel};
 use crate::lower::kernels::{WeightedCrossEntropy, WeightedCrossEntropyVjp};
 use crate::lower::math::exp;
 
 impl Native for WeightedCrossEntropy {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let (k, logits, labels, weights) = (&self.0.of, read[0], parallel::integers(read[1]), read[2]);
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+        let (k, logits, labels, weights) = (&self.0.of, read[0].f32(), read[1].i32(), read[2].f32());
         let [hit, even] = self.0.shares();
-        parallel::pieces(written[0], rows, 1, 1, |_: &mut (), n, loss| {
+        parallel::pieces(written[0].f32(), rows, 1, 1, |_: &mut (), n, loss| {
             let (mut sum, mut count) = (0.0, 0);
             for t in n * k.tokens..(n + 1) * k.tokens {
                 let Some(label) = class(k, labels[t]) else { continue };
@@ -28,13 +28,13 @@ impl Native for WeightedCrossEntropy {
 }
 
 impl Native for WeightedCrossEntropyVjp {
-    fn run(&self, rows: usize, read: &[&[f32]], written: &mut [&mut [f32]]) {
-        let (k, logits, labels) = (&self.0.of, read[0], parallel::integers(read[1]));
-        let (weights, dloss) = (read[2], read[3]);
+    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+        let (k, logits, labels) = (&self.0.of, read[0].f32(), read[1].i32());
+        let (weights, dloss) = (read[2].f32(), read[3].f32());
         let [hit, even] = self.0.shares();
         let spread = even * parallel::sum(k.classes, |class| weights[class]);
         let size = k.tokens * k.classes;
-        parallel::pieces(written[0], rows, size, size, |_: &mut (), n, out| {
+        parallel::pieces(written[0].f32(), rows, size, size, |_: &mut (), n, out| {
             let labels = &labels[n * k.tokens..][..k.tokens];
             let count = labels.iter().filter(|&&l| class(k, l).is_some()).count();
             for (t, out) in out[..size].chunks_exact_mut(k.classes).enumerate() {

@@ -1,4 +1,4 @@
-//! From a program to a session: buffers, uniforms, pipelines and bind groups, all made once.
+//! From a program to a session: shaders, buffers, uniforms, pipelines and bind groups, all made once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,15 +6,28 @@ use std::sync::Arc;
 use wgpu::util::DeviceExt;
 
 use super::Gpu;
+use super::emit::{self, Shader};
+use super::kernels::{Launch, schedule};
+use super::pipelines::Bindings;
 use super::session::{Command, GpuSession};
 use crate::device::DeviceError;
-use crate::lower::kernels::Launch;
-use crate::lower::program::{BufferId, Dispatch, Program, Role};
+use crate::lower::check;
+use crate::lower::kernels::{Kernel, KernelRules, Reduce};
+use crate::lower::program::{Dispatch, Phase, Program, Role};
+use crate::lower::target::Unrunnable;
 
 /// Prepares a program for physical batches of `rows`.
 pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession, DeviceError> {
+    check::check(&program, &[rows])?;
+    let shaders = Shaders::emit(&program, rows)?;
     let memory = Memory::plan(&program, rows);
     memory.check(gpu, &program)?;
+    let scratch = memory.bytes.len() - 1;
+    let stages: BTreeMap<Phase, Vec<Stage<'_>>> = program
+        .phases
+        .iter()
+        .map(|(&phase, list)| (phase, list.iter().flat_map(|d| shaders.stages(&program, d, rows, scratch)).collect()))
+        .collect();
     let buffers = gpu.faults.scope(&gpu.device, || memory.allocate(gpu))?;
     for id in program.ids() {
         let words: &[u32] = match &program.buffer(id).role {
@@ -22,19 +35,16 @@ pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession,
             Role::ConstantI32(data) => bytemuck::cast_slice(data),
             _ => continue,
         };
-        gpu.queue.write_buffer(&buffers[memory.slot(&program, id)], 0, bytemuck::cast_slice(words));
+        gpu.queue.write_buffer(&buffers[program.home(id)], 0, bytemuck::cast_slice(words));
     }
 
     let mut uniforms = Uniforms::new(gpu.device.limits().min_uniform_buffer_offset_alignment as usize);
-    let mut planned = BTreeMap::new();
-    for (&phase, dispatches) in &program.phases {
-        let mut steps = Vec::new();
-        for dispatch in dispatches {
-            memory.check_aliases(gpu, &program, dispatch)?;
-            let launches = dispatch.kernel.rules().launches(rows);
-            steps.push((dispatch, launches.iter().map(|l| uniforms.push(l)).collect::<Vec<_>>()));
+    let mut planned: Vec<(Phase, Stage<'_>, Vec<Placed>)> = Vec::new();
+    for (&phase, stages) in &stages {
+        for stage in stages {
+            let launches = stage.launches.iter().map(|launch| uniforms.push(launch)).collect();
+            planned.push((phase, stage.clone(), launches));
         }
-        planned.insert(phase, steps);
     }
 
     let commands = gpu.faults.scope(&gpu.device, || {
@@ -44,85 +54,134 @@ pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession,
             usage: wgpu::BufferUsages::UNIFORM,
         });
         let mut pipelines = gpu.pipelines();
-        let mut commands = BTreeMap::new();
-        for (phase, steps) in planned {
-            let list = commands.entry(phase).or_insert_with(Vec::new);
-            for (dispatch, launches) in steps {
-                let (pipeline, layout) = pipelines.get(&gpu.device, &program, dispatch);
-                let size = launches.first().map_or(16, |l| l.size);
-                let slots = dispatch.buffers.iter().map(|&id| &buffers[memory.slot(&program, id)]);
-                let group = bind(gpu, &layout, &uniform, size, slots);
-                let flops = dispatch.kernel.rules().flops(rows) / launches.len().max(1) as u64;
-                list.extend(launches.iter().map(|launch| Command {
-                    pipeline: pipeline.clone(),
-                    group: group.clone(),
-                    offset: launch.offset,
-                    grid: launch.grid,
-                    flops,
-                }));
-            }
+        let mut commands: BTreeMap<Phase, Vec<Command>> = BTreeMap::new();
+        for (phase, stage, launches) in planned {
+            let (pipeline, layout) = pipelines.get(&gpu.device, stage.shader, stage.bindings());
+            let size = launches.first().map_or(16, |l| l.size);
+            let group = bind(gpu, &layout, &uniform, size, stage.buffers.iter().map(|&slot| &buffers[slot]));
+            let flops = stage.flops / launches.len().max(1) as u64;
+            commands.entry(phase).or_default().extend(launches.iter().map(|launch| Command {
+                pipeline: pipeline.clone(),
+                group: group.clone(),
+                offset: launch.offset,
+                grid: launch.grid,
+                flops,
+            }));
         }
         commands
     });
     // A pipeline that failed must not be found again.
     let commands = commands.inspect_err(|_| gpu.forget_pipelines())?;
-    let slots = program.ids().map(|id| memory.slot(&program, id)).collect();
+    let slots = program.ids().map(|id| program.home(id)).collect();
     let bytes = memory.bytes.iter().sum::<u64>() as usize + 4 * uniforms.words.len();
     Ok(GpuSession::new(gpu, program, rows, buffers, slots, commands, bytes))
 }
 
-/// Bytes of every slot; a program without a memory plan has a slot for each buffer.
+/// A shader and what it runs on: all of a dispatch, or a part of one that leaves partial results in scratch memory.
+#[derive(Clone)]
+struct Stage<'a> {
+    shader: &'a Shader,
+    launches: Vec<Launch>,
+    /// Slots in binding order.
+    buffers: Vec<usize>,
+    writes: usize,
+    flops: u64,
+}
+
+impl Stage<'_> {
+    fn bindings(&self) -> Bindings {
+        (self.buffers.len(), self.writes)
+    }
+}
+
+/// The shaders of a program, by the words of its kernels.
+#[derive(Default)]
+struct Shaders {
+    texts: BTreeMap<String, Shader>,
+}
+
+impl Shaders {
+    /// Emits the shaders of all dispatches, each text once, and makes sure that they are valid.
+    fn emit(program: &Program, rows: usize) -> Result<Shaders, Unrunnable> {
+        let (mut shaders, mut problems) = (Shaders::default(), Vec::new());
+        for dispatch in program.phases.values().flatten() {
+            problems.extend(emit::refusal(dispatch));
+            let parts = schedule(&dispatch.kernel).1.sum_of_parts(rows).map(Kernel::from);
+            for kernel in [Some(&dispatch.kernel), parts.as_ref()].into_iter().flatten() {
+                let wgsl = emit::specialise(kernel);
+                shaders.texts.entry(wgsl).or_insert_with_key(|wgsl| {
+                    problems.extend(emit::invalid(dispatch, wgsl));
+                    Shader { name: emit::name(kernel, wgsl), wgsl: wgsl.clone() }
+                });
+            }
+        }
+        if problems.is_empty() { Ok(shaders) } else { Err(Unrunnable { problems }) }
+    }
+
+    /// The stages of a dispatch; `scratch` is the slot of the scratch memory.
+    fn stages<'a>(&'a self, program: &Program, dispatch: &Dispatch, rows: usize, scratch: usize) -> Vec<Stage<'a>> {
+        let stage = |kernel: &Kernel, buffers: Vec<usize>, writes: usize| {
+            let shader = self.texts.get(&emit::specialise(kernel))?;
+            let (launches, flops) = (schedule(kernel).1.launches(rows), kernel.rules().flops(rows));
+            Some(Stage { shader, launches, buffers, writes, flops })
+        };
+        let buffers: Vec<usize> = dispatch.buffers.iter().map(|&id| program.home(id)).collect();
+        let writes = dispatch.kernel.writes();
+        let Some(parts) = schedule(&dispatch.kernel).1.sum_of_parts(rows) else {
+            return stage(&dispatch.kernel, buffers, writes).into_iter().collect();
+        };
+        let [read @ .., written] = buffers.as_slice() else { return Vec::new() };
+        let first = stage(&dispatch.kernel, [read, &[scratch]].concat(), writes);
+        first.into_iter().chain(stage(&parts.into(), vec![scratch, *written], 1)).collect()
+    }
+}
+
+/// Floats of scratch memory that the dispatch which needs most works in.
+fn scratch(program: &Program, rows: usize) -> usize {
+    let parts = |dispatch: &Dispatch| schedule(&dispatch.kernel).1.sum_of_parts(rows);
+    let len = |parts: Reduce| parts.buffers().first().map_or(0, |partial| partial.len.at(rows));
+    program.phases.values().flatten().filter_map(parts).map(len).max().unwrap_or(0)
+}
+
+/// Bytes of every slot, and last those of the scratch memory; a program without a memory plan has a slot for each buffer.
 struct Memory {
     rows: usize,
-    planned: bool,
     bytes: Vec<u64>,
 }
 
 impl Memory {
     fn plan(program: &Program, rows: usize) -> Memory {
-        let planned = !program.slots.is_empty();
-        let words: Vec<usize> = if planned {
-            (0..program.slots.len()).map(|slot| program.slot_len(slot as u32, rows)).collect()
-        } else {
+        let mut words: Vec<usize> = if program.slots.is_empty() {
             program.buffers.iter().map(|b| b.len.at(rows)).collect()
+        } else {
+            (0..program.slots.len()).map(|slot| program.slot_len(slot as u32, rows)).collect()
         };
-        Memory { rows, planned, bytes: words.iter().map(|&n| 4 * n.max(4) as u64).collect() }
-    }
-
-    fn slot(&self, program: &Program, id: BufferId) -> usize {
-        if self.planned { program.buffer(id).slot as usize } else { id.0 as usize }
+        words.push(scratch(program, rows));
+        Memory { rows, bytes: words.iter().map(|&n| 4 * n.max(4) as u64).collect() }
     }
 
     /// Refuses a slot that no shader could see as a whole.
     fn check(&self, gpu: &Gpu, program: &Program) -> Result<(), DeviceError> {
         let limits = gpu.device.limits();
-        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-        let Some(id) = program.ids().find(|&id| self.bytes[self.slot(program, id)] > limit) else { return Ok(()) };
+        // Shaders count elements in 32 bits.
+        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(4 * u64::from(u32::MAX));
+        let Some(slot) = (0..self.bytes.len()).find(|&slot| self.bytes[slot] > limit) else { return Ok(()) };
         let fits = |rows: usize| Memory::plan(program, rows).bytes.iter().all(|&bytes| bytes <= limit);
         let most = partition_point(self.rows, fits);
         let advice = match most {
             0 => "not even one row fits".to_owned(),
             n => format!("the largest physical batch that fits is {n}"),
         };
+        let tenant = program.ids().find(|&id| program.home(id) == slot);
+        let who = match tenant {
+            Some(id) => format!("`{}` and what shares its memory take", program.buffer(id).name),
+            None => "partial results of sums take".to_owned(),
+        };
         let what = format!(
-            "`{}` and what shares its memory take {} bytes for {} rows, and a buffer has at most {limit}; {advice}",
-            program.buffer(id).name,
-            self.bytes[self.slot(program, id)],
-            self.rows,
+            "{who} {} bytes for {} rows, and a buffer has at most {limit}; {advice}",
+            self.bytes[slot], self.rows,
         );
         Err(DeviceError::OutOfMemory { device: gpu.name.clone(), what })
-    }
-
-    /// Refuses a dispatch that would bind one buffer twice and write it.
-    fn check_aliases(&self, gpu: &Gpu, program: &Program, dispatch: &Dispatch) -> Result<(), DeviceError> {
-        let slots: Vec<usize> = dispatch.buffers.iter().map(|&id| self.slot(program, id)).collect();
-        let read = slots.len().saturating_sub(dispatch.kernel.writes());
-        let aliased = (read..slots.len()).any(|k| slots[..k].contains(&slots[k]));
-        if aliased {
-            let what = format!("`{}`, which writes a buffer that it also binds elsewhere", dispatch.label);
-            return Err(DeviceError::Refused { device: gpu.name.clone(), what });
-        }
-        Ok(())
     }
 
     fn allocate(&self, gpu: &Gpu) -> Vec<wgpu::Buffer> {

@@ -3,7 +3,9 @@
 //! Only core WebGPU is required of an adapter; larger buffers are used where it offers them.
 
 mod adapter;
+pub mod emit;
 mod faults;
+mod kernels;
 mod load;
 mod pipelines;
 mod session;
@@ -13,9 +15,44 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use adapter::{AdapterSummary, list};
 
 use self::faults::Faults;
+#[cfg(test)]
+pub use self::kernels::MAX_ITERATIONS;
 use self::pipelines::Pipelines;
 use super::{Device, DeviceError, Session};
-use crate::lower::program::Program;
+use crate::lower::kernels::Kernel;
+use crate::lower::program::{Dispatch, Program};
+use crate::lower::target::{Refusal, Rounding, Target};
+
+/// The physical batch at which workgroups are shown.
+const SHOWN_ROWS: usize = 64;
+
+/// Any adapter, as the compiler knows it: by what core WebGPU and its drivers allow.
+pub struct WebGpu;
+
+impl Target for WebGpu {
+    fn refusal(&self, dispatch: &Dispatch) -> Option<Refusal> {
+        emit::refusal(dispatch)
+    }
+
+    fn rounding(&self, kernel: &Kernel) -> Rounding {
+        kernels::schedule(kernel).1.rounding()
+    }
+}
+
+/// The text of a program with the workgroups of each dispatch at a physical batch of 64.
+pub fn listing(program: &Program) -> String {
+    let workgroups = |dispatch: &Dispatch| {
+        let schedule = kernels::schedule(&dispatch.kernel).1;
+        let parts = schedule.sum_of_parts(SHOWN_ROWS).map(Kernel::from);
+        let second = parts.iter().flat_map(|kernel| kernels::schedule(kernel).1.launches(SHOWN_ROWS));
+        let launches: Vec<kernels::Launch> = schedule.launches(SHOWN_ROWS).into_iter().chain(second).collect();
+        match launches.as_slice() {
+            [launch] => launch.grid.map(|n| n.to_string()).join("×"),
+            many => format!("{} launches", many.len()),
+        }
+    };
+    program.listing(&workgroups).to_string()
+}
 
 /// An open adapter.
 pub struct Gpu {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::lower::program::{Dispatch, Program, Shader};
+use super::emit::Shader;
 
 /// How many buffers a dispatch binds, and how many of them it writes.
-type Bindings = (usize, usize);
+pub type Bindings = (usize, usize);
 
 /// Pipelines by shader, and their layouts.
 #[derive(Default)]
@@ -15,16 +15,14 @@ pub struct Pipelines {
 }
 
 impl Pipelines {
-    /// The pipeline of a dispatch and the layout of its bind group.
+    /// The pipeline of a shader and the layout of its bind group.
     pub fn get(
         &mut self,
         device: &wgpu::Device,
-        program: &Program,
-        dispatch: &Dispatch,
+        shader: &Shader,
+        bindings: Bindings,
     ) -> (wgpu::ComputePipeline, wgpu::BindGroupLayout) {
-        let bindings = (dispatch.buffers.len(), dispatch.kernel.writes());
         let layout = self.layouts.entry(bindings).or_insert_with(|| bind_group_layout(device, bindings)).clone();
-        let shader = &program.shaders[dispatch.shader as usize];
         let key = (shader.wgsl.clone(), bindings);
         let pipeline = self.pipelines.entry(key).or_insert_with(|| compile(device, shader, &layout)).clone();
         (pipeline, layout)

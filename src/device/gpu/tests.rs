@@ -1,11 +1,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::device::cases::{self, Case};
+use crate::device::cases;
 use crate::graph::DType;
-use crate::lower::emit;
-use crate::lower::kernels::{Accumulate, Fill};
-use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Role, Shader};
+use crate::lower::kernels::{Accumulate, Fill, SortIds};
+use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Role};
 
 /// The adapter of the tests: software Vulkan where there is no GPU.
 fn gpu() -> Gpu {
@@ -14,27 +13,25 @@ fn gpu() -> Gpu {
     })
 }
 
-fn emitted(mut all: Vec<Case>) -> Vec<Case> {
-    for case in &mut all {
-        emit::shaders(&mut case.program).unwrap_or_else(|e| panic!("{}: {:?}", case.name, e.problems));
-    }
-    all
-}
-
 #[test]
 fn every_kernel_keeps_its_contract() {
-    let checked = cases::check(&gpu(), &emitted(cases::cases()));
+    let checked = cases::check(&gpu(), &cases::cases());
     assert!(checked.is_ok(), "{}", checked.unwrap_err());
 }
 
 #[test]
+fn sums_round_as_often_as_they_state() {
+    cases::rounding::check(&gpu(), &WebGpu);
+}
+
+#[test]
 fn what_a_record_adds_does_not_depend_on_others() {
-    cases::apart::check(&gpu(), &emitted(cases::apart::cases()));
+    cases::apart::check(&gpu(), &cases::apart::cases());
 }
 
 #[test]
 fn long_sums_are_taken_in_parts() {
-    let checked = cases::check(&gpu(), &emitted(cases::long_cases()));
+    let checked = cases::check(&gpu(), &cases::long_cases());
     assert!(checked.is_ok(), "{}", checked.unwrap_err());
 }
 
@@ -47,8 +44,7 @@ fn accumulate(len: Extent, aliased: bool) -> Program {
     }
     let buffers = vec![BufferId(0), BufferId(u32::from(!aliased))];
     let kernel = Accumulate { len: len.at(1) }.into();
-    program.phases.insert(Phase::Forward, vec![Dispatch { kernel, buffers, label: "sum".into(), shader: 0 }]);
-    emit::shaders(&mut program).unwrap();
+    program.phases.insert(Phase::Forward, vec![Dispatch { kernel, buffers, label: "sum".into() }]);
     program
 }
 
@@ -109,31 +105,36 @@ fn what_does_not_fit_says_which_batch_would() {
 #[test]
 fn a_written_buffer_is_bound_once() {
     let error = load(accumulate(Extent::fixed(3), true), 1).err().unwrap();
-    assert!(matches!(&error, DeviceError::Refused { what, .. } if what.contains("`sum`")), "{error}");
+    assert!(matches!(&error, DeviceError::Invalid(invalid) if invalid.what.contains("`sum`")), "{error}");
 }
 
 #[test]
 fn a_shader_that_the_driver_refuses_is_an_error() {
-    let mut program = accumulate(Extent::fixed(3), false);
-    program.shaders[0] = Shader { name: "broken".into(), wgsl: "fn main() { return 1; }".into() };
-    let (gpu, program) = (gpu(), Arc::new(program));
+    let gpu = gpu();
+    let broken = emit::Shader { name: "broken".into(), wgsl: "fn main() { return 1; }".into() };
     for _ in 0..2 {
-        assert!(matches!(gpu.load(program.clone(), 1).err(), Some(DeviceError::Refused { .. })));
+        let made = gpu.faults.scope(&gpu.device, || gpu.pipelines().get(&gpu.device, &broken, (1, 1)));
+        assert!(matches!(made.err(), Some(DeviceError::Refused { .. })));
+        gpu.forget_pipelines();
     }
+}
+
+#[test]
+fn what_no_shader_can_do_is_an_error() {
+    let mut program = accumulate(Extent::fixed(3), false);
+    let len = Extent::fixed(70_000);
+    program.buffers.iter_mut().for_each(|buffer| (buffer.len, buffer.dtype) = (len, DType::I32));
+    program.phases.get_mut(&Phase::Forward).unwrap()[0].kernel = SortIds { count: 70_000 }.into();
+    let error = load(program, 1).err().unwrap();
+    assert!(matches!(error, DeviceError::Unrunnable(_)), "{error}");
 }
 
 #[test]
 fn launches_keep_the_grid_limit() {
     let len = Extent::fixed(5_000_000);
     let mut program = accumulate(len, false);
-    let fill = Dispatch {
-        kernel: Fill { len, value: 2.5 }.into(),
-        buffers: vec![BufferId(1)],
-        label: "fill".into(),
-        shader: 0,
-    };
+    let fill = Dispatch { kernel: Fill { len, value: 2.5 }.into(), buffers: vec![BufferId(1)], label: "fill".into() };
     program.phases.insert(Phase::Update, vec![fill]);
-    emit::shaders(&mut program).unwrap();
     let mut session = load(program, 1).unwrap();
     session.run(Phase::Update).unwrap();
     assert!(session.read_f32(BufferId(1)).unwrap().iter().all(|&y| y == 2.5));

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch};
+use super::contract::work;
+use super::{Binding, KernelRules};
+use crate::lower::program::Extent;
 
 /// `y[i] += x[i]` for `len` elements.
 ///
@@ -14,16 +16,17 @@ pub struct Accumulate {
 }
 
 impl KernelRules for Accumulate {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "accumulate"
     }
 
-    fn launches(&self, _rows: usize) -> Vec<Launch> {
-        Launch::linear(self.len, &[])
+    fn buffers(&self) -> Vec<Binding> {
+        let len = Extent::fixed(self.len);
+        vec![Binding::floats("x", len), Binding::floats("y", len).written()]
     }
 
     fn flops(&self, _rows: usize) -> u64 {
-        self.len as u64
+        work(&[self.len])
     }
 
     fn text(&self) -> String {

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch};
-use crate::lower::emit::Specialise;
+use super::contract::work;
+use super::{Binding, KernelRules};
+use crate::lower::hyper;
+use crate::lower::program::Extent;
 
 /// With `g = grad + weight_decay · param` (Adam) or `param −= lr · weight_decay · param` first (AdamW, `decoupled`):
 /// `m = β₁ m + (1−β₁) g`, `v = β₂ v + (1−β₂) g²`,
@@ -26,26 +28,18 @@ pub struct Adam {
 }
 
 impl KernelRules for Adam {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "adam"
     }
 
-    fn writes(&self) -> usize {
-        3
-    }
-
-    fn specialise(&self, template: &mut Specialise) {
-        template.constant("DECOUPLED", self.decoupled);
-    }
-
-    fn launches(&self, _rows: usize) -> Vec<Launch> {
-        let [beta_1, beta_2] = self.betas;
-        let floats = [beta_1, beta_2, 1.0 - beta_1, 1.0 - beta_2, self.eps, self.weight_decay];
-        Launch::linear(self.len, &floats.map(f32::to_bits))
+    fn buffers(&self) -> Vec<Binding> {
+        let (len, hyper) = (Extent::fixed(self.len), Extent::fixed(hyper::LEN));
+        let written = ["param", "m", "v"].map(|name| Binding::floats(name, len).written());
+        [vec![Binding::floats("grad", len), Binding::floats("hyper", hyper)], written.to_vec()].concat()
     }
 
     fn flops(&self, _rows: usize) -> u64 {
-        12 * self.len as u64
+        work(&[12, self.len])
     }
 
     fn text(&self) -> String {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch};
-use crate::lower::emit::Specialise;
+use super::contract::work;
+use super::{Binding, KernelRules};
 use crate::lower::program::Extent;
 use crate::privacy::clipping::ClipFunction;
 
@@ -44,32 +44,25 @@ impl ClipFactor {
 }
 
 impl KernelRules for ClipFactor {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "clip_factor"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        template.constant("AUTOMATIC", matches!(self.function, ClipFunction::Automatic { .. }));
-        template.constant("ROUNDING", self.hidden >= 2);
-        template.constant("APART", self.hidden >= 3);
+    fn buffers(&self) -> Vec<Binding> {
+        let each = |name| Binding::floats(name, self.records);
+        let read = ["sq", "below", "beside", "apart", "weight"].map(each);
+        let bounds = Binding::floats("bounds", Extent::fixed(self.groups));
+        let norm = Binding::floats("norm", self.records.times(self.groups)).written();
+        [&read[..], &[bounds, each("factor").written(), norm]].concat()
     }
 
-    fn writes(&self) -> usize {
-        2
-    }
-
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let gamma = match self.function {
-            ClipFunction::Threshold => 0.0,
-            ClipFunction::Automatic { gamma } => gamma as f32,
-        };
-        let (nan, all) = (f32::NAN.to_bits(), (rows as f32).to_bits());
-        let rest = [self.group as u32, self.groups as u32, gamma.to_bits(), nan, all, self.excess().to_bits()];
-        Launch::linear(self.records.at(rows), &rest)
+    fn problem(&self) -> Option<String> {
+        let (group, groups) = (self.group, self.groups);
+        (group >= groups).then(|| format!("has no clip group {group} of {groups}"))
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        6 * self.records.at(rows) as u64
+        work(&[6, self.records.at(rows)])
     }
 
     fn text(&self) -> String {

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, words};
-use crate::lower::emit::Specialise;
+use super::contract::reach;
+use super::{Binding, KernelRules};
+use crate::graph::product;
+use crate::lower::program::Extent;
 
 /// An axis of a [`Copy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,23 +39,30 @@ pub struct Copy {
 }
 
 impl KernelRules for Copy {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "copy"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        template.constant("RANK", format!("{}u", self.axes.len().max(1)));
+    fn buffers(&self) -> Vec<Binding> {
+        let records = Extent::of(1, self.batched);
+        let axes = |stride: fn(&CopyAxis) -> usize| reach(self.axes.iter().map(|axis| (axis.size, stride(axis))));
+        let part = |record, offset: usize, elements: usize| match elements {
+            0 => Extent::fixed(0),
+            _ => records.strided(record, offset.saturating_add(elements)),
+        };
+        let x = part(self.from_record, self.from_offset, axes(|axis| axis.from));
+        let y = part(self.to_record, self.to_offset, axes(|axis| axis.to));
+        vec![Binding::any("x", x), Binding::any("y", y).written()]
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let records = if self.batched { rows } else { 1 };
-        let len: usize = self.axes.iter().map(|a| a.size).product();
-        let mut rest = words(&[len, self.from_record, self.to_record, self.from_offset, self.to_offset, 0, 0]);
-        if self.axes.is_empty() {
-            rest.extend([1, 0, 0, 0]);
+    fn problem(&self) -> Option<String> {
+        let axes = || self.axes.iter().map(|axis| axis.size);
+        let (count, span) = (product(&axes().collect::<Vec<_>>()), reach(self.axes.iter().map(|a| (a.size, a.to))));
+        match self.axes.len() {
+            0..=6 if count <= span => None,
+            0..=6 => Some("writes an element more than once".into()),
+            rank => Some(format!("has {rank} axes")),
         }
-        rest.extend(self.axes.iter().flat_map(|a| words(&[a.size, a.from, a.to, 0])));
-        Launch::linear(records * len, &rest)
     }
 
     fn flops(&self, _rows: usize) -> u64 {

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Lanes, Launch, Window, words};
-use crate::lower::emit::Specialise;
+use super::contract::{work, zero};
+use super::{Binding, KernelRules};
+use crate::lower::program::Extent;
 
 /// The tokens and classes of a cross-entropy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,54 +36,38 @@ pub struct CrossEntropy(pub Tokens);
 pub struct CrossEntropyVjp(pub Tokens);
 
 impl Tokens {
+    /// The length of the logits.
+    pub(super) fn logits(&self) -> Extent {
+        Extent::rows(self.tokens.saturating_mul(self.classes))
+    }
+
+    /// Logits and labels, then `read`, then `written`.
+    pub(super) fn buffers(&self, read: &[Binding], written: Binding) -> Vec<Binding> {
+        let label = Binding::integers("label", Extent::rows(self.tokens));
+        [&[Binding::floats("logits", self.logits()), label], read, &[written]].concat()
+    }
+
     pub(super) fn text(&self) -> String {
         let of = if self.log_probabilities { " log-probabilities" } else { "" };
         format!("{} tokens of {} classes{of}, ignore {}", self.tokens, self.classes, self.ignore)
     }
-
-    /// Invocations that share a token.
-    pub(super) fn lanes(&self) -> Lanes {
-        Lanes::of(self.classes)
-    }
-
-    /// Iterations that the partition function of a token takes.
-    pub(super) fn iterations(&self) -> usize {
-        2 * self.lanes().steps(self.classes) + 16
-    }
-
-    pub(super) fn specialise(&self, template: &mut Specialise) {
-        self.lanes().specialise(template);
-        template.constant("LOG_PROBABILITIES", self.log_probabilities);
-    }
-
-    pub(super) fn words(&self, count: usize) -> Vec<u32> {
-        [words(&[count, self.tokens, self.classes]), vec![self.ignore as u32]].concat()
-    }
 }
 
 impl KernelRules for CrossEntropy {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "cross_entropy"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        self.0.specialise(template);
+    fn buffers(&self) -> Vec<Binding> {
+        self.0.buffers(&[], Binding::floats("loss", Extent::rows(1)).written())
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let launch = |part: &Window| {
-            let window = words(&part.outer);
-            Launch::new([self.0.words(rows), window].concat(), self.0.lanes().grid(rows))
-        };
-        Window::split(self.0.tokens, 1, self.0.iterations()).iter().map(launch).collect()
-    }
-
-    fn iterations(&self) -> usize {
-        self.0.iterations() + self.0.lanes().steps(self.0.tokens)
+    fn problem(&self) -> Option<String> {
+        zero(&[("classes", self.0.classes)])
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        4 * (rows * self.0.tokens * self.0.classes) as u64
+        work(&[4, rows, self.0.tokens, self.0.classes])
     }
 
     fn text(&self) -> String {
@@ -91,25 +76,21 @@ impl KernelRules for CrossEntropy {
 }
 
 impl KernelRules for CrossEntropyVjp {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "cross_entropy_vjp"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        self.0.specialise(template);
+    fn buffers(&self) -> Vec<Binding> {
+        let dloss = Binding::floats("dloss", Extent::rows(1));
+        self.0.buffers(&[dloss], Binding::floats("dlogits", self.0.logits()).written())
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let count = rows * self.0.tokens;
-        vec![Launch::new(self.0.words(count), self.0.lanes().grid(count))]
-    }
-
-    fn iterations(&self) -> usize {
-        2 * self.0.iterations() + self.0.lanes().steps(self.0.tokens)
+    fn problem(&self) -> Option<String> {
+        zero(&[("classes", self.0.classes)])
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        4 * (rows * self.0.tokens * self.0.classes) as u64
+        work(&[4, rows, self.0.tokens, self.0.classes])
     }
 
     fn text(&self) -> String {

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch};
+use super::contract::work;
+use super::{Binding, KernelRules};
+use crate::lower::program::Extent;
 
 /// `y[n, i] = x[n, i] · m / (1 − ratio)` with `m = [u(keys[n], layer, i) ≥ ratio]`.
 ///
@@ -21,17 +23,17 @@ pub struct Dropout {
 }
 
 impl KernelRules for Dropout {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "dropout"
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let floats = [self.ratio, 1.0 / (1.0 - self.ratio)].map(f32::to_bits);
-        Launch::linear(rows * self.len, &[self.len as u32, self.layer, floats[0], floats[1]])
+    fn buffers(&self) -> Vec<Binding> {
+        let len = Extent::rows(self.len);
+        vec![Binding::floats("x", len), Binding::integers("keys", Extent::rows(2)), Binding::floats("y", len).written()]
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        (rows * self.len) as u64
+        work(&[rows, self.len])
     }
 
     fn text(&self) -> String {

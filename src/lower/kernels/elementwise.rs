@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, words};
-use crate::graph::strides;
-use crate::lower::emit::Specialise;
-use crate::lower::scalar::{self, Expr};
+use super::contract::{reach, work};
+use super::{Binding, KernelRules};
+use crate::graph::product;
+use crate::lower::program::Extent;
+use crate::lower::scalar::Expr;
 
 /// How an operand of an [`Elementwise`] kernel is read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,57 +35,34 @@ pub struct Elementwise {
 impl Elementwise {
     /// Elements of one record's result.
     pub fn elements(&self) -> usize {
-        self.dims.iter().product()
-    }
-
-    /// Whether every operand is read in the order of the result.
-    fn is_flat(&self) -> bool {
-        let (len, order) = (self.elements(), strides(&self.dims));
-        let in_order = |o: &Broadcast| {
-            (o.record == len || !self.batched)
-                && self.dims.iter().zip(o.strides.iter().zip(&order)).all(|(&size, (a, b))| size == 1 || a == b)
-        };
-        self.operands.iter().all(in_order)
+        product(&self.dims)
     }
 }
 
 impl KernelRules for Elementwise {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "elementwise"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        template.constant("RANK", format!("{}u", self.dims.len().max(1)));
-        template.constant("FLAT", self.is_flat());
-        let count = self.operands.len();
-        let mut bindings: String = (0..count)
-            .map(|k| format!("@group(0) @binding({}) var<storage, read> x{k}: array<f32>;\n", k + 1))
-            .collect();
-        bindings += &format!("@group(0) @binding({}) var<storage, read_write> y: array<f32>;", count + 1);
-        template.block("operands", &bindings);
-        template.block("prelude", scalar::WGSL_PRELUDE);
-        let component = |k: usize| ["low", "high"][k / 4].to_string() + [".x", ".y", ".z", ".w"][k % 4];
-        let (body, result) = self.expr.wgsl(|k| format!("x{k}[{}]", component(k)));
-        template.block("expr", &format!("{body}    y[i] = {result};"));
+    fn buffers(&self) -> Vec<Binding> {
+        let records = Extent::of(1, self.batched);
+        let operand = |operand: &Broadcast| {
+            let axes = self.dims.iter().copied().zip(operand.strides.iter().copied());
+            Binding::floats("x", records.strided(operand.record, reach(axes)))
+        };
+        let y = Binding::floats("y", records.times(self.elements())).written();
+        self.operands.iter().map(operand).chain([y]).collect()
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let len = self.elements();
-        let stride = |k: usize, axis: usize| self.operands.get(k).map_or(0, |o| o.strides[axis]);
-        let mut rest = words(&[len, 0, 0]);
-        rest.extend((0..8).map(|k| self.operands.get(k).map_or(0, |o| o.record) as u32));
-        for (axis, &size) in self.dims.iter().enumerate() {
-            rest.extend(words(&[size, 0, 0, 0]));
-            rest.extend((0..8).map(|k| stride(k, axis) as u32));
+    fn problem(&self) -> Option<String> {
+        if self.dims.len() > 64 || self.operands.iter().any(|operand| operand.strides.len() != self.dims.len()) {
+            return Some(format!("reads operands along other than its {} axes", self.dims.len()));
         }
-        if self.dims.is_empty() {
-            rest.extend([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        }
-        Launch::linear(if self.batched { rows } else { 1 } * len, &rest)
+        self.expr.problem(self.operands.len())
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        (self.expr.calls() * self.elements() * if self.batched { rows } else { 1 }) as u64
+        work(&[self.expr.calls(), self.elements(), if self.batched { rows } else { 1 }])
     }
 
     fn text(&self) -> String {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch};
+use super::{Binding, KernelRules};
 use crate::lower::program::Extent;
 
 /// `y[i] = value` for `len` elements.
@@ -17,12 +17,12 @@ pub struct Fill {
 }
 
 impl KernelRules for Fill {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "fill"
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        Launch::linear(self.len.at(rows), &[self.value.to_bits()])
+    fn buffers(&self) -> Vec<Binding> {
+        vec![Binding::floats("y", self.len).written()]
     }
 
     fn flops(&self, _rows: usize) -> u64 {

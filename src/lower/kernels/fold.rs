@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch};
+use super::contract::work;
+use super::{Binding, KernelRules};
+use crate::lower::program::Extent;
 
 /// `unit[i] += factor[0] · sum[i]`, then `sum[i] = 0`, for `len` elements. A factor of 0 leaves `unit` as it is, whatever
 /// `sum` holds.
@@ -15,20 +17,17 @@ pub struct Fold {
 }
 
 impl KernelRules for Fold {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "fold"
     }
 
-    fn writes(&self) -> usize {
-        2
-    }
-
-    fn launches(&self, _rows: usize) -> Vec<Launch> {
-        Launch::linear(self.len, &[])
+    fn buffers(&self) -> Vec<Binding> {
+        let written = ["unit", "sum"].map(|name| Binding::floats(name, Extent::fixed(self.len)).written());
+        [&[Binding::floats("factor", Extent::fixed(1))], &written[..]].concat()
     }
 
     fn flops(&self, _rows: usize) -> u64 {
-        2 * self.len as u64
+        work(&[2, self.len])
     }
 
     fn text(&self) -> String {

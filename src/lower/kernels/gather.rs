@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, words};
+use super::contract::zero;
+use super::{Binding, KernelRules};
+use crate::lower::program::Extent;
 
 /// `y[n, t, :] = table[ids[n, t], :]`. Ids are in `0..table_rows`: the host checks its data, and a negative id of the
 /// model itself has been resolved; a kernel clamps what it reads all the same.
@@ -21,13 +23,18 @@ pub struct Gather {
 }
 
 impl KernelRules for Gather {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "gather"
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let records = if self.batched { rows } else { 1 };
-        Launch::linear(records * self.count * self.width, &words(&[self.width, self.table_rows]))
+    fn buffers(&self) -> Vec<Binding> {
+        let records = Extent::of(self.count, self.batched);
+        let table = Binding::floats("table", Extent::fixed(self.table_rows.saturating_mul(self.width)));
+        vec![table, Binding::integers("ids", records), Binding::floats("y", records.times(self.width)).written()]
+    }
+
+    fn problem(&self) -> Option<String> {
+        zero(&[("table rows", self.table_rows)])
     }
 
     fn flops(&self, _rows: usize) -> u64 {

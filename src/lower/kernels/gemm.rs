@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::operand::View;
-use super::{KernelRules, Launch, Tile, Window, words};
-use crate::lower::emit::Specialise;
+use super::contract::{work, zero};
+use super::{Binding, KernelRules, View};
+use crate::graph::product;
+use crate::lower::check::MAX_ROWS;
 use crate::lower::program::Extent;
-use crate::lower::scalar::{self, Func};
+use crate::lower::scalar::Func;
 
 /// Where a bias varies in a [`Gemm`]'s result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,56 +55,51 @@ pub struct Gemm {
     pub out_col: usize,
 }
 
-impl Gemm {
-    fn tile(&self) -> Tile {
-        let rows = if self.rows.per_row > 0 { usize::MAX } else { self.rows.fixed };
-        Tile::of(rows, self.cols)
-    }
-}
-
 impl KernelRules for Gemm {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "gemm"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        self.tile().specialise(template);
-        template.constant("SPLIT", Window::split(1, self.inner, 1).len() > 1);
-        template.constant("A_VIEW", self.a.constant());
-        template.constant("B_VIEW", self.b.constant());
-        template.block("prelude", scalar::WGSL_PRELUDE);
-        if self.bias.is_some() {
-            template.block(
-                "results",
-                "@group(0) @binding(3) var<storage, read> bias: array<f32>;\n\
-                 @group(0) @binding(4) var<storage, read_write> c: array<f32>;",
-            );
-        }
-        let value = match self.bias {
-            None => "sum",
-            Some(Bias::Rows) => "sum + bias[g * params.rows + row]",
-            Some(Bias::Cols) => "sum + bias[g * params.cols + col]",
-        };
-        let result = self.activation.map_or("value".into(), |f| f.wgsl(&["value".into()]));
-        template.block("finish", &format!("    let value = {value};\n    return {result};"));
+    fn buffers(&self) -> Vec<Binding> {
+        let Gemm { records, groups, rows, cols, inner, .. } = *self;
+        let mut buffers = vec![
+            Binding::floats("a", self.a.len(records, groups, rows, inner)),
+            Binding::floats("b", self.b.len(records, groups, Extent::fixed(inner), cols)),
+        ];
+        buffers.extend(self.bias.map(|bias| match bias {
+            Bias::Rows => Binding::floats("bias", rows.times(groups)),
+            Bias::Cols => Binding::floats("bias", Extent::fixed(groups.saturating_mul(cols))),
+        }));
+        let c = View::Strided { record: self.out_record, group: self.out_group, row: self.out_row, col: self.out_col };
+        buffers.push(Binding::floats("c", c.len(records, groups, rows, cols)).written());
+        buffers
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let height = self.rows.at(rows);
-        let mut launches = Vec::new();
-        for (first, grid) in self.tile().grids(self.records.at(rows) * self.groups, height, self.cols) {
-            for part in Window::split(1, self.inner, 1) {
-                let sizes =
-                    [first[0], first[1], self.groups, height, self.cols, self.inner, part.inner[0], part.inner[1]];
-                let out = [self.out_record, self.out_group, self.out_row, self.out_col];
-                launches.push(Launch::new([self.a.words(), self.b.words(), words(&sizes), words(&out)].concat(), grid));
-            }
+    fn problem(&self) -> Option<String> {
+        let Gemm { groups, rows, cols, inner, .. } = *self;
+        let height = if rows.per_row > 0 { rows.times(MAX_ROWS).per_row } else { rows.fixed };
+        if let Some(zero) = zero(&[("groups", groups), ("rows", height), ("columns", cols)]) {
+            return Some(zero);
         }
-        launches
+        if rows.per_row > 0 && (rows.fixed > 0 || self.records != Extent::fixed(1)) {
+            return Some("has both records and rows that depend on the batch".into());
+        }
+        let c = View::Strided { record: self.out_record, group: self.out_group, row: self.out_row, col: self.out_col };
+        // Each element of the result has a place of its own, if only in what the axes span.
+        let span = c.len(Extent::fixed(1), groups, Extent::fixed(height), cols).fixed;
+        if product(&[groups, height, cols]) > span {
+            return Some("writes an element more than once".into());
+        }
+        let still = inner > 1 && self.a.stands([false, true]) && self.b.stands([true, false]);
+        if still {
+            return Some("sums the same product again".into());
+        }
+        let matrices = [(&self.a, height, inner), (&self.b, inner, cols)];
+        matrices.iter().find_map(|(view, rows, cols)| view.problem(groups, [*rows, *cols]))
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        2 * (self.records.at(rows) * self.groups * self.rows.at(rows)) as u64 * (self.cols * self.inner) as u64
+        work(&[2, self.records.at(rows), self.groups, self.rows.at(rows), self.cols, self.inner])
     }
 
     fn text(&self) -> String {

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::operand::View;
-use super::{KernelRules, Launch, linear_grid, words};
-use crate::lower::emit::Specialise;
+use super::contract::{work, zero};
+use super::{Binding, KernelRules, View};
+use crate::graph::product;
+use crate::lower::program::Extent;
 
 /// `y[n, q] = s Σ (Σ_i a[n, g](i, t) · c[n, g](i, u)) (Σ_j b[n, g](j, t) · d[n, g](j, u))` over the pairs of positions
 /// `(t, u)` of tile `q` (Li et al., arXiv 2110.05679, §4): the inner product of the per-sample gradients
@@ -33,44 +34,50 @@ pub struct GhostNorm {
 }
 
 impl GhostNorm {
+    /// Items of operand `k`.
+    fn items(&self, k: usize) -> Extent {
+        Extent::fixed(if k % 2 == 0 { self.rows } else { self.cols })
+    }
+
     /// Positions along each side of a tile.
     pub const TILE: usize = 32;
 
     /// Tiles per record.
     pub fn tiles(&self) -> usize {
-        self.groups * self.steps[0].div_ceil(Self::TILE) * self.steps[1].div_ceil(Self::TILE)
+        product(&[self.groups, self.steps[0].div_ceil(Self::TILE), self.steps[1].div_ceil(Self::TILE)])
     }
 }
 
 impl KernelRules for GhostNorm {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "ghost_norm"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        for (name, view) in ["A_VIEW", "B_VIEW", "C_VIEW", "D_VIEW"].iter().zip(&self.views) {
-            template.constant(name, view.constant());
+    fn buffers(&self) -> Vec<Binding> {
+        let view = |k: usize| self.views[k].len(Extent::rows(1), self.groups, self.items(k), self.steps[k / 2]);
+        let read = ["a", "b", "c", "d"].into_iter().enumerate().map(|(k, name)| Binding::floats(name, view(k)));
+        read.chain([Binding::floats("y", Extent::rows(self.tiles())).written()]).collect()
+    }
+
+    fn problem(&self) -> Option<String> {
+        let Self { groups, rows, cols, steps: [t, u], .. } = *self;
+        let sizes = [("groups", groups), ("rows", rows), ("columns", cols), ("positions", t), ("positions", u)];
+        let [a, b, c, d] = &self.views;
+        if self.symmetric && (a != c || b != d || t != u) {
+            return Some("has a second pair that is not the first".into());
         }
-        template.constant("SYMMETRIC", self.symmetric);
-    }
-
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let count = rows * self.tiles();
-        let [t, u] = self.steps;
-        let tiles = [t, u].map(|n| n.div_ceil(Self::TILE));
-        let mut all: Vec<u32> = self.views.iter().flat_map(View::words).collect();
-        all.extend(words(&[count, self.tiles(), tiles[0], tiles[1], self.rows, self.cols, t, u]));
-        all.push(self.scale.to_bits());
-        vec![Launch::new(all, linear_grid(count, 1))]
-    }
-
-    fn iterations(&self) -> usize {
-        self.rows + self.cols + 16
+        let still = |one: &View, other: &View, len| len > 1 && one.stands([true, false]) && other.stands([true, false]);
+        if still(a, c, rows) || still(b, d, cols) {
+            return Some("sums the same product again".into());
+        }
+        let of = |k: usize| self.views[k].problem(groups, [self.items(k).fixed, self.steps[k / 2]]);
+        zero(&sizes).or_else(|| (0..4).find_map(of))
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        let pairs = (rows * self.groups * self.steps[0] * self.steps[1]) as u64;
-        2 * pairs * (self.rows + self.cols) as u64 / if self.symmetric { 2 } else { 1 }
+        let terms = self.rows.saturating_add(self.cols);
+        let all = work(&[2, rows, self.groups, self.steps[0], self.steps[1], terms]);
+        if self.symmetric { all / 2 } else { all }
     }
 
     fn text(&self) -> String {

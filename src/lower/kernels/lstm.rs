@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Lanes, Launch, Window, linear_grid, words};
-use crate::lower::emit::Specialise;
-use crate::lower::scalar;
+use super::contract::{work, zero};
+use super::{Binding, KernelRules};
+use crate::graph::product;
+use crate::lower::program::Extent;
 
 /// Sizes of an LSTM recurrence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,52 +43,43 @@ pub struct LstmVjp {
 }
 
 impl LstmSizes {
-    /// Invocations that share a record's units.
-    fn lanes(&self) -> Lanes {
-        Lanes::workgroup(self.hidden, 256)
+    /// The length of a number for each unit and time step.
+    fn plane(&self) -> Extent {
+        Extent::rows(self.steps.saturating_mul(self.hidden))
     }
 
-    /// Launches of sweeps over time in which a unit sums `gates · hidden` terms.
-    fn launches(&self, rows: usize, gates: usize) -> Vec<Launch> {
-        let launch = |part: &Window| {
-            let sizes = [rows, self.steps, self.hidden, self.initial_record];
-            Launch::new(words(&[&sizes[..], &part.outer, &part.inner].concat()), linear_grid(rows, 1))
-        };
-        let blocks = self.lanes().steps(self.hidden);
-        Window::split(self.steps, blocks, gates * self.hidden + 2).iter().map(launch).collect()
+    fn state(&self) -> Extent {
+        Extent::rows(1).strided(self.initial_record, self.hidden)
+    }
+
+    fn recurrent(&self) -> Binding {
+        Binding::floats("R", Extent::fixed(product(&[4, self.hidden, self.hidden])))
+    }
+
+    fn problem(&self) -> Option<String> {
+        zero(&[("time steps", self.steps), ("hidden units", self.hidden)])
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        8 * (rows * self.steps) as u64 * (self.hidden * self.hidden) as u64
+        work(&[8, rows, self.steps, self.hidden, self.hidden])
     }
 }
 
 impl KernelRules for Lstm {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "lstm"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        self.0.lanes().specialise(template);
-        template.block("prelude", scalar::WGSL_PRELUDE);
-        if self.0.initial {
-            template.block(
-                "results",
-                "@group(0) @binding(3) var<storage, read> h0: array<f32>;\n\
-                 @group(0) @binding(4) var<storage, read> c0: array<f32>;\n\
-                 @group(0) @binding(5) var<storage, read_write> tape: array<f32>;",
-            );
-            template.block("first_h", "    return h0[n * params.initial_record + u];");
-            template.block("first_c", "    return c0[n * params.initial_record + u];");
-        }
+    fn buffers(&self) -> Vec<Binding> {
+        let LstmSizes { initial, .. } = self.0;
+        let states = ["h0", "c0"].map(|name| Binding::floats(name, self.0.state()));
+        let tape = Binding::floats("tape", self.0.plane().times(6)).written();
+        let states = if initial { &states[..] } else { &[] };
+        [&[Binding::floats("pre", self.0.plane().times(4)), self.0.recurrent()], states, &[tape]].concat()
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        self.0.launches(rows, 1)
-    }
-
-    fn iterations(&self) -> usize {
-        self.0.hidden + 1_000
+    fn problem(&self) -> Option<String> {
+        self.0.problem()
     }
 
     fn flops(&self, rows: usize) -> u64 {
@@ -100,37 +92,26 @@ impl KernelRules for Lstm {
 }
 
 impl KernelRules for LstmVjp {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "lstm_vjp"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        self.sizes.lanes().specialise(template);
-        template.block("prelude", scalar::WGSL_PRELUDE);
-        let mut names = Vec::new();
+    fn buffers(&self) -> Vec<Binding> {
+        let plane = self.sizes.plane();
+        let mut buffers = vec![Binding::floats("tape", plane.times(6)), self.sizes.recurrent()];
         if self.sizes.initial {
-            names.push("c0");
-            template.block("first_c", "    return c0[n * params.initial_record + u];");
+            buffers.push(Binding::floats("c0", self.sizes.state()));
         }
-        names.push("dh");
+        buffers.push(Binding::floats("dh", plane));
         if self.cell {
-            names.push("dc");
-            template.block("outer_dc", "    return dc[at];");
+            buffers.push(Binding::floats("dc", plane));
         }
-        let mut bindings = String::new();
-        for (k, name) in names.iter().enumerate() {
-            bindings += &format!("@group(0) @binding({}) var<storage, read> {name}: array<f32>;\n", k + 3);
-        }
-        bindings += &format!("@group(0) @binding({}) var<storage, read_write> dpre: array<f32>;", names.len() + 3);
-        template.block("results", &bindings);
+        buffers.push(Binding::floats("dpre", plane.times(4)).written());
+        buffers
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        self.sizes.launches(rows, 4)
-    }
-
-    fn iterations(&self) -> usize {
-        4 * self.sizes.hidden + 1_000
+    fn problem(&self) -> Option<String> {
+        self.sizes.problem()
     }
 
     fn flops(&self, rows: usize) -> u64 {

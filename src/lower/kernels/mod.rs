@@ -1,33 +1,28 @@
 //! The kernel table: what a program can dispatch, one kernel a file.
 //!
-//! A kernel is data: its sizes and strides. Its doc gives the contract that the WGSL template `shaders/NAME.wgsl` and
-//! its CPU twin `src/device/cpu/NAME.rs` both keep. Buffers are named in binding order, read ones before written ones.
-//! `n` is the row of the physical batch, `P` its size, and all strides and offsets are in elements.
+//! A kernel is data: its sizes and strides. Its doc gives the contract that every device keeps, with its buffers by name in
+//! binding order, read ones before written ones; how a device runs it is the device's own. `n` is the row of the physical
+//! batch, `P` its size, and all strides and offsets are in elements.
 
 use serde::{Deserialize, Serialize};
 
-use crate::lower::emit::Specialise;
+mod contract;
+pub mod operand;
+
+pub use contract::{Access, Binding};
+pub use operand::{ConvGeometry, View};
 
 /// What every kernel knows about itself.
 pub trait KernelRules {
-    /// The template's name: `shaders/NAME.wgsl`.
-    fn template(&self) -> &'static str;
+    /// The kernel's name in printed programs.
+    fn name(&self) -> &'static str;
 
-    /// Specialises the template, by what the kernel's launches do not say; by default it is used as it stands.
-    fn specialise(&self, _template: &mut Specialise) {}
+    /// The buffers in binding order, read ones before written ones, as long as the kernel reaches.
+    fn buffers(&self) -> Vec<Binding>;
 
-    /// How many of the last buffers are written; the others are read.
-    fn writes(&self) -> usize {
-        1
-    }
-
-    /// The launches at a physical batch of `rows`, in order. More than one where a grid or a loop would pass a limit.
-    fn launches(&self, rows: usize) -> Vec<Launch>;
-
-    /// The most iterations of one invocation that no launch can split, one more for every loop that is left; the emitter
-    /// refuses more than [`MAX_ITERATIONS`].
-    fn iterations(&self) -> usize {
-        0
+    /// What is wrong with the sizes, if they are none that the contract can be kept for.
+    fn problem(&self) -> Option<String> {
+        None
     }
 
     /// Floating-point operations at a physical batch of `rows`.
@@ -37,7 +32,44 @@ pub trait KernelRules {
     fn text(&self) -> String;
 }
 
-/// Declares the kernels: module, then the kernels in it.
+/// Calls a macro with all kernels: module, then the kernels in it. Every table that has a line for each kernel is made so.
+macro_rules! for_each_kernel {
+    ($table:ident) => {
+        $table! {
+            elementwise { Elementwise }
+            reduce { Reduce }
+            accumulate { Accumulate }
+            copy { Copy }
+            rearrange { Rearrange }
+            fill { Fill }
+            gemm { Gemm }
+            outer_sum { OuterSum }
+            outer_norm { OuterNorm }
+            tile_norm { TileNorm }
+            ghost_norm { GhostNorm }
+            pool { Pool, PoolVjp }
+            softmax { Softmax, SoftmaxVjp }
+            cross_entropy { CrossEntropy, CrossEntropyVjp }
+            weighted_cross_entropy { WeightedCrossEntropy, WeightedCrossEntropyVjp }
+            gather { Gather }
+            scatter { Scatter }
+            sort_ids { SortIds }
+            segment_norm { SegmentNorm }
+            segment_cross { SegmentCross }
+            lstm { Lstm, LstmVjp }
+            dropout { Dropout }
+            clip_factor { ClipFactor }
+            fold { Fold }
+            privatize { Privatize }
+            sgd { Sgd }
+            adam { Adam }
+            nonfinite { Nonfinite }
+        }
+    };
+}
+pub(crate) use for_each_kernel;
+
+/// Declares the kernels.
 macro_rules! kernel_table {
     ($($module:ident { $($kernel:ident),* })*) => {
         $(mod $module; pub use $module::*;)*
@@ -55,45 +87,13 @@ macro_rules! kernel_table {
             }
 
             /// How many of the last buffers are written.
-            pub fn writes(&self) -> usize { self.rules().writes() }
+            pub fn writes(&self) -> usize {
+                self.rules().buffers().iter().filter(|buffer| buffer.access == Access::Write).count()
+            }
         }
 
         $($(impl From<$kernel> for Kernel { fn from(k: $kernel) -> Kernel { Kernel::$kernel(k) } })*)*
     };
 }
 
-pub mod launch;
-pub mod operand;
-pub use launch::{Lanes, Launch, MAX_ITERATIONS, MAX_WORKGROUPS, Tile, Window, linear_grid, words};
-pub use operand::{ConvGeometry, View};
-
-kernel_table! {
-    elementwise { Elementwise }
-    reduce { Reduce }
-    accumulate { Accumulate }
-    copy { Copy }
-    rearrange { Rearrange }
-    fill { Fill }
-    gemm { Gemm }
-    outer_sum { OuterSum }
-    outer_norm { OuterNorm }
-    tile_norm { TileNorm }
-    ghost_norm { GhostNorm }
-    pool { Pool, PoolVjp }
-    softmax { Softmax, SoftmaxVjp }
-    cross_entropy { CrossEntropy, CrossEntropyVjp }
-    weighted_cross_entropy { WeightedCrossEntropy, WeightedCrossEntropyVjp }
-    gather { Gather }
-    scatter { Scatter }
-    sort_ids { SortIds }
-    segment_norm { SegmentNorm }
-    segment_cross { SegmentCross }
-    lstm { Lstm, LstmVjp }
-    dropout { Dropout }
-    clip_factor { ClipFactor }
-    fold { Fold }
-    privatize { Privatize }
-    sgd { Sgd }
-    adam { Adam }
-    nonfinite { Nonfinite }
-}
+for_each_kernel!(kernel_table);

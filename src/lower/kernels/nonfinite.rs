@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch};
-use crate::lower::emit::Specialise;
+use super::contract::work;
+use super::{Binding, KernelRules};
+use crate::lower::program::Extent;
 
 /// Bit `k` of `flags[at]` is set if any of the `len` elements of `x_k` is NaN or infinite; all other bits stay. The bits of
 /// an element tell, as drivers may take arithmetic on NaN for a number.
@@ -26,26 +27,21 @@ impl Nonfinite {
 }
 
 impl KernelRules for Nonfinite {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "nonfinite"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        let read = |k: usize| format!("@group(0) @binding({}) var<storage, read> x{k}: array<u32>;\n", k + 1);
-        let mut buffers: String = (0..self.buffers).map(read).collect();
-        let binding = self.buffers + 1;
-        buffers += &format!("@group(0) @binding({binding}) var<storage, read_write> flags: array<atomic<u32>>;");
-        template.block("buffers", &buffers);
-        let bits: Vec<String> = (0..self.buffers).map(|k| format!("    bits |= bit(x{k}[i], {k}u);")).collect();
-        template.block("bits", &bits.join("\n"));
+    fn buffers(&self) -> Vec<Binding> {
+        let read = (0..self.buffers.min(4)).map(|_| Binding::floats("x", Extent::fixed(self.len)));
+        read.chain([Binding::integers("flags", Extent::fixed(self.at.saturating_add(1))).written()]).collect()
     }
 
-    fn launches(&self, _rows: usize) -> Vec<Launch> {
-        Launch::linear(self.len, &[self.at as u32])
+    fn problem(&self) -> Option<String> {
+        (!(1..=3).contains(&self.buffers)).then(|| format!("looks at {} buffers", self.buffers))
     }
 
     fn flops(&self, _rows: usize) -> u64 {
-        (self.len * self.buffers) as u64
+        work(&[self.len, self.buffers])
     }
 
     fn text(&self) -> String {

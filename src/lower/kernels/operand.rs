@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Binding;
+use super::contract::{reach, zero};
+use crate::graph::product;
+use crate::lower::program::Extent;
+
 /// A 2-D convolution's sizes; a 1-D one has height 1 and kernel height 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConvGeometry {
@@ -38,12 +43,12 @@ impl ConvGeometry {
 
     /// Elements of a patch: input channels of a group times kernel elements.
     pub fn patch(&self) -> usize {
-        self.group_channels() * self.kernel[0] * self.kernel[1]
+        product(&[self.group_channels(), self.kernel[0], self.kernel[1]])
     }
 
     /// Output positions.
     pub fn positions(&self) -> usize {
-        self.output[0] * self.output[1]
+        product(&self.output)
     }
 }
 
@@ -94,11 +99,6 @@ pub enum View {
     },
 }
 
-/// The base-2 logarithm of a stride, or 32 for those that have none.
-fn shift(stride: usize) -> usize {
-    if stride.is_power_of_two() { stride.ilog2() as usize } else { 32 }
-}
-
 impl View {
     /// The view with rows and columns exchanged, where there is one.
     pub fn transposed(self) -> Option<View> {
@@ -109,38 +109,104 @@ impl View {
             View::CotangentPatches { .. } | View::WeightTransposed { .. } => None,
         }
     }
+}
 
-    /// The constant of `shaders/shared/view.wgsl` that stands for the variant.
-    pub fn constant(&self) -> &'static str {
-        match self {
-            View::Strided { .. } => "STRIDED",
-            View::Patches { .. } => "PATCHES",
-            View::PatchesTransposed { .. } => "PATCHES_TRANSPOSED",
-            View::CotangentPatches { .. } => "COTANGENT_PATCHES",
-            View::WeightTransposed { .. } => "WEIGHT_TRANSPOSED",
+/// The most elements of a plane with its padding.
+const MAX_PLANE: usize = 1 << 28;
+
+impl ConvGeometry {
+    fn problem(&self) -> Option<String> {
+        let ConvGeometry { channels, filters, groups, input, output, kernel, stride, dilation, pad } = self;
+        let axis = |i: usize| {
+            zero(&[
+                ("input", input[i]),
+                ("output", output[i]),
+                ("kernel", kernel[i]),
+                ("stride", stride[i]),
+                ("dilation", dilation[i]),
+            ])
+        };
+        if let Some(zero) = zero(&[("groups", *groups)]).or_else(|| axis(0)).or_else(|| axis(1)) {
+            return Some(zero);
+        }
+        if channels % groups != 0 || filters % groups != 0 || channels.min(filters) < groups {
+            return Some(format!("shares {channels} channels and {filters} filters among {groups} groups"));
+        }
+        let side = |i: usize| {
+            let last = reach([(output[i], stride[i]), (kernel[i], dilation[i])]);
+            last.max(input[i].saturating_add(pad[i])).saturating_add(stride[i])
+        };
+        let area = product(&[side(0), side(1)]);
+        (area > MAX_PLANE).then(|| format!("reaches over {area} elements of a plane"))
+    }
+}
+
+impl View {
+    /// The length of the buffer that it reads `groups` matrices of `rows` by `cols` for each of `records` from.
+    pub(super) fn len(&self, records: Extent, groups: usize, rows: Extent, cols: usize) -> Extent {
+        let of_record = |record, sizes: &[usize]| records.strided(record, product(sizes));
+        match *self {
+            View::Strided { record, group, row, col } if rows.per_row == 0 => {
+                records.strided(record, reach([(groups, group), (rows.fixed, row), (cols, col)]))
+            }
+            // The rows of the batch are rows of one matrix.
+            View::Strided { group, row, col, .. } => rows.strided(row, reach([(groups, group), (cols, col)])),
+            View::Patches { conv, record } | View::PatchesTransposed { conv, record } => {
+                of_record(record, &[conv.channels, conv.input[0], conv.input[1]])
+            }
+            View::CotangentPatches { conv, record } => {
+                of_record(record, &[conv.filters, conv.output[0], conv.output[1]])
+            }
+            View::WeightTransposed { conv } => Extent::fixed(product(&[conv.filters, conv.patch()])),
         }
     }
 
-    /// The words of the `View` struct of `shaders/shared/view.wgsl`.
-    pub fn words(&self) -> Vec<u32> {
-        let (strides, conv) = match *self {
-            View::Strided { record, group, row, col } => ([record, group, row, col], None),
-            View::Patches { conv, record } | View::PatchesTransposed { conv, record } => {
-                ([record, conv.group_channels() * conv.input[0] * conv.input[1], 0, 0], Some(conv))
-            }
-            View::CotangentPatches { conv, record } => {
-                ([record, conv.group_filters() * conv.positions(), 0, 0], Some(conv))
-            }
-            View::WeightTransposed { conv } => ([0, conv.group_filters() * conv.patch(), 0, 0], Some(conv)),
-        };
-        let sizes = conv.map_or([0; 14], |c| {
-            let pairs = [c.input, c.output, c.kernel, c.stride, c.dilation, c.pad];
-            let mut sizes = [0; 14];
-            sizes[..2].copy_from_slice(&[c.group_channels(), c.group_filters()]);
-            sizes[2..].copy_from_slice(pairs.as_flattened());
-            sizes
-        });
-        let shifts = conv.map_or([0; 2], |c| c.stride.map(shift));
-        super::words(&[&strides[..], &sizes, &shifts].concat())
+    /// Whether neighbours along the rows, or along the columns, are the same element.
+    pub(super) fn stands(&self, [rows, cols]: [bool; 2]) -> bool {
+        matches!(*self, View::Strided { row, col, .. } if (!rows || row == 0) && (!cols || col == 0))
     }
+
+    /// Why it cannot be read as `groups` matrices of `rows` by `cols`.
+    pub(super) fn problem(&self, groups: usize, [rows, cols]: [usize; 2]) -> Option<String> {
+        let (conv, sizes) = match self {
+            View::Strided { .. } => return None,
+            View::Patches { conv, .. }
+            | View::PatchesTransposed { conv, .. }
+            | View::CotangentPatches { conv, .. }
+            | View::WeightTransposed { conv } => match conv.problem() {
+                Some(problem) => return Some(problem),
+                None => (conv, self.sizes(conv)),
+            },
+        };
+        (groups != conv.groups || sizes != [rows, cols]).then(|| {
+            format!("reads {groups} matrices of {rows} by {cols} as patches that are {} of {sizes:?}", conv.groups)
+        })
+    }
+
+    /// Rows and columns of the matrices of a convolution.
+    fn sizes(&self, conv: &ConvGeometry) -> [usize; 2] {
+        let (filters, kernel) = (conv.group_filters(), product(&conv.kernel));
+        match self {
+            View::Strided { .. } => [0; 2],
+            View::Patches { .. } => [conv.patch(), conv.positions()],
+            View::PatchesTransposed { .. } => [conv.positions(), conv.patch()],
+            View::CotangentPatches { .. } => [filters.saturating_mul(kernel), product(&conv.input)],
+            View::WeightTransposed { .. } => [conv.group_channels(), filters.saturating_mul(kernel)],
+        }
+    }
+}
+
+/// The buffers of a kernel of outer products: `a` and `b`, whose rows are the items and whose columns the positions, then `y`.
+pub(super) fn pair(views: [&View; 2], groups: usize, items: [usize; 2], steps: usize, y: Extent) -> Vec<Binding> {
+    let read = |k: usize| views[k].len(Extent::rows(1), groups, Extent::fixed(items[k]), steps);
+    vec![Binding::floats("a", read(0)), Binding::floats("b", read(1)), Binding::floats("y", y).written()]
+}
+
+/// What is wrong with the sizes of such a kernel.
+pub(super) fn pair_problem(views: [&View; 2], groups: usize, items: [usize; 2], steps: usize) -> Option<String> {
+    let sizes = [("groups", groups), ("rows", items[0]), ("columns", items[1]), ("positions", steps)];
+    if steps > 1 && views.iter().all(|view| view.stands([false, true])) {
+        return Some("sums the same product again".into());
+    }
+    zero(&sizes).or_else(|| (0..2).find_map(|k| views[k].problem(groups, [items[k], steps])))
 }

@@ -3,9 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::operand::View;
-use super::{KernelRules, Launch, Window, linear_grid, words};
-use crate::lower::emit::Specialise;
+use super::contract::work;
+use super::operand::{pair, pair_problem};
+use super::{Binding, KernelRules, View};
+use crate::lower::program::Extent;
 
 /// `y[n] = Σ_g (Σ_{i,t} a[n, g](i, t)²) (Σ_{j,t} b[n, g](j, t)²)`. With one position that is the square norm of `a ⊗ b`
 /// (Goodfellow, arXiv 1510.01799), with more at least that of `Σ_t ‖a_t‖ ‖b_t‖`, by the Cauchy-Schwarz inequality.
@@ -37,29 +38,20 @@ impl OuterNorm {
 }
 
 impl KernelRules for OuterNorm {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "outer_norm"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        template.constant("A_VIEW", self.a.constant());
-        template.constant("B_VIEW", self.b.constant());
+    fn buffers(&self) -> Vec<Binding> {
+        pair([&self.a, &self.b], self.groups, [self.rows, self.cols], self.steps, Extent::rows(1))
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let launch = |part: &Window| {
-            let sizes = [rows, self.rows, self.cols, self.steps, part.outer[0], part.outer[1]];
-            Launch::new([self.a.words(), self.b.words(), words(&sizes)].concat(), linear_grid(rows, 1))
-        };
-        Window::split(self.groups, 1, self.iterations()).iter().map(launch).collect()
-    }
-
-    fn iterations(&self) -> usize {
-        (self.rows * self.steps).div_ceil(64) + (self.cols * self.steps).div_ceil(64) + 16
+    fn problem(&self) -> Option<String> {
+        pair_problem([&self.a, &self.b], self.groups, [self.rows, self.cols], self.steps)
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        2 * (rows * self.groups * self.steps * (self.rows + self.cols)) as u64
+        work(&[2, rows, self.groups, self.steps, self.rows.saturating_add(self.cols)])
     }
 
     fn text(&self) -> String {

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, words};
-use crate::lower::emit::Specialise;
+use super::contract::{work, zero};
+use super::{Binding, KernelRules};
+use crate::graph::product;
+use crate::lower::program::Extent;
 
 /// How a window is reduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,6 +18,9 @@ pub enum PoolKind {
     /// The mean over the elements inside the padded input (`count_include_pad`).
     AveragePadded,
 }
+
+/// The most elements of a window.
+const MAX_WINDOW: usize = 65_535;
 
 /// A pooling window over `[channels, H, W]`; a 1-D one has height 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,53 +69,51 @@ pub struct PoolVjp {
     pub geometry: PoolGeometry,
 }
 
-impl PoolKind {
-    /// The constant of `shaders/shared/window.wgsl` that stands for the kind.
-    fn constant(self) -> &'static str {
-        match self {
-            PoolKind::Max => "MAX",
-            PoolKind::AverageInside => "AVERAGE_INSIDE",
-            PoolKind::AveragePadded => "AVERAGE_PADDED",
-        }
-    }
-}
-
 impl PoolGeometry {
+    /// The lengths of the input and the output.
+    fn planes(&self, batched: bool) -> [Extent; 2] {
+        [self.input, self.output].map(|area| Extent::of(product(&[self.channels, area[0], area[1]]), batched))
+    }
+
+    fn problem(&self) -> Option<String> {
+        let PoolGeometry { input, output, kernel, stride, dilation, .. } = self;
+        let axis = |i: usize| {
+            zero(&[
+                ("input", input[i]),
+                ("output", output[i]),
+                ("window", kernel[i]),
+                ("stride", stride[i]),
+                ("dilation", dilation[i]),
+            ])
+        };
+        let area = product(kernel);
+        axis(0).or_else(|| axis(1)).or_else(|| (area > MAX_WINDOW).then(|| format!("has windows of {area} elements")))
+    }
+
     fn text(&self, kind: PoolKind) -> String {
         let PoolGeometry { channels, input: [ih, iw], output: [oh, ow], kernel: [kh, kw], .. } = self;
         let kind = if kind == PoolKind::Max { "max" } else { "average" };
         format!("{kind} of {kh}×{kw}, [{channels}, {ih}, {iw}] → [{channels}, {oh}, {ow}]")
     }
 
-    /// The words of `shaders/shared/window.wgsl` after the count.
-    fn words(&self) -> Vec<u32> {
-        let padded = [0, 1].map(|i| self.pad[i] + self.input[i] + self.pad_end[i]);
-        let pairs = [self.input, self.output, self.kernel, self.stride, self.dilation, self.pad, padded];
-        words(pairs.as_flattened())
-    }
-
     fn flops(&self, batched: bool, rows: usize) -> u64 {
         let records = if batched { rows } else { 1 };
-        (records * self.channels * self.output[0] * self.output[1] * self.kernel[0] * self.kernel[1]) as u64
+        work(&[records, self.channels, product(&self.output), product(&self.kernel)])
     }
 }
 
 impl KernelRules for Pool {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "pool"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        template.constant("KIND", self.kind.constant());
+    fn buffers(&self) -> Vec<Binding> {
+        let [x, y] = self.geometry.planes(self.batched);
+        vec![Binding::floats("x", x), Binding::floats("y", y).written()]
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let planes = self.geometry.channels * if self.batched { rows } else { 1 };
-        Launch::linear(planes * self.geometry.output[0] * self.geometry.output[1], &self.geometry.words())
-    }
-
-    fn iterations(&self) -> usize {
-        2 * (self.geometry.kernel[0] * self.geometry.kernel[1] + 1)
+    fn problem(&self) -> Option<String> {
+        self.geometry.problem()
     }
 
     fn flops(&self, rows: usize) -> u64 {
@@ -123,31 +126,18 @@ impl KernelRules for Pool {
 }
 
 impl KernelRules for PoolVjp {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "pool_vjp"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        template.constant("KIND", self.kind.constant());
-        if self.kind != PoolKind::Max {
-            template.block(
-                "operands",
-                "@group(0) @binding(1) var<storage, read> dy: array<f32>;\n\
-                 @group(0) @binding(2) var<storage, read_write> dx: array<f32>;",
-            );
-            template.block("share", "    return 1.0 / divisor(oh, ow);");
-        }
+    fn buffers(&self) -> Vec<Binding> {
+        let [x, y] = self.geometry.planes(self.batched);
+        let [dy, dx] = [Binding::floats("dy", y), Binding::floats("dx", x).written()];
+        if self.kind == PoolKind::Max { vec![Binding::floats("x", x), dy, dx] } else { vec![dy, dx] }
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let planes = self.geometry.channels * if self.batched { rows } else { 1 };
-        Launch::linear(planes * self.geometry.input[0] * self.geometry.input[1], &self.geometry.words())
-    }
-
-    fn iterations(&self) -> usize {
-        let g = &self.geometry;
-        let windows = |axis: usize| ((g.kernel[axis] - 1) * g.dilation[axis] / g.stride[axis] + 1).min(g.output[axis]);
-        windows(0) * (windows(1) * (g.kernel[0] * g.kernel[1] + 3) + 3) + 3
+    fn problem(&self) -> Option<String> {
+        self.geometry.problem()
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch};
+use super::contract::work;
+use super::{Binding, KernelRules};
+use crate::lower::hyper;
+use crate::lower::program::Extent;
 
 /// `y[i] = (sum[i] + noise[i]) · hyper[INVERSE_BATCH]`: the clipped sum of a logical step, plus noise that the host has
 /// drawn once for the step and already scaled by σC, over the expected batch size.
@@ -15,16 +18,18 @@ pub struct Privatize {
 }
 
 impl KernelRules for Privatize {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "privatize"
     }
 
-    fn launches(&self, _rows: usize) -> Vec<Launch> {
-        Launch::linear(self.len, &[])
+    fn buffers(&self) -> Vec<Binding> {
+        let len = Extent::fixed(self.len);
+        let [sum, noise] = ["sum", "noise"].map(|name| Binding::floats(name, len));
+        vec![sum, noise, Binding::floats("hyper", Extent::fixed(hyper::LEN)), Binding::floats("y", len).written()]
     }
 
     fn flops(&self, _rows: usize) -> u64 {
-        2 * self.len as u64
+        work(&[2, self.len])
     }
 
     fn text(&self) -> String {

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, words};
+use super::{Binding, KernelRules};
+use crate::lower::program::Extent;
 
 /// `y[n, i] = x[n, map[i]]` for `len` elements `i`.
 ///
@@ -18,13 +19,17 @@ pub struct Rearrange {
 }
 
 impl KernelRules for Rearrange {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "rearrange"
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let records = if self.batched { rows } else { 1 };
-        Launch::linear(records * self.len, &words(&[self.from_len, self.len]))
+    fn buffers(&self) -> Vec<Binding> {
+        let records = Extent::of(1, self.batched);
+        vec![
+            Binding::any("x", records.times(self.from_len)),
+            Binding::integers("map", Extent::fixed(self.len)),
+            Binding::any("y", records.times(self.len)).written(),
+        ]
     }
 
     fn flops(&self, _rows: usize) -> u64 {

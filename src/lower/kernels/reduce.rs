@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Lanes, Launch, Window, words};
-use crate::lower::emit::Specialise;
+use super::contract::{reach, work, zero};
+use super::{Binding, KernelRules};
+use crate::graph::product;
+use crate::lower::check::MAX_ROWS;
 use crate::lower::program::Extent;
 
 /// An axis of a strided walk.
@@ -27,6 +29,29 @@ pub enum Records {
     Weighted,
 }
 
+impl Records {
+    /// How many records are read.
+    pub(super) fn summed_or_each(self) -> Extent {
+        match self {
+            Records::Each(records) | Records::All(records) => records,
+            Records::Weighted => Extent::rows(1),
+        }
+    }
+
+    /// How many results there are.
+    pub(super) fn results(self) -> Extent {
+        match self {
+            Records::Each(records) => records,
+            Records::All(_) | Records::Weighted => Extent::fixed(1),
+        }
+    }
+
+    pub(super) fn problem(self) -> Option<String> {
+        let Extent { per_row, fixed } = self.summed_or_each();
+        (per_row > 1 || fixed > MAX_ROWS).then(|| format!("has {fixed} + {per_row} P records"))
+    }
+}
+
 /// `y[n, e] = Σ_r f(x[n·record + kept(e) + reduced(r)])` with `f` the identity or the square; with `n` summed too where
 /// `records` says so. `e` runs over `kept` and `r` over `reduced`, row-major.
 ///
@@ -48,69 +73,47 @@ pub struct Reduce {
 impl Reduce {
     /// Elements of one result.
     pub fn elements(&self) -> usize {
-        self.kept.iter().map(|w| w.size).product()
+        product(&self.kept.iter().map(|w| w.size).collect::<Vec<_>>())
     }
 
     /// Terms of each sum, records aside.
     pub fn terms(&self) -> usize {
-        self.reduced.iter().map(|w| w.size).product()
-    }
-
-    /// Invocations that share a sum.
-    fn lanes(&self) -> Lanes {
-        Lanes::of(self.terms())
+        product(&self.reduced.iter().map(|w| w.size).collect::<Vec<_>>())
     }
 }
 
 impl KernelRules for Reduce {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "reduce"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        template.constant("KEPT", format!("{}u", self.kept.len().max(1)));
-        template.constant("REDUCED", format!("{}u", self.reduced.len().max(1)));
-        template.constant("SQUARE", self.square);
-        template.constant("EACH", matches!(self.records, Records::Each(_)));
+    fn buffers(&self) -> Vec<Binding> {
+        let axes = self.kept.iter().chain(&self.reduced).map(|walk| (walk.size, walk.stride));
+        let x = self.records.summed_or_each().strided(self.record, reach(axes));
+        let mut buffers = vec![Binding::floats("x", x)];
         if self.records == Records::Weighted {
-            template.block(
-                "results",
-                "@group(0) @binding(2) var<storage, read> weight: array<f32>;\n\
-                 @group(0) @binding(3) var<storage, read_write> y: array<f32>;",
-            );
-            template.block("weight", "    return weight[n];");
+            buffers.push(Binding::floats("weight", Extent::rows(1)));
         }
-        self.lanes().specialise(template);
+        buffers.push(Binding::floats("y", self.records.results().times(self.elements())).written());
+        buffers
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let (results, summed) = match self.records {
-            Records::Each(e) => (e.at(rows), 1),
-            Records::All(e) => (1, e.at(rows)),
-            Records::Weighted => (1, rows),
-        };
-        let count = results * self.elements();
-        let grid = self.lanes().grid(count);
-        let axes = |walks: &[Walk]| -> Vec<u32> {
-            let walks = if walks.is_empty() { &[Walk { size: 1, stride: 0 }] } else { walks };
-            walks.iter().flat_map(|w| words(&[w.size, w.stride, 0, 0])).collect()
-        };
-        let launch = |part: &Window| {
-            let inner = part.inner.map(|step| (step * self.lanes().0).min(self.terms()));
-            let sizes = [&[count, self.elements(), self.record], &part.outer[..], &inner].concat();
-            let adds = [u32::from(!part.is_first())];
-            Launch::new([words(&sizes), adds.into(), axes(&self.kept), axes(&self.reduced)].concat(), grid)
-        };
-        let steps = self.lanes().steps(self.terms());
-        Window::split(summed, steps, 1 + self.reduced.len() + self.kept.len()).iter().map(launch).collect()
+    fn problem(&self) -> Option<String> {
+        let walks = || self.kept.iter().chain(&self.reduced);
+        let sizes: Vec<usize> = walks().map(|walk| walk.size).collect();
+        if sizes.len() > 64 {
+            return Some(format!("has {} axes", sizes.len()));
+        }
+        if product(&sizes) > reach(walks().map(|walk| (walk.size, walk.stride))) {
+            return Some("sums an element more than once".into());
+        }
+        zero(&[("results", self.elements())]).or_else(|| self.records.problem())
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        let n = match self.records {
-            Records::Each(e) | Records::All(e) => e.at(rows),
-            Records::Weighted => 2 * rows,
-        };
-        (n * self.elements() * self.terms() * if self.square { 2 } else { 1 }) as u64
+        let weighted = if self.records == Records::Weighted { 2 } else { 1 };
+        let records = self.records.summed_or_each().at(rows);
+        work(&[weighted, records, self.elements(), self.terms(), if self.square { 2 } else { 1 }])
     }
 
     fn text(&self) -> String {

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Records;
-use super::{KernelRules, Launch, Window, linear_grid, words};
-use crate::lower::emit::Specialise;
+use super::contract::{work, zero};
+use super::{Binding, KernelRules, Records};
+use crate::lower::program::Extent;
 
 /// `y[(n,) v, :] = Σ_t [ids[n, t] = v] x[n, t, :]`, over each record ([`Records::Each`]: a table a record), over all
 /// records, or weighted by `weight[n]` (a row of weight 0 is skipped). Tables are written whole.
@@ -33,58 +33,39 @@ pub struct Scatter {
     pub ordered: bool,
 }
 
-impl Scatter {
-    /// Shares that the rows of a table are divided into, for as many invocations a column.
-    const SHARDS: usize = 16;
-}
-
 impl KernelRules for Scatter {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "scatter"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        template.constant("SHARDS", format!("{}u", Self::SHARDS));
-        template.constant("EACH", matches!(self.records, Records::Each(_)));
-        template.constant("ORDERED", self.ordered);
+    fn buffers(&self) -> Vec<Binding> {
+        let records = self.records.summed_or_each();
+        let each = self.count.saturating_mul(self.width);
+        let mut buffers = vec![
+            Binding::integers("ids", records.strided(self.ids_record, self.count)),
+            Binding::floats("x", records.strided(self.record, each)),
+        ];
         if self.records == Records::Weighted {
-            let read = ["weight: array<f32>", "order: array<i32>"];
-            let read = read.into_iter().take(1 + usize::from(self.ordered));
-            let bindings = read.map(|it| format!("var<storage, read> {it}"));
-            let bindings = bindings.chain(["var<storage, read_write> y: array<f32>".to_owned()]).zip(3..);
-            let lines: Vec<String> = bindings.map(|(it, i)| format!("@group(0) @binding({i}) {it};")).collect();
-            template.block("results", &lines.join("\n"));
-            template.block("weight", "    return weight[n];");
+            buffers.push(Binding::floats("weight", Extent::rows(1)));
         }
         if self.ordered {
-            template.block("order", "    return u32(order[n * params.ids_record + r]);");
+            buffers.push(Binding::integers("order", Extent::rows(self.count)));
         }
+        let table = self.table_rows.saturating_mul(self.width);
+        buffers.push(Binding::floats("y", self.records.results().times(table)).written());
+        buffers
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let (tables, summed) = match self.records {
-            Records::Each(e) => (e.at(rows), 1),
-            Records::All(e) => (1, e.at(rows)),
-            Records::Weighted => (1, rows),
-        };
-        let launch = |adds: usize, count: usize, part: &Window| {
-            let sizes = [count, adds, self.ids_record, self.record, self.width, self.table_rows];
-            Launch::new(words(&[&sizes[..], &part.outer, &part.inner].concat()), linear_grid(count, 64))
-        };
-        let nothing = Window { outer: [0; 2], inner: [0; 2] };
-        let mut launches = vec![launch(0, tables * self.table_rows * self.width, &nothing)];
-        let columns = tables * Self::SHARDS * self.width;
-        launches.extend(Window::split(summed, self.count, 1).iter().map(|part| launch(1, columns, part)));
-        launches
-    }
-
-    fn iterations(&self) -> usize {
-        // All positions of a record are in one launch.
-        if self.ordered { self.count.saturating_mul(2).saturating_add(6) } else { 0 }
+    fn problem(&self) -> Option<String> {
+        let sizes = [("ids", self.count), ("columns", self.width), ("table rows", self.table_rows)];
+        if self.ordered && (self.records != Records::Weighted || self.ids_record != self.count) {
+            return Some("orders ids other than those of each weighted record".into());
+        }
+        zero(&sizes).or_else(|| self.records.problem())
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        (rows * self.count * self.width) as u64
+        work(&[rows, self.count, self.width])
     }
 
     fn text(&self) -> String {

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::operand::View;
-use super::{KernelRules, Launch, Window, linear_grid, words};
-use crate::lower::emit::Specialise;
+use super::contract::{work, zero};
+use super::{Binding, KernelRules, View};
+use crate::lower::program::Extent;
 
 /// `y[n] = 2 Σ_t Σ_u b[n](ids[n, t], u) · (Σ_j x[n, t, j] · a[n](j, u))`: twice the inner product of the table gradient
 /// `Σ_t e(ids[n, t]) ⊗ x[n, t]` and the outer-product gradient `Σ_u b_u ⊗ a_u` of the same table, without making either.
@@ -27,30 +27,34 @@ pub struct SegmentCross {
 }
 
 impl KernelRules for SegmentCross {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "segment_cross"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        template.constant("A_VIEW", self.a.constant());
-        template.constant("B_VIEW", self.b.constant());
+    fn buffers(&self) -> Vec<Binding> {
+        let Self { count, width, table_rows, steps, .. } = *self;
+        let view = |view: &View, rows| view.len(Extent::rows(1), 1, Extent::fixed(rows), steps);
+        vec![
+            Binding::integers("ids", Extent::rows(count)),
+            Binding::floats("x", Extent::rows(count.saturating_mul(width))),
+            Binding::floats("b", view(&self.b, table_rows)),
+            Binding::floats("a", view(&self.a, width)),
+            Binding::floats("y", Extent::rows(1)).written(),
+        ]
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let launch = |part: &Window| {
-            let sizes = [rows, self.count, self.steps, self.width, self.table_rows, part.outer[0], part.outer[1]];
-            Launch::new([self.a.words(), self.b.words(), words(&sizes)].concat(), linear_grid(rows, 1))
-        };
-        let blocks = (self.count * self.steps).div_ceil(64);
-        Window::split(blocks, self.width, 1).iter().map(launch).collect()
-    }
-
-    fn iterations(&self) -> usize {
-        self.width + 1_000
+    fn problem(&self) -> Option<String> {
+        let Self { count, width, table_rows, steps, .. } = *self;
+        let sizes = [("ids", count), ("columns", width), ("table rows", table_rows), ("positions", steps)];
+        if steps > 1 && self.b.stands([false, true]) && self.a.stands([false, true]) {
+            return Some("sums the same product again".into());
+        }
+        let views = [(&self.b, table_rows), (&self.a, width)];
+        zero(&sizes).or_else(|| views.iter().find_map(|(view, rows)| view.problem(1, [*rows, steps])))
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        2 * (rows * self.count * self.steps * self.width) as u64
+        work(&[2, rows, self.count, self.steps, self.width])
     }
 
     fn text(&self) -> String {

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Lanes, Launch, Window, linear_grid, words};
-use crate::lower::emit::Specialise;
+use super::contract::work;
+use super::{Binding, KernelRules};
+use crate::lower::program::Extent;
 
 /// `y[n] = Σ_v ‖Σ_t [ids[n, t] = v] x[n, t, :]‖²`: the positions of a record are walked in `order`, and each run of equal
 /// ids is summed and squared; no table is made (Kong and Muñoz Medina, NeurIPS 2023).
@@ -17,37 +18,23 @@ pub struct SegmentNorm {
     pub width: usize,
 }
 
-impl SegmentNorm {
-    /// Invocations that share a record's columns.
-    fn lanes(&self) -> Lanes {
-        Lanes::workgroup(self.width, 64)
-    }
-}
-
 impl KernelRules for SegmentNorm {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "segment_norm"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        self.lanes().specialise(template);
-    }
-
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let launch = |part: &Window| {
-            let sizes = [rows, self.count, self.width, part.outer[0], part.outer[1]];
-            Launch::new(words(&sizes), linear_grid(rows, 1))
-        };
-        let blocks = self.lanes().steps(self.width);
-        Window::split(blocks, self.count, 1).iter().map(launch).collect()
-    }
-
-    fn iterations(&self) -> usize {
-        self.count + 1_000
+    fn buffers(&self) -> Vec<Binding> {
+        let ids = Extent::rows(self.count);
+        vec![
+            Binding::integers("ids", ids),
+            Binding::integers("order", ids),
+            Binding::floats("x", ids.times(self.width)),
+            Binding::floats("y", Extent::rows(1)).written(),
+        ]
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        3 * (rows * self.count * self.width) as u64
+        work(&[3, rows, self.count, self.width])
     }
 
     fn text(&self) -> String {

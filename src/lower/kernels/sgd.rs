@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch};
-use crate::lower::emit::Specialise;
+use super::contract::work;
+use super::{Binding, KernelRules};
+use crate::lower::hyper;
+use crate::lower::program::Extent;
 
 /// With `g = grad + weight_decay · param`: without momentum `param −= lr · g`; with it `velocity = momentum · velocity + g`
 /// and `param −= lr · velocity`, or `param −= lr · (g + momentum · velocity)` if `nesterov`. `lr` is `hyper[LEARNING_RATE]`.
@@ -22,31 +24,19 @@ pub struct Sgd {
 }
 
 impl KernelRules for Sgd {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "sgd"
     }
 
-    fn writes(&self) -> usize {
-        if self.momentum == 0.0 { 1 } else { 2 }
-    }
-
-    fn specialise(&self, template: &mut Specialise) {
-        if self.momentum != 0.0 {
-            template.block("state", "@group(0) @binding(4) var<storage, read_write> velocity: array<f32>;");
-            let step = if self.nesterov { "g + params.momentum * v" } else { "v" };
-            template.block(
-                "momentum",
-                &format!("    let v = params.momentum * velocity[i] + g;\n    velocity[i] = v;\n    step = {step};"),
-            );
-        }
-    }
-
-    fn launches(&self, _rows: usize) -> Vec<Launch> {
-        Launch::linear(self.len, &[self.momentum.to_bits(), self.weight_decay.to_bits()])
+    fn buffers(&self) -> Vec<Binding> {
+        let len = Extent::fixed(self.len);
+        let written = ["param", "velocity"].map(|name| Binding::floats(name, len).written());
+        let written = if self.momentum == 0.0 { &written[..1] } else { &written };
+        [&[Binding::floats("grad", len), Binding::floats("hyper", Extent::fixed(hyper::LEN))], written].concat()
     }
 
     fn flops(&self, _rows: usize) -> u64 {
-        6 * self.len as u64
+        work(&[6, self.len])
     }
 
     fn text(&self) -> String {

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Lanes, Launch, words};
-use crate::lower::emit::Specialise;
+use super::contract::{work, zero};
+use super::{Binding, KernelRules};
+use crate::graph::product;
+use crate::lower::program::Extent;
 
 /// The rows of a softmax: `outer × len × inner` elements a record, normalised along `len`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,22 +35,8 @@ pub struct Softmax(pub SoftmaxRows);
 pub struct SoftmaxVjp(pub SoftmaxRows);
 
 impl SoftmaxRows {
-    fn elements(&self, rows: usize) -> usize {
-        self.outer * self.len * self.inner * if self.batched { rows } else { 1 }
-    }
-
-    fn specialise(&self, template: &mut Specialise) {
-        Lanes::of(self.len).specialise(template);
-        template.constant("LOG", self.log);
-    }
-
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let count = self.outer * self.inner * if self.batched { rows } else { 1 };
-        vec![Launch::new(words(&[count, self.len, self.inner]), Lanes::of(self.len).grid(count))]
-    }
-
-    fn iterations(&self) -> usize {
-        3 * Lanes::of(self.len).steps(self.len) + 16
+    fn extent(&self) -> Extent {
+        Extent::of(product(&[self.outer, self.len, self.inner]), self.batched)
     }
 
     fn text(&self) -> String {
@@ -57,24 +45,20 @@ impl SoftmaxRows {
 }
 
 impl KernelRules for Softmax {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "softmax"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        self.0.specialise(template);
+    fn buffers(&self) -> Vec<Binding> {
+        vec![Binding::floats("x", self.0.extent()), Binding::floats("y", self.0.extent()).written()]
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        self.0.launches(rows)
-    }
-
-    fn iterations(&self) -> usize {
-        self.0.iterations()
+    fn problem(&self) -> Option<String> {
+        zero(&[("elements along the axis", self.0.len)])
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        4 * self.0.elements(rows) as u64
+        work(&[4, self.0.extent().at(rows)])
     }
 
     fn text(&self) -> String {
@@ -83,24 +67,21 @@ impl KernelRules for Softmax {
 }
 
 impl KernelRules for SoftmaxVjp {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "softmax_vjp"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        self.0.specialise(template);
+    fn buffers(&self) -> Vec<Binding> {
+        let len = self.0.extent();
+        vec![Binding::floats("y", len), Binding::floats("dy", len), Binding::floats("dx", len).written()]
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        self.0.launches(rows)
-    }
-
-    fn iterations(&self) -> usize {
-        self.0.iterations()
+    fn problem(&self) -> Option<String> {
+        zero(&[("elements along the axis", self.0.len)])
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        4 * self.0.elements(rows) as u64
+        work(&[4, self.0.extent().at(rows)])
     }
 
     fn text(&self) -> String {

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, words};
+use super::{Binding, KernelRules};
+use crate::lower::program::Extent;
 
 /// `order[n, r]` = the position `t` whose id has rank `r` among `ids[n, :]`, equal ids in order of position.
 ///
@@ -14,16 +15,13 @@ pub struct SortIds {
 }
 
 impl KernelRules for SortIds {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "sort_ids"
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        Launch::linear(rows * self.count, &words(&[self.count]))
-    }
-
-    fn iterations(&self) -> usize {
-        self.count
+    fn buffers(&self) -> Vec<Binding> {
+        let ids = Binding::integers("ids", Extent::rows(self.count));
+        vec![ids, Binding { name: "order", ..ids }.written()]
     }
 
     fn flops(&self, _rows: usize) -> u64 {

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::operand::View;
-use super::{KernelRules, Launch, linear_grid, words};
-use crate::lower::emit::Specialise;
+use super::contract::work;
+use super::operand::{pair, pair_problem};
+use super::{Binding, KernelRules, View};
+use crate::graph::product;
+use crate::lower::program::Extent;
 
 /// `y[n, q] = Σ (Σ_t a[n, g](i, t) · b[n, g](j, t))²` over the pairs `(i, j)` of tile `q`: tiles of [`TileNorm::TILE`]
 /// by [`TileNorm::TILE`] items, numbered row-major within a group, groups in order.
@@ -32,33 +34,26 @@ impl TileNorm {
 
     /// Tiles per record.
     pub fn tiles(&self) -> usize {
-        self.groups * self.rows.div_ceil(Self::TILE) * self.cols.div_ceil(Self::TILE)
+        product(&[self.groups, self.rows.div_ceil(Self::TILE), self.cols.div_ceil(Self::TILE)])
     }
 }
 
 impl KernelRules for TileNorm {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "tile_norm"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        template.constant("A_VIEW", self.a.constant());
-        template.constant("B_VIEW", self.b.constant());
+    fn buffers(&self) -> Vec<Binding> {
+        let tiles = Extent::rows(self.tiles());
+        pair([&self.a, &self.b], self.groups, [self.rows, self.cols], self.steps, tiles)
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let count = rows * self.tiles();
-        let tiles = [self.rows.div_ceil(Self::TILE), self.cols.div_ceil(Self::TILE)];
-        let sizes = [count, self.tiles(), tiles[0], tiles[1], self.rows, self.cols, self.steps];
-        vec![Launch::new([self.a.words(), self.b.words(), words(&sizes)].concat(), linear_grid(count, 1))]
-    }
-
-    fn iterations(&self) -> usize {
-        self.steps + 16
+    fn problem(&self) -> Option<String> {
+        pair_problem([&self.a, &self.b], self.groups, [self.rows, self.cols], self.steps)
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        2 * (rows * self.groups * self.steps) as u64 * (self.rows * self.cols) as u64
+        work(&[2, rows, self.groups, self.steps, self.rows, self.cols])
     }
 
     fn text(&self) -> String {

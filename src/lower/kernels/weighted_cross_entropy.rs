@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, Tokens, Window, words};
-use crate::lower::emit::Specialise;
+use super::contract::{work, zero};
+use super::{Binding, KernelRules, Tokens};
+use crate::lower::program::Extent;
 
 /// The tokens of a weighted cross-entropy, and its smoothing.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,41 +39,24 @@ impl WeightedTokens {
     fn text(&self) -> String {
         format!("{}, weighted, smoothing {:?}", self.of.text(), self.smoothing)
     }
-
-    fn iterations(&self) -> usize {
-        self.of.iterations() + self.of.lanes().steps(self.of.classes) + 16
-    }
-
-    fn specialise(&self, template: &mut Specialise) {
-        self.of.specialise(template);
-        template.constant("SMOOTHED", self.smoothing > 0.0);
-    }
 }
 
 impl KernelRules for WeightedCrossEntropy {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "weighted_cross_entropy"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        self.0.specialise(template);
+    fn buffers(&self) -> Vec<Binding> {
+        let weights = Binding::floats("weights", Extent::fixed(self.0.of.classes));
+        self.0.of.buffers(&[weights], Binding::floats("loss", Extent::rows(1)).written())
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let shares = self.0.shares().map(f32::to_bits);
-        let launch = |part: &Window| {
-            let window = words(&part.outer);
-            Launch::new([self.0.of.words(rows), window, shares.to_vec()].concat(), self.0.of.lanes().grid(rows))
-        };
-        Window::split(self.0.of.tokens, 1, self.0.iterations()).iter().map(launch).collect()
-    }
-
-    fn iterations(&self) -> usize {
-        self.0.iterations() + self.0.of.lanes().steps(self.0.of.tokens)
+    fn problem(&self) -> Option<String> {
+        zero(&[("classes", self.0.of.classes)])
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        7 * (rows * self.0.of.tokens * self.0.of.classes) as u64
+        work(&[7, rows, self.0.of.tokens, self.0.of.classes])
     }
 
     fn text(&self) -> String {
@@ -81,26 +65,22 @@ impl KernelRules for WeightedCrossEntropy {
 }
 
 impl KernelRules for WeightedCrossEntropyVjp {
-    fn template(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "weighted_cross_entropy_vjp"
     }
 
-    fn specialise(&self, template: &mut Specialise) {
-        self.0.specialise(template);
+    fn buffers(&self) -> Vec<Binding> {
+        let weights = Binding::floats("weights", Extent::fixed(self.0.of.classes));
+        let dloss = Binding::floats("dloss", Extent::rows(1));
+        self.0.of.buffers(&[weights, dloss], Binding::floats("dlogits", self.0.of.logits()).written())
     }
 
-    fn launches(&self, rows: usize) -> Vec<Launch> {
-        let count = rows * self.0.of.tokens;
-        let shares = self.0.shares().map(f32::to_bits);
-        vec![Launch::new([self.0.of.words(count), shares.to_vec()].concat(), self.0.of.lanes().grid(count))]
-    }
-
-    fn iterations(&self) -> usize {
-        2 * self.0.iterations() + self.0.of.lanes().steps(self.0.of.tokens)
+    fn problem(&self) -> Option<String> {
+        zero(&[("classes", self.0.of.classes)])
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        7 * (rows * self.0.of.tokens * self.0.of.classes) as u64
+        work(&[7, rows, self.0.of.tokens, self.0.of.classes])
     }
 
     fn text(&self) -> String {

@@ -260,7 +260,6 @@ mod tests {
     use crate::device::cases::wide;
     use crate::device::cpu::Cpu;
     use crate::device::gpu::Gpu;
-    use crate::lower::emit;
     use crate::lower::kernels::ClipFactor;
     use crate::lower::program::Extent;
     use crate::privacy::clipping::ClipFunction;
@@ -270,8 +269,7 @@ mod tests {
         let (records, function) = (Extent::rows(1), ClipFunction::Threshold);
         let additions = additions(wide::WIDTH);
         let clip = ClipFactor { records, function, group: 0, groups: 1, hidden: 0, additions };
-        let mut case = wide::case();
-        emit::shaders(&mut case.program).expect("shaders");
+        let case = wide::case();
         let gpu: Box<dyn Device> = Box::new(Gpu::open(None).expect("a GPU"));
         for device in [Box::new(Cpu), gpu] {
             let found = wide::found(&*device, &case);

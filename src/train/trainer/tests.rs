@@ -194,6 +194,7 @@ fn schema() -> Schema {
 
 fn artifact() -> Artifact {
     Artifact {
+        shaders: BTreeMap::new(),
         manifest: Manifest {
             format_version: FormatVersion::CURRENT,
             compiler: compiler(),

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use dpc::compile::{Options, compile};
+use dpc::device::TARGETS;
 use dpc::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use dpc::onnx::{Source, discover};
 use dpc::options::{Loss, NormChoice};
@@ -64,7 +65,7 @@ fn check(bytes: &[u8]) -> usize {
             optimizer: "sgd".parse().expect("an optimizer"),
             per_sample: false,
         };
-        match compile(&source, &parameters, &options) {
+        match compile(&source, &parameters, &options, TARGETS) {
             Ok(_) => true,
             Err(error) => {
                 let text = format!("{:?}", miette::Report::from(error));

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dpc::compile::{Options, compile};
+use dpc::device::TARGETS;
 use dpc::onnx::proto::{
     AttributeProto, Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto,
     TensorShapeProto, TypeValue, ValueInfoProto,
@@ -307,7 +308,7 @@ proptest! {
         if let Ok(source) = read(&model) {
             let parameters = discover(&source, &[], &[]).unwrap();
             for loss in [None, Some("mse".parse().unwrap())] {
-                let _ = compile(&source, &parameters, &options(loss));
+                let _ = compile(&source, &parameters, &options(loss), TARGETS);
             }
         }
     }

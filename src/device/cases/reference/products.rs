@@ -79,7 +79,7 @@ pub fn outer_sum(k: &OuterSum, rows: usize, x: &[Floats], y: &mut [f64]) {
         for g in 0..k.groups {
             let a = matrix(&k.a, &x[0], n, g, k.rows, k.steps);
             let b = matrix(&k.b, &x[1], n, g, k.cols, k.steps);
-            let sum = &mut y[(n / k.chunk * k.groups + g) * size..][..size];
+            let sum = &mut y[g * size..][..size];
             sum.iter_mut().zip(products(&a, &b)).for_each(|(y, v)| *y += x[2][n] * v);
         }
     }

@@ -1,6 +1,6 @@
 //! Launches: how a kernel is cut so that every grid and every loop keeps the limits of drivers.
 
-use crate::lower::emit::Specialise;
+use crate::device::gpu::emit::Specialise;
 
 /// A launch of a kernel: the words of its uniform block and the number of workgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +24,14 @@ impl Launch {
     }
 }
 
-/// Sizes as uniform words.
+/// Sizes as uniform words. Loading has made sure that they fit.
 pub fn words(sizes: &[usize]) -> Vec<u32> {
-    sizes.iter().map(|&n| n as u32).collect()
+    sizes.iter().map(|&n| u32::try_from(n).unwrap_or(u32::MAX)).collect()
+}
+
+/// A word as a WGSL literal.
+pub fn literal(word: u32) -> String {
+    format!("{word:#x}u")
 }
 
 /// The most workgroups that WebGPU allows in a dimension.
@@ -110,6 +115,9 @@ impl Tile {
     }
 }
 
+/// Roundings of the sum of a tile of 32 by 32: an invocation's 8 by 4 as dot products of dot products, then the lanes'.
+pub const TILE_ROUNDINGS: usize = 4 + 4 + 1 + Lanes(32).halvings();
+
 /// How many invocations share a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lanes(pub usize);
@@ -143,6 +151,16 @@ impl Lanes {
     /// Iterations of a loop over `items`.
     pub fn steps(self, items: usize) -> usize {
         items.div_ceil(self.0)
+    }
+
+    /// Roundings of a sum over `items`: of an invocation's own, then of the invocations' by halves.
+    pub fn roundings(self, items: usize) -> usize {
+        self.steps(items) + self.halvings()
+    }
+
+    /// Roundings of the sum over the invocations.
+    pub const fn halvings(self) -> usize {
+        self.0.ilog2() as usize
     }
 }
 

@@ -10,111 +10,64 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use miette::Diagnostic;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use sha2::{Digest, Sha256};
-use thiserror::Error;
 
-use super::kernels::{Kernel, MAX_ITERATIONS};
-use super::program::{Dispatch, Program, Shader};
+use super::kernels::{MAX_ITERATIONS, schedule};
+use crate::lower::check::MAX_ROWS;
+use crate::lower::kernels::Kernel;
+use crate::lower::program::{Dispatch, Program};
+use crate::lower::target::{Refusal, Unrunnable};
 
-/// Embeds files of `shaders/` with their names.
+/// Embeds the shared snippets with their names.
 macro_rules! embed {
-    ($folder:literal: $($name:literal)*) => {
-        &[$(($name, include_str!(concat!("../../shaders/", $folder, $name, ".wgsl")))),*]
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../../../shaders/shared/", $name, ".wgsl")))),*]
     };
 }
 
-/// The templates by name.
-const TEMPLATES: &[(&str, &str)] = embed!["":
-    "accumulate" "adam" "clip_factor" "copy" "cross_entropy" "cross_entropy_vjp" "dropout" "elementwise" "fill" "fold"
-    "gather" "gemm" "ghost_norm" "lstm" "lstm_vjp" "nonfinite" "outer_norm" "outer_sum" "pool" "pool_vjp" "privatize" "rearrange" "reduce"
-    "scatter" "segment_cross" "segment_norm" "sgd" "softmax" "softmax_vjp" "sort_ids" "tile_norm"
-    "weighted_cross_entropy" "weighted_cross_entropy_vjp"
-];
-
 /// The shared snippets by name.
-const SNIPPETS: &[(&str, &str)] = embed!["shared/": "serial" "tile" "tokens" "total" "view" "window"];
+const SNIPPETS: &[(&str, &str)] = embed!["serial" "tile" "tokens" "total" "view" "window"];
 
 /// The most storage buffers of a dispatch that WebGPU guarantees.
 pub const MAX_BUFFERS: usize = 8;
 
-/// A program that no shaders can be made for.
-#[derive(Debug, Error, Diagnostic)]
-#[error("no shaders can be made for {} of the dispatches", .problems.len())]
-#[diagnostic(code(dpc::emit::refused))]
-pub struct EmitError {
-    /// One for each dispatch.
-    #[related]
-    pub problems: Vec<EmitProblem>,
+/// A specialised shader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shader {
+    /// `kernel-hash`: its file name, without `.wgsl`.
+    pub name: String,
+    /// The text.
+    pub wgsl: String,
 }
 
-/// What stands between a dispatch and its shader.
-#[derive(Debug, Error, Diagnostic)]
-pub enum EmitProblem {
-    /// More buffers than WebGPU guarantees.
-    #[error("`{label}` ({template}) binds {count} buffers, and a shader has at most {MAX_BUFFERS}")]
-    #[diagnostic(code(dpc::emit::buffers), help("this is a defect of dpc: fusion should have stopped before"))]
-    TooManyBuffers {
-        /// The dispatch.
-        label: String,
-        /// Its kernel.
-        template: &'static str,
-        /// Its buffers.
-        count: usize,
-    },
-    /// A loop that some drivers cut short without an error.
-    #[error("`{label}` ({template}) takes a loop of {iterations} iterations, and drivers allow {MAX_ITERATIONS}")]
-    #[diagnostic(
-        code(dpc::emit::iterations),
-        help("make the tensor smaller, or choose another way for its norm with `--norm materialize`")
-    )]
-    TooManyIterations {
-        /// The dispatch.
-        label: String,
-        /// Its kernel.
-        template: &'static str,
-        /// The loop's iterations.
-        iterations: usize,
-    },
-    /// WGSL that is not valid.
-    #[error("the shader of `{label}` ({template}) is not valid: {what}")]
-    #[diagnostic(code(dpc::emit::invalid), help("this is a defect of dpc"))]
-    Invalid {
-        /// The dispatch.
-        label: String,
-        /// Its kernel.
-        template: &'static str,
-        /// naga's words.
-        what: String,
-    },
-}
-
-/// Specialises the shader of every dispatch, once for each text, and validates it.
+/// The shaders of a program for people to read, each text once, in the order in which they first run.
 ///
 /// # Errors
-/// Every dispatch that has no shader, see [`EmitProblem`].
-pub fn shaders(program: &mut Program) -> Result<(), EmitError> {
+/// Every dispatch that has no shader, see [`Refusal`].
+pub fn shaders(program: &Program) -> Result<Vec<Shader>, Unrunnable> {
     let mut known = BTreeMap::new();
-    let mut problems = Vec::new();
-    program.shaders.clear();
-    for dispatch in program.phases.values_mut().flatten() {
-        let text = specialise(&dispatch.kernel);
-        let fresh = program.shaders.len() as u32;
-        dispatch.shader = *known.entry(text).or_insert_with_key(|text| {
-            problems.extend(invalid(dispatch, text));
-            program.shaders.push(Shader { name: name(&dispatch.kernel, text), wgsl: text.clone() });
-            fresh
-        });
-        problems.extend(over_limit(dispatch));
+    let (mut shaders, mut problems) = (Vec::new(), Vec::new());
+    for dispatch in program.phases.values().flatten() {
+        problems.extend(refusal(dispatch));
+        // Of the largest batch, which has all the parts that there may be.
+        let parts = schedule(&dispatch.kernel).1.sum_of_parts(MAX_ROWS).map(Kernel::from);
+        for kernel in [Some(&dispatch.kernel), parts.as_ref()].into_iter().flatten() {
+            let text = specialise(kernel);
+            known.entry(text).or_insert_with_key(|text| {
+                problems.extend(invalid(dispatch, text));
+                shaders.push(Shader { name: name(kernel, text), wgsl: text.clone() });
+            });
+        }
     }
-    if problems.is_empty() { Ok(()) } else { Err(EmitError { problems }) }
+    if problems.is_empty() { Ok(shaders) } else { Err(Unrunnable { problems }) }
 }
 
 /// The WGSL of a kernel.
 pub fn specialise(kernel: &Kernel) -> String {
-    let mut template = Specialise::template(kernel.rules().template());
-    kernel.rules().specialise(&mut template);
+    let (text, schedule) = schedule(kernel);
+    let mut template = Specialise::template(text);
+    schedule.specialise(&mut template);
     template.finish()
 }
 
@@ -130,24 +83,28 @@ pub fn validate(wgsl: &str) -> Result<(naga::Module, naga::valid::ModuleInfo), S
     Ok((module, info))
 }
 
-fn name(kernel: &Kernel, text: &str) -> String {
+/// The name of a kernel's shader, whose text is given.
+pub fn name(kernel: &Kernel, text: &str) -> String {
     let hash = Sha256::digest(text.as_bytes());
     let hex: String = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{hex}", kernel.rules().template())
+    format!("{}-{hex}", kernel.rules().name())
 }
 
-fn invalid(dispatch: &Dispatch, text: &str) -> Option<EmitProblem> {
+/// What is wrong with the text of a dispatch's shader.
+pub fn invalid(dispatch: &Dispatch, text: &str) -> Option<Refusal> {
     let what = validate(text).err()?;
-    Some(EmitProblem::Invalid { label: dispatch.label.clone(), template: dispatch.kernel.rules().template(), what })
+    Some(Refusal::Invalid { label: dispatch.label.clone(), template: dispatch.kernel.rules().name(), what })
 }
 
-fn over_limit(dispatch: &Dispatch) -> Option<EmitProblem> {
-    let (label, rules) = (&dispatch.label, dispatch.kernel.rules());
-    let (count, iterations, template) = (dispatch.buffers.len(), rules.iterations(), rules.template());
+/// Which limit of WebGPU or of its drivers a dispatch passes.
+pub fn refusal(dispatch: &Dispatch) -> Option<Refusal> {
+    let (label, template) = (dispatch.label.clone(), dispatch.kernel.rules().name());
+    let (count, iterations) = (dispatch.buffers.len(), schedule(&dispatch.kernel).1.iterations());
     if count > MAX_BUFFERS {
-        return Some(EmitProblem::TooManyBuffers { label: label.clone(), template, count });
+        return Some(Refusal::TooManyBuffers { label, template, count, most: MAX_BUFFERS });
     }
-    (iterations > MAX_ITERATIONS).then(|| EmitProblem::TooManyIterations { label: label.clone(), template, iterations })
+    let most = MAX_ITERATIONS;
+    (iterations > most).then_some(Refusal::TooManyIterations { label, template, iterations, most })
 }
 
 /// A template being specialised.
@@ -158,8 +115,7 @@ pub struct Specialise {
 
 impl Specialise {
     /// Starts from the text of a template, the shared snippets in their places.
-    pub fn template(name: &str) -> Specialise {
-        let text = TEMPLATES.iter().find(|(n, _)| *n == name).map_or("", |(_, text)| text);
+    pub fn template(text: &str) -> Specialise {
         let mut this = Specialise { text: text.into() };
         for (snippet, _) in SNIPPETS {
             this.snippet(snippet, snippet);
@@ -220,6 +176,7 @@ fn lines(text: &str, f: impl Fn(&str) -> Option<String>) -> String {
 mod tests {
     use super::*;
     use crate::device::cases;
+    use crate::device::gpu::kernels::TEMPLATES;
     use crate::lower::kernels::{Elementwise, SortIds};
     use crate::lower::program::{BufferId, Phase};
     use crate::lower::scalar::{Expr, Step};
@@ -228,7 +185,9 @@ mod tests {
     fn templates_are_valid_as_they_stand() {
         let wrong: Vec<String> = TEMPLATES
             .iter()
-            .filter_map(|(name, _)| Some(format!("{name}: {}", validate(&Specialise::template(name).finish()).err()?)))
+            .filter_map(|(name, text)| {
+                Some(format!("{name}: {}", validate(&Specialise::template(text).finish()).err()?))
+            })
             .collect();
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
@@ -242,11 +201,10 @@ mod tests {
     }
 
     fn emitted() -> Vec<Shader> {
-        let mut all = cases::cases();
-        let shaders = all.iter_mut().flat_map(|case| {
-            shaders(&mut case.program).unwrap_or_else(|e| panic!("{}: {:?}", case.name, e.problems));
-            std::mem::take(&mut case.program.shaders)
-        });
+        let all = cases::cases();
+        let shaders = all
+            .iter()
+            .flat_map(|case| shaders(&case.program).unwrap_or_else(|e| panic!("{}: {:?}", case.name, e.problems)));
         let by_name: BTreeMap<String, Shader> = shaders.map(|s| (s.name.clone(), s)).collect();
         by_name.into_values().collect()
     }
@@ -302,13 +260,13 @@ mod tests {
     fn refuses_what_no_shader_can_do() {
         let buffers = 0..9u32;
         let kernel = SortIds { count: 70_000 }.into();
-        let dispatch = Dispatch { kernel, buffers: buffers.map(BufferId).collect(), label: "order".into(), shader: 0 };
+        let dispatch = Dispatch { kernel, buffers: buffers.map(BufferId).collect(), label: "order".into() };
         let mut program = Program { phases: BTreeMap::from([(Phase::Forward, vec![dispatch])]), ..Default::default() };
-        let error = shaders(&mut program).unwrap_err();
-        assert!(matches!(error.problems[..], [EmitProblem::TooManyBuffers { count: 9, .. }]));
+        let error = shaders(&program).unwrap_err();
+        assert!(matches!(error.problems[..], [Refusal::TooManyBuffers { count: 9, .. }]));
         let dispatch = &mut program.phases.get_mut(&Phase::Forward).unwrap()[0];
         dispatch.buffers.truncate(2);
-        let error = shaders(&mut program).unwrap_err();
-        assert!(matches!(error.problems[..], [EmitProblem::TooManyIterations { iterations: 70_000, .. }]));
+        let error = shaders(&program).unwrap_err();
+        assert!(matches!(error.problems[..], [Refusal::TooManyIterations { iterations: 70_000, .. }]));
     }
 }

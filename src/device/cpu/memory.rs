@@ -1,0 +1,125 @@
+//! The memory of buffers, by the type of their elements.
+
+use crate::device::DeviceError;
+use crate::graph::DType;
+
+/// A slot of memory.
+pub enum Memory {
+    F32(Vec<f32>),
+    I32(Vec<i32>),
+}
+
+/// The elements of a buffer that is read.
+#[derive(Clone, Copy)]
+pub enum Read<'a> {
+    F32(&'a [f32]),
+    I32(&'a [i32]),
+}
+
+/// The elements of a buffer that is written.
+pub enum Written<'a> {
+    F32(&'a mut [f32]),
+    I32(&'a mut [i32]),
+}
+
+/// What a kernel runs on: its buffers in binding order, and its scratch memory. Loading has made sure of the contract's
+/// types and lengths.
+pub struct Buffers<'a, 'b, 'c> {
+    pub read: &'a [Read<'b>],
+    pub written: &'a mut [Written<'c>],
+    pub scratch: &'a mut [f32],
+}
+
+impl<'a> Read<'a> {
+    /// Its floats.
+    pub fn f32(self) -> &'a [f32] {
+        let Read::F32(elements) = self else { return &[] };
+        elements
+    }
+
+    /// Its integers.
+    pub fn i32(self) -> &'a [i32] {
+        let Read::I32(elements) = self else { return &[] };
+        elements
+    }
+}
+
+impl Written<'_> {
+    /// Its floats.
+    pub fn f32(&mut self) -> &mut [f32] {
+        let Written::F32(elements) = self else { return &mut [] };
+        elements
+    }
+
+    /// Its integers.
+    pub fn i32(&mut self) -> &mut [i32] {
+        let Written::I32(elements) = self else { return &mut [] };
+        elements
+    }
+}
+
+impl Memory {
+    /// `len` zeros.
+    pub fn zeros(device: &str, dtype: DType, len: usize) -> Result<Memory, DeviceError> {
+        Ok(match dtype {
+            DType::F32 => Memory::F32(zeros(device, len)?),
+            DType::I32 => Memory::I32(zeros(device, len)?),
+        })
+    }
+
+    /// No memory, in the place of some that is in use.
+    pub fn nothing() -> Memory {
+        Memory::F32(Vec::new())
+    }
+
+    /// Bytes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Memory::F32(memory) => size_of_val(&memory[..]),
+            Memory::I32(memory) => size_of_val(&memory[..]),
+        }
+    }
+
+    /// The first `len` elements.
+    pub fn read(&self, len: usize) -> Read<'_> {
+        match self {
+            Memory::F32(memory) => Read::F32(&memory[..len]),
+            Memory::I32(memory) => Read::I32(&memory[..len]),
+        }
+    }
+
+    /// The first `len` elements, to be written.
+    pub fn written(&mut self, len: usize) -> Written<'_> {
+        match self {
+            Memory::F32(memory) => Written::F32(&mut memory[..len]),
+            Memory::I32(memory) => Written::I32(&mut memory[..len]),
+        }
+    }
+
+    /// Sets the first elements to those that have the bits `words`.
+    pub fn set(&mut self, words: &[u32]) {
+        match self.written(words.len()) {
+            Written::F32(elements) => elements.copy_from_slice(bytemuck::cast_slice(words)),
+            Written::I32(elements) => elements.copy_from_slice(bytemuck::cast_slice(words)),
+        }
+    }
+
+    /// The bits of the first `len` elements.
+    pub fn words(&self, len: usize) -> Vec<u32> {
+        match self.read(len) {
+            Read::F32(elements) => bytemuck::cast_slice(elements).to_vec(),
+            Read::I32(elements) => bytemuck::cast_slice(elements).to_vec(),
+        }
+    }
+}
+
+/// `len` zeros, or an error where there is no room for them.
+pub fn zeros<T: Clone + Default>(device: &str, len: usize) -> Result<Vec<T>, DeviceError> {
+    let mut memory = Vec::new();
+    memory.try_reserve_exact(len).map_err(|_| DeviceError::OutOfMemory {
+        device: device.to_owned(),
+        what: format!("{} bytes for a buffer", len.saturating_mul(size_of::<T>())),
+    })?;
+    memory.resize(len, T::default());
+    Ok(memory)
+}

@@ -1,0 +1,14 @@
+//! Schedule of [`Fold`].
+
+use super::{Launch, Schedule, Template};
+use crate::lower::kernels::Fold;
+
+impl Template for Fold {
+    const WGSL: &'static str = include_str!("../../../../shaders/fold.wgsl");
+}
+
+impl Schedule for Fold {
+    fn launches(&self, _rows: usize) -> Vec<Launch> {
+        Launch::linear(self.len, &[])
+    }
+}

@@ -1,0 +1,15 @@
+//! Schedule of [`Gather`].
+
+use super::{Launch, Schedule, Template, words};
+use crate::lower::kernels::Gather;
+
+impl Template for Gather {
+    const WGSL: &'static str = include_str!("../../../../shaders/gather.wgsl");
+}
+
+impl Schedule for Gather {
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let records = if self.batched { rows } else { 1 };
+        Launch::linear(records * self.count * self.width, &words(&[self.width, self.table_rows]))
+    }
+}

@@ -1,0 +1,36 @@
+//! Schedule of [`GhostNorm`].
+
+use super::{Launch, Schedule, Specialise, TILE_ROUNDINGS, Template, linear_grid, words};
+use crate::lower::kernels::{GhostNorm, View};
+use crate::lower::target::Rounding;
+
+impl Template for GhostNorm {
+    const WGSL: &'static str = include_str!("../../../../shaders/ghost_norm.wgsl");
+}
+
+impl Schedule for GhostNorm {
+    fn specialise(&self, template: &mut Specialise) {
+        for (name, view) in ["A_VIEW", "B_VIEW", "C_VIEW", "D_VIEW"].iter().zip(&self.views) {
+            template.constant(name, view.constant());
+        }
+        template.constant("SYMMETRIC", self.symmetric);
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let count = rows * self.tiles();
+        let [t, u] = self.steps;
+        let tiles = [t, u].map(|n| n.div_ceil(Self::TILE));
+        let mut all: Vec<u32> = self.views.iter().flat_map(View::words).collect();
+        all.extend(words(&[count, self.tiles(), tiles[0], tiles[1], self.rows, self.cols, t, u]));
+        all.push(self.scale.to_bits());
+        vec![Launch::new(all, linear_grid(count, 1))]
+    }
+
+    fn iterations(&self) -> usize {
+        self.rows + self.cols + 16
+    }
+
+    fn rounding(&self) -> Rounding {
+        Rounding { element: self.rows.saturating_add(self.cols), ..Rounding::sum(TILE_ROUNDINGS) }
+    }
+}

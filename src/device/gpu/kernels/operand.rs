@@ -1,0 +1,45 @@
+//! Views as the words of their uniform block.
+
+use super::words;
+use crate::lower::kernels::View;
+
+impl View {
+    /// The constant of `shaders/shared/view.wgsl` that stands for the variant.
+    pub fn constant(&self) -> &'static str {
+        match self {
+            View::Strided { .. } => "STRIDED",
+            View::Patches { .. } => "PATCHES",
+            View::PatchesTransposed { .. } => "PATCHES_TRANSPOSED",
+            View::CotangentPatches { .. } => "COTANGENT_PATCHES",
+            View::WeightTransposed { .. } => "WEIGHT_TRANSPOSED",
+        }
+    }
+
+    /// The words of the `View` struct of `shaders/shared/view.wgsl`.
+    pub fn words(&self) -> Vec<u32> {
+        let (strides, conv) = match *self {
+            View::Strided { record, group, row, col } => ([record, group, row, col], None),
+            View::Patches { conv, record } | View::PatchesTransposed { conv, record } => {
+                ([record, conv.group_channels() * conv.input[0] * conv.input[1], 0, 0], Some(conv))
+            }
+            View::CotangentPatches { conv, record } => {
+                ([record, conv.group_filters() * conv.positions(), 0, 0], Some(conv))
+            }
+            View::WeightTransposed { conv } => ([0, conv.group_filters() * conv.patch(), 0, 0], Some(conv)),
+        };
+        let sizes = conv.map_or([0; 14], |c| {
+            let pairs = [c.input, c.output, c.kernel, c.stride, c.dilation, c.pad];
+            let mut sizes = [0; 14];
+            sizes[..2].copy_from_slice(&[c.group_channels(), c.group_filters()]);
+            sizes[2..].copy_from_slice(pairs.as_flattened());
+            sizes
+        });
+        let shifts = conv.map_or([0; 2], |c| c.stride.map(shift));
+        words(&[&strides[..], &sizes, &shifts].concat())
+    }
+}
+
+/// The base-2 logarithm of a stride, or 32 for those that have none.
+fn shift(stride: usize) -> usize {
+    if stride.is_power_of_two() { stride.ilog2() as usize } else { 32 }
+}

@@ -1,0 +1,38 @@
+//! Schedule of [`OuterNorm`].
+
+use super::{Lanes, Launch, Schedule, Specialise, Template, Window, linear_grid, words};
+use crate::lower::kernels::OuterNorm;
+use crate::lower::target::Rounding;
+
+/// Invocations that share a side's sum.
+const LANES: Lanes = Lanes(64);
+
+impl Template for OuterNorm {
+    const WGSL: &'static str = include_str!("../../../../shaders/outer_norm.wgsl");
+}
+
+impl Schedule for OuterNorm {
+    fn specialise(&self, template: &mut Specialise) {
+        LANES.specialise(template);
+        template.constant("UNDERFLOW", format!("{:?}", OuterNorm::UNDERFLOW));
+        template.constant("A_VIEW", self.a.constant());
+        template.constant("B_VIEW", self.b.constant());
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let launch = |part: &Window| {
+            let sizes = [rows, self.rows, self.cols, self.steps, part.outer[0], part.outer[1]];
+            Launch::new([self.a.words(), self.b.words(), words(&sizes)].concat(), linear_grid(rows, 1))
+        };
+        Window::split(self.groups, 1, self.iterations()).iter().map(launch).collect()
+    }
+
+    fn iterations(&self) -> usize {
+        LANES.steps(self.rows * self.steps) + LANES.steps(self.cols * self.steps) + 16
+    }
+
+    fn rounding(&self) -> Rounding {
+        let side = |items: usize| LANES.roundings(items.saturating_mul(self.steps)) + 1;
+        Rounding::sum(side(self.rows) + side(self.cols) + self.groups)
+    }
+}

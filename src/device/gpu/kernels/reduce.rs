@@ -1,0 +1,70 @@
+//! Schedule of [`Reduce`].
+
+use super::{Lanes, Launch, Schedule, Specialise, Template, Window, words};
+use crate::lower::kernels::{Records, Reduce, Walk};
+use crate::lower::program::Extent;
+use crate::lower::target::Rounding;
+
+impl Reduce {
+    /// Invocations that share a sum.
+    fn lanes(&self) -> Lanes {
+        Lanes::of(self.terms())
+    }
+}
+
+/// Terms that an invocation adds up before it adds their sum to that of others.
+const BLOCK: usize = 256;
+
+impl Template for Reduce {
+    const WGSL: &'static str = include_str!("../../../../shaders/reduce.wgsl");
+}
+
+impl Schedule for Reduce {
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("KEPT", format!("{}u", self.kept.len().max(1)));
+        template.constant("REDUCED", format!("{}u", self.reduced.len().max(1)));
+        template.constant("SQUARE", self.square);
+        template.constant("BLOCK", format!("{BLOCK}u"));
+        template.constant("EACH", matches!(self.records, Records::Each(_)));
+        if self.records == Records::Weighted {
+            template.block(
+                "results",
+                "@group(0) @binding(2) var<storage, read> weight: array<f32>;\n\
+                 @group(0) @binding(3) var<storage, read_write> y: array<f32>;",
+            );
+            template.block("weight", "    return weight[n];");
+        }
+        self.lanes().specialise(template);
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let (results, summed) = match self.records {
+            Records::Each(e) => (e.at(rows), 1),
+            Records::All(e) => (1, e.at(rows)),
+            Records::Weighted => (1, rows),
+        };
+        let count = results * self.elements();
+        let grid = self.lanes().grid(count);
+        let axes = |walks: &[Walk]| -> Vec<u32> {
+            let walks = if walks.is_empty() { &[Walk { size: 1, stride: 0 }] } else { walks };
+            walks.iter().flat_map(|w| words(&[w.size, w.stride, 0, 0])).collect()
+        };
+        let launch = |part: &Window| {
+            let inner = part.inner.map(|step| (step * self.lanes().0).min(self.terms()));
+            let sizes = [&[count, self.elements(), self.record], &part.outer[..], &inner].concat();
+            let adds = [u32::from(!part.is_first())];
+            Launch::new([words(&sizes), adds.into(), axes(&self.kept), axes(&self.reduced)].concat(), grid)
+        };
+        let steps = self.lanes().steps(self.terms());
+        Window::split(summed, steps, 1 + self.reduced.len() + self.kept.len()).iter().map(launch).collect()
+    }
+
+    fn rounding(&self) -> Rounding {
+        // Blocks of terms, the blocks, the lanes, and the launches.
+        let (lanes, steps) = (self.lanes(), self.lanes().steps(self.terms()));
+        let launches = Window::split(1, steps, 1 + self.reduced.len() + self.kept.len()).len();
+        let square = steps.min(BLOCK) + steps.div_ceil(BLOCK) + lanes.halvings() + launches;
+        let per_row = usize::from(!matches!(self.records, Records::Each(_)));
+        Rounding { records: Extent { per_row, fixed: 0 }, ..Rounding::sum(square) }
+    }
+}

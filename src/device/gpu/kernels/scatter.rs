@@ -1,0 +1,63 @@
+//! Schedule of [`Scatter`].
+
+use super::{Launch, Schedule, Specialise, Template, Window, linear_grid, words};
+use crate::lower::kernels::{Records, Scatter};
+use crate::lower::program::Extent;
+use crate::lower::target::Rounding;
+
+impl Scatter {
+    /// Shares that the rows of a table are divided into, for as many invocations a column.
+    const SHARDS: usize = 16;
+}
+
+impl Template for Scatter {
+    const WGSL: &'static str = include_str!("../../../../shaders/scatter.wgsl");
+}
+
+impl Schedule for Scatter {
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("SHARDS", format!("{}u", Self::SHARDS));
+        template.constant("EACH", matches!(self.records, Records::Each(_)));
+        template.constant("ORDERED", self.ordered);
+        if self.records == Records::Weighted {
+            let read = ["weight: array<f32>", "order: array<i32>"];
+            let read = read.into_iter().take(1 + usize::from(self.ordered));
+            let bindings = read.map(|it| format!("var<storage, read> {it}"));
+            let bindings = bindings.chain(["var<storage, read_write> y: array<f32>".to_owned()]).zip(3..);
+            let lines: Vec<String> = bindings.map(|(it, i)| format!("@group(0) @binding({i}) {it};")).collect();
+            template.block("results", &lines.join("\n"));
+            template.block("weight", "    return weight[n];");
+        }
+        if self.ordered {
+            template.block("order", "    return u32(order[n * params.ids_record + r]);");
+        }
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let (tables, summed) = match self.records {
+            Records::Each(e) => (e.at(rows), 1),
+            Records::All(e) => (1, e.at(rows)),
+            Records::Weighted => (1, rows),
+        };
+        let launch = |adds: usize, count: usize, part: &Window| {
+            let sizes = [count, adds, self.ids_record, self.record, self.width, self.table_rows];
+            Launch::new(words(&[&sizes[..], &part.outer, &part.inner].concat()), linear_grid(count, 64))
+        };
+        let nothing = Window { outer: [0; 2], inner: [0; 2] };
+        let mut launches = vec![launch(0, tables * self.table_rows * self.width, &nothing)];
+        let columns = tables * Self::SHARDS * self.width;
+        launches.extend(Window::split(summed, self.count, 1).iter().map(|part| launch(1, columns, part)));
+        launches
+    }
+
+    fn iterations(&self) -> usize {
+        // All positions of a record are in one launch.
+        if self.ordered { self.count.saturating_mul(2).saturating_add(6) } else { 0 }
+    }
+
+    fn rounding(&self) -> Rounding {
+        // Of a run of one id, all of which joins the others at once; or of each position.
+        let per_row = if self.ordered { 1 } else { self.count };
+        Rounding { element: self.count, records: Extent { per_row, fixed: 0 }, ..Rounding::sum(0) }
+    }
+}

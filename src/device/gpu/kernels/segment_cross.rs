@@ -1,0 +1,39 @@
+//! Schedule of [`SegmentCross`].
+
+use super::{Lanes, Launch, Schedule, Specialise, Template, Window, linear_grid, words};
+use crate::lower::kernels::SegmentCross;
+use crate::lower::target::Rounding;
+
+/// Invocations that share a record's pairs.
+const LANES: Lanes = Lanes(64);
+
+impl Template for SegmentCross {
+    const WGSL: &'static str = include_str!("../../../../shaders/segment_cross.wgsl");
+}
+
+impl Schedule for SegmentCross {
+    fn specialise(&self, template: &mut Specialise) {
+        LANES.specialise(template);
+        template.constant("A_VIEW", self.a.constant());
+        template.constant("B_VIEW", self.b.constant());
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let launch = |part: &Window| {
+            let sizes = [rows, self.count, self.steps, self.width, self.table_rows, part.outer[0], part.outer[1]];
+            Launch::new([self.a.words(), self.b.words(), words(&sizes)].concat(), linear_grid(rows, 1))
+        };
+        let blocks = LANES.steps(self.count * self.steps);
+        Window::split(blocks, self.width, 1).iter().map(launch).collect()
+    }
+
+    fn iterations(&self) -> usize {
+        self.width + 1_000
+    }
+
+    fn rounding(&self) -> Rounding {
+        let blocks = LANES.steps(self.count.saturating_mul(self.steps));
+        let square = blocks + LANES.halvings() + Window::split(blocks, self.width, 1).len();
+        Rounding { element: self.width, ..Rounding::sum(square) }
+    }
+}

@@ -1,0 +1,43 @@
+//! Schedule of [`SegmentNorm`].
+
+use super::{Lanes, Launch, Schedule, Specialise, Template, Window, linear_grid, words};
+use crate::lower::kernels::SegmentNorm;
+use crate::lower::target::Rounding;
+
+impl SegmentNorm {
+    /// Invocations that share a record's columns.
+    fn lanes(&self) -> Lanes {
+        Lanes::workgroup(self.width, 64)
+    }
+}
+
+impl Template for SegmentNorm {
+    const WGSL: &'static str = include_str!("../../../../shaders/segment_norm.wgsl");
+}
+
+impl Schedule for SegmentNorm {
+    fn specialise(&self, template: &mut Specialise) {
+        self.lanes().specialise(template);
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let launch = |part: &Window| {
+            let sizes = [rows, self.count, self.width, part.outer[0], part.outer[1]];
+            Launch::new(words(&sizes), linear_grid(rows, 1))
+        };
+        let blocks = self.lanes().steps(self.width);
+        Window::split(blocks, self.count, 1).iter().map(launch).collect()
+    }
+
+    fn iterations(&self) -> usize {
+        self.count + 1_000
+    }
+
+    fn rounding(&self) -> Rounding {
+        // A run that is one term, and the squares of an invocation's runs, column by column.
+        let (lanes, steps) = (self.lanes(), self.lanes().steps(self.width));
+        let launches = Window::split(steps, self.count, 1).len();
+        let square = steps.saturating_mul(self.count) + lanes.halvings() + launches;
+        Rounding { element: self.count, ..Rounding::sum(square) }
+    }
+}

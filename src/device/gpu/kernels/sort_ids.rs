@@ -1,0 +1,18 @@
+//! Schedule of [`SortIds`].
+
+use super::{Launch, Schedule, Template, words};
+use crate::lower::kernels::SortIds;
+
+impl Template for SortIds {
+    const WGSL: &'static str = include_str!("../../../../shaders/sort_ids.wgsl");
+}
+
+impl Schedule for SortIds {
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        Launch::linear(rows * self.count, &words(&[self.count]))
+    }
+
+    fn iterations(&self) -> usize {
+        self.count
+    }
+}

@@ -1,0 +1,31 @@
+//! Schedule of [`TileNorm`].
+
+use super::{Launch, Schedule, Specialise, TILE_ROUNDINGS, Template, linear_grid, words};
+use crate::lower::kernels::TileNorm;
+use crate::lower::target::Rounding;
+
+impl Template for TileNorm {
+    const WGSL: &'static str = include_str!("../../../../shaders/tile_norm.wgsl");
+}
+
+impl Schedule for TileNorm {
+    fn specialise(&self, template: &mut Specialise) {
+        template.constant("A_VIEW", self.a.constant());
+        template.constant("B_VIEW", self.b.constant());
+    }
+
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        let count = rows * self.tiles();
+        let tiles = [self.rows.div_ceil(Self::TILE), self.cols.div_ceil(Self::TILE)];
+        let sizes = [count, self.tiles(), tiles[0], tiles[1], self.rows, self.cols, self.steps];
+        vec![Launch::new([self.a.words(), self.b.words(), words(&sizes)].concat(), linear_grid(count, 1))]
+    }
+
+    fn iterations(&self) -> usize {
+        self.steps + 16
+    }
+
+    fn rounding(&self) -> Rounding {
+        Rounding { element: self.steps, ..Rounding::sum(TILE_ROUNDINGS) }
+    }
+}
