@@ -7,6 +7,7 @@ use miette::Result;
 use super::model::LossArgs;
 use super::{model, output};
 use crate::artifact::Artifact;
+use crate::device::TARGETS;
 use crate::lower::program::{Phase, Program};
 use crate::options::Loss;
 
@@ -101,7 +102,7 @@ fn memory(artifact: &Artifact) -> String {
     let records = [Phase::Forward, Phase::Private, Phase::Update];
     let units = [Phase::Forward, Phase::Plain, Phase::Fold, Phase::Collect, Phase::Update];
     let [records, units] = [&records[..], &units].map(|phases| artifact.program.restricted(phases));
-    let mib = |program: &Program, batch| program.bytes(batch) as f64 / f64::from(1 << 20);
+    let mib = |program: &Program, batch| TARGETS.bytes(program, batch) as f64 / f64::from(1 << 20);
     let rows = BATCHES.iter().map(|&batch| {
         let [records, units] = [&records, &units].map(|program| format!("{:.1} MiB", mib(program, batch)));
         [format!("physical batch {batch}"), records, format!("{units} with units of several records")]

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::graph::{Graph, TypeError, Violation, verify};
 use crate::lower::LowerError;
+use crate::lower::check::{MAX_ROWS, check};
 use crate::lower::program::Program;
 use crate::lower::target::{Targets, Unrunnable};
 use crate::onnx::{Dim, OnnxError, Parameter, Source};
@@ -17,6 +18,7 @@ use crate::passes::attach_loss::{LossError, LossInfo, attach};
 use crate::passes::collapse::collapse;
 use crate::passes::differentiate::differentiate;
 use crate::passes::fuse::fuse;
+use crate::passes::fuse_sums::fuse_sums;
 use crate::passes::inference::inference;
 use crate::passes::privatize::{Choice, PrivateOptions, privatize, weigh_rows, with_gradient};
 use crate::passes::prove::{Proved, Refusal, Refused, prove_for};
@@ -133,6 +135,10 @@ pub enum CompileError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Unrunnable(#[from] Unrunnable),
+    /// A dispatch breaks the contract of its kernel.
+    #[error("internal error: {0}")]
+    #[diagnostic(code(dpc::internal), help("this is a defect of dpc; please report it with the model"))]
+    Contract(String),
     /// A pass built a node that does not type-check.
     #[error("internal error: {0}")]
     #[diagnostic(code(dpc::internal), help("this is a defect of dpc; please report it with the model"))]
@@ -194,19 +200,21 @@ pub fn compile(
     };
     let clip_groups = options.clip.resolve(with_gradient(&gradients).map(|(name, _)| name))?;
     let (clip, groups) = (options.clip.clone(), clip_groups.clone());
-    let rewritten = privatize(&gradients, &PrivateOptions { clip, groups, way, per_sample: options.per_sample })?;
-    let private = checked("privatize", rewritten.graph)?;
+    let rewritten =
+        privatize(&gradients, &PrivateOptions { clip, groups, way, per_sample: options.per_sample }, targets)?;
+    let private = checked("fuse-sums", fuse_sums(&checked("privatize", rewritten.graph)?)?)?;
 
     let mut program = phases::Builder::default();
     program.forward(&checked("fuse", fuse(&inference(&graph)?)?)?)?;
     if loss.is_some() {
         program.private(&checked("fuse", fuse(&private)?)?)?;
-        program.plain(&checked("fuse", fuse(&simplify(&weigh_rows(&gradients)?)?)?)?)?;
-        program.units(options.clip.function(), &clip_groups);
+        program.plain(&checked("fuse", fuse(&fuse_sums(&simplify(&weigh_rows(&gradients)?)?)?)?)?)?;
+        program.units(options.clip.function(), &clip_groups, targets);
         program.update(&options.optimizer);
     }
     let program = program.finish();
     targets.check(&program)?;
+    check(&program, &[1, MAX_ROWS]).map_err(|invalid| CompileError::Contract(invalid.what))?;
     Ok(Compiled { proved, loss, graph, gradients, clip_groups, private, choices: rewritten.choices, program })
 }
 

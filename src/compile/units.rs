@@ -9,6 +9,7 @@ use super::phases::Builder;
 use crate::lower::kernels::{Accumulate, Broadcast, ClipFactor, Elementwise, Fill, Fold, Records, Reduce, Walk};
 use crate::lower::program::{BufferId, Extent, Phase, Role};
 use crate::lower::scalar::{Expr, Func};
+use crate::lower::target::Targets;
 use crate::lower::{host_inputs, host_outputs};
 use crate::privacy::clipping::{ClipFunction, ClipGroup};
 
@@ -16,10 +17,6 @@ use crate::privacy::clipping::{ClipFunction, ClipGroup};
 const PARTS: usize = 1024;
 /// Elements up to which a square norm is worked out in one go.
 const WHOLE: usize = 4096;
-/// At least the longest chain of additions on the way to the square norm of one parameter: of a block of a part by one of the
-/// lanes, of the blocks, of the lanes, and of the parts.
-const ADDITIONS: usize = 512;
-
 /// The first number where the second is finite, else 0.
 fn guard() -> Elementwise {
     let operands = vec![Broadcast { record: 0, strides: vec![1] }; 2];
@@ -35,7 +32,7 @@ struct Sum {
 
 impl Builder {
     /// Appends [`Phase::Fold`] and [`Phase::Collect`] for the gradient sums of the phases that are there.
-    pub fn units(&mut self, function: ClipFunction, groups: &[ClipGroup]) {
+    pub fn units(&mut self, function: ClipFunction, groups: &[ClipGroup], targets: Targets<'_>) {
         let bounds = self.get_or_add(Role::Input(host_inputs::CLIP_BOUNDS.into()), "bounds", groups.len());
         let mut weight = self.get_or_add(Role::ConstantF32(vec![1.0]), "one", 1);
         let norm = host_outputs::UNIT_NORM;
@@ -70,7 +67,8 @@ impl Builder {
             let factor = self.temporary(&format!("unit_clip.{}", group.name), 1);
             // The norm is that of the sum that is folded, so that no terms cancel unseen.
             let (records, groups) = (Extent::fixed(1), groups.len());
-            let additions = ADDITIONS + sums.len();
+            let longest = sums.iter().map(|sum| roundings(sum.len, targets)).max();
+            let additions = longest.unwrap_or(0) + sums.len();
             let clip = ClipFactor { records, function, group: k, groups, hidden: 0, additions };
             let buffers = [square, square, square, square, weight, bounds, factor, norm];
             self.dispatch(Phase::Fold, clip, &buffers, &group.name);
@@ -89,22 +87,37 @@ impl Builder {
         Some(Sum { parameter: parameter.into(), buffer, len })
     }
 
-    /// Writes the square norm of a gradient sum to `square`, in parts of equal length where it is long.
+    /// Writes the square norm of a gradient sum to `square`.
     fn square_norm(&mut self, sum: &Sum, square: BufferId) {
-        let reduce = |len: usize, parts: usize, square: bool| Reduce {
-            records: Records::Each(Extent::fixed(1)),
-            record: len,
-            kept: vec![Walk { size: parts, stride: len / parts }],
-            reduced: vec![Walk { size: len / parts, stride: 1 }],
-            square,
+        let Sum { parameter, buffer, .. } = sum;
+        let mut kernels = square_norm(sum.len).into_iter();
+        let (Some(first), second) = (kernels.next(), kernels.next()) else { return };
+        let Some(second) = second else {
+            return self.dispatch(Phase::Fold, first, &[*buffer, square], parameter);
         };
-        let Sum { parameter, buffer, len } = sum;
-        let parts = if *len <= WHOLE { 1 } else { (1..=PARTS).rev().find(|parts| len % parts == 0).unwrap_or(1) };
-        if parts == 1 {
-            return self.dispatch(Phase::Fold, reduce(*len, 1, true), &[*buffer, square], parameter);
-        }
-        let partial = self.temporary(&format!("unit_sq.{parameter}.parts"), parts);
-        self.dispatch(Phase::Fold, reduce(*len, parts, true), &[*buffer, partial], parameter);
-        self.dispatch(Phase::Fold, reduce(parts, 1, false), &[partial, square], parameter);
+        let partial = self.temporary(&format!("unit_sq.{parameter}.parts"), first.elements());
+        self.dispatch(Phase::Fold, first, &[*buffer, partial], parameter);
+        self.dispatch(Phase::Fold, second, &[partial, square], parameter);
     }
+}
+
+/// The kernels of the square norm of `len` elements, in parts of equal length where they are many.
+fn square_norm(len: usize) -> Vec<Reduce> {
+    let reduce = |len: usize, parts: usize, square: bool| Reduce {
+        records: Records::Each(Extent::fixed(1)),
+        record: len,
+        kept: vec![Walk { size: parts, stride: len / parts }],
+        reduced: vec![Walk { size: len / parts, stride: 1 }],
+        square,
+    };
+    let parts = if len <= WHOLE { 1 } else { (1..=PARTS).rev().find(|parts| len % parts == 0).unwrap_or(1) };
+    match parts {
+        1 => vec![reduce(len, 1, true)],
+        _ => vec![reduce(len, parts, true), reduce(parts, 1, false)],
+    }
+}
+
+/// How often the square norm of `len` elements is rounded at most on the way.
+fn roundings(len: usize, targets: Targets<'_>) -> usize {
+    square_norm(len).into_iter().map(|kernel| targets.rounding(kernel).square).sum()
 }

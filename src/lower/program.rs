@@ -249,6 +249,14 @@ impl Program {
         slots.map(|(s, slot)| slot.dtype.bytes().saturating_mul(self.slot_len(s as u32, rows))).sum()
     }
 
+    /// The memory of a buffer and its length at a physical batch of `rows`; `None` where there is no such buffer, or it is one
+    /// that nothing uses and that has no memory.
+    pub fn place(&self, id: BufferId, rows: usize) -> Option<(usize, usize)> {
+        let (len, home) = (self.buffers.get(id.0 as usize)?.len.at(rows), self.home(id));
+        let whole = if self.slots.is_empty() { len } else { self.slot_len(home as u32, rows) };
+        (len <= whole).then_some((home, len))
+    }
+
     /// Which memory a buffer lives in: its slot, or its own where no memory is planned.
     pub fn home(&self, id: BufferId) -> usize {
         if self.slots.is_empty() { id.0 as usize } else { self.buffer(id).slot as usize }

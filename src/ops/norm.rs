@@ -6,8 +6,8 @@
 use super::outer::{Outer, with_record};
 use super::{Op, OpRules};
 use crate::graph::{DType, Type};
-use crate::lower::kernels::{self, Records, View, Walk};
-use crate::lower::program::Extent;
+use crate::lower::kernels::{self, Kernel, Records, View, Walk};
+use crate::lower::program::{BufferId, Extent};
 use crate::lower::{LowerError, Lowering};
 use crate::passes::prove::Rule;
 
@@ -76,23 +76,23 @@ fn per_record(operands: &[&Type], arity: usize) -> Result<Type, String> {
     Ok(Type::batched([]))
 }
 
-/// Reduces a record's tiles to one number.
-fn sum_tiles(
-    cx: &mut Lowering<'_>,
-    tiles: usize,
-    launch: impl FnOnce(&mut Lowering<'_>, crate::lower::program::BufferId),
-) {
-    if tiles == 1 {
+/// What adds up a record's tiles, where there are several.
+fn sum_of(tiles: usize) -> Option<kernels::Reduce> {
+    let (records, reduced) = (Records::Each(Extent::rows(1)), vec![Walk { size: tiles, stride: 1 }]);
+    (tiles > 1).then_some(kernels::Reduce { records, record: tiles, kept: vec![], reduced, square: false })
+}
+
+/// Launches a kernel that makes tiles, and what adds them up.
+fn launch_tiles(cx: &mut Lowering<'_>, reads: &[BufferId], [kernel, sum]: [Option<Kernel>; 2]) {
+    let Some(kernel) = kernel else { return };
+    let Some(Kernel::Reduce(sum)) = sum else {
         let out = cx.output();
-        launch(cx, out);
-        return;
-    }
-    let partial = cx.temporary("tiles", DType::F32, Extent::rows(tiles));
+        return cx.launch(kernel, reads, &[out]);
+    };
+    let partial = cx.temporary("tiles", DType::F32, Extent::rows(sum.record));
     let out = cx.output();
-    launch(cx, partial);
-    let reduced = vec![Walk { size: tiles, stride: 1 }];
-    let records = Records::Each(Extent::rows(1));
-    cx.launch(kernels::Reduce { records, record: tiles, kept: vec![], reduced, square: false }, &[partial], &[out]);
+    cx.launch(kernel, reads, &[partial]);
+    cx.launch(sum, &[partial], &[out]);
 }
 
 fn views(cx: &Lowering<'_>, outer: &Outer, at: usize) -> [View; 2] {
@@ -115,10 +115,68 @@ impl OpRules for SquareNorm {
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
         let len = cx.operand_ty(0).len();
         let (x, out) = (cx.operand(0), cx.output());
-        let reduced = vec![Walk { size: len, stride: 1 }];
-        let records = Records::Each(Extent::rows(1));
-        cx.launch(kernels::Reduce { records, record: len, kept: vec![], reduced, square: true }, &[x], &[out]);
+        cx.launch(SquareNorm::kernel(len), &[x], &[out]);
         Ok(())
+    }
+}
+
+impl SquareNorm {
+    /// The kernel for a gradient of `len` elements.
+    pub fn kernel(len: usize) -> kernels::Reduce {
+        let (records, reduced) = (Records::Each(Extent::rows(1)), vec![Walk { size: len, stride: 1 }]);
+        kernels::Reduce { records, record: len, kept: vec![], reduced, square: true }
+    }
+}
+
+impl OuterNorm {
+    /// The kernel, whose sides are read by `views`.
+    pub fn kernel(&self, [a, b]: [View; 2]) -> kernels::OuterNorm {
+        let Outer { groups, rows, cols, .. } = self.0;
+        kernels::OuterNorm { groups, rows, cols, steps: 1, a, b }
+    }
+}
+
+impl TileNorm {
+    /// The kernel of the tiles, whose sides are read by `views`, and what adds them up.
+    pub fn kernels(&self, [a, b]: [View; 2]) -> [Option<Kernel>; 2] {
+        let Outer { groups, rows, cols, steps, .. } = self.0;
+        let kernel = kernels::TileNorm { groups, rows, cols, steps, a, b };
+        let sum = sum_of(kernel.tiles()).map(Kernel::from);
+        [Some(kernel.into()), sum]
+    }
+}
+
+impl GhostNorm {
+    /// The kernel of the tiles, whose sides are read by `views`, and what adds them up.
+    pub fn kernels(&self, views: [View; 4]) -> [Option<Kernel>; 2] {
+        let (first, second) = (&self.first, self.second.as_ref().unwrap_or(&self.first));
+        let symmetric = self.second.is_none();
+        let kernel = kernels::GhostNorm {
+            groups: first.groups,
+            rows: first.rows,
+            cols: first.cols,
+            steps: [first.steps, second.steps],
+            views,
+            symmetric,
+            scale: if symmetric { 1.0 } else { 2.0 },
+        };
+        let sum = sum_of(kernel.tiles()).map(Kernel::from);
+        [Some(kernel.into()), sum]
+    }
+}
+
+impl SegmentNorm {
+    /// The kernel.
+    pub fn kernel(&self) -> kernels::SegmentNorm {
+        kernels::SegmentNorm { count: self.count, width: self.width }
+    }
+}
+
+impl SegmentCross {
+    /// The kernel, whose outer products are read by `views`: of the table's rows, then of their elements.
+    pub fn kernel(&self, [b, a]: [View; 2]) -> kernels::SegmentCross {
+        let Outer { rows, steps, .. } = self.outer;
+        kernels::SegmentCross { count: self.count, width: self.width, table_rows: rows, steps, b, a }
     }
 }
 
@@ -141,11 +199,10 @@ impl OpRules for OuterNorm {
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
-        let [a, b] = views(cx, &self.0, 0);
+        let kernel = self.kernel(views(cx, &self.0, 0));
         let reads = [cx.operand(0), cx.operand(1)];
         let out = cx.output();
-        let Outer { groups, rows, cols, .. } = self.0;
-        cx.launch(kernels::OuterNorm { groups, rows, cols, steps: 1, a, b }, &reads, &[out]);
+        cx.launch(kernel, &reads, &[out]);
         Ok(())
     }
 }
@@ -194,11 +251,8 @@ impl OpRules for TileNorm {
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
-        let [a, b] = views(cx, &self.0, 0);
         let reads = [cx.operand(0), cx.operand(1)];
-        let Outer { groups, rows, cols, steps, .. } = self.0;
-        let kernel = kernels::TileNorm { groups, rows, cols, steps, a, b };
-        sum_tiles(cx, kernel.tiles(), |cx, out| cx.launch(kernel, &reads, &[out]));
+        launch_tiles(cx, &reads, self.kernels(views(cx, &self.0, 0)));
         Ok(())
     }
 }
@@ -234,17 +288,7 @@ impl OpRules for GhostNorm {
         if self.second.is_none() {
             reads.extend_from_within(..2);
         }
-        let symmetric = self.second.is_none();
-        let kernel = kernels::GhostNorm {
-            groups: self.first.groups,
-            rows: self.first.rows,
-            cols: self.first.cols,
-            steps: [self.first.steps, second.steps],
-            views: [a, b, c, d],
-            symmetric,
-            scale: if symmetric { 1.0 } else { 2.0 },
-        };
-        sum_tiles(cx, kernel.tiles(), |cx, out| cx.launch(kernel, &reads, &[out]));
+        launch_tiles(cx, &reads, self.kernels([a, b, c, d]));
         Ok(())
     }
 }
@@ -274,7 +318,7 @@ impl OpRules for SegmentNorm {
         let order = cx.temporary("order", DType::I32, Extent::rows(self.count));
         let out = cx.output();
         cx.launch(kernels::SortIds { count: self.count }, &[ids], &[order]);
-        cx.launch(kernels::SegmentNorm { count: self.count, width: self.width }, &[ids, order, x], &[out]);
+        cx.launch(self.kernel(), &[ids, order, x], &[out]);
         Ok(())
     }
 }
@@ -295,11 +339,9 @@ impl OpRules for SegmentCross {
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
-        let [b, a] = views(cx, &self.outer, 2);
+        let kernel = self.kernel(views(cx, &self.outer, 2));
         let reads: Vec<_> = (0..4).map(|i| cx.operand(i)).collect();
         let out = cx.output();
-        let Outer { rows, steps, .. } = self.outer;
-        let kernel = kernels::SegmentCross { count: self.count, width: self.width, table_rows: rows, steps, b, a };
         cx.launch(kernel, &reads, &[out]);
         Ok(())
     }

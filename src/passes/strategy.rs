@@ -14,7 +14,7 @@
 //!
 //! The rates are those of a mid-range device; only their ratios matter for the choice.
 
-use super::privatize::rounding::ghost_rounding;
+use super::privatize::rounding::{Bounds, ghost_rounding};
 use crate::ops::outer::Outer;
 
 /// A way to a square norm.
@@ -71,12 +71,12 @@ const LARGEST_STORED: usize = 1 << 18;
 const LARGEST_ROUNDING: f64 = 1e-2;
 
 /// Seconds per record that each way costs on top of the non-private pass.
-pub fn costs(outer: &Outer, rates: Rates) -> Vec<(Way, f64)> {
+pub fn costs(outer: &Outer, rates: Rates, bounds: Bounds<'_>) -> Vec<(Way, f64)> {
     let (t, d, p, g) = (outer.steps as f64, outer.rows as f64, outer.cols as f64, outer.groups as f64);
     let norm = rates.flops * rates.norm_efficiency;
     let mut out = vec![(Way::Tile, g * 2.0 * t * p * d / norm)];
     // Where no terms cancel, the square of their total length is about T times that of the gradient.
-    let hidden = t * ghost_rounding(outer.rows, outer.cols, [outer.steps; 2]);
+    let hidden = t * ghost_rounding(bounds, outer);
     match outer.steps {
         1 => out.push((Way::Outer, g * (p + d) / norm)),
         _ if hidden > LARGEST_ROUNDING => {}
@@ -89,26 +89,27 @@ pub fn costs(outer: &Outer, rates: Rates) -> Vec<(Way, f64)> {
 }
 
 /// The cheapest way.
-pub fn choose(outer: &Outer, rates: Rates) -> Way {
-    let costs = costs(outer, rates);
+pub fn choose(outer: &Outer, rates: Rates, bounds: Bounds<'_>) -> Way {
+    let costs = costs(outer, rates, bounds);
     costs.into_iter().min_by(|x, y| x.1.total_cmp(&y.1)).map_or(Way::Tile, |(way, _)| way)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::TARGETS;
     use crate::lower::kernels::View;
 
     fn outer(steps: usize, rows: usize, cols: usize) -> Outer {
         let view = View::Strided { record: 0, group: 0, row: 1, col: 1 };
-        Outer::new(1, rows, cols, steps, view, view)
+        Outer { groups: 1, rows, cols, steps, a: view, b: view }
     }
 
     #[test]
     fn each_way_wins_where_it_should() {
-        assert_eq!(choose(&outer(1, 32, 512), Rates::default()), Way::Outer);
-        assert_eq!(choose(&outer(196, 16, 64), Rates::default()), Way::Materialize);
-        assert_eq!(choose(&outer(4, 768, 2304), Rates::default()), Way::Ghost);
-        assert_eq!(choose(&outer(4096, 768, 2304), Rates::default()), Way::Tile);
+        assert_eq!(choose(&outer(1, 32, 512), Rates::default(), Bounds(TARGETS)), Way::Outer);
+        assert_eq!(choose(&outer(196, 16, 64), Rates::default(), Bounds(TARGETS)), Way::Materialize);
+        assert_eq!(choose(&outer(4, 768, 2304), Rates::default(), Bounds(TARGETS)), Way::Ghost);
+        assert_eq!(choose(&outer(4096, 768, 2304), Rates::default(), Bounds(TARGETS)), Way::Tile);
     }
 }

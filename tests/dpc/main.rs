@@ -5,6 +5,7 @@ mod audit;
 mod cli;
 mod clipping;
 mod crash;
+mod damaged;
 mod faults;
 mod forms;
 mod gradients;

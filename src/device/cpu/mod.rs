@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::memory::{Buffers, Memory, Read, Written, zeros};
-use super::{Device, DeviceError, Session};
+use super::{Device, DeviceError, Session, place};
 use crate::lower::check;
 use crate::lower::kernels::{Kernel, for_each_kernel};
 use crate::lower::program::{BufferId, Dispatch, Phase, Program, Role};
@@ -97,6 +97,10 @@ impl Target for Cpu {
         None
     }
 
+    fn scratch(&self, kernel: &Kernel, rows: usize) -> usize {
+        native(kernel).scratch(rows)
+    }
+
     fn rounding(&self, kernel: &Kernel) -> Rounding {
         native(kernel).rounding()
     }
@@ -148,7 +152,7 @@ impl Session for CpuSession {
     }
 
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<(), DeviceError> {
-        let (home, len) = (self.program.home(buffer), self.program.buffer(buffer).len.at(self.rows));
+        let (home, len) = place("cpu", &self.program, buffer, self.rows)?;
         if words.len() != len {
             let name = &self.program.buffer(buffer).name;
             let what = format!("{} words for `{name}`, which has {len}", words.len());
@@ -159,7 +163,8 @@ impl Session for CpuSession {
     }
 
     fn read(&mut self, buffer: BufferId) -> Result<Vec<u32>, DeviceError> {
-        Ok(self.memory[self.program.home(buffer)].words(self.program.buffer(buffer).len.at(self.rows)))
+        let (home, len) = place("cpu", &self.program, buffer, self.rows)?;
+        Ok(self.memory[home].words(len))
     }
 
     fn run(&mut self, phase: Phase) -> Result<(), DeviceError> {

@@ -7,12 +7,12 @@ use wgpu::util::DeviceExt;
 
 use super::Gpu;
 use super::emit::{self, Shader};
-use super::kernels::{Launch, schedule};
+use super::kernels::{Launch, schedule, scratch};
 use super::pipelines::Bindings;
 use super::session::{Command, GpuSession};
 use crate::device::DeviceError;
 use crate::lower::check;
-use crate::lower::kernels::{Kernel, KernelRules, Reduce};
+use crate::lower::kernels::Kernel;
 use crate::lower::program::{Dispatch, Phase, Program, Role};
 use crate::lower::target::Unrunnable;
 
@@ -72,9 +72,8 @@ pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession,
     });
     // A pipeline that failed must not be found again.
     let commands = commands.inspect_err(|_| gpu.forget_pipelines())?;
-    let slots = program.ids().map(|id| program.home(id)).collect();
     let bytes = memory.bytes.iter().sum::<u64>() as usize + 4 * uniforms.words.len();
-    Ok(GpuSession::new(gpu, program, rows, buffers, slots, commands, bytes))
+    Ok(GpuSession::new(gpu, program, rows, buffers, commands, bytes))
 }
 
 /// A shader and what it runs on: all of a dispatch, or a part of one that leaves partial results in scratch memory.
@@ -136,13 +135,6 @@ impl Shaders {
     }
 }
 
-/// Floats of scratch memory that the dispatch which needs most works in.
-fn scratch(program: &Program, rows: usize) -> usize {
-    let parts = |dispatch: &Dispatch| schedule(&dispatch.kernel).1.sum_of_parts(rows);
-    let len = |parts: Reduce| parts.buffers().first().map_or(0, |partial| partial.len.at(rows));
-    program.phases.values().flatten().filter_map(parts).map(len).max().unwrap_or(0)
-}
-
 /// Bytes of every slot, and last those of the scratch memory; a program without a memory plan has a slot for each buffer.
 struct Memory {
     rows: usize,
@@ -156,7 +148,8 @@ impl Memory {
         } else {
             (0..program.slots.len()).map(|slot| program.slot_len(slot as u32, rows)).collect()
         };
-        words.push(scratch(program, rows));
+        let dispatches = program.phases.values().flatten();
+        words.push(dispatches.map(|dispatch| scratch(&dispatch.kernel, rows)).max().unwrap_or(0));
         Memory { rows, bytes: words.iter().map(|&n| 4 * n.max(4) as u64).collect() }
     }
 

@@ -34,6 +34,10 @@ impl Target for WebGpu {
         emit::refusal(dispatch)
     }
 
+    fn scratch(&self, kernel: &Kernel, rows: usize) -> usize {
+        kernels::scratch(kernel, rows)
+    }
+
     fn rounding(&self, kernel: &Kernel) -> Rounding {
         kernels::schedule(kernel).1.rounding()
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 
 use super::Gpu;
 use super::faults::Faults;
-use crate::device::{DeviceError, Session};
+use crate::device::{DeviceError, Session, place};
 use crate::lower::program::{BufferId, Phase, Program};
 
 /// Floating-point operations after which commands are handed to the driver: long submissions make it lose the device.
@@ -37,7 +37,6 @@ pub struct GpuSession {
     program: Arc<Program>,
     rows: usize,
     buffers: Vec<wgpu::Buffer>,
-    slots: Vec<usize>,
     commands: BTreeMap<Phase, Vec<Command>>,
     staging: Option<wgpu::Buffer>,
     bytes: usize,
@@ -49,7 +48,6 @@ impl GpuSession {
         program: Arc<Program>,
         rows: usize,
         buffers: Vec<wgpu::Buffer>,
-        slots: Vec<usize>,
         commands: BTreeMap<Phase, Vec<Command>>,
         bytes: usize,
     ) -> GpuSession {
@@ -61,19 +59,10 @@ impl GpuSession {
             program,
             rows,
             buffers,
-            slots,
             commands,
             staging: None,
             bytes,
         }
-    }
-
-    fn buffer(&self, id: BufferId) -> &wgpu::Buffer {
-        &self.buffers[self.slots[id.0 as usize]]
-    }
-
-    fn len(&self, id: BufferId) -> usize {
-        self.program.buffer(id).len.at(self.rows)
     }
 
     /// Records commands into one pass and submits it.
@@ -118,12 +107,13 @@ impl Session for GpuSession {
     }
 
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<(), DeviceError> {
-        if words.len() != self.len(buffer) {
+        let (home, len) = place(&self.name, &self.program, buffer, self.rows)?;
+        if words.len() != len {
             let name = &self.program.buffer(buffer).name;
-            let what = format!("{} words for `{name}`, which has {}", words.len(), self.len(buffer));
+            let what = format!("{} words for `{name}`, which has {len}", words.len());
             return Err(DeviceError::Refused { device: self.name.clone(), what });
         }
-        self.queue.write_buffer(self.buffer(buffer), 0, bytemuck::cast_slice(words));
+        self.queue.write_buffer(&self.buffers[home], 0, bytemuck::cast_slice(words));
         self.faults.check()
     }
 
@@ -132,16 +122,17 @@ impl Session for GpuSession {
     }
 
     fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Vec<u32>>, DeviceError> {
-        let lens: Vec<usize> = buffers.iter().map(|&buffer| self.len(buffer)).collect();
-        let bytes = 4 * lens.iter().sum::<usize>() as u64;
+        let place = |&buffer: &BufferId| place(&self.name, &self.program, buffer, self.rows);
+        let places: Vec<(usize, usize)> = buffers.iter().map(place).collect::<Result<_, _>>()?;
+        let bytes = 4 * places.iter().map(|(_, len)| len).sum::<usize>() as u64;
         if bytes == 0 {
             return Ok(vec![Vec::new(); buffers.len()]);
         }
         let staging = self.staging(bytes)?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
         let mut to = 0;
-        for (&buffer, &len) in buffers.iter().zip(&lens).filter(|(_, len)| **len > 0) {
-            encoder.copy_buffer_to_buffer(self.buffer(buffer), 0, &staging, to, 4 * len as u64);
+        for &(home, len) in places.iter().filter(|(_, len)| *len > 0) {
+            encoder.copy_buffer_to_buffer(&self.buffers[home], 0, &staging, to, 4 * len as u64);
             to += 4 * len as u64;
         }
         self.queue.submit([encoder.finish()]);
@@ -162,7 +153,7 @@ impl Session for GpuSession {
             rest = others;
             words.to_vec()
         };
-        Ok(lens.into_iter().map(&mut next).collect())
+        Ok(places.into_iter().map(|(_, len)| next(len)).collect())
     }
 
     fn run(&mut self, phase: Phase) -> Result<(), DeviceError> {

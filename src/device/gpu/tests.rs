@@ -21,7 +21,7 @@ fn every_kernel_keeps_its_contract() {
 
 #[test]
 fn sums_round_as_often_as_they_state() {
-    cases::rounding::check(&gpu(), &WebGpu);
+    cases::rounding::check(&gpu(), &WebGpu, true);
 }
 
 #[test]

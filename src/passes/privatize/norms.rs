@@ -4,18 +4,20 @@ use super::rounding::Hidden;
 use super::{Choice, Rewrite};
 use crate::graph::{DType, NodeId, TypeError};
 use crate::lower::scalar::Func;
+use crate::lower::target::Rounding;
 use crate::ops::Op;
 use crate::ops::norm::{GhostNorm, OuterNorm, SegmentCross, SegmentNorm, SquareNorm, TileNorm};
 use crate::ops::outer::Outer;
+use crate::passes::fuse_sums::{before_permutations, is_permutation};
 use crate::passes::strategy::{Rates, Way, choose};
 
-/// One use of a parameter: a weight-gradient node, and whether its matrix is transposed on the way to the parameter.
+/// One use of a parameter: a per-sample gradient, and whether its matrix is transposed on the way to the parameter.
 struct Term {
     node: NodeId,
     transposed: bool,
 }
 
-/// A weight-gradient node as seen from the parameter.
+/// A per-sample gradient as seen from the parameter.
 pub(super) struct Use {
     pub op: Op,
     pub operands: Vec<NodeId>,
@@ -34,21 +36,18 @@ pub(super) struct Norm {
 /// A norm, the ways to its parts, and the sizes that decided.
 type Chosen = (Norm, Vec<Way>, String);
 
-impl Rewrite {
-    /// The terms of a gradient, if it is a sum of weight-gradient nodes seen through permutations.
+impl Rewrite<'_> {
+    /// The terms of a per-sample gradient, if it is a sum of such of products and tables seen through permutations.
     fn terms(&self, id: NodeId, transposed: bool) -> Option<Vec<Term>> {
-        let node = self.graph.node(id);
-        if node.op.rules().weight_gradient().is_some() {
-            return Some(vec![Term { node: id, transposed }]);
-        }
         let operands = self.graph.operands(id);
-        match &node.op {
+        match self.graph.op(id) {
+            Op::Outer(_) | Op::Scatter(_) => Some(vec![Term { node: id, transposed }]),
             Op::Reshape(_) => self.terms(operands[0], transposed),
             Op::Transpose(t) if t.perm == [1, 0] => self.terms(operands[0], !transposed),
-            Op::Transpose(_) | Op::Rearrange(_) => {
+            op if is_permutation(op) => {
                 // Another permutation keeps a single term's norm, but two terms behind different ones cannot be paired.
                 let inner = self.terms(operands[0], transposed)?;
-                (inner.len() == 1 && is_permutation(&node.op)).then_some(inner)
+                (inner.len() == 1).then_some(inner)
             }
             Op::Elementwise(e) if e.expr.as_call() == Some(Func::Add) => {
                 let both: Vec<Vec<Term>> =
@@ -60,13 +59,10 @@ impl Rewrite {
         }
     }
 
-    /// Whether only reshapes and matrix transposes stand between a value and its weight-gradient nodes.
+    /// Whether only reshapes and matrix transposes stand between a value and the terms that it is a sum of.
     fn pairable(&self, id: NodeId) -> bool {
-        let node = self.graph.node(id);
-        if node.op.rules().weight_gradient().is_some() {
-            return true;
-        }
-        match &node.op {
+        match self.graph.op(id) {
+            Op::Outer(_) | Op::Scatter(_) => return true,
             Op::Reshape(_) | Op::Elementwise(_) => {}
             Op::Transpose(t) if t.perm == [1, 0] => {}
             _ => return false,
@@ -99,47 +95,43 @@ impl Rewrite {
                 }
             }
         }
-        // Materialise in the parameter's own space, or where a single weight-gradient node lies behind permutations; what is
-        // stored serves the weighted sum as well.
-        let only = self.terms(gradient, false).filter(|t| t.len() == 1).map(|t| t[0].node);
-        let node = only.unwrap_or(gradient);
-        let kept = self.keep(node, name)?;
-        if self.graph.ty(kept).batched {
-            self.stored.insert(node, kept);
-        }
+        // Stored, and summed from there: before the permutations on the way to the parameter.
+        let kept = before_permutations(&self.graph, gradient);
         let square = self.add(SquareNorm, &[kept], &label)?;
         let len = self.graph.ty(kept).len();
-        let norm = Norm { squares: vec![square], hidden: vec![], additions: additions(0) };
+        let norm = Norm { squares: vec![square], hidden: vec![], additions: self.bounds.stored(len).square };
         Ok(done(norm, vec![Way::Materialize], format!("{len} elements a record")))
     }
 
     fn single(&mut self, term: &Term, forced: Option<Way>, label: &str) -> Result<Option<Chosen>, TypeError> {
         let used = Use { op: self.graph.op(term.node).clone(), operands: self.graph.operands(term.node) };
         let operands = &used.operands;
-        let (square, way, why, width) = match &used.op {
+        let (square, way, why, rounding) = match &used.op {
             Op::Outer(outer) => {
                 let way = match forced {
                     Some(way @ (Way::Ghost | Way::Tile)) => way,
-                    _ => choose(outer, Rates::default()),
+                    _ => choose(outer, Rates::default(), self.bounds),
                 };
-                let square = match way {
-                    Way::Ghost => self.add(GhostNorm { first: outer.clone(), second: None }, operands, label)?,
-                    Way::Tile => self.add(TileNorm(outer.clone()), operands, label)?,
-                    Way::Outer => self.add(OuterNorm(outer.clone()), operands, label)?,
+                let (op, rounding): (Op, _) = match way {
+                    Way::Ghost => {
+                        (GhostNorm { first: outer.clone(), second: None }.into(), self.bounds.ghost(outer, None))
+                    }
+                    Way::Tile => (TileNorm(outer.clone()).into(), self.bounds.tile(outer)),
+                    Way::Outer => (OuterNorm(outer.clone()).into(), self.bounds.outer(outer)),
                     Way::Materialize | Way::Segment => return Ok(None),
                 };
-                (square, way, sizes(outer), outer.rows.max(outer.cols))
+                (self.add(op, operands, label)?, way, sizes(outer), rounding)
             }
             Op::Scatter(_) => {
                 let Some(segment) = self.segment(operands) else { return Ok(None) };
                 let why = format!("{} ids a record, rows of {}", segment.count, segment.width);
-                let width = segment.width;
-                (self.add(segment, operands, label)?, Way::Segment, why, width)
+                let rounding = self.bounds.segment(&segment);
+                (self.add(segment, operands, label)?, Way::Segment, why, rounding)
             }
             _ => return Ok(None),
         };
-        let Some(hidden) = self.hidden_of_one(&used, way, label)? else { return Ok(None) };
-        Ok(Some((Norm { squares: vec![square], hidden, additions: additions(width) }, vec![way], why)))
+        let Some(hidden) = self.hidden_of_one(&used, way, rounding, label)? else { return Ok(None) };
+        Ok(Some((Norm { squares: vec![square], hidden, additions: rounding.square }, vec![way], why)))
     }
 
     fn segment(&self, operands: &[NodeId]) -> Option<SegmentNorm> {
@@ -171,54 +163,62 @@ impl Rewrite {
                 return Ok(None);
             }
         }
-        let (mut parts, mut ways) = (Vec::new(), Vec::new());
+        let (mut parts, mut roundings) = (Vec::new(), Vec::new());
         let cross_label = label.replacen("sq.", "cross.", 1);
         for (i, Use { op, operands }) in uses.iter().enumerate() {
-            let (own, way) = match op {
+            let (own, rounding) = match op {
                 Op::Outer(x) => {
                     let way = if forced == Some(Way::Tile) { Way::Tile } else { Way::Ghost };
-                    let id = match way {
-                        Way::Tile => self.add(TileNorm(x.clone()), operands, label)?,
-                        _ => self.add(GhostNorm { first: x.clone(), second: None }, operands, label)?,
-                    };
-                    (id, way)
+                    match way {
+                        Way::Tile => (self.add(TileNorm(x.clone()), operands, label)?, (way, self.bounds.tile(x))),
+                        _ => {
+                            let op = GhostNorm { first: x.clone(), second: None };
+                            (self.add(op, operands, label)?, (way, self.bounds.ghost(x, None)))
+                        }
+                    }
                 }
                 _ => {
                     let Some(op) = self.segment(operands) else { return Ok(None) };
-                    (self.add(op, operands, label)?, Way::Segment)
+                    let rounding = self.bounds.segment(&op);
+                    (self.add(op, operands, label)?, (Way::Segment, rounding))
                 }
             };
             parts.push(own);
-            ways.push(way);
+            roundings.push(rounding);
             for Use { op: other, operands: others } in &uses[i + 1..] {
-                let cross = match (op, other) {
+                let (cross, rounding) = match (op, other) {
                     (Op::Outer(x), Op::Outer(y)) => {
                         let all: Vec<NodeId> = operands.iter().chain(others).copied().collect();
-                        self.add(GhostNorm { first: x.clone(), second: Some(y.clone()) }, &all, &cross_label)?
+                        let op = GhostNorm { first: x.clone(), second: Some(y.clone()) };
+                        (self.add(op, &all, &cross_label)?, self.bounds.ghost(x, Some(y)))
                     }
                     (Op::Scatter(_), Op::Outer(y)) => self.cross(operands, y, others, &cross_label)?,
                     (Op::Outer(x), _) => self.cross(others, x, operands, &cross_label)?,
                     _ => return Ok(None),
                 };
                 parts.push(cross);
-                ways.push(Way::Ghost);
+                roundings.push((Way::Ghost, rounding));
             }
         }
-        let Some(hidden) = self.hidden_of_many(&uses, label)? else { return Ok(None) };
-        let widest = uses.iter().map(|used| match &used.op {
-            Op::Outer(x) => x.rows.max(x.cols),
-            _ => self.graph.ty(used.operands[1]).len() / self.graph.ty(used.operands[0]).len().max(1),
-        });
-        let additions = additions(widest.max().unwrap_or(0));
+        let Some(hidden) = self.hidden_of_many(&uses, &roundings, label)? else { return Ok(None) };
+        let additions = roundings.iter().map(|(_, rounding)| rounding.square).max().unwrap_or(0);
+        let ways = roundings.into_iter().map(|(way, _)| way).collect();
         Ok(Some((Norm { squares: parts, hidden, additions }, ways, format!("{} uses, with cross terms", terms.len()))))
     }
 
-    fn cross(&mut self, table: &[NodeId], outer: &Outer, sides: &[NodeId], label: &str) -> Result<NodeId, TypeError> {
+    fn cross(
+        &mut self,
+        table: &[NodeId],
+        outer: &Outer,
+        sides: &[NodeId],
+        label: &str,
+    ) -> Result<(NodeId, Rounding), TypeError> {
         let (ids, x) = (self.graph.ty(table[0]), self.graph.ty(table[1]));
         let count = ids.len();
         let op = SegmentCross { count, width: x.len() / count.max(1), outer: outer.clone() };
         let operands: Vec<NodeId> = table.iter().chain(sides).copied().collect();
-        self.add(op, &operands, label)
+        let rounding = self.bounds.cross(&op);
+        Ok((self.add(op, &operands, label)?, rounding))
     }
 
     /// A term as seen from the parameter: a transposed outer product has its sides exchanged.
@@ -226,25 +226,10 @@ impl Rewrite {
         let operands = self.graph.operands(term.node);
         match self.graph.op(term.node) {
             Op::Outer(x) if term.transposed => {
-                let exchanged = Outer { rows: x.cols, cols: x.rows, a: x.b, b: x.a, ..x.clone() };
-                Use { op: exchanged.into(), operands: vec![operands[1], operands[0]] }
+                Use { op: x.exchanged().into(), operands: vec![operands[1], operands[0]] }
             }
             op => Use { op: op.clone(), operands },
         }
-    }
-}
-
-/// The longest chain of additions that a kernel makes to a square norm of sides as wide as `width`: lanes add a share of a
-/// side or a tile one by one, in blocks where it is long, and what they have found is added up in a few steps.
-pub(crate) fn additions(width: usize) -> usize {
-    512 + width / 16
-}
-
-fn is_permutation(op: &Op) -> bool {
-    match op {
-        Op::Transpose(_) => true,
-        Op::Rearrange(r) => r.is_permutation(),
-        _ => false,
     }
 }
 
@@ -255,24 +240,31 @@ fn sizes(outer: &Outer) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::device::Device;
-    use crate::device::cases::wide;
+    use crate::device::cases::{Case, wide};
     use crate::device::cpu::Cpu;
     use crate::device::gpu::Gpu;
+    use crate::device::{Device, TARGETS};
     use crate::lower::kernels::ClipFactor;
     use crate::lower::program::Extent;
     use crate::privacy::clipping::ClipFunction;
 
     #[test]
     fn what_wide_sides_lose_is_made_up_for() {
+        hold(&wide::case());
+    }
+
+    #[test]
+    fn what_the_groups_of_a_depthwise_layer_lose_is_made_up_for() {
+        hold(&wide::groups());
+    }
+
+    fn hold(case: &Case) {
+        let additions = TARGETS.rounding(case.kernel().clone()).square;
         let (records, function) = (Extent::rows(1), ClipFunction::Threshold);
-        let additions = additions(wide::WIDTH);
         let clip = ClipFactor { records, function, group: 0, groups: 1, hidden: 0, additions };
-        let case = wide::case();
         let gpu: Box<dyn Device> = Box::new(Gpu::open(None).expect("a GPU"));
         for device in [Box::new(Cpu), gpu] {
-            let found = wide::found(&*device, &case);
+            let found = wide::found(&*device, case);
             println!("{}: {:e} less", device.name(), 1.0 - found);
             assert!(found < 1.0 - 1e-6, "{}: nothing to make up for: {found}", device.name());
             assert!(found * f64::from(clip.excess()) >= 1.0, "{}: {found}", device.name());

@@ -6,14 +6,15 @@
 //! large terms cancel, rounding may leave little of the norm, or of the share. Both are in proportion to the terms' total
 //! length `M = Σ_t ‖a_t‖ ‖b_t‖`, u being the unit roundoff and T the number of positions:
 //!
-//! - each element of norm or share is a sum of T terms: `T u M` each beside the norm, together `(2T + 8) u M`;
-//! - a ghost norm's square is a sum of products of inner products: `k u M²` below the root, with k of
-//!   [`ghost_rounding`] (Higham, Accuracy and Stability of Numerical Algorithms, §3.1);
+//! - each element of norm or share is a sum of T terms that is rounded k times: `k u M` each beside the norm;
+//! - a ghost norm's square is a sum of products of inner products: `k u M²` below the root (Higham, Accuracy and Stability
+//!   of Numerical Algorithms, §3.1);
 //! - of a parameter with several uses, M is the sum over its uses, whose sums over the P rows of a physical batch stay
-//!   apart to the end: each of the m terms that an element is added to meanwhile may lose `u M`, and m is at most 64 T + P
-//!   for products, which are summed in parts of 64 records at most, and P T for rows by id: `apart` for each row.
+//!   apart to the end: each of the m roundings of an element on its way through the sum may lose `u M`, of which those that
+//!   are as many as the rows are `apart`.
 //!
-//! A sum of squares loses a little too, in proportion to itself, which is the number of additions of a clip factor.
+//! A sum of squares loses a little too, in proportion to itself, which is the number of additions of a clip factor. How often
+//! a kernel rounds, each device states for itself ([`Rounding`]), and the largest counts.
 //!
 //! Such a factor is that of `√(‖g‖² + below) + beside + P apart`. Where nothing cancels, this is a small part of a percent
 //! more than the norm; where nearly everything does, the record counts for less. Other trainers leave this out, and can be
@@ -30,21 +31,89 @@
 use super::Rewrite;
 use super::norms::Use;
 use crate::graph::{NodeId, TypeError};
-use crate::lower::kernels::GhostNorm;
+use crate::lower::kernels::{Kernel, Records, Scatter};
+use crate::lower::target::{Rounding, Targets};
 use crate::ops::Op;
 use crate::ops::elementwise::Elementwise;
-use crate::ops::norm::LengthBound;
+use crate::ops::norm::{GhostNorm, LengthBound, OuterNorm, SegmentCross, SegmentNorm, SquareNorm, TileNorm};
+use crate::ops::outer::Outer;
+use crate::ops::sum_batch::products_kernel;
 use crate::passes::strategy::Way;
 
 /// The unit roundoff of `f32`.
 const ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;
 
-/// What rounding may hide of the square of a ghost norm of `positions[0]` by `positions[1]` positions, relative to the
-/// square of the total length of the terms: the inner products, of `rows` and `cols` terms, are summed one after the other,
-/// their products in tiles.
-pub fn ghost_rounding(rows: usize, cols: usize, positions: [usize; 2]) -> f64 {
-    let tiles = positions.iter().map(|t| t.div_ceil(GhostNorm::TILE)).product::<usize>();
-    (rows + cols + 2 * GhostNorm::TILE + tiles / 16) as f64 * ROUNDOFF
+/// What the devices that a program is compiled for state of the kernels of norms and sums.
+#[derive(Clone, Copy)]
+pub struct Bounds<'a>(pub Targets<'a>);
+
+impl Bounds<'_> {
+    /// Of a gradient that is stored.
+    pub fn stored(self, len: usize) -> Rounding {
+        self.0.rounding(SquareNorm::kernel(len))
+    }
+
+    /// Of one outer product.
+    pub fn outer(self, outer: &Outer) -> Rounding {
+        self.0.rounding(OuterNorm(outer.clone()).kernel([outer.a, outer.b]))
+    }
+
+    /// Of tiles of the gradient.
+    pub fn tile(self, outer: &Outer) -> Rounding {
+        self.of_tiles(TileNorm(outer.clone()).kernels([outer.a, outer.b]))
+    }
+
+    /// Of Gram matrices of one sum of outer products, or of two.
+    pub fn ghost(self, first: &Outer, second: Option<&Outer>) -> Rounding {
+        let other = second.unwrap_or(first);
+        let op = GhostNorm { first: first.clone(), second: second.cloned() };
+        self.of_tiles(op.kernels([first.a, first.b, other.a, other.b]))
+    }
+
+    /// Of runs of equal ids.
+    pub fn segment(self, segment: &SegmentNorm) -> Rounding {
+        self.0.rounding(segment.kernel())
+    }
+
+    /// Of rows by id with outer products.
+    pub fn cross(self, cross: &SegmentCross) -> Rounding {
+        self.0.rounding(cross.kernel([cross.outer.a, cross.outer.b]))
+    }
+
+    /// Of the weighted sum of a use that is not stored.
+    fn sum(self, used: &Op, count: usize, width: usize) -> Rounding {
+        match used {
+            Op::Outer(x) => self.0.rounding(products_kernel(x, [x.a, x.b])),
+            // Whether the ids are ordered is for the lowering to say.
+            _ => self.0.rounding(Scatter {
+                records: Records::Weighted,
+                ids_record: count,
+                record: count.saturating_mul(width),
+                count,
+                width,
+                table_rows: 1,
+                ordered: false,
+            }),
+        }
+    }
+
+    /// A kernel of tiles and what adds them up.
+    fn of_tiles(self, [kernel, sum]: [Option<Kernel>; 2]) -> Rounding {
+        let [kernel, sum] = [kernel, sum].map(|kernel| kernel.map(|kernel| self.0.rounding(kernel)));
+        let (kernel, sum) = (kernel.unwrap_or(Rounding::UNBOUNDED), sum.map_or(0, |sum| sum.square));
+        Rounding { square: kernel.square.saturating_add(sum), ..kernel }
+    }
+}
+
+/// What a number of roundings may take, relative to the total length of what is summed.
+fn share(roundings: impl IntoIterator<Item = usize>) -> f64 {
+    roundings.into_iter().map(|roundings| roundings as f64 * ROUNDOFF).sum()
+}
+
+/// What rounding may hide of the square of a ghost norm, relative to the square of the total length of the terms.
+pub fn ghost_rounding(bounds: Bounds<'_>, outer: &Outer) -> f64 {
+    let Rounding { element, square, .. } = bounds.ghost(outer, None);
+    share([element, square])
 }
 
 /// What rounding may hide of a norm: multiples of a [`LengthBound`].
@@ -60,44 +129,65 @@ pub(super) struct Hidden {
     apart: f64,
 }
 
-impl Rewrite {
-    /// What rounding hides of a parameter's only use, whose norm was found in a `way` that does not store it; `None` if there is
-    /// no bound.
+/// Roundings that a norm or a share has beside its additions: of multiplications, and of the clip factor.
+const FEW: usize = 8;
+
+impl Rewrite<'_> {
+    /// What rounding hides of a parameter's only use, whose norm was found in a `way` that does not store it, with the
+    /// roundings `norm`; `None` if there is no bound.
     pub(super) fn hidden_of_one(
         &mut self,
         used: &Use,
         way: Way,
+        norm: Rounding,
         label: &str,
     ) -> Result<Option<Vec<Hidden>>, TypeError> {
         // A single product is all there is to add.
         if way == Way::Outer {
             return Ok(Some(vec![]));
         }
-        let below = match &used.op {
-            Op::Outer(x) if way == Way::Ghost => ghost_rounding(x.rows, x.cols, [x.steps; 2]),
-            _ => 0.0,
+        let sum = self.sum_rounding(used);
+        let (below, element) = match way {
+            Way::Ghost => (share([norm.element, norm.square]), 0),
+            _ => (0.0, norm.element),
         };
-        let Some((length, positions)) = self.length(used, label)? else { return Ok(None) };
-        Ok(Some(vec![Hidden { length, below, beside: (2.0 * positions + 8.0) * ROUNDOFF, apart: 0.0 }]))
+        let beside = share([element, sum.element, FEW]);
+        let Some(length) = self.length(used, label)? else { return Ok(None) };
+        Ok(Some(vec![Hidden { length, below, beside, apart: 0.0 }]))
     }
 
-    /// What rounding hides of a sum of uses, whose square norm is that of their norms and cross terms;
-    /// `None` if there is no bound.
-    pub(super) fn hidden_of_many(&mut self, uses: &[Use], label: &str) -> Result<Option<Vec<Hidden>>, TypeError> {
+    /// What rounding hides of a sum of uses, whose square norm is that of their norms and cross terms, with the `roundings`
+    /// of each of these; `None` if there is no bound.
+    pub(super) fn hidden_of_many(
+        &mut self,
+        uses: &[Use],
+        roundings: &[(Way, Rounding)],
+        label: &str,
+    ) -> Result<Option<Vec<Hidden>>, TypeError> {
         // (Σᵢ Mᵢ)² is at most the number of uses times Σᵢ Mᵢ².
         let number = uses.len() as f64;
-        // Their squares and cross terms are added one after the other.
-        let parts = number * (number + 1.0) / 2.0 + 1.0;
-        let below = number * (self.cross_rounding(uses) + parts * ROUNDOFF);
-        let scale = number.sqrt() * ROUNDOFF;
+        let of_part = |(way, Rounding { element, square, .. }): &(Way, Rounding)| match way {
+            Way::Ghost => share([*element, *square]),
+            // An element that is squared counts twice.
+            _ => share([*element, *element, *square]),
+        };
+        let largest = roundings.iter().map(of_part).fold(0.0, f64::max);
+        // They are added one after the other.
+        let below = number * (largest + share([roundings.len() + 1]));
         let mut hidden = Vec::new();
         for used in uses {
-            let Some((length, positions)) = self.length(used, label)? else { return Ok(None) };
-            let products = matches!(used.op, Op::Outer(_));
-            let (beside, apart) = if products { (66.0, 1.0) } else { (2.0, positions) };
-            hidden.push(Hidden { length, below, beside: scale * (beside * positions + 8.0), apart: scale * apart });
+            let sum = self.sum_rounding(used);
+            let Some(length) = self.length(used, label)? else { return Ok(None) };
+            let beside = number.sqrt() * share([sum.element, sum.records.fixed, FEW]);
+            hidden.push(Hidden { length, below, beside, apart: number.sqrt() * share([sum.records.per_row]) });
         }
         Ok(Some(hidden))
+    }
+
+    fn sum_rounding(&self, used: &Use) -> Rounding {
+        let lens: Vec<usize> = used.operands.iter().map(|&operand| self.graph.ty(operand).len()).collect();
+        let count = lens.first().copied().unwrap_or(0);
+        self.bounds.sum(&used.op, count, lens.get(1).copied().unwrap_or(0) / count.max(1))
     }
 
     /// The operands of a clip factor that tell what rounding hides: none, or those of [`ClipFactor`] for `below`, `beside`
@@ -131,32 +221,17 @@ impl Rewrite {
         Ok(total)
     }
 
-    /// The bound on the total length of the terms of a weight gradient, and the number of positions.
-    fn length(&mut self, used: &Use, label: &str) -> Result<Option<(NodeId, f64)>, TypeError> {
+    /// The bound on the total length of the terms of a gradient.
+    fn length(&mut self, used: &Use, label: &str) -> Result<Option<NodeId>, TypeError> {
         let (operands, label) = (&used.operands, label.replacen("sq.", "length.", 1));
         Ok(match &used.op {
-            Op::Outer(x) => {
-                let length = self.add(LengthBound::Products(Box::new(x.clone())), operands, &label)?;
-                Some((length, x.steps as f64))
-            }
+            Op::Outer(x) => Some(self.add(LengthBound::Products(Box::new(x.clone())), operands, &label)?),
             Op::Scatter(_) => {
-                let count = self.graph.ty(operands[0]).len() as f64;
+                let count = self.graph.ty(operands[0]).len();
                 let rows = self.add(LengthBound::Rows, &operands[1..2], "")?;
-                Some((self.add(Elementwise::scale(count as f32), &[rows], &label)?, count))
+                Some(self.add(Elementwise::scale(count as f32), &[rows], &label)?)
             }
             _ => None,
         })
-    }
-
-    /// The largest [`ghost_rounding`] of the products of two uses. Those with rows by id are summed pair by pair.
-    fn cross_rounding(&self, uses: &[Use]) -> f64 {
-        let ids = |used: &Use| self.graph.ty(used.operands[0]).len();
-        let of_pair = |one: &Use, other: &Use| match (&one.op, &other.op) {
-            (Op::Outer(x), Op::Outer(y)) => ghost_rounding(x.rows, x.cols, [x.steps, y.steps]),
-            (Op::Outer(x), _) => (x.rows.max(x.cols) + x.steps * ids(other)) as f64 * ROUNDOFF,
-            (_, Op::Outer(y)) => (y.rows.max(y.cols) + y.steps * ids(one)) as f64 * ROUNDOFF,
-            _ => 0.0,
-        };
-        uses.iter().flat_map(|one| uses.iter().map(move |other| of_pair(one, other))).fold(0.0, f64::max)
     }
 }

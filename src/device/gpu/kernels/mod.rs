@@ -7,7 +7,7 @@ use launch::{Lanes, TILE_ROUNDINGS, Tile, Window, linear_grid, literal, words};
 pub use launch::{Launch, MAX_ITERATIONS};
 
 use super::emit::Specialise;
-use crate::lower::kernels::{Kernel, Reduce, for_each_kernel};
+use crate::lower::kernels::{Kernel, KernelRules, Reduce, for_each_kernel};
 use crate::lower::target::Rounding;
 
 /// The template of a kernel.
@@ -40,6 +40,12 @@ pub trait Schedule {
     fn sum_of_parts(&self, _rows: usize) -> Option<Reduce> {
         None
     }
+}
+
+/// Floats of scratch memory for the partial results of a kernel.
+pub fn scratch(kernel: &Kernel, rows: usize) -> usize {
+    let parts = schedule(kernel).1.sum_of_parts(rows);
+    parts.and_then(|parts| parts.buffers().first().map(|partial| partial.len.at(rows))).unwrap_or(0)
 }
 
 /// Declares the schedules.
