@@ -11,3 +11,4 @@ pub mod privatize;
 pub mod prove;
 pub mod simplify;
 pub mod strategy;
+pub mod verify;
