@@ -7,6 +7,5 @@ pub mod differentiate;
 pub mod fuse;
 pub mod inference;
 pub mod privatize;
-pub mod prove;
 pub mod simplify;
 pub mod strategy;
