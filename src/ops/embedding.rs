@@ -135,7 +135,7 @@ impl OpRules for Scatter {
         let mut reads: Vec<_> = (0..cx.arity()).map(|i| cx.operand(i)).collect();
         if ordered {
             let order = cx.temporary("order", DType::I32, Extent::rows(count));
-            cx.launch(kernels::SortIds { count }, &reads[..1], &[order]);
+            cx.launch(kernels::SortIds { count, table_rows: self.table[0] }, &reads[..1], &[order]);
             reads.push(order);
         }
         let out = cx.output();
