@@ -21,5 +21,6 @@ pub mod options;
 mod panics;
 pub mod passes;
 pub mod privacy;
+pub mod schema;
 pub mod tensors;
 pub mod train;
