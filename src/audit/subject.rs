@@ -243,7 +243,7 @@ impl Rig<'_> {
     pub fn train(&mut self, step: u64, batches: &[&[usize]]) -> Result<(), AuditError> {
         self.accumulate(step, batches)?;
         // The records are made up, so there is nothing to pay for.
-        self.stepper.release(step, Receipt::of_made_up_records(step))?;
+        self.stepper.release(Receipt::of_made_up_records(step))?;
         Ok(())
     }
 
@@ -257,7 +257,7 @@ impl Rig<'_> {
 
     fn finish(&mut self, step: u64) -> Result<Step, AuditError> {
         // The records are made up, so there is nothing to pay for.
-        let released = self.stepper.release(step, Receipt::of_made_up_records(step))?;
+        let released = self.stepper.release(Receipt::of_made_up_records(step))?;
         let mut gradient = Vec::new();
         for parameter in &self.parameters {
             gradient.extend(self.stepper.engine().floats(&self::released(parameter))?);
