@@ -10,7 +10,7 @@ use super::records::Records;
 use crate::artifact::Artifact;
 use crate::device::Device;
 use crate::lower::kernels::Kernel;
-use crate::lower::plan;
+use crate::lower::memory;
 use crate::lower::program::{Phase, Program, Role};
 use crate::privacy::clipping::{ClipGroup, ClipState};
 use crate::privacy::keys::RunKey;
@@ -271,13 +271,13 @@ impl Rig<'_> {
 pub fn observable(program: &Program) -> Program {
     let mut program = program.clone();
     for dispatch in program.phase(Phase::Update).to_vec() {
-        let (Kernel::Privatize(_), [sum, .., gradient]) = (&dispatch.kernel, &dispatch.buffers[..]) else { continue };
+        let (Kernel::AddNoise(_), [sum, .., gradient]) = (&dispatch.kernel, &dispatch.buffers[..]) else { continue };
         if let Role::GradientSum(parameter) = &program.buffer(*sum).role {
             let role = Role::Output(released(parameter));
             program.buffers[gradient.0 as usize].role = role;
         }
     }
-    plan::plan(&mut program);
+    memory::plan(&mut program);
     program
 }
 

@@ -1,7 +1,7 @@
 //! The pipeline: from a model to a program, one pass after the other, verified in between.
 
+mod fold;
 mod phases;
-mod units;
 
 use miette::Diagnostic;
 use thiserror::Error;

@@ -260,12 +260,12 @@ impl OpRules for Lstm {
     }
 }
 
-/// The cotangents `[T, H]` of the hidden and of the cell states: found behind the sums and embeddings that make up the
+/// The cotangents `[T, H]` of the hidden and of the cell states: found behind the sums and paddings that make up the
 /// tape's cotangent, or else cut out of it.
 fn plane_cotangents(bw: &mut Backward<'_>, steps: usize, hidden: usize) -> Result<[Option<NodeId>; 2], VjpError> {
     let tape = bw.cotangent();
     let planes = [STATE, CELL];
-    let found = embedded_planes(bw, tape, planes);
+    let found = padded_planes(bw, tape, planes);
     let mut out = [None, None];
     for (k, plane) in planes.into_iter().enumerate() {
         let terms = match &found {
@@ -283,8 +283,8 @@ fn plane_cotangents(bw: &mut Backward<'_>, steps: usize, hidden: usize) -> Resul
     Ok(out)
 }
 
-/// The terms `[1, T, H]` of each plane, if the tape's cotangent is a sum of embeddings of these planes alone.
-fn embedded_planes(bw: &Backward<'_>, tape: NodeId, planes: [usize; 2]) -> Option<[Vec<NodeId>; 2]> {
+/// The terms `[1, T, H]` of each plane, if the tape's cotangent is a sum of paddings of these planes alone.
+fn padded_planes(bw: &Backward<'_>, tape: NodeId, planes: [usize; 2]) -> Option<[Vec<NodeId>; 2]> {
     let graph = bw.graph();
     let mut terms = [Vec::new(), Vec::new()];
     let mut open = vec![tape];
@@ -292,7 +292,7 @@ fn embedded_planes(bw: &Backward<'_>, tape: NodeId, planes: [usize; 2]) -> Optio
         let operands = graph.operands(id);
         match graph.op(id) {
             Op::Elementwise(e) if *e == Elementwise::call(Func::Add) => open.extend(operands),
-            Op::Embed(e) if e.axis == 0 && graph.ty(operands[0]).dims.first() == Some(&1) => {
+            Op::Pad(e) if e.axis == 0 && graph.ty(operands[0]).dims.first() == Some(&1) => {
                 let k = planes.iter().position(|&p| p == e.start)?;
                 terms[k].push(operands[0]);
             }

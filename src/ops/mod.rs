@@ -215,7 +215,7 @@ op_table! {
     leaf { Input, Parameter, Constant, Fill }
     elementwise { Elementwise }
     reduce { Sum, SumBatch }
-    movement { Reshape, Transpose, Slice, Embed, Concat, Broadcast, Rearrange }
+    movement { Reshape, Transpose, Slice, Pad, Concat, Broadcast, Rearrange }
     contract { Contract }
     outer { Outer }
     conv { Conv, ConvInputGradient }

@@ -13,7 +13,7 @@ use crate::ops::embedding::Gather;
 use crate::ops::leaf::{Constant, Data, Fill};
 use crate::ops::loss::CrossEntropy;
 use crate::ops::lstm::Lstm;
-use crate::ops::movement::{Broadcast, Concat, Embed, Rearrange, Reshape, Slice, Transpose};
+use crate::ops::movement::{Broadcast, Concat, Pad, Rearrange, Reshape, Slice, Transpose};
 use crate::ops::pool::Pool;
 use crate::ops::reduce::Sum;
 use crate::ops::softmax::Softmax;
@@ -30,7 +30,7 @@ pub const SKETCHES: &[(&str, fn() -> Vec<Sketch>)] = &[
     ("Reshape", reshape),
     ("Transpose", transpose),
     ("Slice", slice),
-    ("Embed", embed),
+    ("Pad", pad),
     ("Concat", concat),
     ("Broadcast", broadcast),
     ("Rearrange", rearrange),
@@ -184,10 +184,10 @@ fn slice() -> Vec<Sketch> {
         .collect()
 }
 
-fn embed() -> Vec<Sketch> {
+fn pad() -> Vec<Sketch> {
     [(0, 1, 4), (2, 0, 7), (1, 2, 5)]
         .into_iter()
-        .flat_map(|(axis, start, size)| on(&format!("{axis}"), Embed { axis, start, size }, &[&[2, 3, 5]]))
+        .flat_map(|(axis, start, size)| on(&format!("{axis}"), Pad { axis, start, size }, &[&[2, 3, 5]]))
         .collect()
 }
 
