@@ -1,9 +1,9 @@
 //! What the artifact's own program does with a gradient sum, read off the program before anything is run.
 //!
-//! What is measured elsewhere is what [`AddNoise`](crate::lower::kernels::AddNoise) puts out. Here it is shown that
-//! nothing else of the records reaches a parameter: in the update phase whatever does not come from the parameters, the
-//! optimizer, the noise or the host's numbers counts as known from the records, and only an `AddNoise` with the noise of
-//! the same parameter, as long as the parameter is, makes it a gradient that an optimizer may read. Two values that are
+//! Other checks measure what [`AddNoise`](crate::lower::kernels::AddNoise) puts out. This one shows that nothing else of
+//! the records reaches a parameter: in the update phase a value counts as known from the records unless it comes from the
+//! parameters, the optimizer, the noise or the host's numbers, and only an `AddNoise` with the noise of the same parameter,
+//! as long as the parameter is, makes it a gradient that an optimizer may read. Two values that are
 //! needed at once must not share memory either.
 
 use std::collections::{BTreeMap, BTreeSet};

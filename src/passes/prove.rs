@@ -33,7 +33,7 @@ pub struct Value {
 }
 
 /// A proved model.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Proved {
     /// The forward graph; its outputs are those of the model, by ONNX name.
     pub graph: Graph,

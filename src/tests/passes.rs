@@ -16,6 +16,7 @@ use crate::ops::softmax::{Softmax, SoftmaxVjp};
 use crate::passes::collapse::collapse;
 use crate::passes::differentiate::{GRADIENT, differentiate};
 use crate::passes::fuse::fuse;
+use crate::passes::fuse_sums::fuse_sums;
 use crate::passes::inference::inference;
 use crate::passes::privatize::{PER_SAMPLE, PrivateOptions, SUM, privatize, weigh_rows, with_gradient};
 use crate::passes::simplify::simplify;
@@ -83,6 +84,15 @@ fn fuse_changes_no_value() {
             let fused = fuse(&simple).unwrap();
             assert_same(&sketch.name, &simple, &fused, &sketch.values);
             assert!(fused.len() <= simple.len(), "{}", sketch.name);
+        }
+    }
+}
+
+#[test]
+fn fuse_sums_changes_no_value() {
+    for sketch in sketches() {
+        for graph in graphs(&sketch) {
+            assert_same(&sketch.name, &graph, &fuse_sums(&graph).unwrap(), &sketch.values);
         }
     }
 }
@@ -215,7 +225,9 @@ fn each_pass_does_what_its_snapshot_shows() {
     snapshot("differentiate", &layer, &gradients);
     let private = private(&gradients);
     snapshot("privatize", &gradients, &private);
-    snapshot("fuse", &private, &fuse(&private).unwrap());
+    let summed = fuse_sums(&private).unwrap();
+    snapshot("fuse_sums", &private, &summed);
+    snapshot("fuse", &summed, &fuse(&summed).unwrap());
 
     let mut sketch = Sketch::new("dropout");
     let (x, keys) = (sketch.value(true, &[3], &SIGNED), sketch.ids(true, &[2], 9));
