@@ -10,6 +10,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::graph::{Graph, TypeError, Violation};
+use crate::import::{Proved, Refusal, Refused, prove_for};
 use crate::lower::program::Program;
 use crate::lower::{LowerError, emit};
 use crate::onnx::{Dim, OnnxError, Parameter, Source};
@@ -17,7 +18,6 @@ use crate::ops::VjpError;
 use crate::options::{Loss, NormChoice};
 use crate::passes::attach_loss::{LossError, LossInfo};
 use crate::passes::privatize::Choice;
-use crate::passes::prove::{Proved, Refusal, Refused, prove_for};
 use crate::privacy::clipping::{ClipGroup, ClipRule, UnfitClipRule};
 use crate::train::optimizer::OptimizerSpec;
 pub use pipeline::{Compilation, PIPELINE, Pass, Stage};

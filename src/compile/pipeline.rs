@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{CompileError, Compiled, Options, phases, proved};
 use crate::graph::{Graph, Violation, verify as structure};
+use crate::import::Proved;
 use crate::onnx::{Parameter, Source};
 use crate::options::NormChoice;
 use crate::passes::attach_loss::{LossInfo, attach};
@@ -14,7 +15,6 @@ use crate::passes::fuse::fuse;
 use crate::passes::fuse_sums::fuse_sums;
 use crate::passes::inference::inference;
 use crate::passes::privatize::{Choice, PrivateOptions, privatize, weigh_rows, with_gradient};
-use crate::passes::prove::Proved;
 use crate::passes::simplify::simplify;
 use crate::passes::strategy::Way;
 use crate::passes::verify;

@@ -129,8 +129,10 @@ fn is_norm_of(graph: &Graph, norm: NodeId, term: &Term) -> bool {
         (Op::OuterNorm(x), _) if x.0.steps == 1 => same(&x.0, &operands, term),
         (Op::TileNorm(x), _) => same(&x.0, &operands, term),
         (Op::GhostNorm(GhostNorm { first, second: None }), _) => same(first, &operands, term),
-        (Op::SegmentNorm(SegmentNorm { count, width }), Term::Rows(_, [ids, x])) => {
-            operands == [*ids, *x] && [*count, *count * *width] == [graph.ty(*ids).len(), graph.ty(*x).len()]
+        (Op::SegmentNorm(SegmentNorm { count, width, table_rows }), Term::Rows(s, [ids, x])) => {
+            s.table.first() == Some(table_rows)
+                && operands == [*ids, *x]
+                && [*count, *count * *width] == [graph.ty(*ids).len(), graph.ty(*x).len()]
         }
         _ => false,
     }
