@@ -23,4 +23,6 @@ pub mod passes;
 pub mod privacy;
 pub mod schema;
 pub mod tensors;
+#[cfg(test)]
+mod tests;
 pub mod train;

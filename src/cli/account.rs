@@ -7,7 +7,7 @@ use miette::{Diagnostic, Result};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::plan::Kind;
+use super::plan_args::Kind;
 use super::{output, values};
 use crate::privacy::accountant::{ACCOUNTANTS, Accountant, Mechanism};
 use crate::privacy::adjacency::Adjacency;

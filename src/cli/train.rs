@@ -7,7 +7,7 @@ use miette::{Diagnostic, Report, Result};
 use thiserror::Error;
 
 use super::data::NormalizeArgs;
-use super::plan::PlanArgs;
+use super::plan_args::PlanArgs;
 use super::{output, values};
 use crate::artifact::Artifact;
 use crate::device;

@@ -1,8 +1,8 @@
 //! The pipeline: from a model to a program, one pass after the other, verified in between.
 
+mod fold;
 mod phases;
 mod pipeline;
-mod units;
 
 use std::time::Duration;
 

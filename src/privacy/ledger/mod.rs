@@ -38,19 +38,26 @@ pub struct Ledger {
     _lock: File,
 }
 
-/// Proof that a step has been paid for, so that its result may become observable.
+/// Proof that one step has been paid for, so that its result, and no other's, may become observable.
 #[must_use = "a step is recorded so that it can be taken"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// The number of the line that paid for it.
     seq: u64,
+    /// The step.
+    step: u64,
 }
 
 impl Receipt {
     /// For step number `step` of an audit, whose records are made up: there is nothing to pay for. No step over a
     /// user's data may be released by this.
     pub(crate) fn of_made_up_records(step: u64) -> Receipt {
-        Receipt { seq: step }
+        Receipt { seq: step, step }
+    }
+
+    /// The step that was paid for.
+    pub fn step(&self) -> u64 {
+        self.step
     }
 }
 
@@ -106,7 +113,7 @@ impl Ledger {
             self.failed = true;
             return Err(FileError::write(&self.path, source).into());
         }
-        Ok(Receipt { seq })
+        Ok(Receipt { seq, step })
     }
 
     /// What the ledger holds, the recorded steps included.
@@ -184,7 +191,7 @@ mod tests {
         let path = dir.path().join("ledger.jsonl");
         let mut ledger = Ledger::open(&path, "first", &plan(1.5)).unwrap();
         for step in 0..steps {
-            assert_eq!(ledger.record(step).unwrap().seq, step);
+            assert_eq!(ledger.record(step).unwrap(), Receipt { seq: step, step });
         }
         (dir, path)
     }
@@ -214,7 +221,7 @@ mod tests {
     fn goes_on_after_a_restart_and_counts_repeated_steps() {
         let (_dir, path) = ledger_of(4);
         let mut ledger = Ledger::open(&path, "second", &plan(1.5)).unwrap();
-        assert_eq!(ledger.record(2).unwrap().seq, 4);
+        assert_eq!(ledger.record(2).unwrap(), Receipt { seq: 4, step: 2 });
         assert_eq!(ledger.contents().history(&plan(1.5)), [taken(1.5, 5)]);
     }
 
