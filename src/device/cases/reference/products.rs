@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Floats, indices, scalar};
+use super::{Floats, activated, indices};
 use crate::lower::kernels::*;
 
 /// Element (`row`, `col`) of matrix `g` of record `n`.
@@ -66,7 +66,7 @@ pub fn gemm(k: &Gemm, rows: usize, x: &[Floats], y: &mut [f64]) {
                 Some(Bias::Cols) => x[2][g * k.cols + col],
                 None => 0.0,
             };
-            let value = k.activation.map_or(sum + bias, |f| scalar(f, [sum + bias, 0.0, 0.0]));
+            let value = k.activation.map_or(sum + bias, |f| activated(f, sum + bias));
             y[n * k.out_record + g * k.out_group + row * k.out_row + col * k.out_col] = value;
         }
     }
