@@ -16,6 +16,7 @@ use crate::passes::attach_loss::{LossError, LossInfo, attach};
 use crate::passes::collapse::collapse;
 use crate::passes::differentiate::differentiate;
 use crate::passes::fuse::fuse;
+use crate::passes::fuse_sums::fuse_sums;
 use crate::passes::inference::inference;
 use crate::passes::privatize::{Choice, PrivateOptions, privatize, weigh_rows, with_gradient};
 use crate::passes::prove::{Proved, Refusal, Refused, prove_for};
@@ -189,13 +190,13 @@ pub fn compile(source: &Source, parameters: &[Parameter], options: &Options) -> 
     let clip_groups = options.clip.resolve(with_gradient(&gradients).map(|(name, _)| name))?;
     let (clip, groups) = (options.clip.clone(), clip_groups.clone());
     let rewritten = privatize(&gradients, &PrivateOptions { clip, groups, way, per_sample: options.per_sample })?;
-    let private = checked("privatize", rewritten.graph)?;
+    let private = checked("fuse-sums", fuse_sums(&checked("privatize", rewritten.graph)?)?)?;
 
     let mut program = phases::Builder::default();
     program.forward(&checked("fuse", fuse(&inference(&graph)?)?)?)?;
     if loss.is_some() {
         program.private(&checked("fuse", fuse(&private)?)?)?;
-        program.plain(&checked("fuse", fuse(&simplify(&weigh_rows(&gradients)?)?)?)?)?;
+        program.plain(&checked("fuse", fuse(&fuse_sums(&simplify(&weigh_rows(&gradients)?)?)?)?)?)?;
         program.units(options.clip.function(), &clip_groups);
         program.update(&options.optimizer);
     }

@@ -3,10 +3,10 @@
 //! - operands of a node are numbered 0, 1, 2, … without a gap, and precede it (so the order of ids is topological);
 //! - the type of a node is what its op infers from its operands;
 //! - outputs name nodes of the graph;
-//! - a value that the compiler reduces over the batch is reduced by a weight-gradient node and by nothing else: no
-//!   other op takes a batched operand and yields a shared value.
+//! - records meet in a sum over the batch and nowhere else: no op but
+//!   [`SumBatch`](crate::ops::sum_batch::SumBatch) takes a batched operand and yields a shared value.
 //!
-//! The last one is the privacy invariant: it leaves exactly one kind of node through which records can meet.
+//! The last one is what proofs about the rewritten gradients start from, see [`crate::passes::verify`].
 
 use super::{Graph, NodeId};
 
@@ -42,8 +42,8 @@ pub fn verify(graph: &Graph, pass: &str) -> Result<(), Vec<Violation>> {
             Err(why) => report(id, why),
         }
         let meets = types.iter().any(|t| t.batched) && !node.ty.batched;
-        if meets && node.op.rules().weight_gradient().is_none() {
-            report(id, "reduces over the batch but is not a weight-gradient node".into());
+        if meets && !node.op.rules().crosses_batch() {
+            report(id, "reduces over the batch but is not a sum over it".into());
         }
     }
     for (label, id) in &graph.outputs {

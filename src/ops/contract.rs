@@ -382,7 +382,8 @@ impl Contract {
             let (left, right) = if (i == 0 && trans_a) || (i == 1 && trans_b) { (right, left) } else { (left, right) };
             let (x, vx, rows, steps) = positions(bw, left, groups)?;
             let (y, vy, cols, _) = positions(bw, right, groups)?;
-            let g = bw.emit(Outer::new(groups, rows, cols, steps, vx, vy), &[x, y])?;
+            let g = bw.emit(Outer { groups, rows, cols, steps, a: vx, b: vy }, &[x, y])?;
+            let g = bw.sum_batch_to(i, g)?;
             return bw.emit(Reshape { dims: own.dims.clone() }, &[g]);
         }
         let g = match (i, trans_a, trans_b) {

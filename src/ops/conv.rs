@@ -148,8 +148,9 @@ fn weight_cotangent(bw: &mut Backward<'_>, g: ConvGeometry, dy: NodeId, x: NodeI
     }
     let steps = g.positions();
     let a = View::Strided { record: 0, group: g.group_filters() * steps, row: steps, col: 1 };
-    let outer = Outer::new(g.groups, g.group_filters(), g.patch(), steps, a, patches(g, 0));
-    let dw = bw.emit(outer, &[dy, x])?;
+    let (groups, rows, cols, b) = (g.groups, g.group_filters(), g.patch(), patches(g, 0));
+    let dw = bw.emit(Outer { groups, rows, cols, steps, a, b }, &[dy, x])?;
+    let dw = bw.sum_batch_to(1, dw)?;
     bw.emit(Reshape { dims: weight_dims(&g) }, &[dw])
 }
 

@@ -5,7 +5,7 @@
 
 use super::elementwise::Elementwise;
 use super::movement::{Reshape, Transpose, select};
-use super::{Backward, Op, OpRules, VjpError, WeightGradient, leaf};
+use super::{Backward, Op, OpRules, VjpError, leaf};
 use crate::graph::axes::{Axes, Axis};
 use crate::graph::{DType, NodeId, Type};
 use crate::lower::kernels::{self, Records};
@@ -23,16 +23,12 @@ pub struct Gather {
     pub padding: Option<usize>,
 }
 
-/// The cotangent `[V, D…]` of a table, from the ids and the cotangent `[ids.dims…, D…]` of what was gathered: a
-/// weight-gradient node where one of them is batched.
+/// The cotangent `[V, D…]` of a table, from the ids and the cotangent `[ids.dims…, D…]` of what was gathered: one of each
+/// record where one of them is batched.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scatter {
     /// Dims of the table.
     pub table: Vec<usize>,
-    /// Whether the batch factor, if there is one, is kept: a table a record.
-    pub per_sample: bool,
-    /// Whether a third operand, `f32[N]`, weighs the records.
-    pub weighted: bool,
 }
 
 pub(super) const IMPORTS: &[(&str, Rule)] = &[("Gather", gather)];
@@ -158,9 +154,8 @@ impl OpRules for Gather {
         if let Some(padding) = self.padding {
             d = without_row(bw, padding, table[0], ids, d)?;
         }
-        let per_sample = !bw.ty(ids).batched && !bw.ty(d).batched;
-        let op = Scatter { table, per_sample, weighted: false };
-        Ok(vec![Some(bw.emit(op, &[ids, d])?), None])
+        let rows = bw.emit(Scatter { table }, &[ids, d])?;
+        Ok(vec![Some(bw.sum_batch_to(0, rows)?), None])
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
@@ -189,78 +184,59 @@ fn without_row(bw: &mut Backward<'_>, row: usize, rows: usize, ids: NodeId, d: N
 
 impl OpRules for Scatter {
     fn mnemonic(&self) -> String {
-        match (self.per_sample, self.weighted) {
-            (true, _) => "per_sample_gradient",
-            (_, true) => "weighted_sum",
-            _ => "weight_gradient",
-        }
-        .into()
+        "per_sample_gradient".into()
     }
 
     fn text(&self, operands: &[String]) -> String {
         match operands {
-            [ids, x, weight] => format!("{} {weight}, rows({ids}), {x}", self.mnemonic()),
             [ids, x] => format!("{} rows({ids}), {x}", self.mnemonic()),
             _ => format!("{} {}", self.mnemonic(), operands.join(", ")),
         }
     }
 
     fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
-        let (&[ids, x] | &[ids, x, _]) = operands else { return Err("takes ids and a cotangent".into()) };
+        let [ids, x] = operands else { return Err("takes ids and a cotangent".into()) };
         let dims: Vec<usize> = ids.dims.iter().chain(self.table.get(1..).unwrap_or_default()).copied().collect();
         if ids.dtype != DType::I32 || x.dtype != DType::F32 || x.dims != dims || self.table.is_empty() {
             return Err(format!("rows {ids} of {:?} have no cotangent {x}", self.table));
         }
-        if operands.len() != 2 + self.weighted as usize || (self.weighted && *operands[2] != Type::batched([])) {
-            return Err("the weights are not f32[N]".into());
-        }
-        let batched = ids.batched || x.batched;
-        if !self.per_sample && !batched {
-            return Err("there is no batch to sum over".into());
-        }
-        Ok(Type { batched: batched && self.per_sample, ..Type::shared(self.table.clone()) })
+        Ok(Type { batched: ids.batched || x.batched, ..Type::shared(self.table.clone()) })
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
-        let records = match (self.per_sample, self.weighted) {
-            (true, _) => Records::Each(Extent::of(1, cx.ty().batched)),
-            (_, true) => Records::Weighted,
-            _ => Records::All(Extent::rows(1)),
-        };
-        let (batched, count) = (cx.record_stride(0) > 0, cx.operand_ty(0).len());
-        let ordered = self.weighted && batched && count > 1;
-        let kernel = kernels::Scatter {
-            records,
-            ids_record: cx.record_stride(0),
-            record: cx.record_stride(1),
-            count,
-            width: self.table[1..].iter().product(),
-            table_rows: self.table[0],
-            ordered,
-        };
-        let mut reads: Vec<_> = (0..cx.arity()).map(|i| cx.operand(i)).collect();
-        if ordered {
-            let order = cx.temporary("order", DType::I32, Extent::rows(count));
-            cx.launch(kernels::SortIds { count }, &reads[..1], &[order]);
-            reads.push(order);
-        }
+        let kernel = self.kernel(cx, Records::Each(Extent::of(1, cx.ty().batched)));
+        let reads = [cx.operand(0), cx.operand(1)];
         let out = cx.output();
         cx.launch(kernel, &reads, &[out]);
         Ok(())
     }
-
-    fn weight_gradient(&self) -> Option<&dyn WeightGradient> {
-        if self.per_sample { None } else { Some(self) }
-    }
 }
 
-impl WeightGradient for Scatter {
-    fn per_sample(&self) -> Op {
-        Scatter { per_sample: true, weighted: false, ..self.clone() }.into()
+impl Scatter {
+    fn kernel(&self, cx: &Lowering<'_>, records: Records) -> kernels::Scatter {
+        kernels::Scatter {
+            records,
+            ids_record: cx.record_stride(0),
+            record: cx.record_stride(1),
+            count: cx.operand_ty(0).len(),
+            width: self.table[1..].iter().product(),
+            table_rows: self.table[0],
+            ordered: false,
+        }
     }
 
-    fn weighted(&self) -> Op {
-        Scatter { per_sample: false, weighted: true, ..self.clone() }.into()
+    /// Lowers the sum over the batch of the tables, weighted by operand 2.
+    pub(super) fn sum(&self, cx: &mut Lowering<'_>) {
+        let mut kernel = self.kernel(cx, Records::Weighted);
+        kernel.ordered = kernel.ids_record > 0 && kernel.count > 1;
+        let mut reads: Vec<_> = (0..3).map(|i| cx.operand(i)).collect();
+        if kernel.ordered {
+            let order = cx.temporary("order", DType::I32, Extent::rows(kernel.count));
+            cx.launch(kernels::SortIds { count: kernel.count }, &reads[..1], &[order]);
+            reads.push(order);
+        }
+        let out = cx.output();
+        cx.launch(kernel, &reads, &[out]);
     }
 }
 
@@ -269,16 +245,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_gradient_keeps_the_batch_only_per_sample() {
+    fn a_table_gradient_is_that_of_a_record_where_there_are_records() {
         let ids = Type::shared([4]).of(DType::I32);
-        let d = Type::batched([4, 3]);
-        let sum = Scatter { table: vec![9, 3], per_sample: false, weighted: false };
-        assert_eq!(sum.infer(&[&ids, &d]), Ok(Type::shared([9, 3])));
-        let each = Scatter { per_sample: true, ..sum.clone() };
-        assert_eq!(each.infer(&[&ids, &d]), Ok(Type::batched([9, 3])));
-        let shared = Type::shared([4, 3]);
-        assert!(sum.infer(&[&ids, &shared]).is_err());
-        assert_eq!(each.infer(&[&ids, &shared]), Ok(Type::shared([9, 3])));
+        let rows = Scatter { table: vec![9, 3] };
+        assert_eq!(rows.infer(&[&ids, &Type::batched([4, 3])]), Ok(Type::batched([9, 3])));
+        assert_eq!(rows.infer(&[&ids, &Type::shared([4, 3])]), Ok(Type::shared([9, 3])));
+        assert!(rows.infer(&[&ids, &Type::shared([4, 2])]).is_err());
     }
 
     #[test]

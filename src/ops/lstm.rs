@@ -226,7 +226,9 @@ impl OpRules for Lstm {
         if bw.needs(1) {
             let before = states_before(bw, steps, h, self.initial)?;
             let column = |width: usize| View::Strided { record: 0, group: 0, row: 1, col: width };
-            out[1] = Some(bw.emit(Outer::new(1, 4 * h, h, steps, column(4 * h), column(h)), &[dpre, before])?);
+            let (a, b) = (column(4 * h), column(h));
+            let dr = bw.emit(Outer { groups: 1, rows: 4 * h, cols: h, steps, a, b }, &[dpre, before])?;
+            out[1] = Some(bw.sum_batch_to(1, dr)?);
         }
         if self.initial && bw.needs(2) {
             let first = bw.emit(Slice { axis: 0, start: 0, len: 1 }, &[dpre])?;

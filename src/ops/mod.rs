@@ -32,8 +32,8 @@ pub trait OpRules: Debug + Send + Sync {
 
     /// The type of the result, or why these operands cannot be taken.
     ///
-    /// The rule works on the dims of one record; the result is batched where an operand is, unless the op is a
-    /// weight-gradient node.
+    /// The rule works on the dims of one record; the result is batched where an operand is, unless the op
+    /// [crosses the batch](OpRules::crosses_batch).
     fn infer(&self, operands: &[&Type]) -> Result<Type, String>;
 
     /// The cotangents of the operands, given that of the result; `None` where [`Backward::needs`] says no, or where the
@@ -45,23 +45,10 @@ pub trait OpRules: Debug + Send + Sync {
     /// Appends the kernels that compute the node to the program.
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError>;
 
-    /// The weight-gradient side of the op, if it reduces over the batch.
-    fn weight_gradient(&self) -> Option<&dyn WeightGradient> {
-        None
+    /// Whether the op takes batched values and yields a shared one, so that records meet in it.
+    fn crosses_batch(&self) -> bool {
+        false
     }
-}
-
-/// A node that takes batched values and yields a shared one: the only place where records meet.
-///
-/// `privatize` replaces it by the same op with the batch factor kept, and weighs its sum by the clip factors.
-pub trait WeightGradient {
-    /// The op that keeps the batch factor: the per-sample gradient.
-    fn per_sample(&self) -> Op;
-
-    /// The op that multiplies record `n`'s term by element `n` of one more operand, an `f32[N]`.
-    ///
-    /// A record whose factor is 0 does not touch the sum, even if its values are not finite.
-    fn weighted(&self) -> Op;
 }
 
 /// Why a gradient cannot be built.
@@ -137,8 +124,8 @@ impl<'a> Backward<'a> {
         Ok(self.graph.add(op, operands, Origin { onnx, value: String::new() })?)
     }
 
-    /// Reduces a cotangent to the type of operand `i`: sums the axes along which the operand was broadcast, and sums
-    /// over the batch (a weight-gradient node) where the operand is shared and the cotangent is not.
+    /// Reduces a cotangent to the type of operand `i`: sums the axes along which the operand was broadcast, and
+    /// [over the batch](Backward::sum_batch_to) where the operand is shared and the cotangent is not.
     pub fn reduce_to_operand(&mut self, i: usize, cotangent: NodeId) -> Result<NodeId, VjpError> {
         let target = self.ty(self.operands[i]);
         let ty = self.ty(cotangent);
@@ -158,7 +145,7 @@ impl<'a> Backward<'a> {
     /// Sums a cotangent over the batch if operand `i` is shared and the cotangent is batched.
     pub fn sum_batch_to(&mut self, i: usize, cotangent: NodeId) -> Result<NodeId, VjpError> {
         if self.ty(cotangent).batched && !self.ty(self.operands[i]).batched {
-            return self.emit(reduce::SumBatch::default(), &[cotangent]);
+            return self.emit(sum_batch::SumBatch::default(), &[cotangent]);
         }
         Ok(cotangent)
     }
@@ -203,7 +190,8 @@ macro_rules! op_table {
 op_table! {
     leaf { Input, Parameter, Constant, Fill }
     elementwise { Elementwise }
-    reduce { Sum, SumBatch }
+    reduce { Sum }
+    sum_batch { SumBatch }
     movement { Reshape, Transpose, Slice, Embed, Concat, Broadcast, Rearrange }
     contract { Contract }
     outer { Outer }

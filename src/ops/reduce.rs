@@ -1,4 +1,4 @@
-//! Sums over axes of one record, and the sum over the batch.
+//! Sums over axes of one record.
 //!
 //! ONNX: [ReduceSum](https://onnx.ai/onnx/operators/onnx__ReduceSum.html),
 //! [ReduceMean](https://onnx.ai/onnx/operators/onnx__ReduceMean.html),
@@ -6,7 +6,7 @@
 
 use super::elementwise::Elementwise;
 use super::movement::{Broadcast, Reshape};
-use super::{Backward, Op, OpRules, VjpError, WeightGradient};
+use super::{Backward, OpRules, VjpError};
 use crate::graph::axes::{Axes, Axis};
 use crate::graph::{DType, NodeId, Type, strides};
 use crate::lower::kernels::{self, Records, Walk};
@@ -20,15 +20,6 @@ use crate::passes::prove::{Import, Refusal, Rule, Value};
 pub struct Sum {
     /// The axes, ascending.
     pub axes: Vec<usize>,
-}
-
-/// The sum over the batch of a value: a weight-gradient node, that of a parameter that meets the data by broadcasting.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SumBatch {
-    /// Whether the batch factor is kept: then the per-sample gradient is the operand itself.
-    pub per_sample: bool,
-    /// Whether a second operand, `f32[N]`, weighs the records.
-    pub weighted: bool,
 }
 
 pub(super) const IMPORTS: &[(&str, Rule)] = &[
@@ -138,63 +129,5 @@ impl OpRules for Sum {
             kernels::Reduce { records, record: x.len(), kept: walk(false), reduced: walk(true), square: false };
         cx.launch(kernel, &[read], &[out]);
         Ok(())
-    }
-}
-
-impl OpRules for SumBatch {
-    fn mnemonic(&self) -> String {
-        match (self.per_sample, self.weighted) {
-            (true, _) => "per_sample_gradient",
-            (_, true) => "weighted_sum",
-            _ => "weight_gradient",
-        }
-        .into()
-    }
-
-    fn text(&self, operands: &[String]) -> String {
-        match operands {
-            [x, weight] => format!("{} {weight}, {x}", self.mnemonic()),
-            _ => format!("{} {}", self.mnemonic(), operands.join(", ")),
-        }
-    }
-
-    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
-        let x =
-            operands.first().filter(|_| operands.len() == 1 + self.weighted as usize).ok_or("wrong operand count")?;
-        if x.dtype != DType::F32 || !x.batched {
-            return Err(format!("{x} has no batch to sum over"));
-        }
-        if self.weighted && *operands[1] != Type::batched([]) {
-            return Err("the weights are not f32[N]".into());
-        }
-        Ok(if self.per_sample { (*x).clone() } else { Type::shared(x.dims.clone()) })
-    }
-
-    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
-        if self.per_sample {
-            cx.alias(0);
-            return Ok(());
-        }
-        let len = cx.ty().len();
-        let records = if self.weighted { Records::Weighted } else { Records::All(Extent::rows(1)) };
-        let reads: Vec<_> = (0..cx.arity()).map(|i| cx.operand(i)).collect();
-        let out = cx.output();
-        let kept = vec![Walk { size: len, stride: 1 }];
-        cx.launch(kernels::Reduce { records, record: len, kept, reduced: vec![], square: false }, &reads, &[out]);
-        Ok(())
-    }
-
-    fn weight_gradient(&self) -> Option<&dyn WeightGradient> {
-        if self.per_sample { None } else { Some(self) }
-    }
-}
-
-impl WeightGradient for SumBatch {
-    fn per_sample(&self) -> Op {
-        SumBatch { per_sample: true, weighted: false }.into()
-    }
-
-    fn weighted(&self) -> Op {
-        SumBatch { per_sample: false, weighted: true }.into()
     }
 }

@@ -5,6 +5,7 @@ pub mod attach_loss;
 pub mod collapse;
 pub mod differentiate;
 pub mod fuse;
+pub mod fuse_sums;
 pub mod inference;
 pub mod privatize;
 pub mod prove;

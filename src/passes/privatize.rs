@@ -1,14 +1,14 @@
-//! The DP rewrite: every weight-gradient node becomes the same node with the batch factor kept, its square norm, and a
-//! sum over the batch weighted by one clip factor per record and clip group.
+//! The DP rewrite: every gradient becomes the per-sample gradients, their square norms, and a sum over the batch weighted
+//! by one clip factor per record and clip group.
 //!
-//! The factor is kept all the way to the *parameter*: contributions to one parameter are summed before its norm is
-//! taken, and a map that lies between a parameter and the slot where it is used is applied to the per-sample gradient,
-//! so the norm is that of the parameter's own gradient. Only permutations are commuted past the norm.
+//! Records stay apart all the way to the *parameter*: a map that lies between a parameter and the slot where it is used is
+//! applied to each record's gradient, contributions to one parameter are added before its norm is taken, and one
+//! [`SumBatch`] per parameter stands last. So the norm is that of the parameter's own gradient, and the sum has one place.
 //!
 //! A norm is what was computed and a bound on what rounding hides of it: see [`rounding`].
 //!
-//! There is one backward pass: cotangents are kept and scaled, never computed again. The sum is linear in the cotangents
-//! of the weight-gradient nodes, so it is the gradient graph itself with those nodes weighted.
+//! There is one backward pass: cotangents are kept, never computed again. What is stored, and what the sum computes by
+//! itself, is decided by [`fuse_sums`](super::fuse_sums).
 
 pub(crate) mod norms;
 pub(super) mod rounding;
@@ -25,7 +25,7 @@ use crate::lower::host_outputs::LOSS;
 use crate::lower::scalar::Func;
 use crate::ops::clip::ClipFactor;
 use crate::ops::elementwise::Elementwise;
-use crate::ops::reduce::SumBatch;
+use crate::ops::sum_batch::SumBatch;
 use crate::ops::{Op, leaf};
 use crate::privacy::clipping::{ClipGroup, ClipRule, ClipScope};
 
@@ -81,18 +81,19 @@ fn parameters(gradients: &Graph) -> Vec<Gradient> {
 
 /// Rewrites the gradients of a differentiated graph.
 pub fn privatize(gradients: &Graph, options: &PrivateOptions) -> Result<Private, TypeError> {
-    let mut rewrite = Rewrite { graph: gradients.clone(), per_sample: BTreeMap::new(), stored: BTreeMap::new() };
+    let mut rewrite = Rewrite { graph: gradients.clone(), per_sample: BTreeMap::new() };
     let parameters = parameters(gradients);
     rewrite.graph.outputs.retain(|name, _| !name.starts_with(GRADIENT));
-    let (mut norms, mut choices) = (BTreeMap::new(), Vec::new());
+    let (mut each, mut norms, mut choices) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for (name, gradient) in &parameters {
-        let (norm, choice) = rewrite.norm_of(name, *gradient, options.way)?;
+        let per_sample = rewrite.per_sample(*gradient, name)?;
+        let (norm, choice) = rewrite.norm_of(name, per_sample, options.way)?;
         norms.insert(name.as_str(), norm);
         choices.push(choice);
         if options.per_sample {
-            let id = rewrite.keep(*gradient, name)?;
-            rewrite.graph.outputs.insert(format!("{PER_SAMPLE}{name}"), id);
+            rewrite.graph.outputs.insert(format!("{PER_SAMPLE}{name}"), per_sample);
         }
+        each.insert(name.as_str(), (per_sample, gradients.node(*gradient).origin.clone()));
     }
     let named = |what: &str, group: &ClipGroup| match options.clip.scope() {
         ClipScope::Flat { .. } => what.to_owned(),
@@ -120,26 +121,39 @@ pub fn privatize(gradients: &Graph, options: &PrivateOptions) -> Result<Private,
     let bounds = leaf::Input { name: host_inputs::CLIP_BOUNDS.into(), ty: Type::shared([groups]) };
     let bounds = rewrite.add(bounds, &[], "bounds")?;
     let (scope, function) = (options.clip.scope().name(), options.clip.function());
-    let mut factors = Vec::new();
     for (k, (group, (total, additions))) in options.groups.iter().zip(totals).enumerate() {
         let op = ClipFactor { scope, function, group: k, groups, additions };
-        factors.push(rewrite.add(op, &[&total[..], &[weight, bounds]].concat(), &named("clip", group))?);
-    }
-    let stored = std::mem::take(&mut rewrite.stored);
-    for (group, factor) in options.groups.iter().zip(factors) {
-        let own = |(name, _): &&Gradient| group.parameters.contains(name);
-        let own: Vec<Gradient> = parameters.iter().filter(own).cloned().collect();
-        weigh(&mut rewrite.graph, &own, factor, &stored)?;
+        let factor = rewrite.add(op, &[&total[..], &[weight, bounds]].concat(), &named("clip", group))?;
+        for name in &group.parameters {
+            let Some((per_sample, origin)) = each.remove(name.as_str()) else { continue };
+            let sum = rewrite.graph.add(SumBatch::weighted(), &[per_sample, factor], origin)?;
+            rewrite.graph.outputs.insert(format!("{SUM}{name}"), sum);
+        }
     }
     Ok(Private { graph: rewrite.graph.prune(), choices })
 }
 
 /// The non-private counterpart: the same gradients, summed over the rows that hold a record.
 pub fn weigh_rows(gradients: &Graph) -> Result<Graph, TypeError> {
-    let mut graph = gradients.clone();
-    graph.outputs.retain(|name, _| name == LOSS);
-    let weight = row_weights(&mut graph)?;
-    weigh(&mut graph, &parameters(gradients), weight, &BTreeMap::new())?;
+    let mut weight = None;
+    let (mut graph, _) = gradients.rewrite(|out, id, mut operands| {
+        let node = gradients.node(id);
+        let Op::SumBatch(sum) = &node.op else { return out.add(node.op.clone(), &operands, node.origin.clone()) };
+        let weight = match weight {
+            Some(weight) => weight,
+            None => *weight.insert(row_weights(out)?),
+        };
+        operands.push(weight);
+        out.add(SumBatch { weighted: true, ..sum.clone() }, &operands, node.origin.clone())
+    })?;
+    let outputs = std::mem::take(&mut graph.outputs);
+    graph.outputs = outputs
+        .into_iter()
+        .filter_map(|(name, id)| match name.strip_prefix(GRADIENT) {
+            Some(parameter) => Some((format!("{SUM}{parameter}"), id)),
+            None => (name == LOSS).then_some((name, id)),
+        })
+        .collect();
     Ok(graph.prune())
 }
 
@@ -148,50 +162,10 @@ fn row_weights(graph: &mut Graph) -> Result<NodeId, TypeError> {
     graph.add(op, &[], Origin::value("weight"))
 }
 
-/// Appends the sums over the batch weighted by `factor`, one output `sum/PARAMETER` each. A node whose per-sample counterpart
-/// is `stored` is summed from there.
-fn weigh(
-    graph: &mut Graph,
-    parameters: &[Gradient],
-    factor: NodeId,
-    stored: &BTreeMap<NodeId, NodeId>,
-) -> Result<(), TypeError> {
-    let mut map: BTreeMap<NodeId, NodeId> = BTreeMap::new();
-    let wanted = graph.ancestors(parameters.iter().map(|(_, id)| *id));
-    let before: Vec<NodeId> = graph.ids().filter(|id| wanted[id.index()]).collect();
-    for id in before {
-        let node = graph.node(id).clone();
-        let operands = graph.operands(id);
-        let new = match (node.op.rules().weight_gradient(), stored.get(&id)) {
-            (_, Some(&kept)) => {
-                let op = SumBatch { per_sample: false, weighted: true };
-                graph.add(op, &[kept, factor], node.origin)?
-            }
-            (Some(op), None) => {
-                let operands: Vec<NodeId> = operands.into_iter().chain([factor]).collect();
-                graph.add(op.weighted(), &operands, node.origin)?
-            }
-            (None, _) if operands.iter().any(|o| map.contains_key(o)) => {
-                let operands: Vec<NodeId> = operands.iter().map(|o| *map.get(o).unwrap_or(o)).collect();
-                graph.add(node.op, &operands, node.origin)?
-            }
-            (None, _) => continue,
-        };
-        map.insert(id, new);
-    }
-    for (name, id) in parameters {
-        let sum = *map.get(id).unwrap_or(id);
-        graph.outputs.insert(format!("{SUM}{name}"), sum);
-    }
-    Ok(())
-}
-
 struct Rewrite {
     graph: Graph,
     /// The per-sample counterpart of each shared node, made on demand.
     per_sample: BTreeMap<NodeId, NodeId>,
-    /// Gradients whose per-sample counterpart is stored for its norm, and so serves the sum as well.
-    stored: BTreeMap<NodeId, NodeId>,
 }
 
 impl Rewrite {
@@ -212,19 +186,24 @@ impl Rewrite {
         Ok(total)
     }
 
-    /// The per-sample counterpart of a shared gradient value of a parameter: the same maps, applied record by record.
-    fn keep(&mut self, id: NodeId, parameter: &str) -> Result<NodeId, TypeError> {
+    /// The per-sample counterpart of a gradient: what its sums over the batch sum, and the maps behind them applied record
+    /// by record.
+    fn per_sample(&mut self, id: NodeId, parameter: &str) -> Result<NodeId, TypeError> {
         if let Some(&kept) = self.per_sample.get(&id) {
             return Ok(kept);
         }
         let node = self.graph.node(id).clone();
         let operands = self.graph.operands(id);
-        let kept = if let Some(op) = node.op.rules().weight_gradient() {
-            self.graph.add(op.per_sample(), &operands, node.origin.named(format!("psg.{parameter}")))?
+        let kept = if let Op::SumBatch(_) = node.op {
+            let each = operands[0];
+            if self.graph.node(each).origin.value.is_empty() {
+                self.graph.name(each, format!("psg.{parameter}"));
+            }
+            each
         } else if operands.is_empty() || node.ty.batched {
             id
         } else {
-            let kept = operands.iter().map(|&o| self.keep(o, parameter)).collect::<Result<Vec<_>, _>>()?;
+            let kept = operands.iter().map(|&o| self.per_sample(o, parameter)).collect::<Result<Vec<_>, _>>()?;
             if kept == operands { id } else { self.graph.add(node.op, &kept, node.origin.named(""))? }
         };
         self.per_sample.insert(id, kept);

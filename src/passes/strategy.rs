@@ -101,7 +101,7 @@ mod tests {
 
     fn outer(steps: usize, rows: usize, cols: usize) -> Outer {
         let view = View::Strided { record: 0, group: 0, row: 1, col: 1 };
-        Outer::new(1, rows, cols, steps, view, view)
+        Outer { groups: 1, rows, cols, steps, a: view, b: view }
     }
 
     #[test]

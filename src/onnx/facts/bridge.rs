@@ -38,6 +38,10 @@ impl Operator {
         if node.attributes().any(|a| AXES.contains(&a.name()) && (far(a.i()) || a.ints.iter().any(|&i| far(i)))) {
             return Err("an axis is out of range".to_owned());
         }
+        // tract goes on for ever to order axes of which one is named twice.
+        if let Some(perm) = node.attributes().find(|a| a.name() == "perm" && !permutes(&a.ints)) {
+            return Err(format!("perm {:?} is not a permutation", perm.ints));
+        }
         let named = node.attributes().filter(|a| AXES.contains(&a.name()));
         let listed = named.flat_map(|a| a.ints.iter().copied().chain(a.i));
         let lowest = listed.min().unwrap_or(if node.op_type.ends_with("Normalization") { -1 } else { 0 });
@@ -116,6 +120,12 @@ const HIGHEST_RANK: u64 = 64;
 /// Whether `axis` lies beyond the axes of any model: tract would allocate a shape that reaches that far.
 fn far(axis: i64) -> bool {
     axis.unsigned_abs() > HIGHEST_RANK
+}
+
+/// Whether `perm` names each of its axes once, from either end.
+fn permutes(perm: &[i64]) -> bool {
+    let rank = perm.len() as i64;
+    (0..rank).all(|axis| perm.contains(&axis) || perm.contains(&(axis - rank)))
 }
 
 fn axes_operand(node: &OnnxNode) -> Option<usize> {

@@ -7,15 +7,16 @@ use crate::lower::scalar::Func;
 use crate::ops::Op;
 use crate::ops::norm::{GhostNorm, OuterNorm, SegmentCross, SegmentNorm, SquareNorm, TileNorm};
 use crate::ops::outer::Outer;
+use crate::passes::fuse_sums::{before_permutations, is_permutation};
 use crate::passes::strategy::{Rates, Way, choose};
 
-/// One use of a parameter: a weight-gradient node, and whether its matrix is transposed on the way to the parameter.
+/// One use of a parameter: a per-sample gradient, and whether its matrix is transposed on the way to the parameter.
 struct Term {
     node: NodeId,
     transposed: bool,
 }
 
-/// A weight-gradient node as seen from the parameter.
+/// A per-sample gradient as seen from the parameter.
 pub(super) struct Use {
     pub op: Op,
     pub operands: Vec<NodeId>,
@@ -35,20 +36,17 @@ pub(super) struct Norm {
 type Chosen = (Norm, Vec<Way>, String);
 
 impl Rewrite {
-    /// The terms of a gradient, if it is a sum of weight-gradient nodes seen through permutations.
+    /// The terms of a per-sample gradient, if it is a sum of such of products and tables seen through permutations.
     fn terms(&self, id: NodeId, transposed: bool) -> Option<Vec<Term>> {
-        let node = self.graph.node(id);
-        if node.op.rules().weight_gradient().is_some() {
-            return Some(vec![Term { node: id, transposed }]);
-        }
         let operands = self.graph.operands(id);
-        match &node.op {
+        match self.graph.op(id) {
+            Op::Outer(_) | Op::Scatter(_) => Some(vec![Term { node: id, transposed }]),
             Op::Reshape(_) => self.terms(operands[0], transposed),
             Op::Transpose(t) if t.perm == [1, 0] => self.terms(operands[0], !transposed),
-            Op::Transpose(_) | Op::Rearrange(_) => {
+            op if is_permutation(op) => {
                 // Another permutation keeps a single term's norm, but two terms behind different ones cannot be paired.
                 let inner = self.terms(operands[0], transposed)?;
-                (inner.len() == 1 && is_permutation(&node.op)).then_some(inner)
+                (inner.len() == 1).then_some(inner)
             }
             Op::Elementwise(e) if e.expr.as_call() == Some(Func::Add) => {
                 let both: Vec<Vec<Term>> =
@@ -60,13 +58,10 @@ impl Rewrite {
         }
     }
 
-    /// Whether only reshapes and matrix transposes stand between a value and its weight-gradient nodes.
+    /// Whether only reshapes and matrix transposes stand between a value and the terms that it is a sum of.
     fn pairable(&self, id: NodeId) -> bool {
-        let node = self.graph.node(id);
-        if node.op.rules().weight_gradient().is_some() {
-            return true;
-        }
-        match &node.op {
+        match self.graph.op(id) {
+            Op::Outer(_) | Op::Scatter(_) => return true,
             Op::Reshape(_) | Op::Elementwise(_) => {}
             Op::Transpose(t) if t.perm == [1, 0] => {}
             _ => return false,
@@ -99,14 +94,8 @@ impl Rewrite {
                 }
             }
         }
-        // Materialise in the parameter's own space, or where a single weight-gradient node lies behind permutations; what is
-        // stored serves the weighted sum as well.
-        let only = self.terms(gradient, false).filter(|t| t.len() == 1).map(|t| t[0].node);
-        let node = only.unwrap_or(gradient);
-        let kept = self.keep(node, name)?;
-        if self.graph.ty(kept).batched {
-            self.stored.insert(node, kept);
-        }
+        // Stored, and summed from there: before the permutations on the way to the parameter.
+        let kept = before_permutations(&self.graph, gradient);
         let square = self.add(SquareNorm, &[kept], &label)?;
         let len = self.graph.ty(kept).len();
         let norm = Norm { squares: vec![square], hidden: vec![], additions: additions(0) };
@@ -226,8 +215,7 @@ impl Rewrite {
         let operands = self.graph.operands(term.node);
         match self.graph.op(term.node) {
             Op::Outer(x) if term.transposed => {
-                let exchanged = Outer { rows: x.cols, cols: x.rows, a: x.b, b: x.a, ..x.clone() };
-                Use { op: exchanged.into(), operands: vec![operands[1], operands[0]] }
+                Use { op: x.exchanged().into(), operands: vec![operands[1], operands[0]] }
             }
             op => Use { op: op.clone(), operands },
         }
@@ -238,14 +226,6 @@ impl Rewrite {
 /// side or a tile one by one, in blocks where it is long, and what they have found is added up in a few steps.
 pub(crate) fn additions(width: usize) -> usize {
     512 + width / 16
-}
-
-fn is_permutation(op: &Op) -> bool {
-    match op {
-        Op::Transpose(_) => true,
-        Op::Rearrange(r) => r.is_permutation(),
-        _ => false,
-    }
 }
 
 fn sizes(outer: &Outer) -> String {

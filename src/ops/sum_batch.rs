@@ -1,0 +1,178 @@
+//! The sum over the batch: the only op through which records meet.
+//!
+//! Differentiation makes it where a shared value, and so a parameter, meets the records; the privatize pass moves it to
+//! the parameter and weighs the records by their clip factors; the strategy pass lets it take in the per-sample gradient
+//! that it sums, where nothing else needs that stored.
+
+use super::embedding::Scatter;
+use super::outer::{Outer, with_record};
+use super::{Op, OpRules};
+use crate::graph::{DType, Type};
+use crate::lower::kernels::{self, MAX_ITERATIONS, Records, Walk, Window};
+use crate::lower::program::Extent;
+use crate::lower::{LowerError, Lowering};
+use crate::passes::prove::Rule;
+
+/// `Σ_n w[n] x[n]` over the records `n` of the batch.
+///
+/// Operands: those of the [`terms`](SumBatch::terms), then `w`, an `f32[N]`, if weighted. A record whose weight is 0 does
+/// not touch the sum, even if its values are not finite.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SumBatch {
+    /// What is summed.
+    pub terms: Terms,
+    /// Whether the last operand weighs the records.
+    pub weighted: bool,
+}
+
+/// What a [`SumBatch`] sums.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Terms {
+    /// The operand.
+    #[default]
+    Stored,
+    /// The per-sample gradient of a product, which is never stored. Operands as those of [`Outer`].
+    Products(Outer),
+    /// The per-sample gradient of a table, which is never stored. Operands as those of [`Scatter`].
+    Rows(Scatter),
+}
+
+impl Terms {
+    /// The per-sample gradient as an op of its own.
+    pub fn op(&self) -> Option<Op> {
+        match self {
+            Terms::Stored => None,
+            Terms::Products(outer) => Some(outer.clone().into()),
+            Terms::Rows(scatter) => Some(scatter.clone().into()),
+        }
+    }
+
+    /// Number of operands.
+    pub fn arity(&self) -> usize {
+        if matches!(self, Terms::Stored) { 1 } else { 2 }
+    }
+}
+
+impl SumBatch {
+    /// The weighted sum of a value that is there.
+    pub fn weighted() -> SumBatch {
+        SumBatch { terms: Terms::Stored, weighted: true }
+    }
+}
+
+pub(super) const IMPORTS: &[(&str, Rule)] = &[];
+
+impl OpRules for SumBatch {
+    fn mnemonic(&self) -> String {
+        "sum_batch".into()
+    }
+
+    fn text(&self, operands: &[String]) -> String {
+        let (x, weight) = operands.split_at(operands.len().min(self.terms.arity()));
+        let x = match (&self.terms, x) {
+            (Terms::Products(outer), _) => {
+                let [a, b] = outer.sides(x);
+                format!("({a} ⊗ {b})")
+            }
+            (Terms::Rows(_), [ids, x]) => format!("(rows({ids}) ⊗ {x})"),
+            _ => x.join(", "),
+        };
+        let weight = weight.first().map_or(String::new(), |w| format!("{w} · "));
+        format!("sum_batch {weight}{x}")
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        let (x, weight) = operands.split_at(operands.len().min(self.terms.arity()));
+        let ty = match (self.terms.op(), x) {
+            (Some(op), _) => op.rules().infer(x)?,
+            (None, [x]) => (*x).clone(),
+            _ => return Err("takes an operand".into()),
+        };
+        if ty.dtype != DType::F32 || !ty.batched {
+            return Err(format!("{ty} has no batch to sum over"));
+        }
+        match (weight, self.weighted) {
+            ([], false) => {}
+            ([w], true) if **w == Type::batched([]) => {}
+            _ => return Err("the weights are not f32[N]".into()),
+        }
+        Ok(Type::shared(ty.dims))
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        match &self.terms {
+            Terms::Stored => {
+                self.sum(cx);
+                Ok(())
+            }
+            _ if !self.weighted => Err(cx.no_kernel("a sum over the batch without weights")),
+            Terms::Products(outer) => {
+                products(cx, outer);
+                Ok(())
+            }
+            Terms::Rows(scatter) => {
+                scatter.sum(cx);
+                Ok(())
+            }
+        }
+    }
+
+    fn crosses_batch(&self) -> bool {
+        true
+    }
+}
+
+impl SumBatch {
+    fn sum(&self, cx: &mut Lowering<'_>) {
+        let len = cx.ty().len();
+        let records = if self.weighted { Records::Weighted } else { Records::All(Extent::rows(1)) };
+        let reads: Vec<_> = (0..cx.arity()).map(|i| cx.operand(i)).collect();
+        let out = cx.output();
+        let kept = vec![Walk { size: len, stride: 1 }];
+        cx.launch(kernels::Reduce { records, record: len, kept, reduced: vec![], square: false }, &reads, &[out]);
+    }
+}
+
+fn products(cx: &mut Lowering<'_>, outer: &Outer) {
+    let a = with_record(outer.a, cx.record_stride(0));
+    let b = with_record(outer.b, cx.record_stride(1));
+    let reads: Vec<_> = (0..3).map(|i| cx.operand(i)).collect();
+    let Outer { groups, rows, cols, steps, .. } = *outer;
+    let len = groups * rows * cols;
+    let chunk = chunk(len, steps);
+    let partial = cx.temporary("partial", DType::F32, Extent::groups(len, chunk));
+    let out = cx.output();
+    cx.launch(kernels::OuterSum { groups, rows, cols, steps, a, b, chunk }, &reads, &[partial]);
+    let kept = vec![Walk { size: len, stride: 1 }];
+    let records = Records::All(Extent::groups(1, chunk));
+    cx.launch(kernels::Reduce { records, record: len, kept, reduced: vec![], square: false }, &[partial], &[out]);
+}
+
+/// Records summed into one partial result: few enough to keep loops short and many enough to keep partial results small
+/// beside the operands; one where a launch cannot make all of its steps, so that even then no other record's are among them.
+fn chunk(len: usize, steps: usize) -> usize {
+    let wanted = match Window::split(1, steps, 1).len() {
+        1 if len <= 1 << 16 => 16,
+        1 => 64,
+        _ => 1,
+    };
+    (MAX_ITERATIONS / steps.max(1)).clamp(1, wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_batch_is_dropped_from_whatever_is_summed() {
+        let (ids, d) = (Type::batched([4]).of(DType::I32), Type::batched([4, 3]));
+        let weight = Type::batched([]);
+        let rows = SumBatch { terms: Terms::Rows(Scatter { table: vec![9, 3] }), weighted: true };
+        assert_eq!(rows.infer(&[&ids, &d, &weight]), Ok(Type::shared([9, 3])));
+        assert!(rows.infer(&[&ids, &d]).is_err());
+        assert!(rows.infer(&[&ids, &d, &Type::batched([1])]).is_err());
+        assert_eq!(SumBatch::default().infer(&[&d]), Ok(Type::shared([4, 3])));
+        assert!(SumBatch::default().infer(&[&Type::shared([4])]).is_err());
+        assert!(SumBatch::default().infer(&[&ids]).is_err());
+    }
+}
