@@ -21,4 +21,6 @@ mod panics;
 pub mod passes;
 pub mod privacy;
 pub mod tensors;
+#[cfg(test)]
+mod tests;
 pub mod train;

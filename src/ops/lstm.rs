@@ -175,6 +175,14 @@ fn initial_states(
     Ok(Some(states.map(|s| s.unwrap_or(zero))))
 }
 
+/// The type of a sweep's result; the kernels sweep over the records of a batch.
+fn batched(operands: &[&Type], dims: &[usize]) -> Result<Type, String> {
+    match operands.iter().any(|operand| operand.batched) {
+        true => Ok(Type::batched(dims)),
+        false => Err("no operand depends on the record".into()),
+    }
+}
+
 fn sizes(cx: &Lowering<'_>, steps: usize, hidden: usize, c0: Option<usize>) -> LstmSizes {
     let record = c0.map_or(0, |i| if cx.operand_ty(i).batched { hidden } else { 0 });
     LstmSizes { steps, hidden, initial: c0.is_some(), initial_record: record }
@@ -197,7 +205,7 @@ impl OpRules for Lstm {
         if gates != 4 * h || operands[1].dims != [gates, h] || operands[1].batched || !states {
             return Err(format!("the operands do not fit {h} hidden units"));
         }
-        Ok(Type { batched: operands.iter().any(|o| o.batched), ..Type::shared([PLANES, steps, h]) })
+        batched(operands, &[PLANES, steps, h])
     }
 
     fn vjp(&self, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
@@ -332,7 +340,7 @@ impl OpRules for LstmVjp {
         if width != h || operands[1].dims != [4 * h, h] || operands[1].batched || !cotangents || !states {
             return Err(format!("the operands do not fit {h} hidden units"));
         }
-        Ok(Type { batched: operands.iter().any(|o| o.batched), ..Type::shared([steps, 4 * h]) })
+        batched(operands, &[steps, 4 * h])
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {

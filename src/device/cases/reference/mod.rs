@@ -15,7 +15,8 @@ use crate::lower::program::BufferId;
 use crate::lower::scalar::{Double, Expr, Func, Step, double};
 use crate::privacy::clipping::ClipFunction;
 
-type Floats = Vec<f64>;
+/// The contents of a buffer; integers are exact.
+pub type Floats = Vec<f64>;
 
 /// The contents of every buffer of a case after its dispatch.
 pub fn reference(case: &Case) -> BTreeMap<BufferId, Floats> {
@@ -31,7 +32,8 @@ pub fn reference(case: &Case) -> BTreeMap<BufferId, Floats> {
     case.inputs.iter().map(|(id, _)| *id).zip(all).collect()
 }
 
-fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec<Floats> {
+/// What the written buffers hold after a kernel, from what the read ones hold and what the written ones held before.
+pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec<Floats> {
     let n_of = |batched: bool| if batched { rows } else { 1 };
     match kernel {
         Kernel::Elementwise(k) => elementwise(k, n_of(k.batched), x, &mut y[0]),
