@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::Artifact;
 use super::manifest::{FormatVersion, Manifest, OutputEntry, ParameterEntry, compiler};
 use crate::compile::{Compiled, Options};
-use crate::graph::axes::Axes;
+use crate::import::axes::Axes;
 use crate::lower::program::{Program, Role};
 use crate::onnx::{Parameter, Source};
 use crate::tensors::{Tensor, Tensors};

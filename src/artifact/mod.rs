@@ -243,7 +243,7 @@ mod tests {
 
     use super::*;
     use crate::graph::DType;
-    use crate::graph::axes::{Axes, Axis};
+    use crate::import::axes::{Axes, Axis};
     use crate::lower::program::{Buffer, Extent, Role};
     use crate::options::{Classes, NormChoice};
     use crate::tensors::Tensor;

@@ -6,7 +6,7 @@ use super::AuditError;
 use crate::artifact::Artifact;
 use crate::compile::{Options, compile};
 use crate::glob::Glob;
-use crate::graph::axes::Axes;
+use crate::import::axes::Axes;
 use crate::lower::program::Program;
 use crate::onnx::{BatchAxis, Parameter, Source, discover};
 use crate::options::NormChoice;

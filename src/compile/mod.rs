@@ -7,6 +7,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::graph::{Graph, TypeError, Violation, verify};
+use crate::import::{Proved, Refusal, Refused, prove_for};
 use crate::lower::program::Program;
 use crate::lower::{LowerError, emit};
 use crate::onnx::{Dim, OnnxError, Parameter, Source};
@@ -19,7 +20,6 @@ use crate::passes::fuse::fuse;
 use crate::passes::fuse_sums::fuse_sums;
 use crate::passes::inference::inference;
 use crate::passes::privatize::{Choice, PrivateOptions, privatize, weigh_rows, with_gradient};
-use crate::passes::prove::{Proved, Refusal, Refused, prove_for};
 use crate::passes::simplify::simplify;
 use crate::passes::strategy::Way;
 use crate::privacy::clipping::{ClipGroup, ClipRule, UnfitClipRule};

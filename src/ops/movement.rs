@@ -1,11 +1,4 @@
 //! Data movement within a record: reshapes, transposes, slices, concatenations, broadcasts, permutations.
-//!
-//! ONNX: [Reshape](https://onnx.ai/onnx/operators/onnx__Reshape.html),
-//! [Transpose](https://onnx.ai/onnx/operators/onnx__Transpose.html),
-//! [Slice](https://onnx.ai/onnx/operators/onnx__Slice.html), and the others of the module `import`.
-
-mod fixed_batch;
-mod import;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +9,6 @@ use crate::lower::kernels::{self, CopyAxis};
 use crate::lower::program::{BufferId, Extent};
 use crate::lower::{LowerError, Lowering};
 use crate::ops::Op;
-pub(super) use import::{IMPORTS, relabel, select};
 
 /// The same elements in the same order under other dims.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,7 +9,6 @@ use crate::graph::{DType, Type};
 use crate::lower::kernels::{self, Records, View, Walk};
 use crate::lower::program::Extent;
 use crate::lower::{LowerError, Lowering};
-use crate::passes::prove::Rule;
 
 /// Of a per-sample gradient that is there.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,8 +62,6 @@ pub enum LengthBound {
     /// Of rows that are added up by id, over their number: `Σ_t ‖x_t‖²`. Operand `x`.
     Rows,
 }
-
-pub(super) const IMPORTS: &[(&str, Rule)] = &[];
 
 fn per_record(operands: &[&Type], arity: usize) -> Result<Type, String> {
     if operands.len() != arity {

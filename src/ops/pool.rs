@@ -1,18 +1,9 @@
 //! Max and average pooling.
-//!
-//! ONNX: [MaxPool](https://onnx.ai/onnx/operators/onnx__MaxPool.html),
-//! [AveragePool](https://onnx.ai/onnx/operators/onnx__AveragePool.html) over one or two spatial axes.
 
-use super::movement::relabel;
-use super::window::{Window, image, map_dims};
 use super::{Backward, OpRules, VjpError};
-use crate::graph::axes::{Axes, Axis};
 use crate::graph::{DType, NodeId, Type};
 use crate::lower::kernels::{self, PoolGeometry, PoolKind};
 use crate::lower::{LowerError, Lowering};
-use crate::onnx::OnnxNode;
-use crate::ops::movement::Reshape;
-use crate::passes::prove::{Import, Refusal, Rule, Value};
 
 /// Each window of `[C, H, W]` reduced to an element.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,43 +21,6 @@ pub struct PoolVjp {
     pub kind: PoolKind,
     /// The window.
     pub geometry: PoolGeometry,
-}
-
-pub(super) const IMPORTS: &[(&str, Rule)] = &[("MaxPool", max_pool), ("AveragePool", average_pool)];
-
-fn max_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
-    if node.output(1).is_some() {
-        return Err(cx.unsupported(node, "the output Indices"));
-    }
-    pool(cx, node, PoolKind::Max)
-}
-
-fn average_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
-    let padded = node.int("count_include_pad", 0).map_err(|e| cx.attribute(node, e))? != 0;
-    pool(cx, node, if padded { PoolKind::AveragePadded } else { PoolKind::AverageInside })
-}
-
-fn pool(cx: &mut Import<'_>, node: &OnnxNode, kind: PoolKind) -> Result<Vec<Value>, Refusal> {
-    let x = cx.value(node, 0)?;
-    let dims = image(cx, node, &x)?;
-    let window = Window::read(cx, node, &dims[1..], None)?;
-    let geometry = PoolGeometry {
-        channels: dims[0],
-        input: window.input,
-        output: window.output,
-        kernel: window.kernel,
-        stride: window.stride,
-        dilation: window.dilation,
-        pad: window.pad,
-        pad_end: window.pad_end,
-    };
-    let spatial = dims.len() - 1;
-    let full = input_dims(&geometry);
-    let image = if dims == full { x.node } else { cx.emit(node, Reshape { dims: full }, &[x.node])? };
-    let y = cx.emit(node, Pool { kind, geometry }, &[image])?;
-    let mut axes = vec![Axis::batch()];
-    axes.extend(map_dims(geometry.channels, geometry.output, spatial).into_iter().map(Axis::size));
-    Ok(vec![relabel(cx, node, y, Axes(axes))?])
 }
 
 fn input_dims(g: &PoolGeometry) -> Vec<usize> {

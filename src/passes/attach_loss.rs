@@ -8,9 +8,9 @@ mod term;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::prove::Proved;
-use crate::graph::axes::Axes;
 use crate::graph::{DType, Graph, NodeId, Origin, Type, TypeError};
+use crate::import::Proved;
+use crate::import::axes::Axes;
 use crate::lower::host_outputs::{self, LOSS};
 use crate::lower::scalar::Func;
 use crate::ops::elementwise::Elementwise;
@@ -280,8 +280,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::graph::axes::Axis;
     use crate::graph::verify;
+    use crate::import::axes::Axis;
     use crate::train::data::TargetKind;
 
     /// A model whose only node is an input of these dims a record, with the batch first.

@@ -1,10 +1,10 @@
 //! Small graphs with each op in their middle.
 
 use super::sketch::{ROWS, SIGNED, Sketch};
-use crate::graph::{NodeId, Type};
+use crate::graph::{DType, NodeId, Type};
 use crate::lower::host_inputs;
 use crate::lower::kernels::{ConvGeometry, PoolGeometry, PoolKind};
-use crate::lower::scalar::Func;
+use crate::lower::scalar::{Double, Expr, Func, Step, Value, double};
 use crate::ops::contract::Contract;
 use crate::ops::conv::{Conv, ConvInputGradient};
 use crate::ops::detach::Detach;
@@ -101,56 +101,45 @@ fn leaves() -> Vec<Sketch> {
     all
 }
 
-/// A function of operands that are values of the sketch, or inputs where it has no derivative in them.
-struct Scalar {
-    func: Func,
-    /// Operands with a derivative, which come first.
-    derivable: usize,
-    positive: bool,
-}
-
-/// Whether a function is tested, and how; `None` for those that derivatives and clip factors are made of.
-fn scalar(func: Func) -> Option<Scalar> {
-    let (derivable, positive) = match func {
-        Func::Add | Func::Sub | Func::Mul => (2, false),
-        Func::Div => (2, true),
-        Func::Log | Func::Sqrt => (1, true),
-        Func::Neg | Func::Exp | Func::Abs | Func::Relu | Func::Tanh | Func::Sigmoid => (1, false),
-        Func::BceWithLogits | Func::Huber => (1, false),
-        Func::Guard
-        | Func::AbsVjp
-        | Func::ReluVjp
-        | Func::TanhVjp
-        | Func::SigmoidVjp
-        | Func::BceWithLogitsVjp
-        | Func::HuberVjp => return None,
-    };
-    Some(Scalar { func, derivable, positive })
-}
-
+/// Every function of floats to a float, by the table.
 fn elementwise() -> Vec<Sketch> {
     let mut all = Vec::new();
-    for Scalar { func, derivable, positive } in Func::ALL.iter().filter_map(|&func| scalar(func)) {
-        let shapes: &[[&[usize]; 2]] =
-            if derivable == 1 { &[[&[2, 3], &[2, 3]]] } else { &[[&[2, 3], &[2, 3]], [&[2, 1], &[5]], [&[], &[3]]] };
-        for shape in shapes {
+    let floats = |func: &&Func| func.result() == DType::F32 && func.operands().contains(&DType::F32);
+    for &func in Func::ALL.iter().filter(floats) {
+        let at = |x: f64| {
+            let point: Vec<Double> = func.operands().iter().map(|&dtype| Double::read(dtype, x)).collect();
+            double::apply(func, &point).of::<f64>()
+        };
+        // One that is not defined everywhere is where all is above 0.
+        let range = if at(0.0).is_finite() && at(-1.0).is_finite() { SIGNED } else { 0.5..2.0 };
+        let shapes: &[[&[usize]; 3]] = &[[&[2, 3], &[2, 3], &[2, 3]], [&[2, 1], &[5], &[2, 5]], [&[], &[3], &[1]]];
+        for shape in &shapes[..if func.arity() == 1 { 1 } else { 3 }] {
             for batched in batchings(func.arity()) {
                 let mut sketch = Sketch::new(format!("{} {shape:?} batched {batched:?}", func.name()));
-                let range = if positive { 0.5..2.0 } else { SIGNED };
-                let operands: Vec<NodeId> = (0..func.arity())
-                    .map(|k| match k < derivable {
-                        true => sketch.value(batched[k], shape[k], &range),
-                        // A label or a threshold.
-                        false => {
-                            sketch.input("given", Type { batched: batched[k], ..Type::shared(shape[k]) }, &(0.2..0.9))
-                        }
-                    })
-                    .collect();
+                let operand = |(k, dtype): (usize, &DType)| match dtype {
+                    DType::F32 => sketch.value(batched[k], shape[k], &range),
+                    _ => sketch.integers(*dtype, batched[k], shape[k], 2),
+                };
+                let operands: Vec<NodeId> = func.operands().iter().enumerate().map(operand).collect();
                 let y = sketch.call(func, &operands);
                 all.push(sketch.loss_of(y));
             }
         }
     }
+    // A chain, differentiated as one.
+    let steps = [
+        Step::Operand(0, DType::F32),
+        Step::Call(Func::Tanh, [0; 3]),
+        Step::Operand(1, DType::F32),
+        Step::Call(Func::Mul, [1, 2, 0]),
+        Step::Call(Func::Less, [0, 2, 0]),
+        Step::Const(Value::F32(-1.25)),
+        Step::Call(Func::Select, [4, 3, 5]),
+        Step::Call(Func::Mul, [6, 0, 0]),
+    ];
+    let expr = Expr::new(steps.to_vec()).expect("a typed chain");
+    all.extend(on("chain", Elementwise { expr }, &[&[2, 3], &[3]]));
+    all.extend(on("identity", Elementwise { expr: Expr::operand(DType::F32) }, &[&[3]]));
     all.extend(on("scale", Elementwise::scale(-1.75), &[&[2, 3]]));
     // One operand twice.
     for batched in EITHER {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::data::{Dataset, LABEL};
 use super::engine::{Engine, EngineError};
 use crate::artifact::Manifest;
-use crate::graph::axes::Axes;
+use crate::import::axes::Axes;
 use crate::lower::host_outputs;
 use crate::lower::program::Phase;
 use crate::options::{Loss, Term};

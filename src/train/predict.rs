@@ -13,7 +13,7 @@ use super::data::{Array, DataError, Dataset, Dims, InputKind, InputSchema, Schem
 use super::engine::{Engine, EngineError};
 use crate::artifact::Artifact;
 use crate::device::Device;
-use crate::graph::axes::{Axes, Factor};
+use crate::import::axes::{Axes, Factor};
 use crate::lower::program::Phase;
 
 #[derive(Debug, Error, Diagnostic)]
@@ -203,7 +203,7 @@ fn concatenated(chunks: Vec<Values>) -> Values {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::axes::Axis;
+    use crate::import::axes::Axis;
 
     #[test]
     fn a_batch_in_the_middle_goes_to_the_front_and_back() {

@@ -64,7 +64,7 @@ fn elementwise() -> Vec<Case> {
     for (i, &func) in Func::ALL.iter().enumerate() {
         for (rows, len) in [(1, 1), (3, 7), (2, 1031)] {
             let mut v = Values::new(i as u64);
-            let operands = vec![broadcast(&[len], true); func.operands().len()];
+            let operands = vec![broadcast(&[len], true); func.arity()];
             let read = func.operands().iter().map(|&dtype| v.scalars(dtype, rows * len)).collect();
             let kernel = Elementwise { batched: true, dims: vec![len], operands, expr: Expr::call(func) };
             let written = untouched(func.result(), rows * len);

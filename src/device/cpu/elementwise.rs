@@ -50,7 +50,7 @@ fn evaluate(expr: &Expr, operands: &[Strided], registers: &mut [f32], start: usi
                     _ => None,
                 };
                 let value = |arg: usize| value(arg).unwrap_or_else(|| &before[arg * BLOCK..][..to.len()]);
-                let arity = func.operands().len();
+                let arity = func.arity();
                 let args = args.map(|arg| if arg < i { value(arg) } else { &[] });
                 func.apply(&args[..arity], to);
             }

@@ -125,7 +125,7 @@ impl Expr {
 
     /// `func` of operands 0, 1, ….
     pub fn call(func: Func) -> Expr {
-        let arity = func.operands().len();
+        let arity = func.arity();
         let mut steps: Vec<Step> = func.operands().iter().enumerate().map(|(k, &ty)| Step::Operand(k, ty)).collect();
         steps.push(Step::Call(func, [0, 1, 2].map(|k| if k < arity { k } else { 0 })));
         Expr::of(steps, func.operands().iter().copied().chain([func.result()]).collect())
@@ -197,7 +197,7 @@ impl Expr {
         needed[self.steps.len() - 1] = true;
         for (i, step) in self.steps.iter().enumerate().rev().filter(|(_, s)| matches!(s, Step::Call(..))) {
             if let (true, Step::Call(func, args)) = (needed[i], step) {
-                args[..func.operands().len()].iter().for_each(|&a| needed[a] = true);
+                args[..func.arity()].iter().for_each(|&a| needed[a] = true);
             }
         }
         let (mut kept, mut places) = (Vec::new(), vec![0; self.steps.len()]);
@@ -271,7 +271,7 @@ impl Expr {
                 Step::Operand(k, dtype) => dtype.wgsl_load(operand(*k)),
                 Step::Const(c) => c.wgsl(),
                 Step::Call(func, args) => {
-                    func.wgsl(&args[..func.operands().len()].iter().map(|a| format!("t{a}")).collect::<Vec<_>>())
+                    func.wgsl(&args[..func.arity()].iter().map(|a| format!("t{a}")).collect::<Vec<_>>())
                 }
             };
             body.push_str(&format!("    let t{i} = {text};\n"));
@@ -287,7 +287,7 @@ impl Expr {
                 Step::Operand(k, _) => operands.get(*k).cloned().unwrap_or_else(|| format!("x{k}")),
                 Step::Const(c) => c.to_string(),
                 Step::Call(func, args) => {
-                    let args = &args[..func.operands().len()];
+                    let args = &args[..func.arity()];
                     let args: Vec<&str> = args.iter().map(|&a| texts[a].as_str()).collect();
                     let (name, args) = (func.name(), args.join(", "));
                     if i + 1 == self.steps.len() { format!("{name} {args}") } else { format!("{name}({args})") }
@@ -300,7 +300,7 @@ impl Expr {
 
 /// The arguments of a call, each replaced by `f`; those that the function does not take are 0.
 fn arguments(func: Func, args: [usize; 3], f: impl Fn(usize) -> usize) -> [usize; 3] {
-    std::array::from_fn(|k| if k < func.operands().len() { f(args[k]) } else { 0 })
+    std::array::from_fn(|k| if k < func.arity() { f(args[k]) } else { 0 })
 }
 
 impl fmt::Display for Expr {

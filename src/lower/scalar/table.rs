@@ -32,6 +32,11 @@ macro_rules! scalar_table {
                 match self { $(Func::$func => const { &[$(<$ty as Scalar>::DTYPE),*] },)* }
             }
 
+            /// Number of operands.
+            pub fn arity(self) -> usize {
+                self.operands().len()
+            }
+
             /// The type of the result.
             pub fn result(self) -> DType {
                 match self { $(Func::$func => <$out as Scalar>::DTYPE,)* }

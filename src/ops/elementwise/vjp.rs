@@ -33,7 +33,7 @@ pub(super) fn vjp(expr: &Expr, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeI
     for (i, step) in steps.iter().enumerate().rev() {
         let Step::Call(func, args) = *step else { continue };
         let cotangent = cotangents[i];
-        for (j, &argument) in args[..func.operands().len()].iter().enumerate() {
+        for (j, &argument) in args[..func.arity()].iter().enumerate() {
             users[argument] -= 1;
             if !needed[argument] {
                 continue;
@@ -57,7 +57,7 @@ pub(super) fn vjp(expr: &Expr, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeI
 /// The calls' arguments, each with its call.
 fn arguments(steps: &[Step]) -> impl Iterator<Item = (usize, usize)> {
     steps.iter().enumerate().flat_map(|(i, step)| match *step {
-        Step::Call(func, args) => args.into_iter().take(func.operands().len()).map(|a| (i, a)).collect(),
+        Step::Call(func, args) => args.into_iter().take(func.arity()).map(|a| (i, a)).collect(),
         _ => vec![],
     })
 }

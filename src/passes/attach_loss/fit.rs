@@ -3,12 +3,12 @@
 //! Nothing is refused, since nobody can know what is meant; every case is a note that says what to do. An output is followed
 //! back through ops that only move values, and through constant factors.
 
-use crate::graph::axes::Axes;
 use crate::graph::{Graph, NodeId};
+use crate::import::Proved;
+use crate::import::axes::Axes;
 use crate::lower::scalar::{Func, Step};
 use crate::ops::Op;
 use crate::options::{Loss, LossKind, Term};
-use crate::passes::prove::Proved;
 
 /// What stands behind an output.
 #[derive(Clone, Copy, Debug, PartialEq)]

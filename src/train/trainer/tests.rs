@@ -9,7 +9,7 @@ use super::*;
 use crate::artifact::{FormatVersion, Manifest, OutputEntry, compiler};
 use crate::device::{DeviceError, Session};
 use crate::graph::DType;
-use crate::graph::axes::{Axes, Axis};
+use crate::import::axes::{Axes, Axis};
 use crate::lower::host_outputs::{LOSS, NORM};
 use crate::lower::program::Phase;
 use crate::lower::program::{Buffer, BufferId, Extent, Program, Role};

@@ -331,7 +331,7 @@ fn evaluate(expr: &Expr, operands: &[f64]) -> f64 {
             Step::Operand(k, dtype) => Double::read(dtype, operands[k]),
             Step::Const(c) => c.into(),
             Step::Call(func, args) => {
-                let args: Vec<Double> = args[..func.operands().len()].iter().map(|&a| values[a]).collect();
+                let args: Vec<Double> = args[..func.arity()].iter().map(|&a| values[a]).collect();
                 definition(func, &args).unwrap_or_else(|| double::apply(func, &args))
             }
         };

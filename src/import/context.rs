@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::axes::{Axes, Axis};
 use super::{Refusal, Value};
-use crate::graph::axes::{Axes, Axis};
 use crate::graph::{DType, Graph, NodeId, Origin, Type};
 use crate::onnx::{Dim, Elem, Facts, Int, OnnxError, OnnxNode, Parameter, Source, Tensor, TensorData};
+use crate::ops::movement::Reshape;
 use crate::ops::{Op, leaf};
 
 /// What an import rule works with: the model, the graph so far, and the values made so far.
@@ -366,6 +367,13 @@ impl<'s> Import<'s> {
     /// Appends a graph node that carries the ONNX node's name.
     pub fn emit(&mut self, node: &OnnxNode, op: impl Into<Op>, operands: &[NodeId]) -> Result<NodeId, Refusal> {
         self.graph.add(op, operands, self.origin.clone()).map_err(|e| self.invalid(node, e.to_string()))
+    }
+
+    /// A graph node under axes that hold the same elements in the same order for one record.
+    pub fn relabel(&mut self, node: &OnnxNode, id: NodeId, axes: Axes) -> Result<Value, Refusal> {
+        let dims = axes.per_record();
+        let id = if self.ty(id).dims == dims { id } else { self.emit(node, Reshape { dims }, &[id])? };
+        Ok(Value { node: id, axes })
     }
 
     /// The type of a graph node.

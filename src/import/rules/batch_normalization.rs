@@ -3,15 +3,15 @@
 //! ONNX: [BatchNormalization](https://onnx.ai/onnx/operators/onnx__BatchNormalization.html) in inference form. In training
 //! form it normalises over the batch, so that records meet.
 
-use super::elementwise::{Elementwise, align};
-use super::leaf::{Constant, Data};
-use super::movement::relabel;
-use crate::graph::axes::{Axes, Axis};
+use crate::import::axes::{Axes, Axis};
+use crate::import::broadcast::align;
+use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
-use crate::passes::prove::{Import, Refusal, Rule, Value};
+use crate::ops::elementwise::Elementwise;
+use crate::ops::leaf::{Constant, Data};
 
-pub(super) const IMPORTS: &[(&str, Rule)] = &[("BatchNormalization", batch_norm)];
+pub(super) const RULES: &[(&str, Rule)] = &[("BatchNormalization", batch_norm)];
 
 const MIXES: &str = "call .eval() on the BatchNorm layers before the export: they then normalise by their running statistics, \
                      which treats each record alone, and their scale and bias are trained";
@@ -31,7 +31,7 @@ fn batch_norm(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusa
         let value = cx.value(node, i)?;
         let mut axes = value.axes.0.clone();
         axes.extend(vec![Axis::size(1); rank - 2]);
-        relabel(cx, node, value.node, Axes(axes))
+        cx.relabel(node, value.node, Axes(axes))
     };
     let (scale, bias, mean, variance) = (channel(1)?, channel(2)?, channel(3)?, channel(4)?);
     let constant = Constant { dims: vec![], data: Data::F32([epsilon].into()) };

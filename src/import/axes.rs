@@ -2,11 +2,11 @@
 //!
 //! An axis is a list of factors in row-major order, at most one of which in the whole value is the batch factor `N`.
 //! Merged axes are how exporters write attention (`[N·H, T, D]`) and `nn.MultiheadAttention` (`[T, N·H, D]`). The batch
-//! rules of the ops carry these lists from operands to results, or refuse; see [`crate::passes::prove`].
+//! rules of the ops carry these lists from operands to results, or refuse; see [`super::prove`].
 
 use std::fmt;
 
-use super::types::product;
+use crate::graph::product;
 use crate::onnx::Dim;
 
 /// One factor of an axis.

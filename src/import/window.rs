@@ -2,8 +2,8 @@
 //!
 //! A window slides over one or two spatial axes; one axis becomes two with a height of 1.
 
+use super::{Import, Refusal, Value};
 use crate::onnx::OnnxNode;
-use crate::passes::prove::{Import, Refusal, Value};
 
 /// Kernel, strides, dilations and padding of a window in height and width, and the output that they give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The batch among the constant sizes of a file that was exported for a fixed number of records.
 
-use crate::graph::axes::{Axes, Factor};
+use super::Import;
+use super::axes::{Axes, Factor};
 use crate::onnx::{Dim, OnnxNode};
-use crate::passes::prove::Import;
 
 /// The dims of a reshaped value with the batch among them, where a file of fixed batch has its size in its place.
 ///

@@ -1,36 +1,13 @@
-//! Proves that the model treats every record alone, and builds the graph as the proof goes.
-//!
-//! Every ONNX value carries factored [`Axes`]. An op's import rule takes its operands' axes to its result's, or refuses:
-//! no op may make the batch factor vanish, move within itself or meet itself. In the same step the rule emits the op on
-//! the values of *one record*, the batch factor hoisted out. Ops of the graph cannot name the batch axis at all, so a
-//! graph that comes out is per-sample independent by construction, and equal shapes are never taken for proof.
-//!
-//! All problems are reported at once; a node that only fails because an earlier one did is not reported.
-
-mod import;
-mod refusal;
+//! The pass over a model's nodes: each by its rule, and all problems at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::graph::axes::Axes;
-use crate::graph::{Graph, NodeId, Origin};
-use crate::onnx::{OnnxNode, Parameter, Source};
-use crate::ops::{self, Op};
-
-pub use import::Import;
-pub use refusal::{Refusal, Refused};
-
-/// An import rule: the values of a node's outputs, in order. Trailing outputs that nobody uses may be left out.
-pub type Rule = fn(&mut Import<'_>, &OnnxNode) -> Result<Vec<Value>, Refusal>;
-
-/// An ONNX value: the graph node that holds it for one record, and its axes.
-#[derive(Clone, Debug)]
-pub struct Value {
-    /// The node; its dims are `axes.per_record()`, and it is shared where no record's data went into it.
-    pub node: NodeId,
-    /// The axes as ONNX sees them.
-    pub axes: Axes,
-}
+use super::axes::Axes;
+use super::rules::rules;
+use super::{Import, Refusal, Refused, Rule};
+use crate::graph::{Graph, Origin};
+use crate::onnx::{Parameter, Source};
+use crate::ops::Op;
 
 /// A proved model.
 #[derive(Debug, Clone)]
@@ -63,7 +40,7 @@ pub fn prove(source: &Source, parameters: &[Parameter]) -> Result<Proved, Refuse
 ///
 /// [`Refused`] with everything that keeps the `wanted` outputs from being computed for each record alone.
 pub fn prove_for(source: &Source, parameters: &[Parameter], wanted: &[String]) -> Result<Proved, Refused> {
-    let rules: HashMap<&str, Rule> = ops::imports().collect();
+    let rules: HashMap<&str, Rule> = rules().collect();
     let mut cx = Import::new(source, parameters);
     let needed = needed(source, wanted);
     let mut problems = Vec::new();

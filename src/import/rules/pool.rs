@@ -1,0 +1,56 @@
+//! Pooling over one or two spatial axes: [MaxPool](https://onnx.ai/onnx/operators/onnx__MaxPool.html),
+//! [AveragePool](https://onnx.ai/onnx/operators/onnx__AveragePool.html),
+//! [GlobalAveragePool](https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html).
+
+use super::reduce::reduce_axes;
+use crate::import::axes::{Axes, Axis};
+use crate::import::window::{Window, image, map_dims};
+use crate::import::{Import, Refusal, Rule, Value};
+use crate::lower::kernels::{PoolGeometry, PoolKind};
+use crate::onnx::OnnxNode;
+use crate::ops::movement::Reshape;
+use crate::ops::pool::Pool;
+
+pub(super) const RULES: &[(&str, Rule)] =
+    &[("MaxPool", max_pool), ("AveragePool", average_pool), ("GlobalAveragePool", global_average_pool)];
+
+fn max_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    if node.output(1).is_some() {
+        return Err(cx.unsupported(node, "the output Indices"));
+    }
+    pool(cx, node, PoolKind::Max)
+}
+
+fn average_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    let padded = node.int("count_include_pad", 0).map_err(|e| cx.attribute(node, e))? != 0;
+    pool(cx, node, if padded { PoolKind::AveragePadded } else { PoolKind::AverageInside })
+}
+
+fn global_average_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    let x = cx.value(node, 0)?;
+    let axes = (2..x.axes.rank()).collect();
+    reduce_axes(cx, node, x, axes, true, true)
+}
+
+fn pool(cx: &mut Import<'_>, node: &OnnxNode, kind: PoolKind) -> Result<Vec<Value>, Refusal> {
+    let x = cx.value(node, 0)?;
+    let dims = image(cx, node, &x)?;
+    let window = Window::read(cx, node, &dims[1..], None)?;
+    let geometry = PoolGeometry {
+        channels: dims[0],
+        input: window.input,
+        output: window.output,
+        kernel: window.kernel,
+        stride: window.stride,
+        dilation: window.dilation,
+        pad: window.pad,
+        pad_end: window.pad_end,
+    };
+    let spatial = dims.len() - 1;
+    let full = vec![geometry.channels, geometry.input[0], geometry.input[1]];
+    let image = if dims == full { x.node } else { cx.emit(node, Reshape { dims: full }, &[x.node])? };
+    let y = cx.emit(node, Pool { kind, geometry }, &[image])?;
+    let mut axes = vec![Axis::batch()];
+    axes.extend(map_dims(geometry.channels, geometry.output, spatial).into_iter().map(Axis::size));
+    Ok(vec![cx.relabel(node, y, Axes(axes))?])
+}
