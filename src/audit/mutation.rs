@@ -219,8 +219,8 @@ fn first_half(views: [View; 2], positions: usize) -> (usize, [View; 2]) {
     let mut half = positions / 2;
     let cut = views.map(|view| {
         let View::Patches { mut conv, record } = view else { return view };
-        let axis = usize::from(conv.output[0] == 1);
-        conv.output[axis] /= 2;
+        let axis = (0..2).find(|&axis| conv.window.output[axis] > 1).unwrap_or(2);
+        conv.window.output[axis] /= 2;
         half = conv.positions();
         View::Patches { conv, record }
     });

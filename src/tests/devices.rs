@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::evaluate::evaluate;
+use super::ops::{conv, conv_input_gradient, pool};
 use super::sketch::{ROWS, SIGNED, Sketch};
 use crate::device::Device;
 use crate::device::cases::Data;
@@ -98,4 +99,9 @@ fn integers_and_booleans_are_values() {
     sketch.graph.outputs.extend([("modulo".to_string(), modulo), ("either".to_string(), either)]);
     assert_eq!(sketch.graph.ty(either).to_string(), "bool[N, 2, 5]");
     check_everywhere(&[sketch]);
+}
+
+#[test]
+fn windows_slide_over_one_two_and_three_axes() {
+    check_everywhere(&[conv(), conv_input_gradient(), pool()].concat());
 }

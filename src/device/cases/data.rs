@@ -1,6 +1,7 @@
 //! Made-up data, and how results are compared.
 
 use crate::graph::DType;
+use crate::lower::kernels::Window;
 
 /// The contents of a buffer.
 #[derive(Clone, Debug)]
@@ -78,6 +79,24 @@ impl Data {
             )),
         }
     }
+}
+
+/// A window over an input with padding, at as many positions as there is room for.
+pub fn window<const RANK: usize>(
+    input: [usize; RANK],
+    kernel: [usize; RANK],
+    stride: [usize; RANK],
+    dilation: [usize; RANK],
+    [pad, pad_end]: [[usize; RANK]; 2],
+) -> Window {
+    let mut window = Window::point(RANK);
+    for (i, axis) in window.axes().enumerate() {
+        let room = input[i] + pad[i] + pad_end[i] - dilation[i] * (kernel[i] - 1) - 1;
+        (window.input[axis], window.output[axis]) = (input[i], room / stride[i] + 1);
+        (window.kernel[axis], window.stride[axis], window.dilation[axis]) = (kernel[i], stride[i], dilation[i]);
+        (window.pad[axis], window.pad_end[axis]) = (pad[i], pad_end[i]);
+    }
+    window
 }
 
 /// What written buffers hold before a dispatch, so that an element it forgets shows.

@@ -123,7 +123,7 @@ scalar_table! {
     Relu "relu" (a: f32) -> f32 "max({a}, 0.0)" => a.max(0.0), [(ReluVjp y d)];
     Tanh "tanh" (a: f32) -> f32 "tanh_(({a}))" => math::tanh(a), [(TanhVjp y d)];
     Sigmoid "sigmoid" (a: f32) -> f32 "(1.0 / (1.0 + exp(-{a})))" => math::sigmoid(a), [(SigmoidVjp y d)];
-    AbsVjp "abs_vjp" (a: f32, b: f32) -> f32 "({b} * sign({a}))" => if a == 0.0 { 0.0 } else { b * a.signum() },
+    AbsVjp "abs_vjp" (a: f32, b: f32) -> f32 "select({b} * sign({a}), 0.0, {a} == 0.0)" => if a == 0.0 { 0.0 } else { b * a.signum() },
         [0, (AbsVjp a d)];
     ReluVjp "relu_vjp" (a: f32, b: f32) -> f32 "select(0.0, {b}, {a} > 0.0)" => if a > 0.0 { b } else { 0.0 },
         [0, (ReluVjp a d)];
@@ -144,7 +144,7 @@ scalar_table! {
     Huber "huber" (a: f32, b: f32) -> f32 "(min(abs({a}), {b}) * (abs({a}) - 0.5 * min(abs({a}), {b})))"
         => a.abs().min(b) * (a.abs() - 0.5 * a.abs().min(b)),
         [(HuberVjp a b d), (Select (Less b (Abs a)) (Mul d (Sub (Abs a) b)) 0.0)];
-    HuberVjp "huber_vjp" (a: f32, b: f32, c: f32) -> f32 "({c} * select({a}, {b} * sign({a}), abs({a}) > {b}))"
+    HuberVjp "huber_vjp" (a: f32, b: f32, c: f32) -> f32 "({c} * select({a}, {b} * sign({a}), {a} != 0.0 && abs({a}) > {b}))"
         => c * if a.abs() <= b || a == 0.0 { a } else { b * a.signum() },
         [(Select (LessOrEqual (Abs a) b) (Mul d c) 0.0), (Select (Less b (Abs a)) (AbsVjp a (Mul d c)) 0.0), (HuberVjp a b d)];
 

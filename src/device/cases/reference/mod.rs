@@ -69,7 +69,7 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
         Kernel::TileNorm(k) => tile_norm(k, rows, x, &mut y[0]),
         Kernel::GhostNorm(k) => ghost_norm(k, rows, x, &mut y[0]),
         Kernel::Pool(k) => {
-            for (w, window) in windows(&k.geometry, n_of(k.batched)).into_iter().enumerate() {
+            for (w, window) in windows(k.channels, &k.window, n_of(k.batched)).into_iter().enumerate() {
                 let values = window.inside.iter().map(|&i| x[0][i]);
                 y[0][w] = match k.kind {
                     PoolKind::Max => values.fold(f64::NEG_INFINITY, f64::max),
@@ -80,7 +80,7 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
         }
         Kernel::PoolVjp(k) => {
             y[0].fill(0.0);
-            for (w, window) in windows(&k.geometry, n_of(k.batched)).into_iter().enumerate() {
+            for (w, window) in windows(k.channels, &k.window, n_of(k.batched)).into_iter().enumerate() {
                 let dy = x[x.len() - 1][w];
                 match k.kind {
                     PoolKind::Max => {
