@@ -8,7 +8,7 @@ use crate::import::axes::Axes;
 use crate::options::{Loss, NormChoice};
 use crate::passes::privatize::Choice;
 use crate::privacy::clipping::{ClipGroup, ClipRule};
-use crate::train::data::Schema;
+use crate::train::data::{InputSchema, Schema};
 use crate::train::optimizer::OptimizerSpec;
 
 /// The version of the format: readers refuse another `major` and ignore what a newer `minor` adds.
@@ -20,7 +20,7 @@ pub struct FormatVersion {
 
 impl FormatVersion {
     /// What this dpc writes.
-    pub const CURRENT: Self = Self { major: 5, minor: 0 };
+    pub const CURRENT: Self = Self { major: 6, minor: 0 };
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,8 +28,11 @@ pub struct Manifest {
     pub format_version: FormatVersion,
     /// The software that compiled it, as `dpc 0.1.0`.
     pub compiler: String,
-    /// The inputs and the labels that the program takes.
+    /// The inputs and the labels that the program takes for each record.
     pub schema: Schema,
+    /// The inputs that all records share; there are none where there is a loss.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared: Vec<InputSchema>,
     /// The axes of every input of the model, by its ONNX name.
     pub inputs: BTreeMap<String, Axes>,
     /// The model's outputs.

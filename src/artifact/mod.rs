@@ -266,6 +266,7 @@ mod tests {
                         TargetKind::Class { classes: 2, ignore_index: Some(Classes::IGNORE_INDEX) },
                     )],
                 },
+                shared: vec![],
                 inputs: BTreeMap::from([("ids".to_owned(), Axes(vec![Axis::batch(), Axis::size(4)]))]),
                 outputs: vec![OutputEntry {
                     name: "logits".to_owned(),
@@ -348,10 +349,10 @@ mod tests {
     #[test]
     fn other_majors_and_foreign_zips_are_refused() {
         let mut other = artifact();
-        for major in [1, 2, 3, 4] {
+        for major in [1, 2, 3, 4, 5] {
             other.manifest.format_version = FormatVersion { major, minor: 0 };
             let error = load(&saved(&other)).unwrap_err();
-            assert_eq!(error.to_string(), format!("m.dpc has format {major}.0; this dpc reads 5.x"));
+            assert_eq!(error.to_string(), format!("m.dpc has format {major}.0; this dpc reads 6.x"));
         }
         let error = load(&zip(&BTreeMap::from([("a".to_owned(), vec![1])]))).unwrap_err();
         assert!(error.to_string().contains("it has no manifest.json"));

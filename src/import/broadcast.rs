@@ -2,16 +2,27 @@
 
 use super::axes::{Axes, Axis};
 use super::{Import, Refusal, Value};
-use crate::graph::NodeId;
+use crate::graph::{DType, NodeId};
+use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
+use crate::ops::elementwise::Elementwise;
 use crate::ops::movement::Reshape;
+
+/// A function of operands that broadcast.
+pub(super) fn call(cx: &mut Import<'_>, node: &OnnxNode, func: Func, operands: &[Value]) -> Result<Value, Refusal> {
+    if operands.iter().any(|v| cx.ty(v.node).dtype != DType::F32) {
+        return Err(cx.unsupported(node, "arithmetic on integers that depend on the data"));
+    }
+    let (nodes, axes) = align(cx, node, operands)?;
+    Ok(Value { node: cx.emit(node, Elementwise::call(func), &nodes)?, axes })
+}
 
 /// The batch rule of element-wise ops: the operands' axes are aligned from the right, and the batch factor must be in
 /// the same axis, with the same factors, in every operand that has one; an operand without it must have size 1 there.
 ///
 /// Returns the operands with one axis more or less where the hoisting of the batch factor calls for it, so that they
 /// broadcast per record as the ONNX operands do, and the axes of the result.
-pub(super) fn align(cx: &mut Import<'_>, node: &OnnxNode, operands: &[Value]) -> Result<(Vec<NodeId>, Axes), Refusal> {
+fn align(cx: &mut Import<'_>, node: &OnnxNode, operands: &[Value]) -> Result<(Vec<NodeId>, Axes), Refusal> {
     const HELP: &str =
         "keep the batch on the same axis of every operand; statistics over the batch cannot be trained privately";
     let rank = operands.iter().map(|v| v.axes.rank()).max().unwrap_or(0);

@@ -225,15 +225,6 @@ impl<'s> Import<'s> {
         Ok(Value { node, axes: Axes::shared(&tensor.dims) })
     }
 
-    /// The values of a node, if their axes have the batch wherever their elements depend on the record.
-    pub(super) fn whole(&self, node: &OnnxNode, values: Vec<Value>) -> Result<Vec<Value>, Refusal> {
-        let lost = |value: &Value| self.graph.ty(value.node).batched && value.axes.batch_axis().is_none();
-        match values.iter().any(lost) {
-            true => Err(self.invalid(node, "its operands do not fit: the axes of the result lose the batch")),
-            false => Ok(values),
-        }
-    }
-
     /// Input `i` of a node, which must be there.
     pub fn value(&mut self, node: &OnnxNode, i: usize) -> Result<Value, Refusal> {
         self.optional(node, i)?.ok_or_else(|| self.invalid(node, format!("input {i} is missing")))

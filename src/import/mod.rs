@@ -12,13 +12,18 @@
 //! | [`axes`] | the axes of an ONNX value, with the batch among their factors |
 //! | `rules/` | one file an ONNX op family |
 //! | [`Import`] | what a rule sees of the model, and how it refuses |
-//! | `broadcast`, `select`, `window`, `fixed_batch` | batch rules that several families share |
+//! | `check` | what a rule gave, held against shape inference |
+//! | `formula` | function ops as formulas |
+//! | `broadcast`, `reduction`, `select`, `window`, `fixed_batch` | batch rules that several families share |
 
 pub mod axes;
 mod broadcast;
+mod check;
 mod context;
 mod fixed_batch;
+mod formula;
 mod prove;
+mod reduction;
 mod refusal;
 mod rules;
 mod select;

@@ -10,7 +10,7 @@ use crate::onnx::{Parameter, Source};
 use crate::ops::Op;
 
 /// A proved model.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Proved {
     /// The forward graph; its outputs are those of the model, by ONNX name.
     pub graph: Graph,
@@ -40,7 +40,16 @@ pub fn prove(source: &Source, parameters: &[Parameter]) -> Result<Proved, Refuse
 ///
 /// [`Refused`] with everything that keeps the `wanted` outputs from being computed for each record alone.
 pub fn prove_for(source: &Source, parameters: &[Parameter], wanted: &[String]) -> Result<Proved, Refused> {
-    let rules: HashMap<&str, Rule> = rules().collect();
+    prove_with(source, parameters, wanted, &rules().collect())
+}
+
+/// [`prove_for`] by these rules.
+pub(super) fn prove_with(
+    source: &Source,
+    parameters: &[Parameter],
+    wanted: &[String],
+    rules: &HashMap<&str, Rule>,
+) -> Result<Proved, Refused> {
     let mut cx = Import::new(source, parameters);
     let needed = needed(source, wanted);
     let mut problems = Vec::new();
@@ -59,7 +68,7 @@ pub fn prove_for(source: &Source, parameters: &[Parameter], wanted: &[String]) -
             Some(_) if node.inputs.iter().any(|i| cx.refused.contains(i)) => {
                 Err(Refusal::Blocked { node: node.name.clone() })
             }
-            Some(rule) => rule(&mut cx, node).and_then(|values| cx.whole(node, values)),
+            Some(rule) => rule(&mut cx, node).and_then(|values| cx.checked(node, values)),
         };
         let outputs = || node.outputs.iter().filter(|o| !o.is_empty());
         match result {

@@ -45,6 +45,27 @@ pub enum Refusal {
         /// What is wrong.
         why: String,
     },
+    /// A rule and shape inference disagree on an output, so that one of them misreads the node.
+    #[error("node `{node}` ({op}): its output `{output}` is {rule} by dpc's rule, and {inferred} by shape inference")]
+    #[diagnostic(
+        code(dpc::prove::contradicted),
+        help(
+            "check the file with `onnx.checker.check_model`; if that accepts it, this is a defect of dpc: please report it \
+             with the model"
+        )
+    )]
+    Contradicted {
+        /// Name of the ONNX node.
+        node: String,
+        /// Its op type.
+        op: String,
+        /// Name of the output.
+        output: String,
+        /// Its dtype and axes by the rule.
+        rule: String,
+        /// Its dtype and dims by inference, with `?` for what that does not know.
+        inferred: String,
+    },
     /// An operand comes from a node that was refused already; not reported.
     #[error("node `{node}` follows a refused node")]
     Blocked {

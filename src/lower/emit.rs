@@ -34,7 +34,7 @@ const TEMPLATES: &[(&str, &str)] = embed!["":
 ];
 
 /// The shared snippets by name.
-const SNIPPETS: &[(&str, &str)] = embed!["shared/": "serial" "tile" "tokens" "total" "view" "window"];
+const SNIPPETS: &[(&str, &str)] = embed!["shared/": "row" "serial" "tile" "tokens" "total" "view" "window"];
 
 /// The most storage buffers of a dispatch that WebGPU guarantees.
 pub const MAX_BUFFERS: usize = 8;
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn refuses_what_no_shader_can_do() {
         let buffers = 0..9u32;
-        let kernel = SortIds { count: 70_000 }.into();
+        let kernel = SortIds { count: 70_000, table_rows: 9 }.into();
         let dispatch = Dispatch { kernel, buffers: buffers.map(BufferId).collect(), label: "order".into(), shader: 0 };
         let mut program = Program { phases: BTreeMap::from([(Phase::Forward, vec![dispatch])]), ..Default::default() };
         let error = shaders(&mut program).unwrap_err();

@@ -126,7 +126,7 @@ impl Scatter {
         let mut reads: Vec<_> = (0..3).map(|i| cx.operand(i)).collect();
         if kernel.ordered {
             let order = cx.temporary("order", DType::I32, Extent::rows(kernel.count));
-            cx.launch(kernels::SortIds { count: kernel.count }, &reads[..1], &[order]);
+            cx.launch(kernels::SortIds { count: kernel.count, table_rows: self.table[0] }, &reads[..1], &[order]);
             reads.push(order);
         }
         let out = cx.output();

@@ -32,13 +32,15 @@ pub struct GhostNorm {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TileNorm(pub Outer);
 
-/// Of a table's gradient, by runs of equal ids (Kong and Muñoz Medina, NeurIPS 2023). Operands: ids, cotangent.
+/// Of a table's gradient, by runs of ids of one row (Kong and Muñoz Medina, NeurIPS 2023). Operands: ids, cotangent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SegmentNorm {
     /// Ids per record.
     pub count: usize,
     /// Elements of a table row.
     pub width: usize,
+    /// Rows of the table.
+    pub table_rows: usize,
 }
 
 /// Twice the inner product of a table's gradient by ids and its gradient as the matrix of a product: the cross term of a
@@ -270,8 +272,9 @@ impl OpRules for SegmentNorm {
         let (ids, x) = (cx.operand(0), cx.operand(1));
         let order = cx.temporary("order", DType::I32, Extent::rows(self.count));
         let out = cx.output();
-        cx.launch(kernels::SortIds { count: self.count }, &[ids], &[order]);
-        cx.launch(kernels::SegmentNorm { count: self.count, width: self.width }, &[ids, order, x], &[out]);
+        let SegmentNorm { count, width, table_rows } = *self;
+        cx.launch(kernels::SortIds { count, table_rows }, &[ids], &[order]);
+        cx.launch(kernels::SegmentNorm { count, width, table_rows }, &[ids, order, x], &[out]);
         Ok(())
     }
 }

@@ -14,15 +14,6 @@ pub struct Sum {
     pub axes: Vec<usize>,
 }
 
-/// The sum over the batch of a value: a weight-gradient node, that of a parameter that meets the data by broadcasting.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SumBatch {
-    /// Whether the batch factor is kept: then the per-sample gradient is the operand itself.
-    pub per_sample: bool,
-    /// Whether a second operand, `f32[N]`, weighs the records.
-    pub weighted: bool,
-}
-
 impl OpRules for Sum {
     fn mnemonic(&self) -> String {
         "sum".into()

@@ -161,6 +161,11 @@ impl Values {
         Data::I32((0..len).map(|_| (self.next() % below as u64) as i32).collect())
     }
 
+    /// Ids into a table of `rows` rows, half of them counted from its end.
+    pub fn signed_ids(&mut self, len: usize, rows: usize) -> Data {
+        Data::I32((0..len).map(|_| (self.next() % (2 * rows) as u64) as i32 - rows as i32).collect())
+    }
+
     /// `[rows, len]` floats whose rows of weight 0 are NaN.
     pub fn poisoned(&mut self, weights: &[f32], len: usize) -> Data {
         let row = |&w: &f32| if w == 0.0 { vec![f32::NAN; len] } else { self.range(len, -1.0, 1.0) };

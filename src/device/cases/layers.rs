@@ -119,10 +119,10 @@ fn embeddings() -> Vec<Case> {
         for batched in [true, false] {
             let n = if batched { rows } else { 1 };
             let kernel = Gather { batched, count, width, table_rows };
-            let read = vec![v.floats(table_rows * width), v.ids(n * count, table_rows)];
+            let read = vec![v.floats(table_rows * width), v.signed_ids(n * count, table_rows)];
             all.push(Case::new(format!("{name}_{batched}"), rows, kernel, read, vec![output(n * count * width)]));
         }
-        let ids = v.ids(rows * count, table_rows);
+        let ids = v.signed_ids(rows * count, table_rows);
         let scatter = |records| Scatter {
             records,
             ids_record: count,
@@ -142,18 +142,18 @@ fn embeddings() -> Vec<Case> {
         let w = weights(rows);
         let read = vec![ids.clone(), v.poisoned(&w, count * width), Data::F32(w)];
         let ordered = Scatter { ordered: true, ..scatter(Records::Weighted) };
-        let order_of_ids = Data::I32(order_of(&ids, count));
+        let order_of_ids = Data::I32(order_of(&ids, count, table_rows));
         let all_read = [&read[..], std::slice::from_ref(&order_of_ids)].concat();
         all.push(Case::new(format!("weighted_{name}"), rows, scatter(Records::Weighted), read, vec![output(table)]));
         all.push(Case::new(format!("ordered_{name}"), rows, ordered, all_read, vec![output(table)]));
         let kernel = Scatter { ids_record: 0, ..scatter(Records::All(Extent::rows(1))) };
-        let read = vec![v.ids(count, table_rows), v.floats(each)];
+        let read = vec![v.signed_ids(count, table_rows), v.floats(each)];
         all.push(Case::new(format!("shared_ids_{name}"), rows, kernel, read, vec![output(table)]));
 
         let order = Data::I32(vec![-1; rows * count]);
-        all.push(Case::new(&name, rows, SortIds { count }, vec![ids.clone()], vec![order]));
+        all.push(Case::new(&name, rows, SortIds { count, table_rows }, vec![ids.clone()], vec![order]));
         let read = vec![ids.clone(), order_of_ids, v.floats(each)];
-        all.push(Case::new(&name, rows, SegmentNorm { count, width }, read, vec![output(rows)]));
+        all.push(Case::new(&name, rows, SegmentNorm { count, width, table_rows }, read, vec![output(rows)]));
 
         for steps in [1, 5, 37] {
             let b = View::Strided { record: table_rows * steps, group: 0, row: 1, col: table_rows };
@@ -165,16 +165,16 @@ fn embeddings() -> Vec<Case> {
         }
     }
     let signed = Data::I32(vec![3, -1, 3, i32::MIN, i32::MAX, -1, 0, 3, 2, 2, 2, 2, 2, 2]);
-    all.push(Case::new("signed", 2, SortIds { count: 7 }, vec![signed], vec![Data::I32(vec![-1; 14])]));
+    all.push(Case::new("signed", 2, SortIds { count: 7, table_rows: 4 }, vec![signed], vec![Data::I32(vec![-1; 14])]));
     all
 }
 
-/// The positions of each record in the order of their ids.
-pub(super) fn order_of(ids: &Data, count: usize) -> Vec<i32> {
+/// The positions of each record in the order of their rows.
+pub(super) fn order_of(ids: &Data, count: usize, table_rows: usize) -> Vec<i32> {
     let Data::I32(ids) = ids else { unreachable!() };
     let order = ids.chunks(count).flat_map(|record| {
         let mut order: Vec<i32> = (0..count as i32).collect();
-        order.sort_by_key(|&t| record[t as usize]);
+        order.sort_by_key(|&t| record[t as usize].rem_euclid(table_rows as i32));
         order
     });
     order.collect()

@@ -1,7 +1,7 @@
 //! Native twin of [`Scatter`].
 
 use super::{Native, parallel};
-use crate::lower::kernels::{Records, Scatter};
+use crate::lower::kernels::{Records, Scatter, row_of_id};
 
 /// Parts of a table that are filled at the same time.
 const PARTS: usize = 16;
@@ -56,7 +56,7 @@ impl Scatter {
         let ids = &sources.ids[n * self.ids_record..][..self.count];
         let x = |t: usize| &sources.x[n * self.record + t * self.width..][..self.width];
         let row = |id: i32| {
-            let row = usize::try_from(id).ok()?.checked_sub(first)?;
+            let row = row_of_id(id, self.table_rows).checked_sub(first).filter(|row| *row < self.table_rows)?;
             Some(row * self.width..(row + 1) * self.width)
         };
         let Some(order) = sources.order else {
@@ -67,7 +67,8 @@ impl Scatter {
             return;
         };
         let order = &order[n * self.count..][..self.count];
-        for same in order.chunk_by(|&s, &t| ids[s as usize] == ids[t as usize]) {
+        let of = |t: i32| row_of_id(ids[t as usize], self.table_rows);
+        for same in order.chunk_by(|&s, &t| of(s) == of(t)) {
             let Some(y) = row(ids[same[0] as usize]).and_then(|row| y.get_mut(row)) else { continue };
             run.clear();
             run.resize(self.width, 0.0);

@@ -4,12 +4,9 @@
 //! form it normalises over the batch, so that records meet.
 
 use crate::import::axes::{Axes, Axis};
-use crate::import::broadcast::align;
+use crate::import::formula::formula;
 use crate::import::{Import, Refusal, Rule, Value};
-use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
-use crate::ops::elementwise::Elementwise;
-use crate::ops::leaf::{Constant, Data};
 
 pub(super) const RULES: &[(&str, Rule)] = &[("BatchNormalization", batch_norm)];
 
@@ -34,15 +31,13 @@ fn batch_norm(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusa
         cx.relabel(node, value.node, Axes(axes))
     };
     let (scale, bias, mean, variance) = (channel(1)?, channel(2)?, channel(3)?, channel(4)?);
-    let constant = Constant { dims: vec![], data: Data::F32([epsilon].into()) };
-    let epsilon = Value { node: cx.emit(node, constant, &[])?, axes: Axes::default() };
-    let shifted = apply(cx, node, Func::Add, &[&variance, &epsilon])?;
-    let deviation = apply(cx, node, Func::Sqrt, &[&shifted])?;
-    let slope = apply(cx, node, Func::Div, &[&scale, &deviation])?;
-    let at_mean = apply(cx, node, Func::Mul, &[&mean, &slope])?;
-    let offset = apply(cx, node, Func::Sub, &[&bias, &at_mean])?;
-    let scaled = apply(cx, node, Func::Mul, &[&x, &slope])?;
-    Ok(vec![apply(cx, node, Func::Add, &[&scaled, &offset])?])
+    let normalised = formula(cx, node, |f| {
+        let [x, scale, bias, mean, variance] = [x, scale, bias, mean, variance].map(|value| f.of(value));
+        let slope = scale / (variance + epsilon).sqrt();
+        let offset = bias - mean * slope;
+        x * slope + offset
+    });
+    Ok(vec![normalised?])
 }
 
 /// Whether the module was in training mode. PyTorch's newer exporter writes the inference form all the same, and its
@@ -60,10 +55,4 @@ fn trains(cx: &Import<'_>, node: &OnnxNode) -> Result<bool, Refusal> {
         _ => false,
     });
     Ok(stated || called)
-}
-
-fn apply(cx: &mut Import<'_>, node: &OnnxNode, func: Func, operands: &[&Value]) -> Result<Value, Refusal> {
-    let operands: Vec<Value> = operands.iter().map(|&value| value.clone()).collect();
-    let (nodes, axes) = align(cx, node, &operands)?;
-    Ok(Value { node: cx.emit(node, Elementwise::call(func), &nodes)?, axes })
 }

@@ -1,12 +1,10 @@
 //! Element-wise functions: [Add](https://onnx.ai/onnx/operators/onnx__Add.html), Sub, Mul, Div, Neg, Exp, Log, Sqrt, Relu,
 //! Tanh, Sigmoid.
 
-use crate::graph::DType;
-use crate::import::broadcast::align;
+use crate::import::broadcast;
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
-use crate::ops::elementwise::Elementwise;
 
 pub(super) const RULES: &[(&str, Rule)] = &[
     ("Add", |cx, n| call(cx, n, Func::Add)),
@@ -24,10 +22,5 @@ pub(super) const RULES: &[(&str, Rule)] = &[
 
 fn call(cx: &mut Import<'_>, node: &OnnxNode, func: Func) -> Result<Vec<Value>, Refusal> {
     let operands = (0..func.arity()).map(|i| cx.value(node, i)).collect::<Result<Vec<_>, _>>()?;
-    if operands.iter().any(|v| cx.ty(v.node).dtype != DType::F32) {
-        return Err(cx.unsupported(node, "arithmetic on integers that depend on the data"));
-    }
-    let (nodes, axes) = align(cx, node, &operands)?;
-    let result = cx.emit(node, Elementwise::call(func), &nodes)?;
-    Ok(vec![Value { node: result, axes }])
+    Ok(vec![broadcast::call(cx, node, func, &operands)?])
 }

@@ -17,9 +17,10 @@ fn gather(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     let rank = data.axes.rank();
     let axis = cx.axis(node, node.int("axis", 0).map_err(|e| cx.attribute(node, e))?, rank)?;
     let is_table = cx.ty(data.node).dtype == DType::F32 && data.axes.batch_axis().is_none();
+    let padding = if is_table { padding(cx, node, cx.ty(data.node).dims[axis])? } else { None };
     if let Some((ids, dims)) = constant_ids(cx, node)? {
         let run = ids.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]) && (pair[0] < 0) == (pair[1] < 0));
-        if run || !is_table || ids.iter().any(|&id| id < 0) {
+        if (run && padding.is_none()) || !is_table {
             return Ok(vec![select(cx, node, &data, axis, &ids, &dims)?]);
         }
     }
@@ -34,7 +35,6 @@ fn gather(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         table = cx.emit(node, Transpose { perm }, &[table])?;
     }
     address(cx, node, ids.node, cx.ty(table).dims[0])?;
-    let padding = padding(cx, node, cx.ty(table).dims[0])?;
     let mut value = cx.emit(node, Gather { padding }, &[table, ids.node])?;
     if axis != 0 {
         let own = cx.ty(ids.node).dims.len();
@@ -87,7 +87,7 @@ fn constant_ids(cx: &Import<'_>, node: &OnnxNode) -> Result<Option<ConstantIds>,
 }
 
 /// Follows ids to where they come from: an input of the model is noted to address `rows` rows, and constants must lie
-/// within them.
+/// within them, counted from either end. The op itself counts from the end where an id is below zero.
 fn address(cx: &mut Import<'_>, node: &OnnxNode, ids: NodeId, rows: usize) -> Result<(), Refusal> {
     let mut open = vec![ids];
     while let Some(id) = open.pop() {
@@ -97,8 +97,9 @@ fn address(cx: &mut Import<'_>, node: &OnnxNode, ids: NodeId, rows: usize) -> Re
                 cx.declare_ids(&name, rows);
             }
             Op::Constant(leaf::Constant { data: leaf::Data::I32(data), .. }) => {
-                if data.iter().any(|&id| usize::try_from(id).map_or(true, |id| id >= rows)) {
-                    return Err(cx.unsupported(node, &format!("a constant id outside 0..{rows}, mixed with other ids")));
+                let rows = rows as i64;
+                if !data.iter().all(|&id| (-rows..rows).contains(&i64::from(id))) {
+                    return Err(cx.invalid(node, format!("a constant id is outside a table of {rows} rows")));
                 }
             }
             Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) | Op::Broadcast(_) | Op::Rearrange(_) => {

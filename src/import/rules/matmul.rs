@@ -3,12 +3,10 @@
 
 use crate::graph::NodeId;
 use crate::import::axes::{Axes, Axis};
-use crate::import::broadcast::align;
+use crate::import::formula::formula;
 use crate::import::{Import, Refusal, Rule, Value};
-use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
 use crate::ops::contract::Contract;
-use crate::ops::elementwise::Elementwise;
 use crate::ops::movement::{Broadcast, Reshape, Transpose};
 
 pub(super) const RULES: &[(&str, Rule)] = &[("MatMul", matmul), ("Gemm", gemm)];
@@ -36,7 +34,7 @@ fn gemm(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         a = transpose_2d(cx, node, a)?;
     }
     // The weight stays as it is stored, so that its gradient is the parameter's own.
-    let mut y = if trans_b && b.axes.batch_axis().is_none() {
+    let product = if trans_b && b.axes.batch_axis().is_none() {
         let axes = Axes(vec![b.axes.0[1].clone(), b.axes.0[0].clone()]);
         product_of(cx, node, a, Value { node: b.node, axes }, true)?
     } else {
@@ -45,17 +43,15 @@ fn gemm(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         }
         product_of(cx, node, a, b, false)?
     };
-    if alpha != 1.0 {
-        y.node = cx.emit(node, Elementwise::scale(alpha), &[y.node])?;
-    }
-    if let Some(mut c) = cx.optional(node, 2)? {
-        if beta != 1.0 {
-            c.node = cx.emit(node, Elementwise::scale(beta), &[c.node])?;
+    let bias = cx.optional(node, 2)?;
+    let result = formula(cx, node, |f| {
+        let scaled = f.of(product) * alpha;
+        match bias {
+            Some(bias) => scaled + f.of(bias) * beta,
+            None => scaled,
         }
-        let (nodes, axes) = align(cx, node, &[y, c])?;
-        y = Value { node: cx.emit(node, Elementwise::call(Func::Add), &nodes)?, axes };
-    }
-    Ok(vec![y])
+    });
+    Ok(vec![result?])
 }
 
 fn transpose_2d(cx: &mut Import<'_>, node: &OnnxNode, x: Value) -> Result<Value, Refusal> {

@@ -2,8 +2,8 @@
 //! [AveragePool](https://onnx.ai/onnx/operators/onnx__AveragePool.html),
 //! [GlobalAveragePool](https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html).
 
-use super::reduce::reduce_axes;
 use crate::import::axes::{Axes, Axis};
+use crate::import::formula::formula;
 use crate::import::window::{image, window};
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::kernels::PoolKind;
@@ -28,8 +28,8 @@ fn average_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refu
 
 fn global_average_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     let x = cx.value(node, 0)?;
-    let axes = (2..x.axes.rank()).collect();
-    reduce_axes(cx, node, x, axes, true, true)
+    let spatial: Vec<usize> = (2..x.axes.rank()).collect();
+    Ok(vec![formula(cx, node, |f| f.of(x).mean(&spatial))?])
 }
 
 fn pool(cx: &mut Import<'_>, node: &OnnxNode, kind: PoolKind) -> Result<Vec<Value>, Refusal> {

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{KernelRules, Lanes, Launch, Span, linear_grid, words};
 use crate::lower::emit::Specialise;
 
-/// `y[n] = Σ_v ‖Σ_t [ids[n, t] = v] x[n, t, :]‖²`: the positions of a record are walked in `order`, and each run of equal
-/// ids is summed and squared; no table is made (Kong and Muñoz Medina, NeurIPS 2023).
+/// `y[n] = Σ_v ‖Σ_t [row_of_id(ids[n, t]) = v] x[n, t, :]‖²`: the positions of a record are walked in `order`, and each run of one
+/// row is summed and squared; no table is made (Kong and Muñoz Medina, NeurIPS 2023).
 ///
 /// Buffers: `ids`, `i32[P, count]`; `order`, `i32[P, count]`; `x`, `f32[P, count, width]`; then `y`, `f32[P]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub struct SegmentNorm {
     pub count: usize,
     /// Elements of a table row.
     pub width: usize,
+    /// Rows of the table.
+    pub table_rows: usize,
 }
 
 impl SegmentNorm {
@@ -35,7 +37,7 @@ impl KernelRules for SegmentNorm {
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let launch = |part: &Span| {
-            let sizes = [rows, self.count, self.width, part.outer[0], part.outer[1]];
+            let sizes = [rows, self.count, self.width, self.table_rows, part.outer[0], part.outer[1]];
             Launch::new(words(&sizes), linear_grid(rows, 1))
         };
         let blocks = self.lanes().steps(self.width);

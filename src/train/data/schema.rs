@@ -31,7 +31,7 @@ pub struct InputSchema {
 pub enum InputKind {
     F32,
     /// Integers. With `table`, ids into a table of that many rows: those in `[-table, 0)` count
-    /// from its end, as ONNX's Gather has it, and are stored counted from its start.
+    /// from its end, as ONNX's Gather has it. Where it addresses several tables, that is the smallest.
     I32 {
         table: Option<usize>,
     },

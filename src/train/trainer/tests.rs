@@ -198,6 +198,7 @@ fn artifact() -> Artifact {
             format_version: FormatVersion::CURRENT,
             compiler: compiler(),
             schema: schema(),
+            shared: vec![],
             inputs: BTreeMap::new(),
             outputs: vec![OutputEntry { name: "y".to_owned(), axes: Axes(vec![Axis::batch()]) }],
             loss: Some("mse".parse().unwrap()),

@@ -157,7 +157,7 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
         }
         Kernel::Gather(k) => {
             for i in 0..n_of(k.batched) * k.count {
-                let from = x[1][i] as usize * k.width;
+                let from = row_of(x[1][i], k.table_rows) as usize * k.width;
                 y[0][i * k.width..][..k.width].copy_from_slice(&x[0][from..from + k.width]);
             }
         }
@@ -170,7 +170,8 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
             y[0].fill(0.0);
             for i in indices(&[records, k.count, k.width]) {
                 let w = if k.records == Records::Weighted { x[2][i[0]] } else { 1.0 };
-                let row = x[0][i[0] * k.ids_record + i[1]] as usize + if each { i[0] * k.table_rows } else { 0 };
+                let row = row_of(x[0][i[0] * k.ids_record + i[1]], k.table_rows) as usize;
+                let row = row + if each { i[0] * k.table_rows } else { 0 };
                 if w != 0.0 {
                     y[0][row * k.width + i[2]] += w * x[1][i[0] * k.record + i[1] * k.width + i[2]];
                 }
@@ -178,7 +179,7 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
         }
         Kernel::SortIds(k) => {
             for n in 0..rows {
-                let ids = &x[0][n * k.count..][..k.count];
+                let ids: Vec<u32> = x[0][n * k.count..][..k.count].iter().map(|&id| row_of(id, k.table_rows)).collect();
                 for t in 0..k.count {
                     let rank = (0..k.count).filter(|&u| (ids[u], u) < (ids[t], t)).count();
                     y[0][n * k.count + rank] = t as f64;
@@ -187,7 +188,7 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
         }
         Kernel::SegmentNorm(k) => {
             for n in 0..rows {
-                let ids = &x[0][n * k.count..][..k.count];
+                let ids: Vec<u32> = x[0][n * k.count..][..k.count].iter().map(|&id| row_of(id, k.table_rows)).collect();
                 let row = |t: usize, j: usize| x[2][(n * k.count + t) * k.width + j];
                 let inner =
                     |t, u| if ids[t] == ids[u] { (0..k.width).map(|j| row(t, j) * row(u, j)).sum() } else { 0.0 };
@@ -197,7 +198,7 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
         Kernel::SegmentCross(k) => {
             for n in 0..rows {
                 let term = |t: usize, u: usize, j: usize| {
-                    let id = x[0][n * k.count + t] as usize;
+                    let id = row_of(x[0][n * k.count + t], k.table_rows) as usize;
                     read(&k.b, &x[2], n, 0, id, u)
                         * x[1][(n * k.count + t) * k.width + j]
                         * read(&k.a, &x[3], n, 0, j, u)
@@ -391,4 +392,9 @@ fn threefry_gives_the_known_answers() {
     assert_eq!(threefry([0; 2], [0; 2]), [0x6b20_0159, 0x99ba_4efe]);
     assert_eq!(threefry([u32::MAX; 2], [u32::MAX; 2]), [0x1cb9_96fc, 0xbb00_2be7]);
     assert_eq!(threefry([0x1319_8a2e, 0x0370_7344], [0x243f_6a88, 0x85a3_08d3]), [0xc492_3a9c, 0x483d_f7a0]);
+}
+
+/// The row of a table that an id names.
+fn row_of(id: f64, rows: usize) -> u32 {
+    (if id < 0.0 { id as i64 + rows as i64 } else { id as i64 }) as u32
 }
