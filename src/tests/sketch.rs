@@ -71,8 +71,13 @@ impl Sketch {
 
     /// Integers below `below`.
     pub fn ids(&mut self, batched: bool, dims: &[usize], below: usize) -> NodeId {
+        self.integers(DType::I32, batched, dims, below)
+    }
+
+    /// Integers below `below`, or booleans as such.
+    pub fn integers(&mut self, dtype: DType, batched: bool, dims: &[usize], below: usize) -> NodeId {
         let name = format!("i{}", self.graph.len());
-        let ty = Type { dtype: DType::I32, batched, dims: dims.into() };
+        let ty = Type { dtype, batched, dims: dims.into() };
         let id = self.input(name.clone(), ty, &(0.0..below as f64));
         self.values.entry(name).or_default().iter_mut().for_each(|x| *x = x.floor());
         id

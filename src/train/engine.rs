@@ -229,7 +229,7 @@ impl Engine {
         let buffer = self.result(name)?;
         Ok(match self.program.buffer(buffer).dtype {
             DType::F32 => Values::F32(self.session.read_f32(buffer)?),
-            DType::I32 => Values::I32(bytemuck::cast_vec(self.session.read(buffer)?)),
+            DType::I32 | DType::Bool => Values::I32(bytemuck::cast_vec(self.session.read(buffer)?)),
         })
     }
 
