@@ -4,9 +4,11 @@
 `literal`    the weights are initialisers; a fixed projection and a shift are Constant nodes
 `equal`      PyTorch's older exporter in evaluation mode: weights that were equal come from Identity nodes; one is tied
 `axes`       two inputs with symbolic axes besides the batch, of one name and of none
+`ids`        inputs that all records share: ids, some below zero, into a table and into a longer one; only run forward
 
 A golden file holds a batch of four under the ONNX input names and `label`, and by PyTorch in float64, one sample at a
-time: `logits`, `loss` and `per_sample/PARAM`, by the names in the ONNX file.
+time: `logits`, `loss` and `per_sample/PARAM`, by the names in the ONNX file. That of `ids` holds the inputs and what
+ONNX Runtime makes of them.
 
     python models/forms.py
 """
@@ -141,6 +143,25 @@ def axes():
     return net, made, {"x": torch.randn(BATCH, 6, 5), "y": torch.randn(BATCH, 6, 2)}
 
 
+def ids():
+    """`indices` addresses `data` of 10 elements and `table` of 4 columns."""
+    value = helper.make_tensor_value_info
+    nodes = [helper.make_node("Gather", ["data", "indices"], ["from_data"]),
+             helper.make_node("Gather", ["table", "indices"], ["from_table"], axis=1)]
+    inputs = [value("data", TensorProto.FLOAT, [10]), value("table", TensorProto.FLOAT, [2, 4]),
+              value("indices", TensorProto.INT64, [2, 3])]
+    outputs = [value("from_data", TensorProto.FLOAT, [2, 3]), value("from_table", TensorProto.FLOAT, [2, 2, 3])]
+    made = helper.make_model(helper.make_graph(nodes, "forms", inputs, outputs),
+                             opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="dpc")
+    onnx.checker.check_model(made)
+    onnx.save(made, FOLDER / "ids.onnx")
+    arrays = {"data": np.arange(10, dtype=np.float32), "table": np.arange(8, dtype=np.float32).reshape(2, 4),
+              "indices": np.array([[0, -1, -4], [3, -3, 1]])}
+    session = onnxruntime.InferenceSession(made.SerializeToString())
+    found = session.run(["from_data", "from_table"], arrays)
+    np.savez_compressed(FOLDER / "ids.npz", **arrays, from_data=found[0], from_table=found[1])
+
+
 def main():
     torch.set_num_threads(1)
     FOLDER.mkdir(exist_ok=True)
@@ -158,6 +179,7 @@ def main():
         arrays = {name: value.numpy() for name, value in inputs.items()} | {"label": label.numpy()}
         arrays |= {"logits": logits, "loss": losses} | {f"per_sample/{k}": v for k, v in gradients.items()}
         np.savez_compressed(FOLDER / f"{build.__name__}.npz", **arrays)
+    ids()
 
 
 if __name__ == "__main__":

@@ -105,6 +105,31 @@ class Bag(nn.Module):
         return self.fc(self.emb(ids).mean(1))
 
 
+class FromEnd(nn.Module):
+    """Ids below zero count from the end of each of two tables, of which the longer one is the head's weight too."""
+
+    def __init__(self):
+        super().__init__()
+        self.long, self.short = nn.Parameter(torch.randn(11, 4)), nn.Parameter(torch.randn(7, 4))
+        self.places = nn.Parameter(torch.randn(6, 4))
+        self.register_buffer("order", torch.tensor([0, -1, 1, -2, 2, -6]))
+
+    def forward(self, ids):
+        h = torch.tanh(self.long[ids] * self.short[ids] + self.places[self.order])
+        return h.mean(1) @ self.long.T
+
+
+class Places(nn.Module):
+    """Positions are ids that the file knows, and the first has the row of padding."""
+
+    def __init__(self):
+        super().__init__()
+        self.places, self.fc = nn.Embedding(6, 4, padding_idx=0), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.fc(torch.tanh(x + self.places(torch.arange(6))).mean(1))
+
+
 class Detached(nn.Module):
     """A branch that no gradient passes through, and a weight used without its gradient."""
 
@@ -176,10 +201,11 @@ def convolution():
 
 
 def write(name, net, rng, how="dyn", ids=None, shape=None, outs=("out",), loss="cross-entropy", train=True, dynamic=True,
-          optimize=False, extra=(), flags=(), example=2, labels=None):
-    x = rng.integers(0, ids, (RECORDS, *shape)) if ids else rng.standard_normal((RECORDS, *shape)).astype("f4")
+          optimize=False, extra=(), flags=(), example=2, labels=None, lowest=0):
+    x = rng.integers(lowest, ids, (RECORDS, *shape)) if ids else rng.standard_normal((RECORDS, *shape)).astype("f4")
     if ids:
         x[:, -2:] = 0
+        x[:, 0] = x[:, 0] if lowest == 0 else lowest
     label = rng.integers(0, 3, (RECORDS, *(labels or ())))
     inputs = ["ids" if ids else "x", *(e for e in extra)]
     args = (torch.from_numpy(x[:example]), *(torch.from_numpy(label[:example]) for _ in extra))
@@ -201,6 +227,16 @@ def write(name, net, rng, how="dyn", ids=None, shape=None, outs=("out",), loss="
             arrays.setdefault(f"per_sample/{parameter}", []).append(grad.numpy().copy())
     np.savez_compressed(os.path.join(OUT, f"{name}.npz"), **{key: np.asarray(value) for key, value in arrays.items()})
     return {"name": name, "loss": loss, "flags": list(flags)}
+
+
+def by_id():
+    """Ids that are below zero, or that the file knows."""
+    torch.manual_seed(1)
+    rng = np.random.default_rng(1)
+    # The newer exporter writes GatherND for such an index.
+    entries = [write("ids_from_end", FromEnd(), rng, "ts", ids=7, lowest=-7, shape=(6,))]
+    entries.append(write("padding_of_places", Places(), rng, shape=(6, 4)))
+    return entries
 
 
 def main():
@@ -232,6 +268,7 @@ def main():
         entries.append(write(f"fixed_tokens.{example}", Bag(0), rng, ids=11, shape=(6,), **fixed))
         entries.append(write(f"fixed_conv.ts.{example}", convolution(), rng, "ts", shape=(2, 5, 5), train=False,
                              dynamic=False, example=example))
+    entries += by_id()
     with open(os.path.join(OUT, "situations.json"), "w") as file:
         json.dump(entries, file, indent=1)
         file.write("\n")

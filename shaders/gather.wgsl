@@ -1,4 +1,7 @@
-// Gather: y[n, t, :] = table[ids[n, t], :], ids clamped to the table.
+// Gather: y[n, t, :] = table[row_of_id(ids[n, t]), :], rows clamped to the table.
+
+// begin row
+// end row
 
 struct Params {
     count: u32,
@@ -22,6 +25,6 @@ fn main(
         return;
     }
     let at = i / params.width;
-    let id = min(u32(max(ids[at], 0)), params.table_rows - 1u);
+    let id = min(row_of_id(ids[at], params.table_rows), params.table_rows - 1u);
     y[i] = table[id * params.width + (i - at * params.width)];
 }

@@ -1,4 +1,4 @@
-// Scatter: y[(n,) v, :] = Σ_t [ids[n, t] = v] x[n, t, :], a table a record (EACH) or one for all records, with or without
+// Scatter: y[(n,) v, :] = Σ_t [row_of_id(ids[n, t]) = v] x[n, t, :], a table a record (EACH) or one for all records, with or without
 // weights. The first launch clears the tables, the others add some of the records and positions, in order.
 // An invocation owns column j of the table rows whose remainder by SHARDS is its own. If ORDERED, a record's positions are
 // taken in `order`, and those of one id summed first, so that no other record has a part in how they are rounded.
@@ -6,6 +6,9 @@
 const SHARDS: u32 = 16u;
 const EACH: bool = true;
 const ORDERED: bool = false;
+
+// begin row
+// end row
 
 struct Params {
     count: u32,
@@ -45,7 +48,7 @@ fn add_runs(n: u32, weight: f32, j: u32, shard: u32) {
     var current = params.table_rows;
     for (var r = params.begin; r < params.end; r += 1u) {
         let t = position(n, r);
-        let id = u32(ids[n * params.ids_record + t]);
+        let id = row_of_id(ids[n * params.ids_record + t], params.table_rows);
         if (id % SHARDS == shard && id < params.table_rows) {
             if (id != current) {
                 if (current < params.table_rows) {
@@ -65,7 +68,7 @@ fn add_runs(n: u32, weight: f32, j: u32, shard: u32) {
 // Adds the positions of record n to column j of the table at `base`.
 fn add(n: u32, weight: f32, base: u32, j: u32, shard: u32) {
     for (var t = params.begin; t < params.end; t += 1u) {
-        let id = u32(ids[n * params.ids_record + t]);
+        let id = row_of_id(ids[n * params.ids_record + t], params.table_rows);
         if (id % SHARDS == shard && id < params.table_rows) {
             y[base + id * params.width + j] += weight * x[n * params.record + t * params.width + j];
         }

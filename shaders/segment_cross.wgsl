@@ -1,9 +1,12 @@
-// SegmentCross: y[n] = 2 Σ_t Σ_u b[n](ids[n, t], u) · (Σ_j x[n, t, j] · a[n](j, u)). A workgroup makes a record's; its
+// SegmentCross: y[n] = 2 Σ_t Σ_u b[n](row_of_id(ids[n, t]), u) · (Σ_j x[n, t, j] · a[n](j, u)). A workgroup makes a record's; its
 // invocations take pairs (t, u), and a launch adds blocks `begin` to `end` of LANES pairs.
 
 const LANES: u32 = 64u;
 const A_VIEW: u32 = STRIDED;
 const B_VIEW: u32 = STRIDED;
+
+// begin row
+// end row
 
 // begin view
 // end view
@@ -61,7 +64,7 @@ fn main(
     for (var pair = params.begin * LANES + lane; pair < last; pair += LANES) {
         let t = pair / params.steps;
         let u = pair - t * params.steps;
-        let id = min(u32(max(ids[n * params.len + t], 0)), params.table_rows - 1u);
+        let id = min(row_of_id(ids[n * params.len + t], params.table_rows), params.table_rows - 1u);
         let from_b = at_b(n * params.b.record, row_place(B_VIEW, params.b, id), col_place(B_VIEW, params.b, u));
         let col = col_place(A_VIEW, params.a, u);
         var row = row_place(A_VIEW, params.a, 0u);

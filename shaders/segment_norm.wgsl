@@ -1,7 +1,10 @@
-// SegmentNorm: y[n] = Σ_v ‖Σ_t [ids[n, t] = v] x[n, t, :]‖²: positions in `order`, each run of equal ids summed and squared.
+// SegmentNorm: y[n] = Σ_v ‖Σ_t [row_of_id(ids[n, t]) = v] x[n, t, :]‖²: positions in `order`, each run of one row summed and squared.
 // A workgroup makes a record's; a launch adds the columns of blocks `begin` to `end` of LANES.
 
 const LANES: u32 = 64u;
+
+// begin row
+// end row
 
 // begin total
 // end total
@@ -10,6 +13,7 @@ struct Params {
     count: u32,
     len: u32,
     width: u32,
+    table_rows: u32,
     begin: u32,
     end: u32,
 }
@@ -34,13 +38,14 @@ fn main(
     let last = min(params.end * LANES, params.width);
     for (var j = params.begin * LANES + lane; j < last; j += LANES) {
         var run = 0.0;
-        var id = 0;
+        var current = 0u;
         for (var r = 0u; r < params.len; r += 1u) {
             let t = n * params.len + u32(order[n * params.len + r]);
-            if (ids[t] != id) {
+            let row = row_of_id(ids[t], params.table_rows);
+            if (row != current) {
                 squares += run * run;
                 run = 0.0;
-                id = ids[t];
+                current = row;
             }
             run += x[t * params.width + j];
         }

@@ -1,8 +1,12 @@
-// SortIds: order[n, r] = the position t whose id has rank r among ids[n, :], equal ids in order of position.
+// SortIds: order[n, r] = the position t whose row has rank r among those of ids[n, :], equal rows in order of position.
+
+// begin row
+// end row
 
 struct Params {
     count: u32,
     len: u32,
+    table_rows: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -21,11 +25,11 @@ fn main(
     }
     let first = i / params.len * params.len;
     let t = i - first;
-    let id = ids[i];
+    let row = row_of_id(ids[i], params.table_rows);
     var rank = 0u;
     for (var u = 0u; u < params.len; u += 1u) {
-        let other = ids[first + u];
-        rank += u32(other < id || (other == id && u < t));
+        let other = row_of_id(ids[first + u], params.table_rows);
+        rank += u32(other < row || (other == row && u < t));
     }
     order[first + rank] = i32(t);
 }

@@ -1,7 +1,7 @@
 //! dpc: an ONNX-graph rewriting compiler for differentially private training.
 //!
-//! [`onnx`] reads a model; [`compile::compile`] proves that it treats every record alone, differentiates it, makes the
-//! gradient private and lowers it to a [`lower::program::Program`]; [`artifact`] keeps that in a file; [`train`] runs it
+//! [`onnx`] reads a model; [`compile::compile`] proves by [`import`] that it treats every record alone, differentiates
+//! it, makes the gradient private and lowers it to a [`lower::program::Program`]; [`artifact`] keeps that in a file; [`train`] runs it
 //! on a [`device`] under the plan, the noise and the ledger of [`privacy`], and [`audit`] checks that. [`graph`], [`ops`] and [`passes`] are the
 //! compiler's inside, and [`cli`] is the program around all of it. The README tells the whole story.
 
@@ -13,6 +13,7 @@ pub mod device;
 pub mod files;
 pub mod glob;
 pub mod graph;
+pub mod import;
 pub mod lower;
 pub mod onnx;
 pub mod ops;
@@ -20,5 +21,8 @@ pub mod options;
 mod panics;
 pub mod passes;
 pub mod privacy;
+pub mod schema;
 pub mod tensors;
+#[cfg(test)]
+mod tests;
 pub mod train;

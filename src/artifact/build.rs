@@ -8,11 +8,11 @@ use thiserror::Error;
 use super::Artifact;
 use super::manifest::{FormatVersion, Manifest, OutputEntry, ParameterEntry, compiler};
 use crate::compile::{Compiled, Options};
-use crate::graph::axes::Axes;
+use crate::import::axes::Axes;
 use crate::lower::program::{Program, Role};
 use crate::onnx::{Parameter, Source};
+use crate::schema::{InputKind, InputSchema, Schema};
 use crate::tensors::{Tensor, Tensors};
-use crate::train::data::{InputKind, InputSchema, Schema};
 
 /// A model that can be compiled but not trained on records.
 #[derive(Debug, Error, Diagnostic)]
@@ -37,21 +37,20 @@ pub fn build(
     max_batch: usize,
 ) -> Result<Artifact, BuildError> {
     let proved = compiled.proved;
-    let mut inputs = Vec::new();
+    let (mut inputs, mut shared) = (Vec::new(), Vec::new());
     for input in &source.inputs {
         // One that only outputs read that were left out is no input of the program.
         let Some(axes) = proved.inputs.get(&input.name) else { continue };
-        if axes.batch_axis().is_none() {
-            if options.loss.is_some() {
-                return Err(BuildError::SharedInput { name: input.name.clone(), axes: axes.clone() });
-            }
-            continue;
+        let batched = axes.batch_axis().is_some();
+        if !batched && options.loss.is_some() {
+            return Err(BuildError::SharedInput { name: input.name.clone(), axes: axes.clone() });
         }
         let kind = match input.dtype.is_float() {
             true => InputKind::F32,
             false => InputKind::I32 { table: proved.ids.get(&input.name).copied() },
         };
-        inputs.push(InputSchema { name: input.name.clone(), dims: axes.per_record(), kind });
+        let input = InputSchema { name: input.name.clone(), dims: axes.per_record(), kind };
+        if batched { inputs.push(input) } else { shared.push(input) }
     }
     let (loss, targets) = compiled.loss.map(|loss| (loss.loss, loss.targets)).unzip();
     let outputs: Vec<OutputEntry> = source
@@ -73,6 +72,7 @@ pub fn build(
         format_version: FormatVersion::CURRENT,
         compiler: compiler(),
         schema: Schema { inputs, targets: targets.unwrap_or_default() },
+        shared,
         inputs: proved.inputs,
         outputs,
         loss,

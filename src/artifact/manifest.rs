@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::axes::Axes;
+use crate::import::axes::Axes;
+use crate::options::optimizer::OptimizerSpec;
 use crate::options::{Loss, NormChoice};
 use crate::passes::privatize::Choice;
 use crate::privacy::clipping::{ClipGroup, ClipRule};
-use crate::train::data::Schema;
-use crate::train::optimizer::OptimizerSpec;
+use crate::schema::{InputSchema, Schema};
 
 /// The version of the format: readers refuse another `major` and ignore what a newer `minor` adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +28,11 @@ pub struct Manifest {
     pub format_version: FormatVersion,
     /// The software that compiled it, as `dpc 0.1.0`.
     pub compiler: String,
-    /// The inputs and the labels that the program takes.
+    /// The inputs and the labels that the program takes for each record.
     pub schema: Schema,
+    /// The inputs that all records share; there are none where there is a loss.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared: Vec<InputSchema>,
     /// The axes of every input of the model, by its ONNX name.
     pub inputs: BTreeMap<String, Axes>,
     /// The model's outputs.

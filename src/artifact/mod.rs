@@ -241,11 +241,11 @@ mod tests {
 
     use super::*;
     use crate::graph::DType;
-    use crate::graph::axes::{Axes, Axis};
+    use crate::import::axes::{Axes, Axis};
     use crate::lower::program::{Buffer, Extent, Role};
     use crate::options::{Classes, NormChoice};
+    use crate::schema::{InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
     use crate::tensors::Tensor;
-    use crate::train::data::{InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
 
     fn artifact() -> Artifact {
         Artifact {
@@ -264,6 +264,7 @@ mod tests {
                         TargetKind::Class { classes: 2, ignore_index: Some(Classes::IGNORE_INDEX) },
                     )],
                 },
+                shared: vec![],
                 inputs: BTreeMap::from([("ids".to_owned(), Axes(vec![Axis::batch(), Axis::size(4)]))]),
                 outputs: vec![OutputEntry {
                     name: "logits".to_owned(),

@@ -7,7 +7,7 @@ use crate::artifact::Artifact;
 use crate::compile::{Options, compile};
 use crate::device::TARGETS;
 use crate::glob::Glob;
-use crate::graph::axes::Axes;
+use crate::import::axes::Axes;
 use crate::lower::program::Program;
 use crate::onnx::{BatchAxis, Parameter, Source, discover};
 use crate::options::NormChoice;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 
 use super::Cli;
-use crate::ops;
+use crate::import;
 
 /// Flags of other tools that texts name.
 const OF_OTHERS: [&str; 10] = [
@@ -151,7 +151,7 @@ fn recommended(text: &str) -> Vec<&str> {
 #[test]
 fn every_op_that_a_text_recommends_is_supported() {
     assert_eq!(recommended("use LayerNorm or Gelu; not Loop"), ["LayerNormalization", "Gelu"]);
-    let supported: BTreeSet<&str> = ops::imports().map(|(name, _)| name).collect();
+    let supported: BTreeSet<&str> = import::rules().map(|(name, _)| name).collect();
     let mut wrong = Vec::new();
     for (path, text) in texts() {
         let strings = strings(&text);

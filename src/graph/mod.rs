@@ -4,7 +4,6 @@
 //! Nodes are only ever appended, and operands must exist before their user, so ascending [`NodeId`] is a topological
 //! order. Passes build a new graph or append to a copy; [`Graph::prune`] drops what no output needs.
 
-pub mod axes;
 mod print;
 mod types;
 mod verify;
@@ -17,6 +16,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
 use crate::ops::Op;
+pub(crate) use print::names;
 pub use types::{DType, MAX_LEN, Type, broadcast, product, strides};
 pub use verify::{Violation, verify};
 

@@ -53,8 +53,10 @@ fn structure(program: &Program) -> Result<(), String> {
             Role::ConstantI32(values) => Some((values.len(), DType::I32)),
             _ => None,
         };
+        // Truth values are the integers 0 and 1.
+        let held = if buffer.dtype == DType::Bool { DType::I32 } else { buffer.dtype };
         if let Some((found, dtype)) = constants
-            && (len, buffer.dtype) != (Extent::fixed(found), dtype)
+            && (len, held) != (Extent::fixed(found), dtype)
         {
             return Err(problem(format!("has {found} constants of {dtype} for the length {len:?}")));
         }

@@ -4,7 +4,7 @@ pub mod check;
 pub mod kernels;
 mod lowering;
 pub mod math;
-pub mod plan;
+pub mod memory;
 mod print;
 pub mod program;
 pub mod scalar;

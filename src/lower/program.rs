@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::kernels::Kernel;
-use super::plan::plan;
+use super::memory;
 use crate::graph::DType;
 
 /// A count that depends on the physical batch: `per_row · P + fixed`.
@@ -233,7 +233,7 @@ impl Program {
             program.phases.insert(phase, dispatches);
         }
         if !self.slots.is_empty() {
-            plan(&mut program);
+            memory::plan(&mut program);
         }
         program
     }
@@ -246,7 +246,7 @@ impl Program {
     /// Bytes of device memory at a physical batch of `rows`.
     pub fn bytes(&self, rows: usize) -> usize {
         let slots = self.slots.iter().enumerate();
-        slots.map(|(s, slot)| slot.dtype.bytes().saturating_mul(self.slot_len(s as u32, rows))).sum()
+        slots.map(|(s, slot)| slot.dtype.size().saturating_mul(self.slot_len(s as u32, rows))).sum()
     }
 
     /// The memory of a buffer and its length at a physical batch of `rows`; `None` where there is no such buffer, or it is one

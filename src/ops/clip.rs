@@ -5,7 +5,6 @@ use crate::graph::Type;
 use crate::lower::kernels;
 use crate::lower::program::Extent;
 use crate::lower::{LowerError, Lowering, host_outputs};
-use crate::passes::prove::Rule;
 use crate::privacy::clipping::ClipFunction;
 
 /// From the square norm of each record's gradient in one clip group and the weight of its row, both `f32[N]`, and the
@@ -27,8 +26,6 @@ pub struct ClipFactor {
     /// The longest chain of additions on the way to the square norm.
     pub additions: usize,
 }
-
-pub(super) const IMPORTS: &[(&str, Rule)] = &[];
 
 impl OpRules for ClipFactor {
     fn mnemonic(&self) -> String {

@@ -1,19 +1,13 @@
 //! Matrix products, with native VJPs.
-//!
-//! ONNX: [MatMul](https://onnx.ai/onnx/operators/onnx__MatMul.html), [Gemm](https://onnx.ai/onnx/operators/onnx__Gemm.html).
 
-use super::elementwise::{Elementwise, align};
-use super::movement::{Broadcast, Reshape, Transpose};
+use super::movement::{Reshape, Transpose};
 use super::outer::Outer;
 use super::{Backward, OpRules, VjpError};
-use crate::graph::axes::{Axes, Axis};
 use crate::graph::{DType, NodeId, Type, broadcast};
 use crate::lower::kernels::{self, Bias, View};
 use crate::lower::program::Extent;
 use crate::lower::scalar::Func;
 use crate::lower::{LowerError, Lowering};
-use crate::onnx::OnnxNode;
-use crate::passes::prove::{Import, Refusal, Rule, Value};
 
 /// `a · b` on the last two dims of one record, with the dims before them equal or absent in one operand.
 ///
@@ -36,171 +30,6 @@ impl Contract {
     pub fn new(trans_a: bool, trans_b: bool) -> Contract {
         Contract { trans_a, trans_b, bias: false, activation: None }
     }
-}
-
-pub(super) const IMPORTS: &[(&str, Rule)] = &[("MatMul", matmul), ("Gemm", gemm)];
-
-const CONTRACTS: &str = "a product may not sum over the batch; transpose so that the batch is a row or leading axis";
-
-fn matmul(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
-    let (a, b) = (cx.value(node, 0)?, cx.value(node, 1)?);
-    Ok(vec![product(cx, node, a, b)?])
-}
-
-fn gemm(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
-    let flag = |cx: &Import<'_>, name: &str| node.int(name, 0).map(|v| v != 0).map_err(|e| cx.attribute(node, e));
-    let number = |cx: &Import<'_>, name: &str| node.float(name, 1.0).map_err(|e| cx.attribute(node, e));
-    let (trans_a, trans_b) = (flag(cx, "transA")?, flag(cx, "transB")?);
-    let (alpha, beta) = (number(cx, "alpha")?, number(cx, "beta")?);
-    let mut a = cx.value(node, 0)?;
-    let mut b = cx.value(node, 1)?;
-    for value in [&a, &b] {
-        if value.axes.rank() != 2 {
-            return Err(cx.invalid(node, format!("an operand has axes {} where Gemm takes matrices", value.axes)));
-        }
-    }
-    if trans_a {
-        a = transpose_2d(cx, node, a)?;
-    }
-    // The weight stays as it is stored, so that its gradient is the parameter's own.
-    let mut y = if trans_b && b.axes.batch_axis().is_none() {
-        let axes = Axes(vec![b.axes.0[1].clone(), b.axes.0[0].clone()]);
-        product_of(cx, node, a, Value { node: b.node, axes }, true)?
-    } else {
-        if trans_b {
-            b = transpose_2d(cx, node, b)?;
-        }
-        product_of(cx, node, a, b, false)?
-    };
-    if alpha != 1.0 {
-        y.node = cx.emit(node, Elementwise::scale(alpha), &[y.node])?;
-    }
-    if let Some(mut c) = cx.optional(node, 2)? {
-        if beta != 1.0 {
-            c.node = cx.emit(node, Elementwise::scale(beta), &[c.node])?;
-        }
-        let (nodes, axes) = align(cx, node, &[y, c])?;
-        y = Value { node: cx.emit(node, Elementwise::call(Func::Add), &nodes)?, axes };
-    }
-    Ok(vec![y])
-}
-
-fn transpose_2d(cx: &mut Import<'_>, node: &OnnxNode, x: Value) -> Result<Value, Refusal> {
-    let axes = Axes(vec![x.axes.0[1].clone(), x.axes.0[0].clone()]);
-    let plain = cx.ty(x.node).dims.len() == 2;
-    let id = if plain { cx.emit(node, Transpose { perm: vec![1, 0] }, &[x.node])? } else { x.node };
-    Ok(Value { node: id, axes })
-}
-
-fn product(cx: &mut Import<'_>, node: &OnnxNode, a: Value, b: Value) -> Result<Value, Refusal> {
-    product_of(cx, node, a, b, false)
-}
-
-/// The batch rule of products: the contraction must not hold the batch, and two batched operands must hold it in the
-/// same leading axis. `b.axes` are those after the exchange that `trans_b` asks for.
-fn product_of(cx: &mut Import<'_>, node: &OnnxNode, a: Value, b: Value, trans_b: bool) -> Result<Value, Refusal> {
-    let (ra, rb) = (a.axes.rank(), b.axes.rank());
-    if ra == 0 || rb == 0 {
-        return Err(cx.invalid(node, "an operand is a scalar"));
-    }
-    let contracted = |cx: &Import<'_>, v: &Value, axis: usize, side: &str| {
-        if v.axes.0[axis].is_batched() {
-            return Err(cx.mixes(
-                node,
-                format!("it sums over axis {axis} of its {side} operand {}, which holds the batch", v.axes),
-                CONTRACTS,
-            ));
-        }
-        Ok(())
-    };
-    contracted(cx, &a, ra - 1, "left")?;
-    contracted(cx, &b, rb.saturating_sub(2), "right")?;
-    let rank = ra.max(rb).max(2);
-    let at_a = |k: usize| (k + ra.max(2)).checked_sub(rank).filter(|_| ra > 1).map(|i| a.axes.0[i].clone());
-    let at_b = |k: usize| (k + rb.max(2)).checked_sub(rank).filter(|_| rb > 1).map(|i| b.axes.0[i].clone());
-    let (batch_a, batch_b) =
-        (a.axes.batch_axis().map(|i| i + rank - ra.max(2)), b.axes.batch_axis().map(|i| i + rank - rb.max(2)));
-    if let (Some(p), Some(q)) = (batch_a, batch_b)
-        && (p != q || p + 2 >= rank || at_a(p) != at_b(q))
-    {
-        let why = format!(
-            "both operands hold the batch ({} and {}), so the product pairs records with each other",
-            a.axes, b.axes
-        );
-        return Err(cx.mixes(
-            node,
-            why,
-            "batched operands must hold the batch in the same leading axis, as in batched attention",
-        ));
-    }
-    let mut lead = Vec::new();
-    for k in 0..rank - 2 {
-        let (x, y) = (at_a(k).unwrap_or(Axis::size(1)), at_b(k).unwrap_or(Axis::size(1)));
-        let clash = |cx: &Import<'_>| Err(cx.invalid(node, format!("axes {} and {} do not broadcast", a.axes, b.axes)));
-        lead.push(match (x.is_batched(), y.is_batched()) {
-            (true, true) => x,
-            (true, false) if y.per_record() == 1 => x,
-            (false, true) if x.per_record() == 1 => y,
-            (false, false) if x.per_record() == y.per_record() || y.per_record() == 1 => x,
-            (false, false) if x.per_record() == 1 => y,
-            (false, false) => return clash(cx),
-            _ => return Err(cx.mixes(node, "one operand varies along the other's batch axis", CONTRACTS)),
-        });
-    }
-    let row = if ra > 1 { Some(a.axes.0[ra - 2].clone()) } else { None };
-    let col = if rb > 1 { Some(b.axes.0[rb - 1].clone()) } else { None };
-    let inner = a.axes.0[ra - 1].per_record();
-    let left = operand(cx, node, &a, &lead, inner, false)?;
-    let right = operand(cx, node, &b, &lead, inner, true)?;
-    let id = cx.emit(node, Contract::new(false, trans_b), &[left, right])?;
-    let mut axes = lead;
-    axes.extend(row);
-    axes.extend(col);
-    let axes = Axes(axes);
-    let dims = axes.per_record();
-    let id = if cx.ty(id).dims == dims { id } else { cx.emit(node, Reshape { dims }, &[id])? };
-    Ok(Value { node: id, axes })
-}
-
-/// Brings an operand's record dims to `lead + matrix`, with the leading dims whole or absent.
-fn operand(
-    cx: &mut Import<'_>,
-    node: &OnnxNode,
-    value: &Value,
-    lead: &[Axis],
-    inner: usize,
-    right: bool,
-) -> Result<NodeId, Refusal> {
-    let rank = value.axes.rank();
-    let own_lead = &value.axes.0[..rank.saturating_sub(2)];
-    let offset = lead.len() - own_lead.len();
-    let (mut whole, mut own) = (Vec::new(), Vec::new());
-    for (k, axis) in lead.iter().enumerate().filter(|(_, x)| !x.is_batch()) {
-        whole.push(axis.per_record());
-        own.push(k.checked_sub(offset).map_or(1, |i| own_lead[i].per_record()));
-    }
-    // With the batch alone on the matrix axis that stays, a record has a vector; it needs a unit dim beside leading ones.
-    let vector = rank == 1 || value.axes.0[if right { rank - 1 } else { rank - 2 }].is_batch();
-    let matrix = match (vector, whole.is_empty(), right) {
-        (true, true, _) => vec![inner],
-        (true, false, false) => vec![1, inner],
-        (true, false, true) => vec![inner, 1],
-        (false, ..) => {
-            let dims = &cx.ty(value.node).dims;
-            dims[dims.len() - 2..].to_vec()
-        }
-    };
-    let trivial = own.iter().product::<usize>() == 1;
-    let dims: Vec<usize> = if trivial { matrix.clone() } else { own.iter().chain(&matrix).copied().collect() };
-    let mut id = value.node;
-    if cx.ty(id).dims != dims {
-        id = cx.emit(node, Reshape { dims }, &[id])?;
-    }
-    if !trivial && own != whole {
-        let dims = whole.iter().chain(&matrix).copied().collect();
-        id = cx.emit(node, Broadcast { dims }, &[id])?;
-    }
-    Ok(id)
 }
 
 /// The dims of one operand: leading ones, then (outer, inner), the outer one absent for rank 1.
@@ -403,7 +232,8 @@ impl Contract {
 }
 
 /// A stack of matrices as `groups` matrices of positions × items: the value, its view (row = item, column = position),
-/// the number of items and that of positions. `exchanged` says that the items are the rows of the matrices.
+/// the number of items and that of positions. `exchanged` says that the items are the rows of the matrices. A single matrix
+/// is that of every group.
 fn positions(
     bw: &mut Backward<'_>,
     (x, exchanged): (NodeId, bool),
@@ -414,10 +244,11 @@ fn positions(
     let (r, c) = (dims[rank - 2], dims[rank - 1]);
     let stack: usize = dims[..rank - 2].iter().product();
     let per_group = stack / groups;
-    if per_group == 1 {
+    if per_group <= 1 {
         let (items, steps) = if exchanged { (r, c) } else { (c, r) };
         let (row, col) = if exchanged { (c, 1) } else { (1, c) };
-        return Ok((x, View::Strided { record: 0, group: r * c, row, col }, items, steps));
+        let group = if per_group == 0 { 0 } else { r * c };
+        return Ok((x, View::Strided { record: 0, group, row, col }, items, steps));
     }
     // Positions run over the stack too, so the items must be the fast axis.
     let (x, items, steps) = if exchanged {

@@ -1,24 +1,19 @@
 //! Convolutions, and their gradient with respect to the input, which is the transposed convolution.
 //!
-//! ONNX: [Conv](https://onnx.ai/onnx/operators/onnx__Conv.html) over one or two spatial axes. The two ops are each other's
-//! derivative; that of the weight is a sum over output positions of outer products, an [`Outer`].
+//! The two ops are each other's derivative; that of the weight is a sum over output positions of outer products, an
+//! [`Outer`].
 
-use super::elementwise::Elementwise;
-use super::movement::{self, Reshape, relabel};
+use super::movement::Reshape;
 use super::outer::Outer;
-use super::window::{Window, image, map_dims};
 use super::{Backward, OpRules, VjpError};
-use crate::graph::axes::{Axes, Axis};
 use crate::graph::{DType, NodeId, Type};
 use crate::lower::kernels::{self, Bias, ConvGeometry, View};
 use crate::lower::program::Extent;
 use crate::lower::scalar::Func;
 use crate::lower::{LowerError, Lowering};
-use crate::onnx::OnnxNode;
-use crate::passes::prove::{Import, Refusal, Rule, Value};
 
-/// `y[o, oh, ow] = Σ w[o, c, kh, kw] x[g·C/G + c, oh·stride + kh·dilation − pad, …]` of `x[C, H, W]` and
-/// `w[O, C/G, KH, KW]`, with `g` the group of `o`.
+/// `y[o, p…] = Σ w[o, c, k…] x[g·C/G + c, p·stride + k·dilation − pad, …]` of `x[C, …]` and `w[O, C/G, K…]` with one to three
+/// spatial axes, and with `g` the group of `o`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv {
     /// The sizes.
@@ -36,72 +31,24 @@ impl Conv {
     }
 }
 
-/// The cotangent `[C, H, W]` of a convolution's input, from that of its result `dy[O, OH, OW]` and its weight.
+/// The cotangent `[C, …]` of a convolution's input, from that of its result `dy[O, …]` and its weight.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConvInputGradient {
     /// The sizes of the convolution.
     pub geometry: ConvGeometry,
 }
 
-pub(super) const IMPORTS: &[(&str, Rule)] = &[("Conv", conv)];
-
-fn conv(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
-    let (x, w, bias) = (cx.value(node, 0)?, cx.value(node, 1)?, cx.optional(node, 2)?);
-    let dims = image(cx, node, &x)?;
-    let (spatial, shape) = (dims.len() - 1, cx.ty(w.node).dims.clone());
-    if w.axes.batch_axis().is_some() || cx.ty(w.node).batched {
-        return Err(cx.unsupported(node, "a weight that depends on the record"));
-    }
-    let groups = usize::try_from(node.int("group", 1).map_err(|e| cx.attribute(node, e))?).unwrap_or(0);
-    let fits = shape.len() == spatial + 2
-        && groups > 0
-        && shape[0].is_multiple_of(groups)
-        && shape[1].checked_mul(groups) == Some(dims[0]);
-    if !fits {
-        let why = format!("a weight of dims {shape:?} in {groups} groups does not fit an input of axes {}", x.axes);
-        return Err(cx.invalid(node, why));
-    }
-    let window = Window::read(cx, node, &dims[1..], Some(&shape[2..]))?;
-    let geometry = ConvGeometry {
-        channels: dims[0],
-        filters: shape[0],
-        groups,
-        input: window.input,
-        output: window.output,
-        kernel: window.kernel,
-        stride: window.stride,
-        dilation: window.dilation,
-        pad: window.pad,
-    };
-    let x2 = reshaped(cx, node, x.node, vec![geometry.channels, geometry.input[0], geometry.input[1]])?;
-    let w2 = reshaped(cx, node, w.node, weight_dims(&geometry))?;
-    let mut y = cx.emit(node, Conv::new(geometry), &[x2, w2])?;
-    if let Some(bias) = bias.filter(|b| !movement::is_zero(cx.graph(), b.node)) {
-        if bias.axes != Axes::shared(&[geometry.filters]) {
-            return Err(cx.invalid(node, format!("a bias of axes {} for {} filters", bias.axes, geometry.filters)));
-        }
-        let bias = cx.emit(node, Reshape { dims: vec![geometry.filters, 1, 1] }, &[bias.node])?;
-        y = cx.emit(node, Elementwise::call(Func::Add), &[y, bias])?;
-    }
-    let mut axes = vec![Axis::batch()];
-    axes.extend(map_dims(geometry.filters, geometry.output, spatial).into_iter().map(Axis::size));
-    Ok(vec![relabel(cx, node, y, Axes(axes))?])
-}
-
-fn reshaped(cx: &mut Import<'_>, node: &OnnxNode, x: NodeId, dims: Vec<usize>) -> Result<NodeId, Refusal> {
-    if cx.ty(x).dims == dims { Ok(x) } else { cx.emit(node, Reshape { dims }, &[x]) }
-}
-
-fn weight_dims(g: &ConvGeometry) -> Vec<usize> {
-    vec![g.filters, g.group_channels(), g.kernel[0], g.kernel[1]]
+/// The dims `[O, C/G, KH, KW]` of the weight of a convolution.
+pub fn weight_dims(g: &ConvGeometry) -> Vec<usize> {
+    [vec![g.filters], g.window.dims(g.group_channels(), g.window.kernel)].concat()
 }
 
 fn input_dims(g: &ConvGeometry) -> Vec<usize> {
-    vec![g.channels, g.input[0], g.input[1]]
+    g.window.dims(g.channels, g.window.input)
 }
 
 fn output_dims(g: &ConvGeometry) -> Vec<usize> {
-    vec![g.filters, g.output[0], g.output[1]]
+    g.window.dims(g.filters, g.window.output)
 }
 
 fn infer(operands: &[&Type], from: Vec<usize>, weight: Vec<usize>, to: Vec<usize>) -> Result<Type, String> {
@@ -116,12 +63,11 @@ fn infer(operands: &[&Type], from: Vec<usize>, weight: Vec<usize>, to: Vec<usize
 }
 
 fn attributes(g: &ConvGeometry) -> String {
-    let pair = |p: [usize; 2]| format!("{}×{}", p[0], p[1]);
-    let mut text = pair(g.kernel);
-    for (name, value, usual) in [("stride", g.stride, [1, 1]), ("pad", g.pad, [0, 0]), ("dilation", g.dilation, [1, 1])]
-    {
-        if value != usual {
-            text += &format!(" {name}={}", pair(value));
+    let w = &g.window;
+    let mut text = w.text(w.kernel);
+    for (name, value, usual) in [("stride", w.stride, 1), ("pad", w.pad, 0), ("dilation", w.dilation, 1)] {
+        if value != [usual; 3] {
+            text += &format!(" {name}={}", w.text(value));
         }
     }
     if g.groups != 1 {
@@ -132,8 +78,7 @@ fn attributes(g: &ConvGeometry) -> String {
 
 /// The patches of a convolution's input: row is an element of a patch, column an output position.
 pub fn patches(conv: ConvGeometry, record: usize) -> View {
-    let pointwise = conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.pad == [0, 0] && conv.input == conv.output;
-    if pointwise {
+    if conv.window.is_pointwise() {
         let col = conv.positions();
         return View::Strided { record, group: conv.group_channels() * col, row: col, col: 1 };
     }
@@ -230,8 +175,8 @@ impl OpRules for ConvInputGradient {
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
         let conv = self.geometry;
-        let inner = conv.group_filters() * conv.kernel[0] * conv.kernel[1];
-        let sizes = [conv.group_channels(), inner, conv.input[0] * conv.input[1]];
+        let inner = conv.group_filters() * conv.window.taps();
+        let sizes = [conv.group_channels(), inner, conv.window.elements()];
         let b = View::CotangentPatches { conv, record: cx.record_stride(0) };
         product(cx, conv.groups, sizes, View::WeightTransposed { conv }, b, (None, None));
         Ok(())

@@ -1,19 +1,13 @@
 //! Rows of a table by id, and the gradient of the table.
-//!
-//! ONNX: [Gather](https://onnx.ai/onnx/operators/onnx__Gather.html). Ids that the data give address a shared table; ids that
-//! are known when the model is compiled select from any value.
 
 use super::elementwise::Elementwise;
-use super::movement::{Reshape, Transpose, select};
-use super::{Backward, Op, OpRules, VjpError, leaf};
-use crate::graph::axes::{Axes, Axis};
+use super::movement::Reshape;
+use super::{Backward, OpRules, VjpError, leaf};
 use crate::graph::{DType, NodeId, Type};
 use crate::lower::kernels::{self, Records};
 use crate::lower::program::Extent;
 use crate::lower::scalar::Func;
 use crate::lower::{LowerError, Lowering};
-use crate::onnx::{Int, OnnxNode};
-use crate::passes::prove::{Import, Refusal, Rule, Value};
 
 /// `table[ids]`: of a shared `table[V, D…]` and ids of any dims, with dims `ids.dims ++ [D…]`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,106 +23,6 @@ pub struct Gather {
 pub struct Scatter {
     /// Dims of the table.
     pub table: Vec<usize>,
-}
-
-pub(super) const IMPORTS: &[(&str, Rule)] = &[("Gather", gather)];
-
-fn gather(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
-    let data = cx.value(node, 0)?;
-    let rank = data.axes.rank();
-    let axis = cx.axis(node, node.int("axis", 0).map_err(|e| cx.attribute(node, e))?, rank)?;
-    let is_table = cx.ty(data.node).dtype == DType::F32 && data.axes.batch_axis().is_none();
-    if let Some((ids, dims)) = constant_ids(cx, node)? {
-        let run = ids.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]) && (pair[0] < 0) == (pair[1] < 0));
-        if run || !is_table || ids.iter().any(|&id| id < 0) {
-            return Ok(vec![select(cx, node, &data, axis, &ids, &dims)?]);
-        }
-    }
-    if !is_table {
-        return Err(cx.unsupported(node, "ids that depend on the record, into data that do as well"));
-    }
-    let ids = cx.value(node, 1)?;
-    let table_rank = cx.ty(data.node).dims.len();
-    let mut table = data.node;
-    if axis != 0 {
-        let perm = std::iter::once(axis).chain((0..table_rank).filter(|&k| k != axis)).collect();
-        table = cx.emit(node, Transpose { perm }, &[table])?;
-    }
-    address(cx, node, ids.node, cx.ty(table).dims[0])?;
-    let padding = padding(cx, node, cx.ty(table).dims[0])?;
-    let mut value = cx.emit(node, Gather { padding }, &[table, ids.node])?;
-    if axis != 0 {
-        let own = cx.ty(ids.node).dims.len();
-        let perm = (own..own + axis).chain(0..own).chain(own + axis..own + table_rank - 1).collect();
-        value = cx.emit(node, Transpose { perm }, &[value])?;
-    }
-    let mut axes: Vec<Axis> = data.axes.0;
-    axes.splice(axis..=axis, ids.axes.0);
-    Ok(vec![Value { node: value, axes: Axes(axes) }])
-}
-
-/// The row of a table of `rows` rows that gets no gradient: as the user says, or else as the call that the node stands for.
-/// What else that call does to gradients is noted, as no rule can follow it.
-fn padding(cx: &mut Import<'_>, node: &OnnxNode, rows: usize) -> Result<Option<usize>, Refusal> {
-    let call = node.aten.as_ref().filter(|call| call.operator == "embedding");
-    if call.is_some_and(|call| call.arguments.get(3).is_some_and(|flag| flag == "True")) {
-        cx.note(format!(
-            "node `{}`: scale_grad_by_freq=True, which divides a row's gradient by how often the batch has it, would let \
-             records meet and is left out",
-            node.name
-        ));
-    }
-    let stated = cx.parameter(node, 0).and_then(|parameter| parameter.padding_idx);
-    // PyTorch writes the row counted from the front, and -1 where there is none.
-    let Some(row) = stated.or_else(|| call?.integer(2).filter(|row| *row >= 0)) else { return Ok(None) };
-    let resolved = usize::try_from(if row < 0 { row + rows as i64 } else { row }).ok().filter(|row| *row < rows);
-    match resolved {
-        Some(row) => {
-            cx.note(format!("node `{}`: row {row} of its table gets no gradient (padding_idx)", node.name));
-            Ok(Some(row))
-        }
-        None => Err(cx.invalid(node, format!("padding_idx {row} is outside a table of {rows} rows"))),
-    }
-}
-
-/// Ids, and their dims.
-type ConstantIds = (Vec<i64>, Vec<usize>);
-
-/// Ids that are known when the model is compiled.
-fn constant_ids(cx: &Import<'_>, node: &OnnxNode) -> Result<Option<ConstantIds>, Refusal> {
-    if let Some(tensor) = cx.known(node, 1) {
-        return Ok(tensor.ints().map(|ids| (ids.to_vec(), tensor.dims.clone())));
-    }
-    match cx.symbolic(node, 1) {
-        Some(ids) if ids.iter().any(|id| matches!(id, Int::Batch(_))) => {
-            Err(cx.mixes(node, "its indices are computed from the batch size", "use constants instead"))
-        }
-        _ => Ok(None),
-    }
-}
-
-/// Follows ids to where they come from: an input of the model is noted to address `rows` rows, and constants must lie
-/// within them.
-fn address(cx: &mut Import<'_>, node: &OnnxNode, ids: NodeId, rows: usize) -> Result<(), Refusal> {
-    let mut open = vec![ids];
-    while let Some(id) = open.pop() {
-        match cx.graph().op(id) {
-            Op::Input(input) => {
-                let name = input.name.clone();
-                cx.declare_ids(&name, rows);
-            }
-            Op::Constant(leaf::Constant { data: leaf::Data::I32(data), .. }) => {
-                if data.iter().any(|&id| usize::try_from(id).map_or(true, |id| id >= rows)) {
-                    return Err(cx.unsupported(node, &format!("a constant id outside 0..{rows}, mixed with other ids")));
-                }
-            }
-            Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) | Op::Broadcast(_) | Op::Rearrange(_) => {
-                open.extend(cx.graph().operands(id));
-            }
-            _ => return Err(cx.unsupported(node, "ids that are computed from the data")),
-        }
-    }
-    Ok(())
 }
 
 impl OpRules for Gather {
@@ -232,7 +126,7 @@ impl Scatter {
         let mut reads: Vec<_> = (0..3).map(|i| cx.operand(i)).collect();
         if kernel.ordered {
             let order = cx.temporary("order", DType::I32, Extent::rows(kernel.count));
-            cx.launch(kernels::SortIds { count: kernel.count }, &reads[..1], &[order]);
+            cx.launch(kernels::SortIds { count: kernel.count, table_rows: self.table[0] }, &reads[..1], &[order]);
             reads.push(order);
         }
         let out = cx.output();

@@ -7,7 +7,6 @@ use super::{Backward, OpRules, VjpError};
 use crate::graph::{DType, NodeId, Type};
 use crate::lower::kernels::{self, Tokens, WeightedTokens};
 use crate::lower::{LowerError, Lowering};
-use crate::passes::prove::Rule;
 
 /// `f32[N]` from scores whose last axis is the classes, labels of the other dims, `i32`, and where there is a third operand
 /// the weight of each class.
@@ -27,8 +26,6 @@ pub struct CrossEntropyVjp {
     /// The loss.
     pub loss: CrossEntropy,
 }
-
-pub(super) const IMPORTS: &[(&str, Rule)] = &[];
 
 impl CrossEntropy {
     fn name(&self) -> &'static str {

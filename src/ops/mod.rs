@@ -1,15 +1,12 @@
 //! The op table: one line an op family, each in a file of its own.
 //!
-//! A family's file holds, in this order: the ops, the ONNX import with its batch rule, the VJP and the lowering. To add
-//! an op, write such a file and add its line to [`op_table!`]; the README has a worked example.
-
-mod window;
+//! A family's file holds, in this order: the ops, their types, the VJP and the lowering. To add an op, write such a file
+//! and add its line to [`op_table!`]; the README has a worked example. What ONNX makes of them is in [`crate::import`].
 
 use std::fmt::Debug;
 
 use crate::graph::{Graph, NodeId, Origin, Type, TypeError};
 use crate::lower::{LowerError, Lowering};
-use crate::passes::prove::Rule;
 
 /// What an op is: its text, its types, its derivative and its kernels.
 pub trait OpRules: Debug + Send + Sync {
@@ -157,7 +154,7 @@ impl<'a> Backward<'a> {
     }
 }
 
-/// Declares the families and the ops in them, and collects their import rules.
+/// Declares the families and the ops in them.
 macro_rules! op_table {
     ($($module:ident { $($op:ident),* })*) => {
         $(pub mod $module;)*
@@ -176,14 +173,20 @@ macro_rules! op_table {
             }
         }
 
+        #[cfg(test)]
+        impl Op {
+            /// The names of all ops.
+            pub const NAMES: &[&str] = &[$($(stringify!($op),)*)*];
+
+            /// The op's name in the table.
+            pub fn name(&self) -> &'static str {
+                match self { $($(Op::$op(_) => stringify!($op),)*)* }
+            }
+        }
+
         $($(impl From<$module::$op> for Op {
             fn from(op: $module::$op) -> Op { Op::$op(op) }
         })*)*
-
-        /// The import rules of all families, by ONNX op type.
-        pub fn imports() -> impl Iterator<Item = (&'static str, Rule)> {
-            [$($module::IMPORTS),*].into_iter().flatten().copied()
-        }
     };
 }
 
@@ -192,7 +195,7 @@ op_table! {
     elementwise { Elementwise }
     reduce { Sum }
     sum_batch { SumBatch }
-    movement { Reshape, Transpose, Slice, Embed, Concat, Broadcast, Rearrange }
+    movement { Reshape, Transpose, Slice, Pad, Concat, Broadcast, Rearrange }
     contract { Contract }
     outer { Outer }
     conv { Conv, ConvInputGradient }
@@ -202,7 +205,6 @@ op_table! {
     lstm { Lstm, LstmVjp }
     dropout { Dropout }
     detach { Detach }
-    batch_norm { }
     loss { CrossEntropy, CrossEntropyVjp }
     norm { SquareNorm, OuterNorm, GhostNorm, TileNorm, SegmentNorm, SegmentCross, LengthBound }
     clip { ClipFactor }

@@ -1,11 +1,4 @@
 //! Data movement within a record: reshapes, transposes, slices, concatenations, broadcasts, permutations.
-//!
-//! ONNX: [Reshape](https://onnx.ai/onnx/operators/onnx__Reshape.html),
-//! [Transpose](https://onnx.ai/onnx/operators/onnx__Transpose.html),
-//! [Slice](https://onnx.ai/onnx/operators/onnx__Slice.html), and the others of the module `import`.
-
-mod fixed_batch;
-mod import;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +9,6 @@ use crate::lower::kernels::{self, CopyAxis};
 use crate::lower::program::{BufferId, Extent};
 use crate::lower::{LowerError, Lowering};
 use crate::ops::Op;
-pub(super) use import::{IMPORTS, relabel, select};
 
 /// The same elements in the same order under other dims.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +37,7 @@ pub struct Slice {
 
 /// The operand at consecutive positions of an axis, and zeros around it: the transpose of [`Slice`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Embed {
+pub struct Pad {
     /// The axis.
     pub axis: usize,
     /// Where the operand starts.
@@ -101,7 +93,7 @@ pub fn is_zero(graph: &Graph, id: NodeId) -> bool {
             Op::Reshape(_)
             | Op::Transpose(_)
             | Op::Slice(_)
-            | Op::Embed(_)
+            | Op::Pad(_)
             | Op::Concat(_)
             | Op::Broadcast(_)
             | Op::Rearrange(_) => {
@@ -257,7 +249,7 @@ impl OpRules for Slice {
 
     fn vjp(&self, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
         let (d, size) = (bw.cotangent(), bw.ty(bw.operand(0)).dims[self.axis]);
-        Ok(vec![Some(bw.emit(Embed { axis: self.axis, start: self.start, size }, &[d])?)])
+        Ok(vec![Some(bw.emit(Pad { axis: self.axis, start: self.start, size }, &[d])?)])
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
@@ -270,9 +262,9 @@ impl OpRules for Slice {
     }
 }
 
-impl OpRules for Embed {
+impl OpRules for Pad {
     fn mnemonic(&self) -> String {
-        "embed".into()
+        "pad".into()
     }
 
     fn attributes(&self) -> String {

@@ -9,7 +9,6 @@ use crate::graph::{DType, Type};
 use crate::lower::kernels::{self, Kernel, Records, View, Walk};
 use crate::lower::program::{BufferId, Extent};
 use crate::lower::{LowerError, Lowering};
-use crate::passes::prove::Rule;
 
 /// Of a per-sample gradient that is there.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,13 +32,15 @@ pub struct GhostNorm {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TileNorm(pub Outer);
 
-/// Of a table's gradient, by runs of equal ids (Kong and Muñoz Medina, NeurIPS 2023). Operands: ids, cotangent.
+/// Of a table's gradient, by runs of ids of one row (Kong and Muñoz Medina, NeurIPS 2023). Operands: ids, cotangent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SegmentNorm {
     /// Ids per record.
     pub count: usize,
     /// Elements of a table row.
     pub width: usize,
+    /// Rows of the table.
+    pub table_rows: usize,
 }
 
 /// Twice the inner product of a table's gradient by ids and its gradient as the matrix of a product: the cross term of a
@@ -63,8 +64,6 @@ pub enum LengthBound {
     /// Of rows that are added up by id, over their number: `Σ_t ‖x_t‖²`. Operand `x`.
     Rows,
 }
-
-pub(super) const IMPORTS: &[(&str, Rule)] = &[];
 
 fn per_record(operands: &[&Type], arity: usize) -> Result<Type, String> {
     if operands.len() != arity {
@@ -168,7 +167,8 @@ impl GhostNorm {
 impl SegmentNorm {
     /// The kernel.
     pub fn kernel(&self) -> kernels::SegmentNorm {
-        kernels::SegmentNorm { count: self.count, width: self.width }
+        let SegmentNorm { count, width, table_rows } = *self;
+        kernels::SegmentNorm { count, width, table_rows }
     }
 }
 
@@ -317,7 +317,7 @@ impl OpRules for SegmentNorm {
         let (ids, x) = (cx.operand(0), cx.operand(1));
         let order = cx.temporary("order", DType::I32, Extent::rows(self.count));
         let out = cx.output();
-        cx.launch(kernels::SortIds { count: self.count }, &[ids], &[order]);
+        cx.launch(kernels::SortIds { count: self.count, table_rows: self.table_rows }, &[ids], &[order]);
         cx.launch(self.kernel(), &[ids, order, x], &[out]);
         Ok(())
     }

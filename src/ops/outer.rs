@@ -8,7 +8,6 @@ use crate::graph::{DType, Type};
 use crate::lower::kernels::{Gemm, View};
 use crate::lower::program::Extent;
 use crate::lower::{LowerError, Lowering};
-use crate::passes::prove::Rule;
 
 /// `Σ_t a_t ⊗ b_t` over positions `t`, of each record.
 ///
@@ -55,8 +54,6 @@ pub fn with_record(view: View, stride: usize) -> View {
         View::WeightTransposed { conv } => View::WeightTransposed { conv },
     }
 }
-
-pub(super) const IMPORTS: &[(&str, Rule)] = &[];
 
 impl OpRules for Outer {
     fn mnemonic(&self) -> String {

@@ -11,7 +11,6 @@ use crate::graph::{DType, Type};
 use crate::lower::kernels::{self, Records, View, Walk};
 use crate::lower::program::Extent;
 use crate::lower::{LowerError, Lowering};
-use crate::passes::prove::Rule;
 
 /// `Σ_n w[n] x[n]` over the records `n` of the batch.
 ///
@@ -59,8 +58,6 @@ impl SumBatch {
         SumBatch { terms: Terms::Stored, weighted: true }
     }
 }
-
-pub(super) const IMPORTS: &[(&str, Rule)] = &[];
 
 impl OpRules for SumBatch {
     fn mnemonic(&self) -> String {

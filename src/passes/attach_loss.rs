@@ -8,15 +8,15 @@ mod term;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::prove::Proved;
-use crate::graph::axes::Axes;
 use crate::graph::{DType, Graph, NodeId, Origin, Type, TypeError};
+use crate::import::Proved;
+use crate::import::axes::Axes;
 use crate::lower::host_outputs::{self, LOSS};
 use crate::lower::scalar::Func;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::leaf;
 use crate::options::{Loss, Term};
-use crate::train::data::{OtherLabels, TargetSchema};
+use crate::schema::{OtherLabels, TargetSchema};
 
 /// What the loss takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -280,9 +280,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::graph::axes::Axis;
     use crate::graph::verify;
-    use crate::train::data::TargetKind;
+    use crate::import::axes::Axis;
+    use crate::schema::TargetKind;
 
     /// A model whose only node is an input of these dims a record, with the batch first.
     fn model(name: &str, dims: &[usize]) -> Proved {

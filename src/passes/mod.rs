@@ -8,6 +8,6 @@ pub mod fuse;
 pub mod fuse_sums;
 pub mod inference;
 pub mod privatize;
-pub mod prove;
 pub mod simplify;
 pub mod strategy;
+pub mod verify;

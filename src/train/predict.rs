@@ -9,12 +9,13 @@ use std::sync::Arc;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::data::{Array, DataError, Dataset, Dims, InputKind, InputSchema, Schema, Values};
+use super::data::{Array, DataError, Dataset, Values};
 use super::engine::{Engine, EngineError};
 use crate::artifact::Artifact;
 use crate::device::Device;
-use crate::graph::axes::{Axes, Factor};
+use crate::import::axes::{Axes, Factor};
 use crate::lower::program::Phase;
+use crate::schema::{Dims, Schema};
 
 #[derive(Debug, Error, Diagnostic)]
 pub enum PredictError {
@@ -77,8 +78,11 @@ pub fn predict(
     let rows = data.as_ref().map_or(1, |data| data.records().min(manifest.max_batch));
     let program = Arc::new(artifact.program.clone());
     let mut engine = Engine::new(device, program, &artifact.weights, rows, &[Phase::Forward])?;
-    for (name, array) in &shared {
-        write_shared(&mut engine, source_name, name, array)?;
+    if !manifest.shared.is_empty() {
+        let schema = Schema { inputs: manifest.shared.clone(), targets: vec![] };
+        for column in Dataset::from_arrays(source_name, &shared, &schema)?.inputs() {
+            engine.write_input(&column.name, &column.values)?;
+        }
     }
 
     let mut columns: BTreeMap<&str, Vec<Values>> = BTreeMap::new();
@@ -104,16 +108,6 @@ pub fn predict(
         out.insert(output.name.clone(), array);
     }
     Ok(out)
-}
-
-/// Writes an input that all records share.
-fn write_shared(engine: &mut Engine, source_name: &str, name: &str, array: &Array) -> Result<(), PredictError> {
-    let kind = if array.dtype().is_float() { InputKind::F32 } else { InputKind::I32 { table: None } };
-    let input = InputSchema { name: name.to_owned(), dims: array.dims()[1..].to_vec(), kind };
-    let schema = Schema { inputs: vec![input], targets: vec![] };
-    let arrays = BTreeMap::from([(name.to_owned(), array.clone())]);
-    let one = Dataset::from_arrays(source_name, &arrays, &schema)?;
-    Ok(engine.write_input(name, &one.inputs()[0].values)?)
 }
 
 /// The batch's size in an array of these dims, `Some(None)` where it has no batch; `None` where they do not fit.
@@ -203,7 +197,7 @@ fn concatenated(chunks: Vec<Values>) -> Values {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::axes::Axis;
+    use crate::import::axes::Axis;
 
     #[test]
     fn a_batch_in_the_middle_goes_to_the_front_and_back() {

@@ -134,7 +134,7 @@ fn runs(device: &dyn Device, program: &Program) -> bool {
             let ids: Vec<i32> = (0..len as i32).map(|i| [3, -1, i32::MAX, i, i32::MIN][i as usize % 5]).collect();
             let _ = match buffer.dtype {
                 DType::F32 => session.write_f32(id, &vec![0.5; len]),
-                DType::I32 => session.write_i32(id, &ids),
+                DType::I32 | DType::Bool => session.write_i32(id, &ids),
             };
         }
     }

@@ -8,6 +8,7 @@ use dpc::artifact::Artifact;
 use dpc::onnx::proto::{ModelProto, NodeProto};
 use dpc::onnx::{Dim, Source, discover, export};
 use dpc::tensors::{Tensor, Tensors};
+use dpc::train::data::Array;
 use dpc::train::data::npz::{self, Npz};
 use prost::Message;
 
@@ -100,7 +101,7 @@ fn weights_in_constant_nodes_are_written_back_into_them() {
         assert_eq!(again.initializers[name].floats(), Some(tensor.data.as_slice()), "{name}");
     }
     assert_eq!(again.lifted, source.lifted);
-    // What is no weight is what it was.
+    // Everything but the weights is what it was.
     let constant = |model: &ModelProto, name: &str| nodes(model, "Constant").find(|n| n.output[0] == name).cloned();
     assert_eq!(constant(&model, "mask"), constant(&source.model, "mask"));
 }
@@ -188,4 +189,32 @@ fn what_is_fixed_stays_so_in_the_artifact_and_in_what_is_exported() {
         let text = place.fails(&format!("{} {fix}", line.replace("FILE", "m.dpc")), 1);
         assert!(text.contains("dpc::model::read"), "{text}");
     }
+}
+
+#[test]
+fn ids_below_zero_count_from_the_end_of_each_table() {
+    let mut form = Form::new("ids");
+    let mut inputs: BTreeMap<_, _> = ["data", "table", "indices"]
+        .map(|name| (name.to_owned(), form.golden.read(name).expect("an input")))
+        .into_iter()
+        .collect();
+    let (file, place) = (form.file(), &form.place);
+    npz::write(&place.path("data.npz"), &inputs).expect("a file");
+    for device in ["cpu", "gpu"] {
+        place.ok(&format!("run {file} --data data.npz --out out.npz --device {device}"));
+        let mut found = Npz::open(&place.path("out.npz")).expect("the outputs");
+        for name in ["from_data", "from_table"] {
+            let right = form.golden.read(name).expect("an output");
+            assert_eq!(found.read(name).expect("an output").to_f32(), right.to_f32(), "{name} on {device}");
+        }
+    }
+    // The smaller table bounds the ids.
+    inputs.insert("indices".into(), Array::from_i64(vec![2, 3], &[0, -5, 4, 3, -4, 1]));
+    npz::write(&place.path("data.npz"), &inputs).expect("a file");
+    let text = place.fails(&format!("run {file} --data data.npz --out out.npz --device cpu"), 1);
+    assert!(text.contains("2 values out of range") && text.contains("ids must be in [-4, 4)"), "{text}");
+    inputs.remove("indices");
+    npz::write(&place.path("data.npz"), &inputs).expect("a file");
+    let text = place.fails(&format!("run {file} --data data.npz --out out.npz --device cpu"), 1);
+    assert!(text.contains("indices"), "{text}");
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dpc::import::{Refusal, prove};
 use dpc::onnx::{Source, discover};
-use dpc::passes::prove::{Refusal, prove};
 use serde::Deserialize;
 
 use crate::zoo::models;

@@ -4,11 +4,11 @@ use std::process::Command;
 
 use dpc::compile::{Compiled, Options};
 use dpc::device::gpu;
+use dpc::import::prove;
 use dpc::lower::kernels::Kernel;
 use dpc::lower::program::Phase;
 use dpc::onnx::{Source, discover};
 use dpc::options::NormChoice;
-use dpc::passes::prove::prove;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
 use crate::zoo::{compiled, models, options};

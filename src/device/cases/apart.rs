@@ -35,7 +35,7 @@ pub fn cases() -> Vec<Case> {
     }
     let (count, width, table_rows) = (6, 3, 5);
     let ids: Vec<i32> = (0..ROWS).flat_map(|n| [2, 2, 4, 4, (n % 5) as i32, (n % 5) as i32]).collect();
-    let order = super::layers::order_of(&Data::I32(ids.clone()), count);
+    let order = super::layers::order_of(&Data::I32(ids.clone()), count, table_rows);
     let (ids_record, record) = (count, count * width);
     let kernel = Scatter { records: Records::Weighted, ids_record, record, count, width, table_rows, ordered: true };
     let read = vec![Data::I32(ids), cancelling(ROWS, count, width), weights, Data::I32(order)];

@@ -1,7 +1,7 @@
 //! Cases of pooling, softmax, losses, embeddings and recurrences.
 
 use super::Case;
-use super::data::{Data, Values, output, weights};
+use super::data::{Data, Values, output, weights, window};
 use crate::lower::kernels::*;
 use crate::lower::program::Extent;
 
@@ -16,50 +16,41 @@ pub fn cases() -> Vec<Case> {
 fn pool() -> Vec<Case> {
     let mut all = Vec::new();
     let mut v = Values::new(500);
-    let plain = PoolGeometry {
-        channels: 3,
-        input: [7, 6],
-        output: [6, 5],
-        kernel: [2, 2],
-        stride: [1, 1],
-        dilation: [1, 1],
-        pad: [0, 0],
-        pad_end: [0, 0],
-    };
-    let geometries = [
-        ("plain", plain),
-        ("one", PoolGeometry { channels: 1, input: [1, 1], output: [1, 1], kernel: [1, 1], ..plain }),
-        (
-            "line",
-            PoolGeometry { input: [1, 17], output: [1, 6], kernel: [1, 3], stride: [1, 3], pad_end: [0, 1], ..plain },
-        ),
-        (
-            "padded",
-            PoolGeometry { output: [4, 4], kernel: [3, 3], stride: [2, 2], pad: [1, 1], pad_end: [1, 1], ..plain },
-        ),
-        ("dilated", PoolGeometry { output: [3, 2], kernel: [3, 3], dilation: [2, 2], ..plain }),
-        // The last window reaches beyond the declared padding (`ceil_mode`).
-        (
-            "ceil",
-            PoolGeometry { output: [4, 4], kernel: [3, 2], stride: [2, 2], pad: [1, 1], pad_end: [0, 0], ..plain },
-        ),
-        ("gaps", PoolGeometry { output: [3, 2], kernel: [1, 2], stride: [3, 4], ..plain }),
+    let ones = [1, 1];
+    // The last window reaches beyond the declared padding (`ceil_mode`).
+    let ceil = Window { output: [1, 4, 4], ..window([7, 6], [3, 2], [2, 2], ones, [[1, 1], [0, 0]]) };
+    let windows = [
+        ("plain", 3, window([7, 6], [2, 2], ones, ones, [[0, 0]; 2])),
+        ("one", 1, window(ones, ones, ones, ones, [[0, 0]; 2])),
+        ("line", 3, window([17], [3], [3], [1], [[0], [1]])),
+        ("padded", 3, window([7, 6], [3, 3], [2, 2], ones, [[1, 1]; 2])),
+        ("dilated", 3, window([7, 6], [3, 3], ones, [2, 2], [[0, 0]; 2])),
+        ("ceil", 3, ceil),
+        ("gaps", 3, window([7, 6], [1, 2], [3, 4], ones, [[0, 0]; 2])),
+        ("volume", 2, window([4, 5, 3], [2, 3, 2], [1, 2, 1], [2, 1, 1], [[1, 0, 1], [0, 1, 1]])),
+        ("deep", 2, window([9, 1, 2], [3, 1, 1], [2, 1, 1], [1, 1, 1], [[1, 0, 0]; 2])),
     ];
-    for (name, geometry) in geometries {
+    for (name, channels, window) in windows {
         for kind in [PoolKind::Max, PoolKind::AverageInside, PoolKind::AveragePadded] {
             for (batched, rows) in [(true, 3), (false, 5)] {
                 let n = if batched { rows } else { 1 };
-                let x_len = n * geometry.channels * geometry.input[0] * geometry.input[1];
-                let y_len = n * geometry.channels * geometry.output[0] * geometry.output[1];
+                let x_len = n * channels * window.elements();
+                let y_len = n * channels * window.positions();
                 let name = format!("{kind:?}_{name}_{n}");
                 // Few distinct values, so that windows have several largest elements.
                 let Data::I32(ties) = v.ids(x_len, 5) else { unreachable!() };
                 let x = Data::F32(ties.into_iter().map(|i| i as f32 - 3.0).collect());
-                let forward = Pool { batched, kind, geometry };
+                let forward = Pool { batched, kind, channels, window };
                 all.push(Case::new(&name, rows, forward, vec![x.clone()], vec![output(y_len)]));
                 let dy = v.floats(y_len);
                 let read = if kind == PoolKind::Max { vec![x, dy] } else { vec![dy] };
-                all.push(Case::new(&name, rows, PoolVjp { batched, kind, geometry }, read, vec![output(x_len)]));
+                all.push(Case::new(
+                    &name,
+                    rows,
+                    PoolVjp { batched, kind, channels, window },
+                    read,
+                    vec![output(x_len)],
+                ));
             }
         }
     }
@@ -128,10 +119,10 @@ fn embeddings() -> Vec<Case> {
         for batched in [true, false] {
             let n = if batched { rows } else { 1 };
             let kernel = Gather { batched, count, width, table_rows };
-            let read = vec![v.floats(table_rows * width), v.ids(n * count, table_rows)];
+            let read = vec![v.floats(table_rows * width), v.signed_ids(n * count, table_rows)];
             all.push(Case::new(format!("{name}_{batched}"), rows, kernel, read, vec![output(n * count * width)]));
         }
-        let ids = v.ids(rows * count, table_rows);
+        let ids = v.signed_ids(rows * count, table_rows);
         let scatter = |records| Scatter {
             records,
             ids_record: count,
@@ -151,18 +142,18 @@ fn embeddings() -> Vec<Case> {
         let w = weights(rows);
         let read = vec![ids.clone(), v.poisoned(&w, count * width), Data::F32(w)];
         let ordered = Scatter { ordered: true, ..scatter(Records::Weighted) };
-        let order_of_ids = Data::I32(order_of(&ids, count));
+        let order_of_ids = Data::I32(order_of(&ids, count, table_rows));
         let all_read = [&read[..], std::slice::from_ref(&order_of_ids)].concat();
         all.push(Case::new(format!("weighted_{name}"), rows, scatter(Records::Weighted), read, vec![output(table)]));
         all.push(Case::new(format!("ordered_{name}"), rows, ordered, all_read, vec![output(table)]));
         let kernel = Scatter { ids_record: 0, ..scatter(Records::All(Extent::rows(1))) };
-        let read = vec![v.ids(count, table_rows), v.floats(each)];
+        let read = vec![v.signed_ids(count, table_rows), v.floats(each)];
         all.push(Case::new(format!("shared_ids_{name}"), rows, kernel, read, vec![output(table)]));
 
         let order = Data::I32(vec![-1; rows * count]);
-        all.push(Case::new(&name, rows, SortIds { count }, vec![ids.clone()], vec![order]));
+        all.push(Case::new(&name, rows, SortIds { count, table_rows }, vec![ids.clone()], vec![order]));
         let read = vec![ids.clone(), order_of_ids, v.floats(each)];
-        all.push(Case::new(&name, rows, SegmentNorm { count, width }, read, vec![output(rows)]));
+        all.push(Case::new(&name, rows, SegmentNorm { count, width, table_rows }, read, vec![output(rows)]));
 
         for steps in [1, 5, 37] {
             let b = View::Strided { record: table_rows * steps, group: 0, row: 1, col: table_rows };
@@ -174,16 +165,16 @@ fn embeddings() -> Vec<Case> {
         }
     }
     let signed = Data::I32(vec![3, -1, 3, i32::MIN, i32::MAX, -1, 0, 3, 2, 2, 2, 2, 2, 2]);
-    all.push(Case::new("signed", 2, SortIds { count: 7 }, vec![signed], vec![Data::I32(vec![-1; 14])]));
+    all.push(Case::new("signed", 2, SortIds { count: 7, table_rows: 4 }, vec![signed], vec![Data::I32(vec![-1; 14])]));
     all
 }
 
-/// The positions of each record in the order of their ids.
-pub(super) fn order_of(ids: &Data, count: usize) -> Vec<i32> {
+/// The positions of each record in the order of their rows.
+pub(super) fn order_of(ids: &Data, count: usize, table_rows: usize) -> Vec<i32> {
     let Data::I32(ids) = ids else { unreachable!() };
     let order = ids.chunks(count).flat_map(|record| {
         let mut order: Vec<i32> = (0..count as i32).collect();
-        order.sort_by_key(|&t| record[t as usize]);
+        order.sort_by_key(|&t| record[t as usize].rem_euclid(table_rows as i32));
         order
     });
     order.collect()

@@ -100,7 +100,7 @@ fn layers() -> Vec<Case> {
     let ids = Data::I32((0..count as i32).map(|t| t / 7).collect());
     let order = Data::I32((0..count as i32).collect());
     let read = vec![ids, order, small(&mut v, count * width)];
-    all.push(Case::new("columns", 1, SegmentNorm { count, width }, read, vec![output(1)]));
+    all.push(Case::new("columns", 1, SegmentNorm { count, width, table_rows: 5_000 }, read, vec![output(1)]));
 
     let (count, steps, width, table_rows) = (100, 100, 500, 7);
     let (a, b) = (matrix(0, 0, steps, 1), matrix(0, 0, steps, 1));

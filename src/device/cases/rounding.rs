@@ -206,7 +206,7 @@ fn trials() -> Vec<(Shows, String, Vec<Trial>)> {
         let order: Vec<i32> = (0..count as i32).collect();
         let of = |x: Vec<f32>| {
             let read = vec![Data::I32(ids.clone()), Data::I32(order.clone()), Data::F32(x.clone())];
-            trial(1, SegmentNorm { count, width }, read, 1, [squares(&x); 2])
+            trial(1, SegmentNorm { count, width, table_rows: 5_000 }, read, 1, [squares(&x); 2])
         };
         let some = positive(count * width);
         all.push((
@@ -218,7 +218,7 @@ fn trials() -> Vec<(Shows, String, Vec<Trial>)> {
             let ones = vec![1.0; count];
             let [sum, length] = inner(&terms, &ones);
             let read = vec![Data::I32(vec![7; count]), Data::I32(order.clone()), Data::F32(terms)];
-            trial(1, SegmentNorm { count, width: 1 }, read, 1, [sum.abs(), length])
+            trial(1, SegmentNorm { count, width: 1, table_rows: 5_000 }, read, 1, [sum.abs(), length])
         };
         if width == 1 {
             all.push((

@@ -37,7 +37,15 @@ impl<'a> Read<'a> {
         elements
     }
 
-    /// Its integers.
+    /// Its words, for element-wise functions of any type.
+    pub fn words(self) -> &'a [f32] {
+        match self {
+            Read::F32(elements) => elements,
+            Read::I32(elements) => bytemuck::cast_slice(elements),
+        }
+    }
+
+    /// Its integers, or its truth values as the integers 0 and 1.
     pub fn i32(self) -> &'a [i32] {
         let Read::I32(elements) = self else { return &[] };
         elements
@@ -51,7 +59,15 @@ impl Written<'_> {
         elements
     }
 
-    /// Its integers.
+    /// Its words, for element-wise functions of any type.
+    pub fn words(&mut self) -> &mut [f32] {
+        match self {
+            Written::F32(elements) => elements,
+            Written::I32(elements) => bytemuck::cast_slice_mut(elements),
+        }
+    }
+
+    /// Its integers, or its truth values as the integers 0 and 1.
     pub fn i32(&mut self) -> &mut [i32] {
         let Written::I32(elements) = self else { return &mut [] };
         elements
@@ -63,7 +79,7 @@ impl Memory {
     pub fn zeros(device: &str, dtype: DType, len: usize) -> Result<Memory, DeviceError> {
         Ok(match dtype {
             DType::F32 => Memory::F32(zeros(device, len)?),
-            DType::I32 => Memory::I32(zeros(device, len)?),
+            DType::I32 | DType::Bool => Memory::I32(zeros(device, len)?),
         })
     }
 

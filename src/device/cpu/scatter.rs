@@ -1,7 +1,7 @@
 //! Native twin of [`Scatter`].
 
 use super::{Buffers, Native, parallel};
-use crate::lower::kernels::{Records, Scatter};
+use crate::lower::kernels::{Records, Scatter, row_of_id};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
 
@@ -70,7 +70,7 @@ impl Scatter {
         let ids = &sources.ids[n * self.ids_record..][..self.count];
         let x = |t: usize| &sources.x[n * self.record + t * self.width..][..self.width];
         let row = |id: i32| {
-            let row = usize::try_from(id).ok()?.checked_sub(first)?;
+            let row = row_of_id(id, self.table_rows).checked_sub(first).filter(|row| *row < self.table_rows)?;
             Some(row * self.width..(row + 1) * self.width)
         };
         let Some(order) = sources.order else {
@@ -82,8 +82,8 @@ impl Scatter {
         };
         let order = &order[n * self.count..][..self.count];
         // A position that is none of the record's, which only a damaged order has, belongs to no row.
-        let id = |t: i32| usize::try_from(t).ok().and_then(|t| ids.get(t)).copied().unwrap_or(-1);
-        for same in order.chunk_by(|&s, &t| id(s) == id(t)) {
+        let id = |t: i32| usize::try_from(t).ok().and_then(|t| ids.get(t)).copied().unwrap_or(i32::MAX);
+        for same in order.chunk_by(|&s, &t| row_of_id(id(s), self.table_rows) == row_of_id(id(t), self.table_rows)) {
             let Some(y) = row(id(same[0])).and_then(|row| y.get_mut(row)) else { continue };
             run.clear();
             run.resize(self.width, 0.0);

@@ -3,7 +3,7 @@
 use super::matmul::{Into, Matrix, MatrixMut, matmul};
 use super::operand::Operand;
 use super::{Buffers, Native, parallel};
-use crate::lower::kernels::SegmentCross;
+use crate::lower::kernels::{SegmentCross, row_of_id};
 use crate::lower::target::Rounding;
 
 impl Native for SegmentCross {
@@ -21,8 +21,8 @@ impl Native for SegmentCross {
             let (a, b) = (a.matrix(n, 0, s), b.matrix(n, 0, t));
             products.resize(count * steps, 0.0);
             matmul(MatrixMut::contiguous(products, count, steps), Into::Set, 1.0, x, a);
-            let row = |t: usize| usize::try_from(ids[n * count + t]).ok().filter(|&id| id < table_rows);
-            let term = |t: usize| row(t).map(|id| parallel::sum(steps, |u| b.at(id, u) * products[t * steps + u]));
+            let row = |t: usize| Some(row_of_id(ids[n * count + t], table_rows)).filter(|&row| row < table_rows);
+            let term = |t: usize| row(t).map(|row| parallel::sum(steps, |u| b.at(row, u) * products[t * steps + u]));
             y[0] = 2.0 * (0..count).filter_map(term).sum::<f32>();
         });
     }

@@ -1,7 +1,7 @@
 //! Native twin of [`SortIds`].
 
 use super::{Buffers, Native, parallel};
-use crate::lower::kernels::SortIds;
+use crate::lower::kernels::{SortIds, row_of_id};
 
 impl Native for SortIds {
     fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
@@ -10,7 +10,7 @@ impl Native for SortIds {
             let ids = &ids[n * self.count..][..self.count];
             let order = &mut order[..self.count];
             order.iter_mut().enumerate().for_each(|(t, to)| *to = t as i32);
-            order.sort_by_key(|&t| ids[t as usize]);
+            order.sort_by_key(|&t| row_of_id(ids[t as usize], self.table_rows));
         });
     }
 }

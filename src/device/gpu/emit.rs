@@ -27,7 +27,7 @@ macro_rules! embed {
 }
 
 /// The shared snippets by name.
-const SNIPPETS: &[(&str, &str)] = embed!["serial" "tile" "tokens" "total" "view" "window"];
+const SNIPPETS: &[(&str, &str)] = embed!["row" "serial" "tile" "tokens" "total" "view" "window"];
 
 /// The most storage buffers of a dispatch that WebGPU guarantees.
 pub const MAX_BUFFERS: usize = 8;
@@ -179,7 +179,7 @@ mod tests {
     use crate::device::gpu::kernels::TEMPLATES;
     use crate::lower::kernels::{Elementwise, SortIds};
     use crate::lower::program::{BufferId, Phase};
-    use crate::lower::scalar::{Expr, Step};
+    use crate::lower::scalar::{Expr, Value};
 
     #[test]
     fn templates_are_valid_as_they_stand() {
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn constants_may_be_infinite() {
-        let expr = Expr { steps: vec![Step::Const(f32::NEG_INFINITY)] };
+        let expr = Expr::constant(Value::F32(f32::NEG_INFINITY));
         let kernel = Elementwise { batched: true, dims: vec![3], operands: vec![], expr };
         assert_eq!(validate(&specialise(&kernel.into())).err(), None);
     }
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn refuses_what_no_shader_can_do() {
         let buffers = 0..9u32;
-        let kernel = SortIds { count: 70_000 }.into();
+        let kernel = SortIds { count: 70_000, table_rows: 9 }.into();
         let dispatch = Dispatch { kernel, buffers: buffers.map(BufferId).collect(), label: "order".into() };
         let mut program = Program { phases: BTreeMap::from([(Phase::Forward, vec![dispatch])]), ..Default::default() };
         let error = shaders(&program).unwrap_err();

@@ -124,7 +124,7 @@ fn what_no_shader_can_do_is_an_error() {
     let mut program = accumulate(Extent::fixed(3), false);
     let len = Extent::fixed(70_000);
     program.buffers.iter_mut().for_each(|buffer| (buffer.len, buffer.dtype) = (len, DType::I32));
-    program.phases.get_mut(&Phase::Forward).unwrap()[0].kernel = SortIds { count: 70_000 }.into();
+    program.phases.get_mut(&Phase::Forward).unwrap()[0].kernel = SortIds { count: 70_000, table_rows: 9 }.into();
     let error = load(program, 1).err().unwrap();
     assert!(matches!(error, DeviceError::Unrunnable(_)), "{error}");
 }

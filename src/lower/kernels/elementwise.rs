@@ -46,19 +46,22 @@ impl KernelRules for Elementwise {
 
     fn buffers(&self) -> Vec<Binding> {
         let records = Extent::of(1, self.batched);
-        let operand = |operand: &Broadcast| {
+        let operand = |(k, operand): (usize, &Broadcast)| {
             let axes = self.dims.iter().copied().zip(operand.strides.iter().copied());
-            Binding::floats("x", records.strided(operand.record, reach(axes)))
+            let len = records.strided(operand.record, reach(axes));
+            Binding { dtype: Some(self.expr.operand_type(k)), ..Binding::floats("x", len) }
         };
         let y = Binding::floats("y", records.times(self.elements())).written();
-        self.operands.iter().map(operand).chain([y]).collect()
+        let y = Binding { dtype: Some(self.expr.dtype()), ..y };
+        self.operands.iter().enumerate().map(operand).chain([y]).collect()
     }
 
     fn problem(&self) -> Option<String> {
         if self.dims.len() > 64 || self.operands.iter().any(|operand| operand.strides.len() != self.dims.len()) {
             return Some(format!("reads operands along other than its {} axes", self.dims.len()));
         }
-        self.expr.problem(self.operands.len())
+        let (count, read) = (self.operands.len(), self.expr.operands());
+        (read > count).then(|| format!("reads {read} operands of {count}"))
     }
 
     fn flops(&self, rows: usize) -> u64 {

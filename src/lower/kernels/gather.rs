@@ -6,8 +6,14 @@ use super::contract::zero;
 use super::{Binding, KernelRules};
 use crate::lower::program::Extent;
 
-/// `y[n, t, :] = table[ids[n, t], :]`. Ids are in `0..table_rows`: the host checks its data, and a negative id of the
-/// model itself has been resolved; a kernel clamps what it reads all the same.
+/// The row of a table that an id names: below zero, ids count from the end. An id outside `-table_rows..table_rows`, which
+/// the host and the import do not let through, names a row beyond the table.
+pub fn row_of_id(id: i32, table_rows: usize) -> usize {
+    let row = if id < 0 { id.wrapping_add(table_rows as i32) } else { id };
+    row as u32 as usize
+}
+
+/// `y[n, t, :] = table[row_of_id(ids[n, t]), :]`; of an id beyond the table, the last row.
 ///
 /// Buffers: `table`, `f32[table_rows, width]`; `ids`, `i32[P or 1, count]`; then `y`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -36,7 +36,7 @@ pub struct GhostNorm {
 impl GhostNorm {
     /// Items of operand `k`.
     fn items(&self, k: usize) -> Extent {
-        Extent::fixed(if k % 2 == 0 { self.rows } else { self.cols })
+        Extent::fixed(if k.is_multiple_of(2) { self.rows } else { self.cols })
     }
 
     /// Positions along each side of a tile.

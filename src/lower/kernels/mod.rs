@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 
 mod contract;
 pub mod operand;
+pub mod window;
 
 pub use contract::{Access, Binding};
 pub use operand::{ConvGeometry, View};
+pub use window::Window;
 
 /// What every kernel knows about itself.
 pub trait KernelRules {
@@ -60,7 +62,7 @@ macro_rules! for_each_kernel {
             dropout { Dropout }
             clip_factor { ClipFactor }
             fold { Fold }
-            privatize { Privatize }
+            add_noise { AddNoise }
             sgd { Sgd }
             adam { Adam }
             nonfinite { Nonfinite }

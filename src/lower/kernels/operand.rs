@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Binding;
 use super::contract::{reach, zero};
+use super::{Binding, Window};
 use crate::graph::product;
 use crate::lower::program::Extent;
 
-/// A 2-D convolution's sizes; a 1-D one has height 1 and kernel height 1.
+/// A convolution's sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConvGeometry {
     /// Input channels of all groups.
@@ -16,18 +16,8 @@ pub struct ConvGeometry {
     pub filters: usize,
     /// Number of groups.
     pub groups: usize,
-    /// Input height and width.
-    pub input: [usize; 2],
-    /// Output height and width.
-    pub output: [usize; 2],
-    /// Kernel height and width.
-    pub kernel: [usize; 2],
-    /// Strides.
-    pub stride: [usize; 2],
-    /// Dilations.
-    pub dilation: [usize; 2],
-    /// Zero padding before the first row and column.
-    pub pad: [usize; 2],
+    /// The window, and what it slides over.
+    pub window: Window,
 }
 
 impl ConvGeometry {
@@ -43,12 +33,12 @@ impl ConvGeometry {
 
     /// Elements of a patch: input channels of a group times kernel elements.
     pub fn patch(&self) -> usize {
-        product(&[self.group_channels(), self.kernel[0], self.kernel[1]])
+        self.group_channels().saturating_mul(self.window.taps())
     }
 
     /// Output positions.
     pub fn positions(&self) -> usize {
-        product(&self.output)
+        self.window.positions()
     }
 }
 
@@ -67,8 +57,8 @@ pub enum View {
         /// Elements between columns.
         col: usize,
     },
-    /// Patches of a convolution's input `x[n, C, H, W]`: row `(c, kh, kw)` within group `g`, column `(oh, ow)` is
-    /// `x[n, g·C/G + c, oh·stride + kh·dilation − pad, ow·stride + kw·dilation − pad]`, or 0 outside.
+    /// Patches of a convolution's input `x[n, C, …]`: row `(c, k…)` within group `g`, column `(o…)` is
+    /// `x[n, g·C/G + c, o·stride + k·dilation − pad, …]` along every axis, or 0 outside.
     Patches {
         /// The convolution.
         conv: ConvGeometry,
@@ -82,17 +72,17 @@ pub enum View {
         /// Elements between records, 0 for a shared input.
         record: usize,
     },
-    /// What a convolution's input gradient reads of the cotangent `dy[n, O, OH, OW]`: row `(o, kh, kw)` within group
-    /// `g`, column `(ih, iw)` is `dy[n, g·O/G + o, oh, ow]` where `oh·stride + kh·dilation − pad = ih` and likewise in
-    /// width, or 0 where no such output position exists.
+    /// What a convolution's input gradient reads of the cotangent `dy[n, O, …]`: row `(o, k…)` within group `g`, column
+    /// `(i…)` is `dy[n, g·O/G + o, p…]` where `p·stride + k·dilation − pad = i` along every axis, or 0 where no such output
+    /// position exists.
     CotangentPatches {
         /// The convolution.
         conv: ConvGeometry,
         /// Elements between records, 0 for a shared cotangent.
         record: usize,
     },
-    /// A convolution's weight `w[O, C/G, KH, KW]` for the input gradient: row `c`, column `(o, kh, kw)` of group `g` is
-    /// `w[g·O/G + o, c, kh, kw]`.
+    /// A convolution's weight `w[O, C/G, K…]` for the input gradient: row `c`, column `(o, k…)` of group `g` is
+    /// `w[g·O/G + o, c, k…]`.
     WeightTransposed {
         /// The convolution.
         conv: ConvGeometry,
@@ -111,33 +101,24 @@ impl View {
     }
 }
 
-/// The most elements of a plane with its padding.
-const MAX_PLANE: usize = 1 << 28;
+/// The most elements of an image with its padding.
+const MAX_IMAGE: usize = 1 << 28;
 
 impl ConvGeometry {
     fn problem(&self) -> Option<String> {
-        let ConvGeometry { channels, filters, groups, input, output, kernel, stride, dilation, pad } = self;
-        let axis = |i: usize| {
-            zero(&[
-                ("input", input[i]),
-                ("output", output[i]),
-                ("kernel", kernel[i]),
-                ("stride", stride[i]),
-                ("dilation", dilation[i]),
-            ])
-        };
-        if let Some(zero) = zero(&[("groups", *groups)]).or_else(|| axis(0)).or_else(|| axis(1)) {
-            return Some(zero);
+        let ConvGeometry { channels, filters, groups, window } = self;
+        if let Some(problem) = zero(&[("groups", *groups)]).or_else(|| window.problem()) {
+            return Some(problem);
         }
         if channels % groups != 0 || filters % groups != 0 || channels.min(filters) < groups {
             return Some(format!("shares {channels} channels and {filters} filters among {groups} groups"));
         }
         let side = |i: usize| {
-            let last = reach([(output[i], stride[i]), (kernel[i], dilation[i])]);
-            last.max(input[i].saturating_add(pad[i])).saturating_add(stride[i])
+            let last = reach([(window.output[i], window.stride[i]), (window.kernel[i], window.dilation[i])]);
+            last.max(window.input[i].saturating_add(window.pad[i])).saturating_add(window.stride[i])
         };
-        let area = product(&[side(0), side(1)]);
-        (area > MAX_PLANE).then(|| format!("reaches over {area} elements of a plane"))
+        let all = product(&[side(0), side(1), side(2)]);
+        (all > MAX_IMAGE).then(|| format!("reaches over {all} elements of an image"))
     }
 }
 
@@ -152,11 +133,9 @@ impl View {
             // The rows of the batch are rows of one matrix.
             View::Strided { group, row, col, .. } => rows.strided(row, reach([(groups, group), (cols, col)])),
             View::Patches { conv, record } | View::PatchesTransposed { conv, record } => {
-                of_record(record, &[conv.channels, conv.input[0], conv.input[1]])
+                of_record(record, &[conv.channels, conv.window.elements()])
             }
-            View::CotangentPatches { conv, record } => {
-                of_record(record, &[conv.filters, conv.output[0], conv.output[1]])
-            }
+            View::CotangentPatches { conv, record } => of_record(record, &[conv.filters, conv.positions()]),
             View::WeightTransposed { conv } => Extent::fixed(product(&[conv.filters, conv.patch()])),
         }
     }
@@ -185,12 +164,12 @@ impl View {
 
     /// Rows and columns of the matrices of a convolution.
     fn sizes(&self, conv: &ConvGeometry) -> [usize; 2] {
-        let (filters, kernel) = (conv.group_filters(), product(&conv.kernel));
+        let (filters, kernel) = (conv.group_filters(), conv.window.taps());
         match self {
             View::Strided { .. } => [0; 2],
             View::Patches { .. } => [conv.patch(), conv.positions()],
             View::PatchesTransposed { .. } => [conv.positions(), conv.patch()],
-            View::CotangentPatches { .. } => [filters.saturating_mul(kernel), product(&conv.input)],
+            View::CotangentPatches { .. } => [filters.saturating_mul(kernel), conv.window.elements()],
             View::WeightTransposed { .. } => [conv.group_channels(), filters.saturating_mul(kernel)],
         }
     }

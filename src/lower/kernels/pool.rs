@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::contract::{work, zero};
-use super::{Binding, KernelRules};
+use super::contract::work;
+use super::{Binding, KernelRules, Window};
 use crate::graph::product;
 use crate::lower::program::Extent;
+
+/// The most elements of a window.
+const MAX_WINDOW: usize = 65_535;
 
 /// How a window is reduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -19,31 +22,7 @@ pub enum PoolKind {
     AveragePadded,
 }
 
-/// The most elements of a window.
-const MAX_WINDOW: usize = 65_535;
-
-/// A pooling window over `[channels, H, W]`; a 1-D one has height 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PoolGeometry {
-    /// Channels, each pooled alone.
-    pub channels: usize,
-    /// Input height and width.
-    pub input: [usize; 2],
-    /// Output height and width.
-    pub output: [usize; 2],
-    /// Window height and width.
-    pub kernel: [usize; 2],
-    /// Strides.
-    pub stride: [usize; 2],
-    /// Dilations.
-    pub dilation: [usize; 2],
-    /// Padding before the first row and column.
-    pub pad: [usize; 2],
-    /// Padding after the last row and column, as the model declares it: `AveragePadded` counts elements up to here.
-    pub pad_end: [usize; 2],
-}
-
-/// `y[n, c, oh, ow]` = the window of `x[n, c]` at `(oh, ow)`, reduced.
+/// `y[n, c, o…]` = the window of `x[n, c]` at `o…`, reduced. Of `AveragePadded`, elements count up to the declared padding.
 ///
 /// Buffers: `x`; then `y`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,11 +31,13 @@ pub struct Pool {
     pub batched: bool,
     /// How a window is reduced.
     pub kind: PoolKind,
+    /// Channels, each pooled alone.
+    pub channels: usize,
     /// The window.
-    pub geometry: PoolGeometry,
+    pub window: Window,
 }
 
-/// `dx[n, c, ih, iw]` = the sum of what each window that holds `(ih, iw)` sends back of `dy`.
+/// `dx[n, c, i…]` = the sum of what each window that holds `i…` sends back of `dy`.
 ///
 /// Buffers: `x` (for [`PoolKind::Max`] only), `dy`; then `dx`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,41 +46,29 @@ pub struct PoolVjp {
     pub batched: bool,
     /// How a window is reduced.
     pub kind: PoolKind,
+    /// Channels, each pooled alone.
+    pub channels: usize,
     /// The window.
-    pub geometry: PoolGeometry,
+    pub window: Window,
 }
 
-impl PoolGeometry {
-    /// The lengths of the input and the output.
-    fn planes(&self, batched: bool) -> [Extent; 2] {
-        [self.input, self.output].map(|area| Extent::of(product(&[self.channels, area[0], area[1]]), batched))
-    }
+fn text(channels: usize, w: &Window, kind: PoolKind) -> String {
+    let kind = if kind == PoolKind::Max { "max" } else { "average" };
+    format!("{kind} of {}, {:?} → {:?}", w.text(w.kernel), w.dims(channels, w.input), w.dims(channels, w.output))
+}
 
-    fn problem(&self) -> Option<String> {
-        let PoolGeometry { input, output, kernel, stride, dilation, .. } = self;
-        let axis = |i: usize| {
-            zero(&[
-                ("input", input[i]),
-                ("output", output[i]),
-                ("window", kernel[i]),
-                ("stride", stride[i]),
-                ("dilation", dilation[i]),
-            ])
-        };
-        let area = product(kernel);
-        axis(0).or_else(|| axis(1)).or_else(|| (area > MAX_WINDOW).then(|| format!("has windows of {area} elements")))
-    }
+fn flops(channels: usize, w: &Window, records: usize) -> u64 {
+    work(&[records, channels, w.positions(), w.taps()])
+}
 
-    fn text(&self, kind: PoolKind) -> String {
-        let PoolGeometry { channels, input: [ih, iw], output: [oh, ow], kernel: [kh, kw], .. } = self;
-        let kind = if kind == PoolKind::Max { "max" } else { "average" };
-        format!("{kind} of {kh}×{kw}, [{channels}, {ih}, {iw}] → [{channels}, {oh}, {ow}]")
-    }
+/// The lengths of the input and the output.
+fn images(channels: usize, w: &Window, batched: bool) -> [Extent; 2] {
+    [w.elements(), w.positions()].map(|image| Extent::of(product(&[channels, image]), batched))
+}
 
-    fn flops(&self, batched: bool, rows: usize) -> u64 {
-        let records = if batched { rows } else { 1 };
-        work(&[records, self.channels, product(&self.output), product(&self.kernel)])
-    }
+fn problem(w: &Window) -> Option<String> {
+    let taps = w.taps();
+    w.problem().or_else(|| (taps > MAX_WINDOW).then(|| format!("has windows of {taps} elements")))
 }
 
 impl KernelRules for Pool {
@@ -108,20 +77,20 @@ impl KernelRules for Pool {
     }
 
     fn buffers(&self) -> Vec<Binding> {
-        let [x, y] = self.geometry.planes(self.batched);
+        let [x, y] = images(self.channels, &self.window, self.batched);
         vec![Binding::floats("x", x), Binding::floats("y", y).written()]
     }
 
     fn problem(&self) -> Option<String> {
-        self.geometry.problem()
+        problem(&self.window)
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        self.geometry.flops(self.batched, rows)
+        flops(self.channels, &self.window, if self.batched { rows } else { 1 })
     }
 
     fn text(&self) -> String {
-        self.geometry.text(self.kind)
+        text(self.channels, &self.window, self.kind)
     }
 }
 
@@ -131,20 +100,20 @@ impl KernelRules for PoolVjp {
     }
 
     fn buffers(&self) -> Vec<Binding> {
-        let [x, y] = self.geometry.planes(self.batched);
+        let [x, y] = images(self.channels, &self.window, self.batched);
         let [dy, dx] = [Binding::floats("dy", y), Binding::floats("dx", x).written()];
         if self.kind == PoolKind::Max { vec![Binding::floats("x", x), dy, dx] } else { vec![dy, dx] }
     }
 
     fn problem(&self) -> Option<String> {
-        self.geometry.problem()
+        problem(&self.window)
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        self.geometry.flops(self.batched, rows)
+        flops(self.channels, &self.window, if self.batched { rows } else { 1 })
     }
 
     fn text(&self) -> String {
-        self.geometry.text(self.kind)
+        text(self.channels, &self.window, self.kind)
     }
 }

@@ -6,7 +6,7 @@ use super::contract::{work, zero};
 use super::{Binding, KernelRules, Records};
 use crate::lower::program::Extent;
 
-/// `y[(n,) v, :] = Σ_t [ids[n, t] = v] x[n, t, :]`, over each record ([`Records::Each`]: a table a record), over all
+/// `y[(n,) v, :] = Σ_t [row_of_id(ids[n, t]) = v] x[n, t, :]`, over each record ([`Records::Each`]: a table a record), over all
 /// records, or weighted by `weight[n]` (a row of weight 0 is skipped). Tables are written whole.
 ///
 /// Records are added in order of `n`, so the result does not depend on the schedule. If `ordered`, a record's positions of

@@ -6,8 +6,8 @@ use super::contract::{work, zero};
 use super::{Binding, KernelRules, View};
 use crate::lower::program::Extent;
 
-/// `y[n] = 2 Σ_t Σ_u b[n](ids[n, t], u) · (Σ_j x[n, t, j] · a[n](j, u))`: twice the inner product of the table gradient
-/// `Σ_t e(ids[n, t]) ⊗ x[n, t]` and the outer-product gradient `Σ_u b_u ⊗ a_u` of the same table, without making either.
+/// `y[n] = 2 Σ_t Σ_u b[n](row_of_id(ids[n, t]), u) · (Σ_j x[n, t, j] · a[n](j, u))`: twice the inner product of the table
+/// gradient `Σ_t e(ids[n, t]) ⊗ x[n, t]` and the outer-product gradient `Σ_u b_u ⊗ a_u` of the same table, without making either.
 ///
 /// Buffers: `ids`, `i32[P, count]`; `x`, `f32[P, count, width]`; `b`; `a`; then `y`, `f32[P]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ use super::contract::work;
 use super::{Binding, KernelRules};
 use crate::lower::program::Extent;
 
-/// `y[n] = Σ_v ‖Σ_t [ids[n, t] = v] x[n, t, :]‖²`: the positions of a record are walked in `order`, and each run of equal
-/// ids is summed and squared; no table is made (Kong and Muñoz Medina, NeurIPS 2023).
+/// `y[n] = Σ_v ‖Σ_t [row_of_id(ids[n, t]) = v] x[n, t, :]‖²`: the positions of a record are walked in `order`, and each run
+/// of one row is summed and squared; no table is made (Kong and Muñoz Medina, NeurIPS 2023).
 ///
 /// Buffers: `ids`, `i32[P, count]`; `order`, `i32[P, count]`; `x`, `f32[P, count, width]`; then `y`, `f32[P]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub struct SegmentNorm {
     pub count: usize,
     /// Elements of a table row.
     pub width: usize,
+    /// Rows of the table.
+    pub table_rows: usize,
 }
 
 impl KernelRules for SegmentNorm {

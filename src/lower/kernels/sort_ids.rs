@@ -1,17 +1,20 @@
-//! Orders the ids of each record, so that equal ones are neighbours.
+//! Orders the ids of each record, so that those of one row are neighbours.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Binding, KernelRules};
 use crate::lower::program::Extent;
 
-/// `order[n, r]` = the position `t` whose id has rank `r` among `ids[n, :]`, equal ids in order of position.
+/// `order[n, r]` = the position `t` whose row ([`super::row_of_id`]) has rank `r` among those of `ids[n, :]`, equal rows in
+/// order of position.
 ///
 /// Buffers: `ids`, `i32[P, count]`; then `order`, `i32[P, count]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SortIds {
     /// Ids per record.
     pub count: usize,
+    /// Rows of the table.
+    pub table_rows: usize,
 }
 
 impl KernelRules for SortIds {

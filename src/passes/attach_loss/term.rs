@@ -1,8 +1,8 @@
 //! The terms of a loss: what labels each takes, and its value for each record from an output and them.
 
 use super::LossError;
-use crate::graph::axes::Axes;
 use crate::graph::{DType, Graph, NodeId, Origin, Type, TypeError};
+use crate::import::axes::Axes;
 use crate::lower::scalar::Func;
 use crate::ops::Op;
 use crate::ops::elementwise::Elementwise;
@@ -12,7 +12,7 @@ use crate::ops::movement::Transpose;
 use crate::ops::reduce::Sum;
 use crate::ops::softmax::Softmax;
 use crate::options::{Classes, LossKind, Reduction};
-use crate::train::data::TargetKind;
+use crate::schema::TargetKind;
 
 /// An output that a loss is computed from.
 pub(super) struct Scores<'a> {

@@ -6,6 +6,7 @@ use crate::graph::{DType, NodeId, TypeError};
 use crate::lower::scalar::Func;
 use crate::lower::target::Rounding;
 use crate::ops::Op;
+use crate::ops::embedding::Scatter;
 use crate::ops::norm::{GhostNorm, OuterNorm, SegmentCross, SegmentNorm, SquareNorm, TileNorm};
 use crate::ops::outer::Outer;
 use crate::passes::fuse_sums::{before_permutations, is_permutation};
@@ -122,8 +123,8 @@ impl Rewrite<'_> {
                 };
                 (self.add(op, operands, label)?, way, sizes(outer), rounding)
             }
-            Op::Scatter(_) => {
-                let Some(segment) = self.segment(operands) else { return Ok(None) };
+            Op::Scatter(scatter) => {
+                let Some(segment) = self.segment(scatter, operands) else { return Ok(None) };
                 let why = format!("{} ids a record, rows of {}", segment.count, segment.width);
                 let rounding = self.bounds.segment(&segment);
                 (self.add(segment, operands, label)?, Way::Segment, why, rounding)
@@ -134,10 +135,13 @@ impl Rewrite<'_> {
         Ok(Some((Norm { squares: vec![square], hidden, additions: rounding.square }, vec![way], why)))
     }
 
-    fn segment(&self, operands: &[NodeId]) -> Option<SegmentNorm> {
+    fn segment(&self, scatter: &Scatter, operands: &[NodeId]) -> Option<SegmentNorm> {
         let (ids, x) = (self.graph.ty(operands[0]), self.graph.ty(operands[1]));
-        (ids.batched && x.batched && ids.dtype == DType::I32)
-            .then(|| SegmentNorm { count: ids.len(), width: x.len() / ids.len().max(1) })
+        (ids.batched && x.batched && ids.dtype == DType::I32).then(|| SegmentNorm {
+            count: ids.len(),
+            width: x.len() / ids.len().max(1),
+            table_rows: scatter.table[0],
+        })
     }
 
     /// The norm of a sum of terms, from the terms' own norms and all cross terms; `None` if some pair has no kernel.
@@ -155,7 +159,7 @@ impl Rewrite<'_> {
         let outers_only_forced = forced.is_none_or(|w| matches!(w, Way::Ghost | Way::Tile));
         for i in 0..terms.len() {
             let scatter_ok = match &uses[i].op {
-                Op::Scatter(_) => !terms[i].transposed && self.segment(&uses[i].operands).is_some(),
+                Op::Scatter(s) => !terms[i].transposed && self.segment(s, &uses[i].operands).is_some(),
                 Op::Outer(_) => true,
                 _ => false,
             };
@@ -177,11 +181,12 @@ impl Rewrite<'_> {
                         }
                     }
                 }
-                _ => {
-                    let Some(op) = self.segment(operands) else { return Ok(None) };
+                Op::Scatter(scatter) => {
+                    let Some(op) = self.segment(scatter, operands) else { return Ok(None) };
                     let rounding = self.bounds.segment(&op);
                     (self.add(op, operands, label)?, (Way::Segment, rounding))
                 }
+                _ => return Ok(None),
             };
             parts.push(own);
             roundings.push(rounding);

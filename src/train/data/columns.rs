@@ -2,8 +2,8 @@
 
 use super::array::Array;
 use super::error::{BadRows, DataError};
-use super::schema::{Dims, GROUP, InputKind, InputSchema, OtherLabels, TargetKind, TargetSchema};
 use super::{Column, Values};
+use crate::schema::{Dims, GROUP, InputKind, InputSchema, OtherLabels, TargetKind, TargetSchema};
 
 /// The column of a model's input, and its number of records.
 pub(super) fn input(source_name: &str, schema: &InputSchema, array: Array) -> Result<(usize, Column), DataError> {
@@ -13,7 +13,7 @@ pub(super) fn input(source_name: &str, schema: &InputSchema, array: Array) -> Re
         InputKind::I32 { table } => {
             let ids = integers(source_name, &schema.name, &array)?;
             let width = schema.dims.iter().product();
-            Values::I32(wrap_ids(source_name, &schema.name, table, width, &ids)?)
+            Values::I32(check_ids(source_name, &schema.name, table, width, &ids)?)
         }
     };
     Ok((records, column(&schema.name, &schema.dims, values)))
@@ -135,8 +135,8 @@ fn not_integers(source_name: &str, name: &str, array: &Array) -> DataError {
     }
 }
 
-/// Ids as i32, counted from the start of the table.
-fn wrap_ids(
+/// Ids as i32, as they are: below zero, each op that reads them counts from the end of its own table.
+fn check_ids(
     source_name: &str,
     name: &str,
     table: Option<usize>,
@@ -155,7 +155,7 @@ fn wrap_ids(
     // Ids are 32-bit on the devices, so a longer table is only reached in its first 2^31 rows.
     let size = table.min(i32::MAX as usize) as i64;
     match rows_where(ids, width, |id| !(-size..size).contains(&id)) {
-        None => Ok(ids.iter().map(|&id| (if id < 0 { id + size } else { id }) as i32).collect()),
+        None => Ok(ids.iter().map(|&id| id as i32).collect()),
         Some(rows) => Err(DataError::BadId { source_name, name, table, rows }),
     }
 }
@@ -187,7 +187,7 @@ fn check_label(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::data::LABEL;
+    use crate::schema::LABEL;
     use crate::train::data::array::DType;
     use miette::Diagnostic;
 
@@ -209,9 +209,9 @@ mod tests {
     }
 
     #[test]
-    fn negative_ids_count_from_the_end_of_the_table() {
+    fn ids_lie_in_the_table_counted_from_either_end() {
         let values = ids(Some(10), &[0, 9, -1, -10]).unwrap();
-        assert_eq!(values, Values::I32(vec![0, 9, 9, 0]));
+        assert_eq!(values, Values::I32(vec![0, 9, -1, -10]));
         let error = ids(Some(10), &[0, 9, -11, 10]).unwrap_err();
         assert_eq!(
             error.to_string(),

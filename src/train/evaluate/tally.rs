@@ -1,7 +1,7 @@
 //! What one term of a loss adds up to, record by record.
 
 use super::{ScoredTerm, TermEvaluation};
-use crate::graph::axes::Axes;
+use crate::import::axes::Axes;
 use crate::options::{Classes, LossKind, Term};
 use crate::train::data::{Column, Values};
 
@@ -133,7 +133,7 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::axes::Axis;
+    use crate::import::axes::Axis;
     use crate::options::Loss;
 
     fn tally(loss: &str, dims: &[usize], records: &[(f64, &[f32])], labels: Values) -> TermEvaluation {

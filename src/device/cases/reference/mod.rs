@@ -12,10 +12,11 @@ use super::{Case, Data};
 use crate::lower::hyper;
 use crate::lower::kernels::*;
 use crate::lower::program::BufferId;
-use crate::lower::scalar::{Expr, Func, Step};
+use crate::lower::scalar::{Double, Expr, Func, Step, double};
 use crate::privacy::clipping::ClipFunction;
 
-type Floats = Vec<f64>;
+/// The contents of a buffer; integers are exact.
+pub type Floats = Vec<f64>;
 
 /// The contents of every buffer of a case after its dispatch.
 pub fn reference(case: &Case) -> BTreeMap<BufferId, Floats> {
@@ -31,7 +32,8 @@ pub fn reference(case: &Case) -> BTreeMap<BufferId, Floats> {
     case.inputs.iter().map(|(id, _)| *id).zip(all).collect()
 }
 
-fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec<Floats> {
+/// What the written buffers hold after a kernel, from what the read ones hold and what the written ones held before.
+pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec<Floats> {
     let n_of = |batched: bool| if batched { rows } else { 1 };
     match kernel {
         Kernel::Elementwise(k) => elementwise(k, n_of(k.batched), x, &mut y[0]),
@@ -67,7 +69,7 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
         Kernel::TileNorm(k) => tile_norm(k, rows, x, &mut y[0]),
         Kernel::GhostNorm(k) => ghost_norm(k, rows, x, &mut y[0]),
         Kernel::Pool(k) => {
-            for (w, window) in windows(&k.geometry, n_of(k.batched)).into_iter().enumerate() {
+            for (w, window) in windows(k.channels, &k.window, n_of(k.batched)).into_iter().enumerate() {
                 let values = window.inside.iter().map(|&i| x[0][i]);
                 y[0][w] = match k.kind {
                     PoolKind::Max => values.fold(f64::NEG_INFINITY, f64::max),
@@ -78,7 +80,7 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
         }
         Kernel::PoolVjp(k) => {
             y[0].fill(0.0);
-            for (w, window) in windows(&k.geometry, n_of(k.batched)).into_iter().enumerate() {
+            for (w, window) in windows(k.channels, &k.window, n_of(k.batched)).into_iter().enumerate() {
                 let dy = x[x.len() - 1][w];
                 match k.kind {
                     PoolKind::Max => {
@@ -155,7 +157,7 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
         }
         Kernel::Gather(k) => {
             for i in 0..n_of(k.batched) * k.count {
-                let from = x[1][i] as usize * k.width;
+                let from = row_of(x[1][i], k.table_rows) as usize * k.width;
                 y[0][i * k.width..][..k.width].copy_from_slice(&x[0][from..from + k.width]);
             }
         }
@@ -168,7 +170,8 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
             y[0].fill(0.0);
             for i in indices(&[records, k.count, k.width]) {
                 let w = if k.records == Records::Weighted { x[2][i[0]] } else { 1.0 };
-                let row = x[0][i[0] * k.ids_record + i[1]] as usize + if each { i[0] * k.table_rows } else { 0 };
+                let row = row_of(x[0][i[0] * k.ids_record + i[1]], k.table_rows) as usize;
+                let row = row + if each { i[0] * k.table_rows } else { 0 };
                 if w != 0.0 {
                     y[0][row * k.width + i[2]] += w * x[1][i[0] * k.record + i[1] * k.width + i[2]];
                 }
@@ -176,7 +179,7 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
         }
         Kernel::SortIds(k) => {
             for n in 0..rows {
-                let ids = &x[0][n * k.count..][..k.count];
+                let ids: Vec<u32> = x[0][n * k.count..][..k.count].iter().map(|&id| row_of(id, k.table_rows)).collect();
                 for t in 0..k.count {
                     let rank = (0..k.count).filter(|&u| (ids[u], u) < (ids[t], t)).count();
                     y[0][n * k.count + rank] = t as f64;
@@ -185,7 +188,7 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
         }
         Kernel::SegmentNorm(k) => {
             for n in 0..rows {
-                let ids = &x[0][n * k.count..][..k.count];
+                let ids: Vec<u32> = x[0][n * k.count..][..k.count].iter().map(|&id| row_of(id, k.table_rows)).collect();
                 let row = |t: usize, j: usize| x[2][(n * k.count + t) * k.width + j];
                 let inner =
                     |t, u| if ids[t] == ids[u] { (0..k.width).map(|j| row(t, j) * row(u, j)).sum() } else { 0.0 };
@@ -195,7 +198,7 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
         Kernel::SegmentCross(k) => {
             for n in 0..rows {
                 let term = |t: usize, u: usize, j: usize| {
-                    let id = x[0][n * k.count + t] as usize;
+                    let id = row_of(x[0][n * k.count + t], k.table_rows) as usize;
                     read(&k.b, &x[2], n, 0, id, u)
                         * x[1][(n * k.count + t) * k.width + j]
                         * read(&k.a, &x[3], n, 0, j, u)
@@ -239,7 +242,7 @@ fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) -> Vec
                 y[0].iter_mut().zip(sum).for_each(|(unit, sum)| *unit += factor * sum);
             }
         }
-        Kernel::Privatize(k) => {
+        Kernel::AddNoise(k) => {
             (0..k.len).for_each(|i| y[0][i] = (x[0][i] + x[1][i]) * x[2][hyper::INVERSE_BATCH]);
         }
         Kernel::Nonfinite(k) => {
@@ -323,53 +326,49 @@ fn elementwise(k: &Elementwise, records: usize, x: &[Floats], y: &mut [f64]) {
 }
 
 fn evaluate(expr: &Expr, operands: &[f64]) -> f64 {
-    let mut values: Floats = Vec::new();
-    for step in &expr.steps {
-        values.push(match *step {
-            Step::Operand(k) => operands[k],
+    let mut values: Vec<Double> = Vec::new();
+    for (i, step) in expr.steps().iter().enumerate() {
+        let value = match *step {
+            Step::Operand(k, dtype) => Double::read(dtype, operands[k]),
             Step::Const(c) => c.into(),
-            Step::Call(func, args) => scalar(func, args.map(|a| values.get(a).copied().unwrap_or(0.0))),
-        });
+            Step::Call(func, args) => {
+                let args: Vec<Double> = args[..func.arity()].iter().map(|&a| values[a]).collect();
+                definition(func, &args).unwrap_or_else(|| double::apply(func, &args))
+            }
+        };
+        assert_eq!(value.dtype(), expr.step_type(i));
+        values.push(value);
     }
-    *values.last().expect("an expression has steps")
+    values.last().expect("an expression has steps").in_single_range()
+}
+
+/// A function of one float.
+fn activated(func: Func, x: f64) -> f64 {
+    evaluate(&Expr::call(func), &[x])
 }
 
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-fn scalar(func: Func, [a, b, c]: [f64; 3]) -> f64 {
-    match func {
-        Func::Add => a + b,
-        Func::Sub => a - b,
-        Func::Mul => a * b,
-        Func::Div => a / b,
-        Func::Neg => -a,
-        Func::Exp => a.exp(),
-        Func::Log => a.ln(),
-        Func::Sqrt => a.sqrt(),
-        Func::Relu => a.max(0.0),
-        Func::Tanh => a.tanh(),
-        Func::Sigmoid => sigmoid(a),
-        Func::ReluVjp => b * f64::from(u8::from(a > 0.0)),
-        Func::TanhVjp => b * (1.0 - a * a),
-        Func::SigmoidVjp => b * a * (1.0 - a),
-        Func::Guard => {
-            if b.is_finite() {
-                a
-            } else {
-                0.0
-            }
-        }
-        Func::BceWithLogits => -(b * sigmoid(a).ln() + (1.0 - b) * sigmoid(-a).ln()),
-        Func::BceWithLogitsVjp => c * (sigmoid(a) - b),
-        Func::Abs => a.abs(),
-        Func::AbsVjp => b * a.partial_cmp(&0.0).map_or(f64::NAN, |sign| sign as i8 as f64),
-        Func::Huber if a.abs() < b => 0.5 * a * a,
-        Func::Huber => b * (a.abs() - 0.5 * b),
-        Func::HuberVjp if a.abs() < b => c * a,
-        Func::HuberVjp => c * b * a.signum(),
+/// Functions whose definition is written in another way than their line of the table.
+fn definition(func: Func, args: &[Double]) -> Option<Double> {
+    if args.iter().any(|x| !matches!(x, Double::F64(x) if x.is_finite())) {
+        return None;
     }
+    let x = |k: usize| args[k].of::<f64>();
+    Some(Double::F64(match func {
+        Func::Sigmoid => sigmoid(x(0)),
+        Func::ReluVjp => x(1) * f64::from(u8::from(x(0) > 0.0)),
+        Func::BceWithLogits if x(0).abs() < 30.0 => -(x(1) * sigmoid(x(0)).ln() + (1.0 - x(1)) * sigmoid(-x(0)).ln()),
+        Func::BceWithLogitsVjp => x(2) * (sigmoid(x(0)) - x(1)),
+        Func::AbsVjp => x(1) * x(0).partial_cmp(&0.0).map_or(f64::NAN, |sign| sign as i8 as f64),
+        Func::Huber if x(0).abs() < x(1) => 0.5 * x(0) * x(0),
+        Func::Huber => x(1) * (x(0).abs() - 0.5 * x(1)),
+        Func::HuberVjp if x(0).abs() < x(1) => x(2) * x(0),
+        Func::HuberVjp if x(1) > 0.0 => x(2) * x(1) * x(0).signum(),
+        _ => return None,
+    }))
 }
 
 /// Threefry-2x32-20 (Salmon et al., SC 2011, §3.2 and table 2).
@@ -393,4 +392,9 @@ fn threefry_gives_the_known_answers() {
     assert_eq!(threefry([0; 2], [0; 2]), [0x6b20_0159, 0x99ba_4efe]);
     assert_eq!(threefry([u32::MAX; 2], [u32::MAX; 2]), [0x1cb9_96fc, 0xbb00_2be7]);
     assert_eq!(threefry([0x1319_8a2e, 0x0370_7344], [0x243f_6a88, 0x85a3_08d3]), [0xc492_3a9c, 0x483d_f7a0]);
+}
+
+/// The row of a table that an id names.
+fn row_of(id: f64, rows: usize) -> u32 {
+    (if id < 0.0 { id as i64 + rows as i64 } else { id as i64 }) as u32
 }

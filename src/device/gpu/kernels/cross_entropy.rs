@@ -1,6 +1,6 @@
 //! Schedules of [`CrossEntropy`] and [`CrossEntropyVjp`].
 
-use super::{Lanes, Launch, Schedule, Specialise, Template, Window, words};
+use super::{Lanes, Launch, Schedule, Span, Specialise, Template, words};
 use crate::lower::kernels::{CrossEntropy, CrossEntropyVjp, Tokens};
 
 impl Tokens {
@@ -34,11 +34,11 @@ impl Schedule for CrossEntropy {
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        let launch = |part: &Window| {
+        let launch = |part: &Span| {
             let window = words(&part.outer);
             Launch::new([self.0.words(rows), window].concat(), self.0.lanes().grid(rows))
         };
-        Window::split(self.0.tokens, 1, self.0.iterations()).iter().map(launch).collect()
+        Span::split(self.0.tokens, 1, self.0.iterations()).iter().map(launch).collect()
     }
 
     fn iterations(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Schedule of [`Gemm`].
 
-use super::{Launch, Schedule, Specialise, Template, Tile, Window, words};
+use super::{Launch, Schedule, Span, Specialise, Template, Tile, words};
 use crate::lower::kernels::{Bias, Gemm};
 use crate::lower::scalar;
 
@@ -18,7 +18,7 @@ impl Template for Gemm {
 impl Schedule for Gemm {
     fn specialise(&self, template: &mut Specialise) {
         self.tile().specialise(template);
-        template.constant("SPLIT", Window::split(1, self.inner, 1).len() > 1);
+        template.constant("SPLIT", Span::split(1, self.inner, 1).len() > 1);
         template.constant("A_VIEW", self.a.constant());
         template.constant("B_VIEW", self.b.constant());
         template.block("prelude", scalar::WGSL_PRELUDE);
@@ -42,7 +42,7 @@ impl Schedule for Gemm {
         let height = self.rows.at(rows);
         let mut launches = Vec::new();
         for (first, grid) in self.tile().grids(self.records.at(rows) * self.groups, height, self.cols) {
-            for part in Window::split(1, self.inner, 1) {
+            for part in Span::split(1, self.inner, 1) {
                 let sizes =
                     [first[0], first[1], self.groups, height, self.cols, self.inner, part.inner[0], part.inner[1]];
                 let out = [self.out_record, self.out_group, self.out_row, self.out_col];

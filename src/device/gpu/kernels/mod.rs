@@ -3,7 +3,7 @@
 mod launch;
 mod operand;
 
-use launch::{Lanes, TILE_ROUNDINGS, Tile, Window, linear_grid, literal, words};
+use launch::{Lanes, Span, TILE_ROUNDINGS, Tile, linear_grid, literal, words};
 pub use launch::{Launch, MAX_ITERATIONS};
 
 use super::emit::Specialise;

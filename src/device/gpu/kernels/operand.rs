@@ -7,6 +7,9 @@ impl View {
     /// The constant of `shaders/shared/view.wgsl` that stands for the variant.
     pub fn constant(&self) -> &'static str {
         match self {
+            View::Patches { conv, .. } if conv.window.is_deep() => "DEEP_PATCHES",
+            View::PatchesTransposed { conv, .. } if conv.window.is_deep() => "DEEP_PATCHES_TRANSPOSED",
+            View::CotangentPatches { conv, .. } if conv.window.is_deep() => "DEEP_COTANGENT_PATCHES",
             View::Strided { .. } => "STRIDED",
             View::Patches { .. } => "PATCHES",
             View::PatchesTransposed { .. } => "PATCHES_TRANSPOSED",
@@ -20,21 +23,22 @@ impl View {
         let (strides, conv) = match *self {
             View::Strided { record, group, row, col } => ([record, group, row, col], None),
             View::Patches { conv, record } | View::PatchesTransposed { conv, record } => {
-                ([record, conv.group_channels() * conv.input[0] * conv.input[1], 0, 0], Some(conv))
+                ([record, conv.group_channels() * conv.window.elements(), 0, 0], Some(conv))
             }
             View::CotangentPatches { conv, record } => {
                 ([record, conv.group_filters() * conv.positions(), 0, 0], Some(conv))
             }
             View::WeightTransposed { conv } => ([0, conv.group_filters() * conv.patch(), 0, 0], Some(conv)),
         };
-        let sizes = conv.map_or([0; 14], |c| {
-            let pairs = [c.input, c.output, c.kernel, c.stride, c.dilation, c.pad];
-            let mut sizes = [0; 14];
-            sizes[..2].copy_from_slice(&[c.group_channels(), c.group_filters()]);
-            sizes[2..].copy_from_slice(pairs.as_flattened());
+        let sizes = conv.map_or([0; 21], |c| {
+            let w = c.window;
+            let triples = [w.input, w.output, w.kernel, w.stride, w.dilation, w.pad];
+            let mut sizes = [0; 21];
+            sizes[..3].copy_from_slice(&[c.group_channels(), c.group_filters(), w.taps()]);
+            sizes[3..].copy_from_slice(triples.as_flattened());
             sizes
         });
-        let shifts = conv.map_or([0; 2], |c| c.stride.map(shift));
+        let shifts = conv.map_or([0; 3], |c| c.window.stride.map(shift));
         words(&[&strides[..], &sizes, &shifts].concat())
     }
 }

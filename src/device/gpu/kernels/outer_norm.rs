@@ -1,6 +1,6 @@
 //! Schedule of [`OuterNorm`].
 
-use super::{Lanes, Launch, Schedule, Specialise, Template, Window, linear_grid, words};
+use super::{Lanes, Launch, Schedule, Span, Specialise, Template, linear_grid, words};
 use crate::lower::kernels::OuterNorm;
 use crate::lower::target::Rounding;
 
@@ -20,11 +20,11 @@ impl Schedule for OuterNorm {
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        let launch = |part: &Window| {
+        let launch = |part: &Span| {
             let sizes = [rows, self.rows, self.cols, self.steps, part.outer[0], part.outer[1]];
             Launch::new([self.a.words(), self.b.words(), words(&sizes)].concat(), linear_grid(rows, 1))
         };
-        Window::split(self.groups, 1, self.iterations()).iter().map(launch).collect()
+        Span::split(self.groups, 1, self.iterations()).iter().map(launch).collect()
     }
 
     fn iterations(&self) -> usize {

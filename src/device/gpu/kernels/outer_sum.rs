@@ -1,6 +1,6 @@
 //! Schedule of [`OuterSum`]: chunks of records are summed apart, then their sums.
 
-use super::{Launch, Schedule, Specialise, Template, Tile, Window, words};
+use super::{Launch, Schedule, Span, Specialise, Template, Tile, words};
 use crate::lower::kernels::{OuterSum, Records, Reduce, Walk};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
@@ -9,7 +9,7 @@ use crate::lower::target::Rounding;
 /// beside the operands; one where a launch cannot make all of its steps, so that even then no other record's are among
 /// them.
 fn chunk(kernel: &OuterSum) -> usize {
-    let wanted = match Window::split(1, kernel.steps, 1).len() {
+    let wanted = match Span::split(1, kernel.steps, 1).len() {
         1 if kernel.size() <= 1 << 16 => 16,
         1 => 64,
         _ => 1,
@@ -34,7 +34,7 @@ impl Schedule for OuterSum {
         let matrices = rows.div_ceil(chunk) * self.groups;
         let mut launches = Vec::new();
         for (first, grid) in Tile::of(self.rows, self.cols).grids(matrices, self.rows, self.cols) {
-            for part in Window::split(chunk.min(rows), self.steps, 1) {
+            for part in Span::split(chunk.min(rows), self.steps, 1) {
                 let sizes = [first[0], first[1], self.groups, self.rows, self.cols, rows, chunk];
                 let part = [&part.outer[..], &part.inner, &[usize::from(!part.is_first())]].concat();
                 launches
@@ -53,7 +53,7 @@ impl Schedule for OuterSum {
 
     fn rounding(&self) -> Rounding {
         // A record's own terms, in parts where launches cut them; then the records of a chunk, and the chunks.
-        let launches = Window::split(1, self.steps, 1).len();
+        let launches = Span::split(1, self.steps, 1).len();
         let records = Extent { per_row: 1, fixed: chunk(self) };
         Rounding { element: self.steps + launches, records, ..Rounding::sum(0) }
     }

@@ -1,7 +1,7 @@
 //! Schedules of [`Pool`] and [`PoolVjp`].
 
 use super::{Launch, Schedule, Specialise, Template, words};
-use crate::lower::kernels::{Pool, PoolGeometry, PoolKind, PoolVjp};
+use crate::lower::kernels::{Pool, PoolKind, PoolVjp, Window};
 
 impl PoolKind {
     /// The constant of `shaders/shared/window.wgsl` that stands for the kind.
@@ -14,13 +14,11 @@ impl PoolKind {
     }
 }
 
-impl PoolGeometry {
-    /// The words of `shaders/shared/window.wgsl` after the count.
-    fn words(&self) -> Vec<u32> {
-        let padded = [0, 1].map(|i| self.pad[i] + self.input[i] + self.pad_end[i]);
-        let pairs = [self.input, self.output, self.kernel, self.stride, self.dilation, self.pad, padded];
-        words(pairs.as_flattened())
-    }
+/// The words of `shaders/shared/window.wgsl` after the count.
+fn sizes(w: &Window) -> Vec<u32> {
+    let padded = [0, 1, 2].map(|i| w.pad[i] + w.input[i] + w.pad_end[i]);
+    let triples = [w.input, w.output, w.kernel, w.stride, w.dilation, w.pad, padded];
+    words(triples.as_flattened())
 }
 
 impl Template for Pool {
@@ -33,12 +31,12 @@ impl Schedule for Pool {
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        let planes = self.geometry.channels * if self.batched { rows } else { 1 };
-        Launch::linear(planes * self.geometry.output[0] * self.geometry.output[1], &self.geometry.words())
+        let planes = self.channels * if self.batched { rows } else { 1 };
+        Launch::linear(planes * self.window.positions(), &sizes(&self.window))
     }
 
     fn iterations(&self) -> usize {
-        2 * (self.geometry.kernel[0] * self.geometry.kernel[1] + 1)
+        2 * (self.window.taps() + 1)
     }
 }
 
@@ -55,18 +53,18 @@ impl Schedule for PoolVjp {
                 "@group(0) @binding(1) var<storage, read> dy: array<f32>;\n\
                  @group(0) @binding(2) var<storage, read_write> dx: array<f32>;",
             );
-            template.block("share", "    return 1.0 / divisor(oh, ow);");
+            template.block("share", "    return 1.0 / divisor(o);");
         }
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        let planes = self.geometry.channels * if self.batched { rows } else { 1 };
-        Launch::linear(planes * self.geometry.input[0] * self.geometry.input[1], &self.geometry.words())
+        let planes = self.channels * if self.batched { rows } else { 1 };
+        Launch::linear(planes * self.window.elements(), &sizes(&self.window))
     }
 
     fn iterations(&self) -> usize {
-        let g = &self.geometry;
-        let windows = |axis: usize| ((g.kernel[axis] - 1) * g.dilation[axis] / g.stride[axis] + 1).min(g.output[axis]);
-        windows(0) * (windows(1) * (g.kernel[0] * g.kernel[1] + 3) + 3) + 3
+        let w = &self.window;
+        let windows = |axis: usize| ((w.kernel[axis] - 1) * w.dilation[axis] / w.stride[axis] + 1).min(w.output[axis]);
+        windows(0) * (windows(1) * (windows(2) * (w.taps() + 3) + 3) + 3) + 3
     }
 }

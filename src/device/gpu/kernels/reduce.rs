@@ -1,6 +1,6 @@
 //! Schedule of [`Reduce`].
 
-use super::{Lanes, Launch, Schedule, Specialise, Template, Window, words};
+use super::{Lanes, Launch, Schedule, Span, Specialise, Template, words};
 use crate::lower::kernels::{Records, Reduce, Walk};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
@@ -49,20 +49,20 @@ impl Schedule for Reduce {
             let walks = if walks.is_empty() { &[Walk { size: 1, stride: 0 }] } else { walks };
             walks.iter().flat_map(|w| words(&[w.size, w.stride, 0, 0])).collect()
         };
-        let launch = |part: &Window| {
+        let launch = |part: &Span| {
             let inner = part.inner.map(|step| (step * self.lanes().0).min(self.terms()));
             let sizes = [&[count, self.elements(), self.record], &part.outer[..], &inner].concat();
             let adds = [u32::from(!part.is_first())];
             Launch::new([words(&sizes), adds.into(), axes(&self.kept), axes(&self.reduced)].concat(), grid)
         };
         let steps = self.lanes().steps(self.terms());
-        Window::split(summed, steps, 1 + self.reduced.len() + self.kept.len()).iter().map(launch).collect()
+        Span::split(summed, steps, 1 + self.reduced.len() + self.kept.len()).iter().map(launch).collect()
     }
 
     fn rounding(&self) -> Rounding {
         // Blocks of terms, the blocks, the lanes, and the launches.
         let (lanes, steps) = (self.lanes(), self.lanes().steps(self.terms()));
-        let launches = Window::split(1, steps, 1 + self.reduced.len() + self.kept.len()).len();
+        let launches = Span::split(1, steps, 1 + self.reduced.len() + self.kept.len()).len();
         let square = steps.min(BLOCK) + steps.div_ceil(BLOCK) + lanes.halvings() + launches;
         let per_row = usize::from(!matches!(self.records, Records::Each(_)));
         Rounding { records: Extent { per_row, fixed: 0 }, ..Rounding::sum(square) }

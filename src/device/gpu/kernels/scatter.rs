@@ -1,6 +1,6 @@
 //! Schedule of [`Scatter`].
 
-use super::{Launch, Schedule, Specialise, Template, Window, linear_grid, words};
+use super::{Launch, Schedule, Span, Specialise, Template, linear_grid, words};
 use crate::lower::kernels::{Records, Scatter};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
@@ -39,14 +39,14 @@ impl Schedule for Scatter {
             Records::All(e) => (1, e.at(rows)),
             Records::Weighted => (1, rows),
         };
-        let launch = |adds: usize, count: usize, part: &Window| {
+        let launch = |adds: usize, count: usize, part: &Span| {
             let sizes = [count, adds, self.ids_record, self.record, self.width, self.table_rows];
             Launch::new(words(&[&sizes[..], &part.outer, &part.inner].concat()), linear_grid(count, 64))
         };
-        let nothing = Window { outer: [0; 2], inner: [0; 2] };
+        let nothing = Span { outer: [0; 2], inner: [0; 2] };
         let mut launches = vec![launch(0, tables * self.table_rows * self.width, &nothing)];
         let columns = tables * Self::SHARDS * self.width;
-        launches.extend(Window::split(summed, self.count, 1).iter().map(|part| launch(1, columns, part)));
+        launches.extend(Span::split(summed, self.count, 1).iter().map(|part| launch(1, columns, part)));
         launches
     }
 

@@ -1,6 +1,6 @@
 //! Schedule of [`SegmentCross`].
 
-use super::{Lanes, Launch, Schedule, Specialise, Template, Window, linear_grid, words};
+use super::{Lanes, Launch, Schedule, Span, Specialise, Template, linear_grid, words};
 use crate::lower::kernels::SegmentCross;
 use crate::lower::target::Rounding;
 
@@ -19,12 +19,12 @@ impl Schedule for SegmentCross {
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        let launch = |part: &Window| {
+        let launch = |part: &Span| {
             let sizes = [rows, self.count, self.steps, self.width, self.table_rows, part.outer[0], part.outer[1]];
             Launch::new([self.a.words(), self.b.words(), words(&sizes)].concat(), linear_grid(rows, 1))
         };
         let blocks = LANES.steps(self.count * self.steps);
-        Window::split(blocks, self.width, 1).iter().map(launch).collect()
+        Span::split(blocks, self.width, 1).iter().map(launch).collect()
     }
 
     fn iterations(&self) -> usize {
@@ -33,7 +33,7 @@ impl Schedule for SegmentCross {
 
     fn rounding(&self) -> Rounding {
         let blocks = LANES.steps(self.count.saturating_mul(self.steps));
-        let square = blocks + LANES.halvings() + Window::split(blocks, self.width, 1).len();
+        let square = blocks + LANES.halvings() + Span::split(blocks, self.width, 1).len();
         Rounding { element: self.width, ..Rounding::sum(square) }
     }
 }

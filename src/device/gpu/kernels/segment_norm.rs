@@ -1,6 +1,6 @@
 //! Schedule of [`SegmentNorm`].
 
-use super::{Lanes, Launch, Schedule, Specialise, Template, Window, linear_grid, words};
+use super::{Lanes, Launch, Schedule, Span, Specialise, Template, linear_grid, words};
 use crate::lower::kernels::SegmentNorm;
 use crate::lower::target::Rounding;
 
@@ -21,12 +21,12 @@ impl Schedule for SegmentNorm {
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        let launch = |part: &Window| {
-            let sizes = [rows, self.count, self.width, part.outer[0], part.outer[1]];
+        let launch = |part: &Span| {
+            let sizes = [rows, self.count, self.width, self.table_rows, part.outer[0], part.outer[1]];
             Launch::new(words(&sizes), linear_grid(rows, 1))
         };
         let blocks = self.lanes().steps(self.width);
-        Window::split(blocks, self.count, 1).iter().map(launch).collect()
+        Span::split(blocks, self.count, 1).iter().map(launch).collect()
     }
 
     fn iterations(&self) -> usize {
@@ -36,7 +36,7 @@ impl Schedule for SegmentNorm {
     fn rounding(&self) -> Rounding {
         // A run that is one term, and the squares of an invocation's runs, column by column.
         let (lanes, steps) = (self.lanes(), self.lanes().steps(self.width));
-        let launches = Window::split(steps, self.count, 1).len();
+        let launches = Span::split(steps, self.count, 1).len();
         let square = steps.saturating_mul(self.count) + lanes.halvings() + launches;
         Rounding { element: self.count, ..Rounding::sum(square) }
     }

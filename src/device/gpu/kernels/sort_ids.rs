@@ -9,7 +9,7 @@ impl Template for SortIds {
 
 impl Schedule for SortIds {
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        Launch::linear(rows * self.count, &words(&[self.count]))
+        Launch::linear(rows * self.count, &words(&[self.count, self.table_rows]))
     }
 
     fn iterations(&self) -> usize {

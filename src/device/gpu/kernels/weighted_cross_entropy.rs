@@ -1,6 +1,6 @@
 //! Schedules of [`WeightedCrossEntropy`] and [`WeightedCrossEntropyVjp`].
 
-use super::{Launch, Schedule, Specialise, Template, Window, words};
+use super::{Launch, Schedule, Span, Specialise, Template, words};
 use crate::lower::kernels::{WeightedCrossEntropy, WeightedCrossEntropyVjp, WeightedTokens};
 
 impl WeightedTokens {
@@ -25,11 +25,11 @@ impl Schedule for WeightedCrossEntropy {
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let shares = self.0.shares().map(f32::to_bits);
-        let launch = |part: &Window| {
+        let launch = |part: &Span| {
             let window = words(&part.outer);
             Launch::new([self.0.of.words(rows), window, shares.to_vec()].concat(), self.0.of.lanes().grid(rows))
         };
-        Window::split(self.0.of.tokens, 1, self.0.iterations()).iter().map(launch).collect()
+        Span::split(self.0.of.tokens, 1, self.0.iterations()).iter().map(launch).collect()
     }
 
     fn iterations(&self) -> usize {

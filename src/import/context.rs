@@ -1,0 +1,440 @@
+//! What an import rule sees of the model, and how it refuses.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::axes::{Axes, Axis};
+use super::{Refusal, Value};
+use crate::graph::{DType, Graph, NodeId, Origin, Type};
+use crate::onnx::{Dim, Elem, Facts, Int, OnnxError, OnnxNode, Parameter, Source, Tensor, TensorData};
+use crate::ops::movement::Reshape;
+use crate::ops::{Op, leaf};
+
+/// What an import rule works with: the model, the graph so far, and the values made so far.
+pub struct Import<'s> {
+    pub(super) source: &'s Source,
+    pub(super) facts: Cow<'s, Facts>,
+    pub(super) graph: Graph,
+    pub(super) values: HashMap<String, Value>,
+    pub(super) constants: BTreeSet<String>,
+    /// Values that are computed from the number of records and nothing else; an op that combines one with data is refused.
+    pub(super) counts: BTreeSet<String>,
+    /// Values that a refused node would yield and of which nothing else is known.
+    pub(super) refused: BTreeSet<String>,
+    /// Values behind a refused node, by their inferred type: their readers are looked at all the same.
+    pub(super) supposed: BTreeSet<String>,
+    /// Whether the rule at work has asked for one of those.
+    pub(super) read_supposed: bool,
+    pub(super) parameters: BTreeMap<&'s str, &'s Parameter>,
+    pub(super) origin: Origin,
+    pub(super) ids: BTreeMap<String, usize>,
+    pub(super) notes: Vec<String>,
+    pub(super) dropouts: u32,
+    /// The dropouts that the file does not switch on.
+    pub(super) silent_dropouts: Vec<String>,
+    pub(super) batched_model: bool,
+}
+
+impl<'s> Import<'s> {
+    pub(super) fn new(source: &'s Source, parameters: &'s [Parameter]) -> Self {
+        Import {
+            source,
+            facts: source.facts_for(parameters),
+            graph: Graph::default(),
+            values: HashMap::new(),
+            constants: BTreeSet::new(),
+            counts: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            supposed: BTreeSet::new(),
+            read_supposed: false,
+            parameters: parameters.iter().map(|p| (p.name.as_str(), p)).collect(),
+            origin: Origin::default(),
+            ids: BTreeMap::new(),
+            notes: Vec::new(),
+            dropouts: 0,
+            silent_dropouts: Vec::new(),
+            batched_model: false,
+        }
+    }
+
+    pub(super) fn declare_inputs(&mut self, problems: &mut Vec<Refusal>) -> BTreeMap<String, Axes> {
+        let mut declared = BTreeMap::new();
+        for input in &self.source.inputs {
+            let axes = Axes(input.dims.iter().map(Axis::from).collect());
+            let dtype = if input.dtype.is_float() { DType::F32 } else { DType::I32 };
+            let batched = axes.batch_axis().is_some();
+            self.batched_model |= batched;
+            let ty = Type { dtype, batched, dims: axes.per_record() };
+            let op = leaf::Input { name: input.name.clone(), ty };
+            match self.graph.add(op, &[], Origin::value(&input.name)) {
+                Ok(node) => {
+                    declared.insert(input.name.clone(), axes.clone());
+                    self.values.insert(input.name.clone(), Value { node, axes });
+                }
+                Err(e) => problems.push(Refusal::Invalid { node: input.name.clone(), op: "input".into(), why: e.why }),
+            }
+        }
+        declared
+    }
+
+    /// Supposes that a refused node yields a float of the inferred shape, so that what follows is looked at too.
+    pub(super) fn suppose(&mut self, output: &str) {
+        let dims = self.facts.shape(output).map(<[Dim]>::to_vec);
+        let float = self.facts.dtype(output).is_some_and(|elem| elem.is_float());
+        // Of records that met, an axis each: there is no value of a record to suppose.
+        let batches = dims.iter().flatten().filter(|dim| matches!(dim, Dim::Batch(_))).count();
+        if let Some(dims) = dims.filter(|_| float && batches < 2) {
+            let axes = Axes(dims.iter().map(Axis::from).collect());
+            let ty = Type { dtype: DType::F32, batched: axes.batch_axis().is_some(), dims: axes.per_record() };
+            let op = leaf::Fill { ty, value: 0.0 };
+            if let Ok(node) = self.graph.add(op, &[], Origin::value(output)) {
+                self.values.insert(output.into(), Value { node, axes });
+                self.supposed.insert(output.into());
+                return;
+            }
+        }
+        self.refused.insert(output.into());
+    }
+
+    /// The outputs of the model, and whether some that are not wanted were left out.
+    pub(super) fn declare_outputs(
+        &mut self,
+        wanted: &[String],
+        problems: &mut Vec<Refusal>,
+    ) -> (BTreeMap<String, Axes>, bool) {
+        let mut declared = BTreeMap::new();
+        let mut left_out = Vec::new();
+        for output in &self.source.outputs {
+            let spare = !wanted.is_empty() && !wanted.contains(&output.name);
+            if self.refused.contains(&output.name) || self.supposed.contains(&output.name) {
+                left_out.push(format!("`{}`", output.name));
+                continue;
+            }
+            let mut unfit = Vec::new();
+            let problems = if spare { &mut unfit } else { &mut *problems };
+            let describe = |why: String| Refusal::Invalid { node: output.name.clone(), op: "output".into(), why };
+            let value = match self.named(&output.name) {
+                Ok(Some(value)) => value,
+                Ok(None) => {
+                    problems.push(describe("no node makes it".into()));
+                    continue;
+                }
+                Err(why) => {
+                    problems.push(describe(why));
+                    continue;
+                }
+            };
+            match value.axes.batch_axis() {
+                Some(axis) if !value.axes.0[axis].is_batch() => problems.push(describe(format!(
+                    "its axes {} merge the batch with another axis, so its rows are not records",
+                    value.axes
+                ))),
+                None if self.batched_model => problems
+                    .push(describe(format!("its axes {} hold no batch: it does not belong to a record", value.axes))),
+                _ => {
+                    self.graph.outputs.insert(output.name.clone(), value.node);
+                    declared.insert(output.name.clone(), value.axes);
+                }
+            }
+            if !unfit.is_empty() {
+                left_out.push(format!("`{}`", output.name));
+            }
+        }
+        if !left_out.is_empty() {
+            let outputs = left_out.join(", ");
+            self.notes
+                .push(format!("the outputs {outputs}, which the loss does not need, cannot be had and are left out"));
+        }
+        (declared, !left_out.is_empty())
+    }
+
+    /// Whether all a node yields is known now and has nothing to do with records or parameters: shape arithmetic and
+    /// literals. Such a node makes no graph node; its value is materialised where a rule asks for it.
+    pub(super) fn is_constant(&self, node: &OnnxNode) -> bool {
+        let facts = &self.facts;
+        let known = |o: &String| facts.ints(o).is_some() || facts.constant(o).is_some();
+        let outputs_known = node.outputs.iter().filter(|o| !o.is_empty()).all(known);
+        let shape_only = matches!(node.op_type.as_str(), "Shape" | "Size");
+        let ints_only = node.outputs.iter().filter(|o| !o.is_empty()).all(|o| facts.ints(o).is_some());
+        shape_only
+            || node.op_type == "Constant"
+            || (outputs_known && (ints_only || node.inputs.iter().filter(|i| !i.is_empty()).all(|i| self.inert(i))))
+    }
+
+    /// Whether a node works on the number of records, or on what was computed from it, and on constants only.
+    pub(super) fn counts_records(&self, node: &OnnxNode) -> bool {
+        let counts = |i: &String| {
+            let ints = self.facts.ints(i);
+            self.counts.contains(i) || ints.is_some_and(|ints| ints.iter().any(|i| matches!(i, Int::Batch(_))))
+        };
+        let mut inputs = node.inputs.iter().filter(|i| !i.is_empty());
+        inputs.clone().any(counts) && inputs.all(|i| counts(i) || self.inert(i))
+    }
+
+    /// Whether a value has nothing to do with records or parameters.
+    fn inert(&self, name: &str) -> bool {
+        let trained = self.parameters.get(name).is_some_and(|parameter| parameter.trainable);
+        let literal = |t: &Tensor| t.floats().is_none() || (!trained && self.facts.constant(name).is_some());
+        self.constants.contains(name) || self.source.initializers.get(name).is_some_and(literal)
+    }
+
+    /// A value by its ONNX name, materialised from an initialiser or a known constant where need be.
+    fn named(&mut self, name: &str) -> Result<Option<Value>, String> {
+        if let Some(value) = self.values.get(name) {
+            return Ok(Some(value.clone()));
+        }
+        let value = if let Some(tensor) = self.source.initializers.get(name) {
+            match (self.parameters.get(name), &tensor.data) {
+                (Some(p), TensorData::F32(_)) => {
+                    let op = leaf::Parameter { name: name.into(), dims: tensor.dims.clone(), trainable: p.trainable };
+                    let node = self.graph.add(op, &[], Origin::value(name)).map_err(|e| e.to_string())?;
+                    Some(Value { node, axes: Axes::shared(&tensor.dims) })
+                }
+                _ => Some(self.constant(tensor, name)?),
+            }
+        } else if let Some(tensor) = self.facts.constant(name).cloned() {
+            Some(self.constant(&tensor, name)?)
+        } else {
+            let attribute =
+                self.source.nodes.iter().find(|n| n.op_type == "Constant" && n.outputs.iter().any(|o| o == name));
+            match attribute.map(|n| n.tensor("value")) {
+                Some(Ok(Some(tensor))) => Some(self.constant(&tensor, name)?),
+                Some(Err(e)) => return Err(e.to_string()),
+                _ => None,
+            }
+        };
+        if let Some(value) = &value {
+            self.values.insert(name.into(), value.clone());
+        }
+        Ok(value)
+    }
+
+    fn constant(&mut self, tensor: &Tensor, name: &str) -> Result<Value, String> {
+        let data = match &tensor.data {
+            TensorData::F32(v) => leaf::Data::F32(v.clone().into()),
+            TensorData::I64(v) => leaf::Data::I32(
+                v.iter()
+                    .map(|&x| i32::try_from(x).map_err(|_| format!("constant `{name}` holds {x}, beyond 32 bits")))
+                    .collect::<Result<Vec<_>, _>>()?
+                    .into(),
+            ),
+            TensorData::Bool(v) => leaf::Data::I32(v.iter().map(|&b| b as i32).collect::<Vec<_>>().into()),
+        };
+        let op = leaf::Constant { dims: tensor.dims.clone(), data };
+        let node = self.graph.add(op, &[], Origin::default()).map_err(|e| e.to_string())?;
+        Ok(Value { node, axes: Axes::shared(&tensor.dims) })
+    }
+
+    /// Input `i` of a node, which must be there.
+    pub fn value(&mut self, node: &OnnxNode, i: usize) -> Result<Value, Refusal> {
+        self.optional(node, i)?.ok_or_else(|| self.invalid(node, format!("input {i} is missing")))
+    }
+
+    /// Input `i` of a node, if it is there.
+    pub fn optional(&mut self, node: &OnnxNode, i: usize) -> Result<Option<Value>, Refusal> {
+        let Some(name) = node.input(i) else { return Ok(None) };
+        self.read_supposed |= self.supposed.contains(name);
+        if self.counts.contains(name) {
+            return Err(self.mixes(
+                node,
+                format!("`{name}` is computed from the number of records in the batch"),
+                "use a constant instead; losses and their means are attached by dpc",
+            ));
+        }
+        match self.named(name) {
+            Ok(Some(value)) => Ok(Some(value)),
+            Ok(None) => {
+                Err(self.unsupported(node, &format!("the value `{name}` is not known when the model is compiled")))
+            }
+            Err(why) => Err(self.invalid(node, why)),
+        }
+    }
+
+    /// Integers that must be known now, such as axes; `None` if the input is absent. A batch size among them is refused.
+    pub fn ints(&self, node: &OnnxNode, i: usize) -> Result<Option<Vec<i64>>, Refusal> {
+        let Some(name) = node.input(i) else { return Ok(None) };
+        if let Some(ints) = self.source.initializers.get(name).and_then(Tensor::ints) {
+            return Ok(Some(ints.to_vec()));
+        }
+        let Some(ints) = self.facts.ints(name) else {
+            return Err(
+                self.unsupported(node, &format!("the integers `{name}` are not known when the model is compiled"))
+            );
+        };
+        ints.iter()
+            .map(|i| match i {
+                Int::Known(n) => Ok(*n),
+                Int::Batch(_) => {
+                    Err(self.mixes(node, format!("`{name}` is computed from the batch size"), "use a constant instead"))
+                }
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map(Some)
+    }
+
+    /// A single float that must be known now, such as a dropout ratio; `None` if the input is absent.
+    pub fn float(&self, node: &OnnxNode, i: usize) -> Result<Option<f32>, Refusal> {
+        let Some(name) = node.input(i) else { return Ok(None) };
+        let tensor = self.source.initializers.get(name).or_else(|| self.facts.constant(name));
+        match tensor.and_then(Tensor::floats) {
+            Some([x]) => Ok(Some(*x)),
+            _ => Err(self.unsupported(node, &format!("the number `{name}` is not known when the model is compiled"))),
+        }
+    }
+
+    /// The tensor that input `i` of a node is in every batch, if it depends on nothing but shapes and constants.
+    pub fn known(&self, node: &OnnxNode, i: usize) -> Option<&Tensor> {
+        self.facts.constant(node.input(i)?)
+    }
+
+    /// Integers that may hold multiples of the batch size, such as a shape; `None` if the input is absent or not known.
+    pub fn symbolic(&self, node: &OnnxNode, i: usize) -> Option<&[Int]> {
+        self.facts.ints(node.input(i)?)
+    }
+
+    /// The dims of input `i` of a node, if they are known.
+    pub fn input_dims(&self, node: &OnnxNode, i: usize) -> Option<&[Dim]> {
+        self.facts.shape(node.input(i)?)
+    }
+
+    /// The parameter that input `i` of a node is, possibly transposed or handed on.
+    pub fn parameter(&self, node: &OnnxNode, i: usize) -> Option<&'s Parameter> {
+        let mut name = node.input(i)?;
+        while let Some(maker) = self.source.nodes.iter().find(|n| n.outputs.iter().any(|o| o == name)) {
+            if !matches!(maker.op_type.as_str(), "Identity" | "Cast" | "Transpose") {
+                return None;
+            }
+            name = maker.input(0)?;
+        }
+        self.parameters.get(name).copied()
+    }
+
+    /// Whether input `i` of a node is an initialiser of zeros that is not trained.
+    pub fn stays_zero(&self, node: &OnnxNode, i: usize) -> bool {
+        let Some(name) = node.input(i) else { return false };
+        let trained = self.parameters.get(name).is_some_and(|parameter| parameter.trainable);
+        let values = self.source.initializers.get(name).and_then(Tensor::floats);
+        !trained && values.is_some_and(|values| values.iter().all(|value| *value == 0.0))
+    }
+
+    /// The node that makes input `i` of a node.
+    pub fn producer(&self, node: &OnnxNode, i: usize) -> Option<&'s OnnxNode> {
+        let name = node.input(i)?;
+        self.source.nodes.iter().find(|n| n.outputs.iter().any(|o| o == name))
+    }
+
+    /// Notes that a model input holds ids into a table of `rows` rows.
+    pub fn declare_ids(&mut self, input: &str, rows: usize) {
+        let least = self.ids.entry(input.into()).or_insert(rows);
+        *least = rows.min(*least);
+    }
+
+    /// Notes what the user should know of how a node is taken.
+    pub fn note(&mut self, sentence: String) {
+        self.notes.push(sentence);
+    }
+
+    /// The number of records that the shapes of the file are for, where its fixed batch axis is taken as free.
+    pub fn fixed_batch(&self) -> Option<usize> {
+        self.source.fixed_batch
+    }
+
+    /// The opset of the model.
+    pub fn opset(&self) -> i64 {
+        self.source.opset
+    }
+
+    /// The dims that shape inference gives the output `i` of a node.
+    pub fn output_dims(&self, node: &OnnxNode, i: usize) -> Result<Vec<Dim>, Refusal> {
+        let shape = node.output(i).and_then(|name| self.facts.shape(name));
+        shape.map(<[Dim]>::to_vec).ok_or_else(|| self.unsupported(node, "its output shape is not known"))
+    }
+
+    /// The element type that inference gives the output `i` of a node.
+    pub fn output_elem(&self, node: &OnnxNode, i: usize) -> Option<Elem> {
+        node.output(i).and_then(|name| self.facts.dtype(name))
+    }
+
+    /// Appends a graph node that carries the ONNX node's name.
+    pub fn emit(&mut self, node: &OnnxNode, op: impl Into<Op>, operands: &[NodeId]) -> Result<NodeId, Refusal> {
+        self.graph.add(op, operands, self.origin.clone()).map_err(|e| self.invalid(node, e.to_string()))
+    }
+
+    /// A graph node under axes that hold the same elements in the same order for one record.
+    pub fn relabel(&mut self, node: &OnnxNode, id: NodeId, axes: Axes) -> Result<Value, Refusal> {
+        let dims = axes.per_record();
+        let id = if self.ty(id).dims == dims { id } else { self.emit(node, Reshape { dims }, &[id])? };
+        Ok(Value { node: id, axes })
+    }
+
+    /// The type of a graph node.
+    pub fn ty(&self, id: NodeId) -> &Type {
+        self.graph.ty(id)
+    }
+
+    /// Notes that a dropout is off, as the file does not switch it on.
+    pub fn silence_dropout(&mut self, node: &OnnxNode) {
+        self.silent_dropouts.push(format!("`{}`", node.name));
+    }
+
+    pub(super) fn note_silent_dropouts(&mut self) {
+        if !self.silent_dropouts.is_empty() {
+            let nodes = self.silent_dropouts.join(", ");
+            self.notes.push(format!(
+                "the file does not switch on the dropouts {nodes} (no training_mode): they are off; export the module in \
+                 training mode, and attention with a Dropout of its own, if they should drop"
+            ));
+        }
+    }
+
+    /// A number for the next dropout of the model.
+    pub fn next_dropout(&mut self) -> u32 {
+        self.dropouts += 1;
+        self.dropouts - 1
+    }
+
+    /// The graph so far, for rules that look at what stands behind an operand.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The graph so far, for rules that add host inputs.
+    pub fn graph_mut(&mut self) -> &mut Graph {
+        &mut self.graph
+    }
+
+    /// An axis attribute or input counted from the front.
+    pub fn axis(&self, node: &OnnxNode, axis: i64, rank: usize) -> Result<usize, Refusal> {
+        let at = if axis < 0 { axis + rank as i64 } else { axis };
+        usize::try_from(at)
+            .ok()
+            .filter(|&a| a < rank)
+            .ok_or_else(|| self.invalid(node, format!("axis {axis} is outside a value of rank {rank}")))
+    }
+
+    /// A refusal because records would meet.
+    pub fn mixes(&self, node: &OnnxNode, why: impl Into<String>, help: &str) -> Refusal {
+        Refusal::Mixes { node: node.name.clone(), op: node.op_type.clone(), why: why.into(), help: help.into() }
+    }
+
+    /// A refusal because dpc cannot do this.
+    pub fn unsupported(&self, node: &OnnxNode, why: &str) -> Refusal {
+        Refusal::Unsupported {
+            node: node.name.clone(),
+            op: node.op_type.clone(),
+            why: why.into(),
+            help: "rewrite this part of the model with supported ops (the README lists them) and export it again"
+                .into(),
+        }
+    }
+
+    /// A refusal because the node is not valid.
+    pub fn invalid(&self, node: &OnnxNode, why: impl Into<String>) -> Refusal {
+        Refusal::Invalid { node: node.name.clone(), op: node.op_type.clone(), why: why.into() }
+    }
+
+    /// A refusal for an attribute of the wrong type.
+    pub fn attribute(&self, node: &OnnxNode, error: OnnxError) -> Refusal {
+        self.invalid(node, error.to_string())
+    }
+}

@@ -1,0 +1,261 @@
+//! Function ops as formulas: a rule writes down what the op's specification says, and [`formula`] emits it, with
+//! broadcasting by the batch rule of element-wise ops. Layer normalisation of a value `x` is
+//!
+//! ```ignore
+//! formula(cx, node, |f| {
+//!     let (x, scale, bias) = (f.of(x), f.of(scale), f.of(bias));
+//!     let centred = x - x.mean(&axes);
+//!     centred / ((centred * centred).mean(&axes) + epsilon).sqrt() * scale + bias
+//! })
+//! ```
+//!
+//! A term may be used as often as need be; it is emitted once, in the order in which terms are written down.
+
+use std::cell::RefCell;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use super::axes::Axes;
+use super::broadcast::call;
+use super::reduction::reduced;
+use super::{Import, Refusal, Value};
+use crate::lower::scalar::Func;
+use crate::onnx::OnnxNode;
+use crate::ops::elementwise::Elementwise;
+use crate::ops::leaf::{Constant, Data};
+
+/// The value of a formula.
+pub(super) fn formula(
+    cx: &mut Import<'_>,
+    node: &OnnxNode,
+    write: impl for<'f> FnOnce(&'f Formula) -> Term<'f>,
+) -> Result<Value, Refusal> {
+    let formula = Formula::default();
+    let result = write(&formula).at;
+    let mut values: Vec<Value> = Vec::new();
+    for step in formula.steps.into_inner() {
+        let value = match step {
+            Step::Of(value) => value,
+            Step::Number(number) => {
+                let constant = Constant { dims: vec![], data: Data::F32([number].into()) };
+                Value { node: cx.emit(node, constant, &[])?, axes: Axes::default() }
+            }
+            Step::Scaled(x, 1.0) => values[x].clone(),
+            Step::Scaled(x, scale) => {
+                let Value { node: x, axes } = values[x].clone();
+                Value { node: cx.emit(node, Elementwise::scale(scale), &[x])?, axes }
+            }
+            Step::Call(func, operands) => {
+                let operands: Vec<Value> = operands.iter().map(|&at| values[at].clone()).collect();
+                call(cx, node, func, &operands)?
+            }
+            Step::Mean(x, axes) => reduced(cx, node, values[x].clone(), axes, true, true)?,
+        };
+        values.push(value);
+    }
+    Ok(values.swap_remove(result))
+}
+
+/// What a formula is written with.
+#[derive(Default)]
+pub(super) struct Formula {
+    steps: RefCell<Vec<Step>>,
+}
+
+/// How a term comes from those before it.
+enum Step {
+    Of(Value),
+    Number(f32),
+    Scaled(usize, f32),
+    Call(Func, Vec<usize>),
+    Mean(usize, Vec<usize>),
+}
+
+impl Formula {
+    /// The term of a value.
+    pub(super) fn of(&self, value: Value) -> Term<'_> {
+        self.term(Step::Of(value))
+    }
+
+    fn term(&self, step: Step) -> Term<'_> {
+        let mut steps = self.steps.borrow_mut();
+        steps.push(step);
+        Term { formula: self, at: steps.len() - 1 }
+    }
+}
+
+/// A term of a formula.
+#[derive(Clone, Copy)]
+pub(super) struct Term<'f> {
+    formula: &'f Formula,
+    at: usize,
+}
+
+impl<'f> Term<'f> {
+    /// A function of the term.
+    pub(super) fn call(self, func: Func) -> Term<'f> {
+        self.formula.term(Step::Call(func, vec![self.at]))
+    }
+
+    /// The square root.
+    pub(super) fn sqrt(self) -> Term<'f> {
+        self.call(Func::Sqrt)
+    }
+
+    /// The mean over ONNX axes, which are kept with a size of 1.
+    pub(super) fn mean(self, axes: &[usize]) -> Term<'f> {
+        self.formula.term(Step::Mean(self.at, axes.to_vec()))
+    }
+
+    fn with(self, func: Func, other: Term<'f>) -> Term<'f> {
+        self.formula.term(Step::Call(func, vec![self.at, other.at]))
+    }
+
+    fn number(self, number: f32) -> Term<'f> {
+        self.formula.term(Step::Number(number))
+    }
+}
+
+/// An operator between terms, and between a term and a number.
+macro_rules! operator {
+    ($trait:ident $method:ident $func:ident) => {
+        impl<'f> $trait for Term<'f> {
+            type Output = Term<'f>;
+
+            fn $method(self, other: Term<'f>) -> Term<'f> {
+                self.with(Func::$func, other)
+            }
+        }
+    };
+    ($trait:ident $method:ident $func:ident, with numbers) => {
+        operator!($trait $method $func);
+
+        impl<'f> $trait<f32> for Term<'f> {
+            type Output = Term<'f>;
+
+            fn $method(self, number: f32) -> Term<'f> {
+                self.with(Func::$func, self.number(number))
+            }
+        }
+
+        impl<'f> $trait<Term<'f>> for f32 {
+            type Output = Term<'f>;
+
+            fn $method(self, term: Term<'f>) -> Term<'f> {
+                term.number(self).with(Func::$func, term)
+            }
+        }
+    };
+}
+
+operator!(Add add Add, with numbers);
+operator!(Sub sub Sub, with numbers);
+operator!(Div div Div, with numbers);
+operator!(Mul mul Mul);
+
+impl<'f> Mul<f32> for Term<'f> {
+    type Output = Term<'f>;
+
+    fn mul(self, scale: f32) -> Term<'f> {
+        self.formula.term(Step::Scaled(self.at, scale))
+    }
+}
+
+impl<'f> Mul<Term<'f>> for f32 {
+    type Output = Term<'f>;
+
+    fn mul(self, term: Term<'f>) -> Term<'f> {
+        term * self
+    }
+}
+
+impl<'f> Neg for Term<'f> {
+    type Output = Term<'f>;
+
+    fn neg(self) -> Term<'f> {
+        self.call(Func::Neg)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::import::Rule;
+    use crate::import::prove::prove_with;
+    use crate::import::rules::rules;
+    use crate::onnx::{Source, discover};
+
+    /// The nodes that a formula makes in the place of a small network's `Tanh`.
+    fn with_tanh(rule: Rule) -> Result<String, String> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/zoo/mlp.dyn.onnx");
+        let source = Source::open(&path).unwrap();
+        let parameters = discover(&source, &[], &[]).unwrap();
+        let rules: HashMap<&str, Rule> = rules().chain([("Tanh", rule)]).collect();
+        let proved = prove_with(&source, &parameters, &[], &rules);
+        let graph = proved.map_err(|refused| refused.problems[0].to_string())?.graph.to_string();
+        let own: Vec<&str> = graph.lines().filter_map(|line| line.strip_suffix("; node_tanh")).map(str::trim).collect();
+        Ok(own.join("\n"))
+    }
+
+    #[test]
+    fn a_gate_is_its_formula() {
+        let graph = with_tanh(|cx, node| {
+            let x = cx.value(node, 0)?;
+            let hard_swish = formula(cx, node, |f| {
+                let x = f.of(x);
+                let relu6 = (x + 3.0).call(Func::Relu) - (x - 3.0).call(Func::Relu);
+                x * relu6 * (1.0 / 6.0)
+            });
+            Ok(vec![hard_swish?])
+        });
+        insta::assert_snapshot!(graph.unwrap(), @r"
+        %3        = constant [3.0]               f32[]
+        %4        = add %2, %3                   f32[N, 13]
+        %5        = relu %4                      f32[N, 13]
+        %6        = constant [3.0]               f32[]
+        %7        = sub %2, %6                   f32[N, 13]
+        %8        = relu %7                      f32[N, 13]
+        %9        = sub %5, %8                   f32[N, 13]
+        %10       = mul %2, %9                   f32[N, 13]
+        %11       = mul %10, 0.16666667          f32[N, 13]
+        ");
+    }
+
+    #[test]
+    fn a_normalisation_is_its_formula() {
+        let graph = with_tanh(|cx, node| {
+            let x = cx.value(node, 0)?;
+            let normalised = formula(cx, node, |f| {
+                let x = f.of(x);
+                let centred = x - x.mean(&[1]);
+                centred / ((centred * centred).mean(&[1]) + 1e-5).sqrt()
+            });
+            Ok(vec![normalised?])
+        });
+        insta::assert_snapshot!(graph.unwrap(), @r"
+        %3        = sum %2 axes=[0]              f32[N]
+        %4        = mul %3, 0.07692308           f32[N]
+        %5        = reshape %4                   f32[N, 1]
+        %6        = sub %2, %5                   f32[N, 13]
+        %7        = mul %6, %6                   f32[N, 13]
+        %8        = sum %7 axes=[0]              f32[N]
+        %9        = mul %8, 0.07692308           f32[N]
+        %10       = reshape %9                   f32[N, 1]
+        %11       = constant [1e-5]              f32[]
+        %12       = add %10, %11                 f32[N, 1]
+        %13       = sqrt %12                     f32[N, 1]
+        %14       = div %6, %13                  f32[N, 13]
+        ");
+    }
+
+    #[test]
+    fn a_mean_over_the_batch_is_refused() {
+        let refused = with_tanh(|cx, node| {
+            let x = cx.value(node, 0)?;
+            Ok(vec![formula(cx, node, |f| -f.of(x).mean(&[0]))?])
+        });
+        insta::assert_snapshot!(refused.unwrap_err(), @"node `node_tanh` (Tanh): the result for one record would depend on other records: it reduces over axis 0 of [N, 13], which holds the batch");
+    }
+}

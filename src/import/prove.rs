@@ -1,0 +1,125 @@
+//! The pass over a model's nodes: each by its rule, and all problems at once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::axes::Axes;
+use super::rules::rules;
+use super::{Import, Refusal, Refused, Rule};
+use crate::graph::{Graph, Origin};
+use crate::onnx::{Parameter, Source};
+use crate::ops::Op;
+
+/// A proved model.
+#[derive(Debug, Clone, Default)]
+pub struct Proved {
+    /// The forward graph; its outputs are those of the model, by ONNX name.
+    pub graph: Graph,
+    /// The axes of the model's inputs, by name.
+    pub inputs: BTreeMap<String, Axes>,
+    /// The axes of the model's outputs, by name.
+    pub outputs: BTreeMap<String, Axes>,
+    /// For each input that holds ids, the rows of the smallest table that they address.
+    pub ids: BTreeMap<String, usize>,
+    /// What the user should know of how the model was taken, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Proves a model and builds its forward graph.
+///
+/// # Errors
+///
+/// [`Refused`] with everything that keeps a model's outputs from being computed for each record alone.
+pub fn prove(source: &Source, parameters: &[Parameter]) -> Result<Proved, Refused> {
+    prove_for(source, parameters, &[])
+}
+
+/// [`prove`] for the sake of some of the outputs; of all, if none is named. Another output that cannot be had is left out,
+/// and noted.
+///
+/// # Errors
+///
+/// [`Refused`] with everything that keeps the `wanted` outputs from being computed for each record alone.
+pub fn prove_for(source: &Source, parameters: &[Parameter], wanted: &[String]) -> Result<Proved, Refused> {
+    prove_with(source, parameters, wanted, &rules().collect())
+}
+
+/// [`prove_for`] by these rules.
+pub(super) fn prove_with(
+    source: &Source,
+    parameters: &[Parameter],
+    wanted: &[String],
+    rules: &HashMap<&str, Rule>,
+) -> Result<Proved, Refused> {
+    let mut cx = Import::new(source, parameters);
+    let needed = needed(source, wanted);
+    let mut problems = Vec::new();
+    let mut inputs = cx.declare_inputs(&mut problems);
+    for node in &source.nodes {
+        if cx.is_constant(node) {
+            cx.constants.extend(node.outputs.iter().filter(|o| !o.is_empty()).cloned());
+            continue;
+        }
+        cx.origin = Origin::onnx(&node.name);
+        let rule = rules.get(node.op_type.as_str()).filter(|_| node.domain.is_empty() || node.domain == "ai.onnx");
+        let supposed = node.inputs.iter().any(|i| cx.supposed.contains(i));
+        cx.read_supposed = false;
+        let result = match rule {
+            None => Err(cx.unsupported(node, "dpc has no rule for this op")),
+            Some(_) if node.inputs.iter().any(|i| cx.refused.contains(i)) => {
+                Err(Refusal::Blocked { node: node.name.clone() })
+            }
+            Some(rule) => rule(&mut cx, node).and_then(|values| cx.checked(node, values)),
+        };
+        let outputs = || node.outputs.iter().filter(|o| !o.is_empty());
+        match result {
+            Ok(values) => {
+                for (name, value) in node.outputs.iter().zip(values).filter(|(n, _)| !n.is_empty()) {
+                    cx.values.insert(name.clone(), value);
+                }
+                if supposed {
+                    cx.supposed.extend(outputs().cloned());
+                }
+            }
+            Err(_) if rule.is_some() && cx.counts_records(node) => {
+                cx.counts.extend(outputs().cloned());
+            }
+            Err(refusal) => {
+                for output in outputs() {
+                    cx.suppose(output);
+                }
+                // What is wrong with an operand that is only supposed may be the supposition.
+                let certain = !cx.read_supposed || matches!(refusal, Refusal::Unsupported { .. });
+                if !matches!(refusal, Refusal::Blocked { .. }) && certain && needed.contains(node.name.as_str()) {
+                    problems.push(refusal);
+                }
+            }
+        }
+    }
+    cx.note_silent_dropouts();
+    let (outputs, left_out) = cx.declare_outputs(wanted, &mut problems);
+    if !problems.is_empty() {
+        return Err(Refused { problems });
+    }
+    let mut graph = cx.graph;
+    if left_out {
+        // What only those outputs read is no input of what is left.
+        graph = graph.prune_inputs();
+        let reads =
+            |name: &String| graph.ids().any(|id| matches!(graph.op(id), Op::Input(input) if input.name == *name));
+        inputs.retain(|name, _| reads(name));
+    }
+    Ok(Proved { graph, inputs, outputs, ids: cx.ids, notes: cx.notes })
+}
+
+/// The names of the nodes that the `wanted` outputs depend on; all nodes, if none is named.
+fn needed<'s>(source: &'s Source, wanted: &[String]) -> BTreeSet<&'s str> {
+    let mut values: BTreeSet<&str> = wanted.iter().map(String::as_str).collect();
+    let mut needed = BTreeSet::new();
+    for node in source.nodes.iter().rev() {
+        if wanted.is_empty() || node.outputs.iter().any(|o| !o.is_empty() && values.contains(o.as_str())) {
+            needed.insert(node.name.as_str());
+            values.extend(node.inputs.iter().map(String::as_str));
+        }
+    }
+    needed
+}

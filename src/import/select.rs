@@ -1,0 +1,97 @@
+//! Selection of positions of an axis of a record; nothing selects along the batch.
+
+use super::axes::{Axes, Axis};
+use super::{Import, Refusal, Value};
+use crate::graph::NodeId;
+use crate::onnx::OnnxNode;
+use crate::ops::movement::{Concat, Rearrange, Slice};
+
+/// What to do about a selection along the batch.
+pub(super) const ALONG_BATCH: &str = "no op may select, drop or reorder records; leave the batch axis whole";
+
+/// The elements at consecutive positions of an axis of one record.
+pub(super) fn run(
+    cx: &mut Import<'_>,
+    node: &OnnxNode,
+    x: NodeId,
+    axis: usize,
+    start: usize,
+    len: usize,
+) -> Result<NodeId, Refusal> {
+    match len {
+        0 => Err(cx.unsupported(node, "a selection of no elements")),
+        _ if len == cx.ty(x).dims[axis] => Ok(x),
+        _ => cx.emit(node, Slice { axis, start, len }, &[x]),
+    }
+}
+
+/// Refuses to list more elements than are worth it.
+pub(super) fn selectable(cx: &Import<'_>, node: &OnnxNode, elements: usize) -> Result<(), Refusal> {
+    const MOST: usize = 1 << 24;
+    match elements <= MOST {
+        true => Ok(()),
+        false => Err(cx.unsupported(node, "a selection from more than 2²⁴ elements")),
+    }
+}
+
+/// The elements at these positions of an axis of one record.
+pub(super) fn take(
+    cx: &mut Import<'_>,
+    node: &OnnxNode,
+    x: NodeId,
+    axis: usize,
+    at: &[usize],
+) -> Result<NodeId, Refusal> {
+    let dims = cx.ty(x).dims.clone();
+    let size = dims[axis];
+    let Some(&first) = at.first() else {
+        return Err(cx.unsupported(node, "a selection of no elements"));
+    };
+    if at.iter().enumerate().all(|(k, &p)| p == first + k) {
+        return run(cx, node, x, axis, first, at.len());
+    }
+    selectable(cx, node, cx.ty(x).len())?;
+    let mut seen = vec![false; size];
+    if !at.iter().any(|&p| std::mem::replace(&mut seen[p], true)) {
+        let inner: usize = dims[axis + 1..].iter().product();
+        let outer: usize = dims[..axis].iter().product();
+        let map = (0..outer)
+            .flat_map(|o| at.iter().map(move |p| (o * size + p) * inner))
+            .flat_map(|row| row..row + inner)
+            .map(i32::try_from)
+            .collect::<Result<_, _>>()
+            .map_err(|_| cx.unsupported(node, "a selection from more than 2³¹ elements"))?;
+        let from_len = cx.ty(x).len();
+        let mut dims = dims;
+        dims[axis] = at.len();
+        return cx.emit(node, Rearrange { map, dims, from_len }, &[x]);
+    }
+    let mut parts = Vec::new();
+    for run in at.chunk_by(|a, b| a + 1 == *b) {
+        parts.push(cx.emit(node, Slice { axis, start: run[0], len: run.len() }, &[x])?);
+    }
+    cx.emit(node, Concat { axis }, &parts)
+}
+
+/// The elements of a value at constant indices along an ONNX axis, which the dims of the indices replace.
+pub(super) fn select(
+    cx: &mut Import<'_>,
+    node: &OnnxNode,
+    x: &Value,
+    axis: usize,
+    ids: &[i64],
+    dims: &[usize],
+) -> Result<Value, Refusal> {
+    let Some(at) = x.axes.record_axis(axis).filter(|_| !x.axes.0[axis].is_batched()) else {
+        return Err(cx.mixes(node, format!("it picks records by number along axis {axis} of {}", x.axes), ALONG_BATCH));
+    };
+    let size = x.axes.0[axis].per_record() as i64;
+    let resolve = |&id: &i64| usize::try_from(if id < 0 { id + size } else { id }).ok().filter(|&p| (p as i64) < size);
+    let Some(positions) = ids.iter().map(resolve).collect::<Option<Vec<_>>>() else {
+        return Err(cx.invalid(node, format!("an index is outside an axis of size {size}")));
+    };
+    let id = take(cx, node, x.node, at, &positions)?;
+    let mut axes = x.axes.0.clone();
+    axes.splice(axis..=axis, dims.iter().map(|&d| Axis::size(d)));
+    cx.relabel(node, id, Axes(axes))
+}
