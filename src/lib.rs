@@ -21,5 +21,8 @@ pub mod options;
 mod panics;
 pub mod passes;
 pub mod privacy;
+pub mod schema;
 pub mod tensors;
+#[cfg(test)]
+mod tests;
 pub mod train;

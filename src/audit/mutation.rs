@@ -10,8 +10,8 @@ use crate::lower::kernels::{
     Accumulate, Broadcast, Copy, CopyAxis, Elementwise, Fill, GhostNorm, Kernel, Records, Reduce, View, Walk,
 };
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
-use crate::lower::scalar::{Expr, Func, Step};
-use crate::lower::{emit, host_inputs, plan};
+use crate::lower::scalar::{Expr, Func, Step, Value};
+use crate::lower::{emit, host_inputs, memory};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
@@ -49,7 +49,7 @@ impl Mutation {
         if !(self.apply)(&mut broken)? {
             return Ok(None);
         }
-        plan::plan(&mut broken.program);
+        memory::plan(&mut broken.program);
         emit::shaders(&mut broken.program)?;
         Ok(Some(broken))
     }
@@ -86,7 +86,7 @@ fn double_bound(subject: &mut Subject) -> Result<bool, AuditError> {
 
 fn noise_per_physical_batch(subject: &mut Subject) -> Result<bool, AuditError> {
     let mut edit = Edit(&mut subject.program);
-    for at in edit.privatize() {
+    for at in edit.add_noise() {
         let buffers = &edit.dispatch(Phase::Update, at).buffers;
         let (sum, noise) = (buffers[0], buffers[1]);
         let len = edit.len(sum);
@@ -99,17 +99,15 @@ fn realised_divisor(subject: &mut Subject) -> Result<bool, AuditError> {
     let mut edit = Edit(&mut subject.program);
     let Some(count) = edit.count_records() else { return Ok(false) };
     // 1/max(count, 1), for the one element of the host's numbers that is read here.
-    let at_least_one = Expr {
-        steps: vec![
-            Step::Operand(0),
-            Step::Const(1.0),
-            Step::Call(Func::Sub, [0, 1, 0]),
-            Step::Call(Func::Relu, [2, 0, 0]),
-            Step::Call(Func::Add, [3, 1, 0]),
-            Step::Call(Func::Div, [1, 4, 0]),
-        ],
-    };
-    for at in edit.privatize().into_iter().rev() {
+    let at_least_one = Expr::new(vec![
+        Step::Operand(0, DType::F32),
+        Step::Const(Value::F32(1.0)),
+        Step::Call(Func::Sub, [0, 1, 0]),
+        Step::Call(Func::Relu, [2, 0, 0]),
+        Step::Call(Func::Add, [3, 1, 0]),
+        Step::Call(Func::Div, [1, 4, 0]),
+    ])?;
+    for at in edit.add_noise().into_iter().rev() {
         let hyper = edit.dispatch(Phase::Update, at).buffers[2];
         let len = edit.len(hyper);
         let inverse = edit.add("inverse", len, Role::Temporary);
@@ -123,18 +121,16 @@ fn skipped_empty_batches(subject: &mut Subject) -> Result<bool, AuditError> {
     let mut edit = Edit(&mut subject.program);
     let Some(count) = edit.count_records() else { return Ok(false) };
     // noise · min(count, 1)
-    let unless_empty = Expr {
-        steps: vec![
-            Step::Operand(0),
-            Step::Operand(1),
-            Step::Const(1.0),
-            Step::Call(Func::Sub, [1, 2, 0]),
-            Step::Call(Func::Relu, [3, 0, 0]),
-            Step::Call(Func::Sub, [1, 4, 0]),
-            Step::Call(Func::Mul, [0, 5, 0]),
-        ],
-    };
-    for at in edit.privatize().into_iter().rev() {
+    let unless_empty = Expr::new(vec![
+        Step::Operand(0, DType::F32),
+        Step::Operand(1, DType::F32),
+        Step::Const(Value::F32(1.0)),
+        Step::Call(Func::Sub, [1, 2, 0]),
+        Step::Call(Func::Relu, [3, 0, 0]),
+        Step::Call(Func::Sub, [1, 4, 0]),
+        Step::Call(Func::Mul, [0, 5, 0]),
+    ])?;
+    for at in edit.add_noise().into_iter().rev() {
         let noise = edit.dispatch(Phase::Update, at).buffers[1];
         let len = edit.len(noise);
         let kept = edit.add("noise unless empty", len, Role::Temporary);
@@ -146,7 +142,7 @@ fn skipped_empty_batches(subject: &mut Subject) -> Result<bool, AuditError> {
 
 fn reused_key(subject: &mut Subject) -> Result<bool, AuditError> {
     let mut edit = Edit(&mut subject.program);
-    let positions = edit.privatize();
+    let positions = edit.add_noise();
     let noises: Vec<BufferId> = positions.iter().map(|&at| edit.dispatch(Phase::Update, at).buffers[1]).collect();
     let Some(longest) = noises.iter().copied().max_by_key(|&noise| edit.len(noise)) else { return Ok(false) };
     if noises.len() > 1 {
@@ -177,7 +173,7 @@ fn reused_key(subject: &mut Subject) -> Result<bool, AuditError> {
 fn bare_tensor(subject: &mut Subject) -> Result<bool, AuditError> {
     let mut edit = Edit(&mut subject.program);
     let noise_at = |edit: &mut Edit<'_>, at| edit.dispatch(Phase::Update, at).buffers[1];
-    let noises: Vec<_> = edit.privatize().into_iter().map(|at| (at, noise_at(&mut edit, at))).collect();
+    let noises: Vec<_> = edit.add_noise().into_iter().map(|at| (at, noise_at(&mut edit, at))).collect();
     let Some(&(at, noise)) = noises.iter().min_by_key(|(_, noise)| edit.len(*noise)) else { return Ok(false) };
     let len = edit.len(noise);
     let none = edit.add("no noise", len, Role::Temporary);
@@ -205,7 +201,7 @@ fn dropped_cross_terms(subject: &mut Subject) -> Result<bool, AuditError> {
     }
     let is_own = |kernel: &Kernel| matches!(kernel, Kernel::GhostNorm(ghost) if ghost.symmetric && ghost.steps[0] > 1);
     for at in edit.positions(Phase::Private, is_own).into_iter().rev() {
-        edit.halve_ghost(at);
+        edit.halve_ghost(at)?;
         dropped = true;
     }
     Ok(dropped)
@@ -223,8 +219,8 @@ fn first_half(views: [View; 2], positions: usize) -> (usize, [View; 2]) {
     let mut half = positions / 2;
     let cut = views.map(|view| {
         let View::Patches { mut conv, record } = view else { return view };
-        let axis = usize::from(conv.output[0] == 1);
-        conv.output[axis] /= 2;
+        let axis = (0..2).find(|&axis| conv.window.output[axis] > 1).unwrap_or(2);
+        conv.window.output[axis] /= 2;
         half = conv.positions();
         View::Patches { conv, record }
     });
@@ -241,8 +237,8 @@ impl Edit<'_> {
     }
 
     /// Where noise is added and the sum divided: buffers `sum`, `noise`, `hyper`, `gradient`.
-    fn privatize(&self) -> Vec<usize> {
-        self.positions(Phase::Update, |kernel| matches!(kernel, Kernel::Privatize(_)))
+    fn add_noise(&self) -> Vec<usize> {
+        self.positions(Phase::Update, |kernel| matches!(kernel, Kernel::AddNoise(_)))
     }
 
     /// # Panics
@@ -283,12 +279,12 @@ impl Edit<'_> {
 
     /// Takes what the first half of the positions and the second add together off the square norm at `at`: with the
     /// gradients `g` and `h` of the halves, `‖g‖² + ‖h‖² = ‖g + h‖² + 2‖g‖² - 2⟨g + h, g⟩`.
-    fn halve_ghost(&mut self, at: usize) {
+    fn halve_ghost(&mut self, at: usize) -> Result<(), AuditError> {
         let Dispatch { kernel: Kernel::GhostNorm(whole), buffers, .. } = self.dispatch(Phase::Private, at).clone()
         else {
-            return;
+            return Ok(());
         };
-        let [a, b, .., out] = buffers[..] else { return };
+        let [a, b, .., out] = buffers[..] else { return Ok(()) };
         let [x, y, ..] = whole.views;
         let (tiles, all) = (whole.tiles(), whole.steps[0]);
         let (half, [first_x, first_y]) = first_half([x, y], all);
@@ -312,17 +308,15 @@ impl Edit<'_> {
             operands.push(sum);
         }
         // Taken off in equal parts from all tiles.
-        let expr = Expr {
-            steps: vec![
-                Step::Operand(0),
-                Step::Operand(1),
-                Step::Operand(2),
-                Step::Const(1.0 / tiles as f32),
-                Step::Call(Func::Add, [1, 2, 0]),
-                Step::Call(Func::Mul, [4, 3, 0]),
-                Step::Call(Func::Add, [0, 5, 0]),
-            ],
-        };
+        let expr = Expr::new(vec![
+            Step::Operand(0, DType::F32),
+            Step::Operand(1, DType::F32),
+            Step::Operand(2, DType::F32),
+            Step::Const(Value::F32(1.0 / tiles as f32)),
+            Step::Call(Func::Add, [1, 2, 0]),
+            Step::Call(Func::Mul, [4, 3, 0]),
+            Step::Call(Func::Add, [0, 5, 0]),
+        ])?;
         let of_tiles = Broadcast { record: tiles, strides: vec![1] };
         let of_record = || Broadcast { record: 1, strides: vec![0] };
         let dims = vec![tiles];
@@ -335,6 +329,7 @@ impl Edit<'_> {
         for (kernel, buffers) in added.into_iter().rev() {
             self.insert(Phase::Private, at + 1, kernel, &buffers);
         }
+        Ok(())
     }
 
     /// A buffer that holds the number of records of the logical step while it is updated.

@@ -3,14 +3,15 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use miette::Result;
 
 use super::model::{MAX_BATCH, Model, Private, Trained};
 use super::output;
-use crate::compile::{Compiled, Options};
+use crate::compile::{Compiled, Options, PIPELINE, Pass, Stage};
 use crate::files::{self, FileError};
+use crate::options::optimizer::OptimizerSpec;
 use crate::options::{GRAMMAR, Loss};
-use crate::train::optimizer::OptimizerSpec;
 
 /// Compile an ONNX model into a differentially private trainer
 #[derive(clap::Args)]
@@ -44,28 +45,32 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = MAX_BATCH as u64, value_parser = clap::value_parser!(u64).range(1..=65_535))]
     max_batch: u64,
 
-    /// Print the text of a stage
-    #[arg(long, value_enum, value_name = "STAGE")]
-    emit: Option<Stage>,
+    /// Print the text of a stage, or of what one pass makes of it, as STAGE.PASS
+    #[arg(long, value_parser = emitted(), value_name = "STAGE")]
+    emit: Option<String>,
 
     /// Write the text of the stage to this directory in place of standard output
     #[arg(long, value_name = "DIR", requires = "emit")]
     emit_dir: Option<PathBuf>,
+
+    /// Print how long each pass takes, its verifier included
+    #[arg(long)]
+    timings: bool,
 }
 
-/// A stage of the pipeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Stage {
-    /// The proved forward graph with its loss
-    Graph,
-    /// With the gradient of every trained parameter
-    Gradients,
-    /// With the gradients rewritten to be private
-    Private,
-    /// The lowered program
-    Program,
-    /// The specialised shaders
-    Wgsl,
+/// The shaders, beside the stages of the pipeline.
+const WGSL: &str = "wgsl";
+
+/// What can be printed: the stages, the shaders, and what each single pass makes as `STAGE.PASS`.
+fn emitted() -> PossibleValuesParser {
+    let stages = Stage::all().map(|stage| PossibleValue::new(stage.name()).help(stage.about()));
+    let shaders = PossibleValue::new(WGSL).help("The specialised shaders");
+    let passes = PIPELINE.iter().map(|pass| PossibleValue::new(pass_name(pass)).hide(true));
+    PossibleValuesParser::new(stages.chain([shaders]).chain(passes))
+}
+
+fn pass_name(pass: &Pass) -> String {
+    format!("{}.{}", pass.stage.name(), pass.name)
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -78,9 +83,22 @@ pub fn run(args: &Args) -> Result<()> {
         optimizer: args.optimizer,
         per_sample: false,
     };
-    let compiled = model.compile(&options)?;
-    if let Some(stage) = args.emit {
-        let texts = texts(&compiled, stage);
+    let emit = args.emit.as_deref();
+    let (mut text, mut timings) = (None, Vec::new());
+    let compiled = model.compile_seen(&options, &mut |pass, time, made| {
+        timings.push((pass_name(pass), time));
+        if emit == Some(pass.stage.name()) || emit.is_some_and(|emit| emit == pass_name(pass)) {
+            text = Some((format!("{}.txt", emit.unwrap_or_default()), made.text(pass.stage)));
+        }
+    })?;
+    if args.timings {
+        timings
+            .iter()
+            .for_each(|(pass, time)| output::note(format_args!("{pass:<28} {:>9.3} ms", 1e3 * time.as_secs_f64())));
+    }
+    if emit.is_some() {
+        let texts: Vec<(String, String)> =
+            if emit == Some(WGSL) { shaders(&compiled) } else { text.into_iter().collect() };
         match &args.emit_dir {
             Some(directory) => write_texts(directory, &texts)?,
             None => {
@@ -100,19 +118,10 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The files of a stage: name and text.
-fn texts(compiled: &Compiled, stage: Stage) -> Vec<(String, String)> {
-    let one = |name: &str, text: String| vec![(name.to_owned(), text)];
-    match stage {
-        Stage::Graph => one("graph.txt", compiled.graph.to_string()),
-        Stage::Gradients => one("gradients.txt", compiled.gradients.to_string()),
-        Stage::Private => one("private.txt", compiled.private.to_string()),
-        Stage::Program => one("program.txt", compiled.program.to_string()),
-        Stage::Wgsl => {
-            let shaders = compiled.program.shaders.iter();
-            shaders.map(|shader| (format!("{}.wgsl", shader.name), shader.wgsl.clone())).collect()
-        }
-    }
+/// The shaders: name and text.
+fn shaders(compiled: &Compiled) -> Vec<(String, String)> {
+    let shaders = compiled.program.shaders.iter();
+    shaders.map(|shader| (format!("{}.wgsl", shader.name), shader.wgsl.clone())).collect()
 }
 
 fn write_texts(directory: &Path, texts: &[(String, String)]) -> Result<(), FileError> {

@@ -1,13 +1,14 @@
 //! Models on the command line: an ONNX file, compiled as the flags say, or an artifact.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use miette::{Diagnostic, Result};
 use thiserror::Error;
 
 use super::{output, values};
 use crate::artifact::{self, Artifact};
-use crate::compile::{Compiled, Options, compile};
+use crate::compile::{Compilation, Compiled, Options, Pass, compile, compile_seen};
 use crate::files;
 use crate::onnx::{AxisFix, BatchAxis, Glob, Padding, Parameters, Reading, Source, discover};
 use crate::options::{GRAMMAR, Loss, NormChoice};
@@ -116,6 +117,15 @@ impl Model {
 
     pub fn compile(&self, options: &Options) -> Result<Compiled> {
         Ok(compile(&self.source, &self.parameters, options)?)
+    }
+
+    /// Compiles and shows every pass that has run.
+    pub fn compile_seen(
+        &self,
+        options: &Options,
+        seen: &mut dyn FnMut(&Pass, Duration, &mut Compilation<'_>),
+    ) -> Result<Compiled> {
+        Ok(compile_seen(&self.source, &self.parameters, options, seen)?)
     }
 
     /// Prints what the user should know before training.

@@ -1,29 +1,26 @@
 //! The pipeline: from a model to a program, one pass after the other, verified in between.
 
+mod fold;
 mod phases;
-mod units;
+mod pipeline;
+
+use std::time::Duration;
 
 use miette::Diagnostic;
 use thiserror::Error;
 
-use crate::graph::{Graph, TypeError, Violation, verify};
+use crate::graph::{Graph, TypeError, Violation};
 use crate::import::{Proved, Refusal, Refused, prove_for};
 use crate::lower::program::Program;
 use crate::lower::{LowerError, emit};
 use crate::onnx::{Dim, OnnxError, Parameter, Source};
 use crate::ops::VjpError;
+use crate::options::optimizer::OptimizerSpec;
 use crate::options::{Loss, NormChoice};
-use crate::passes::attach_loss::{LossError, LossInfo, attach};
-use crate::passes::collapse::collapse;
-use crate::passes::differentiate::differentiate;
-use crate::passes::fuse::fuse;
-use crate::passes::fuse_sums::fuse_sums;
-use crate::passes::inference::inference;
-use crate::passes::privatize::{Choice, PrivateOptions, privatize, weigh_rows, with_gradient};
-use crate::passes::simplify::simplify;
-use crate::passes::strategy::Way;
+use crate::passes::attach_loss::{LossError, LossInfo};
+use crate::passes::privatize::Choice;
 use crate::privacy::clipping::{ClipGroup, ClipRule, UnfitClipRule};
-use crate::train::optimizer::OptimizerSpec;
+pub use pipeline::{Compilation, PIPELINE, Pass, Stage};
 
 /// What a user chooses about a compilation.
 #[derive(Clone, Debug)]
@@ -171,40 +168,22 @@ fn wanted(options: &Options) -> Vec<String> {
 }
 
 /// Compiles a model.
+///
+/// # Errors
+/// What stands in the way, see [`CompileError`].
 pub fn compile(source: &Source, parameters: &[Parameter], options: &Options) -> Result<Compiled, CompileError> {
-    let mut proved = proved(source, parameters, options)?;
-    let output = options.output.as_deref();
-    let loss = options.loss.as_ref().map(|loss| attach(&mut proved, loss, output)).transpose()?;
-    let mut graph = checked("simplify", simplify(&collapse(&proved.graph)?)?)?;
-    graph.name_values();
-    let gradients = checked("differentiate", simplify(&differentiate(&graph).map_err(CompileError::Vjp)?)?)?;
-    if loss.is_some() && !gradients.outputs.keys().any(|k| k.starts_with("grad/")) {
-        return Err(CompileError::NothingToTrain);
-    }
-    let way = match options.norm {
-        NormChoice::Auto => None,
-        NormChoice::Materialize => Some(Way::Materialize),
-        NormChoice::Ghost => Some(Way::Ghost),
-        NormChoice::Tile => Some(Way::Tile),
-    };
-    let clip_groups = options.clip.resolve(with_gradient(&gradients).map(|(name, _)| name))?;
-    let (clip, groups) = (options.clip.clone(), clip_groups.clone());
-    let rewritten = privatize(&gradients, &PrivateOptions { clip, groups, way, per_sample: options.per_sample })?;
-    let private = checked("fuse-sums", fuse_sums(&checked("privatize", rewritten.graph)?)?)?;
-
-    let mut program = phases::Builder::default();
-    program.forward(&checked("fuse", fuse(&inference(&graph)?)?)?)?;
-    if loss.is_some() {
-        program.private(&checked("fuse", fuse(&private)?)?)?;
-        program.plain(&checked("fuse", fuse(&fuse_sums(&simplify(&weigh_rows(&gradients)?)?)?)?)?)?;
-        program.units(options.clip.function(), &clip_groups);
-        program.update(&options.optimizer);
-    }
-    let program = program.finish()?;
-    Ok(Compiled { proved, loss, graph, gradients, clip_groups, private, choices: rewritten.choices, program })
+    compile_seen(source, parameters, options, &mut |_, _, _| {})
 }
 
-fn checked(pass: &str, graph: Graph) -> Result<Graph, CompileError> {
-    verify(&graph, pass).map_err(CompileError::Violations)?;
-    Ok(graph)
+/// Compiles a model and shows every pass of the [`PIPELINE`] that has run: the pass, its time and what has been made.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_seen(
+    source: &Source,
+    parameters: &[Parameter],
+    options: &Options,
+    seen: &mut dyn FnMut(&Pass, Duration, &mut Compilation<'_>),
+) -> Result<Compiled, CompileError> {
+    pipeline::run(source, parameters, options, seen)
 }

@@ -16,6 +16,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
 use crate::ops::Op;
+pub(crate) use print::names;
 pub use types::{DType, MAX_LEN, Type, broadcast, product, strides};
 pub use verify::{Violation, verify};
 

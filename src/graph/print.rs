@@ -9,7 +9,7 @@ use std::fmt;
 use super::{Graph, NodeId};
 
 /// Names of all values: the given one, made unique, or a number.
-pub(super) fn names(graph: &Graph) -> Vec<String> {
+pub(crate) fn names(graph: &Graph) -> Vec<String> {
     let mut taken: BTreeMap<String, usize> = BTreeMap::new();
     let mut number = 0;
     graph

@@ -10,7 +10,7 @@ use crate::onnx::{Parameter, Source};
 use crate::ops::Op;
 
 /// A proved model.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Proved {
     /// The forward graph; its outputs are those of the model, by ONNX name.
     pub graph: Graph,

@@ -232,7 +232,8 @@ impl Contract {
 }
 
 /// A stack of matrices as `groups` matrices of positions × items: the value, its view (row = item, column = position),
-/// the number of items and that of positions. `exchanged` says that the items are the rows of the matrices.
+/// the number of items and that of positions. `exchanged` says that the items are the rows of the matrices. A single matrix
+/// is that of every group.
 fn positions(
     bw: &mut Backward<'_>,
     (x, exchanged): (NodeId, bool),
@@ -243,10 +244,11 @@ fn positions(
     let (r, c) = (dims[rank - 2], dims[rank - 1]);
     let stack: usize = dims[..rank - 2].iter().product();
     let per_group = stack / groups;
-    if per_group == 1 {
+    if per_group <= 1 {
         let (items, steps) = if exchanged { (r, c) } else { (c, r) };
         let (row, col) = if exchanged { (c, 1) } else { (1, c) };
-        return Ok((x, View::Strided { record: 0, group: r * c, row, col }, items, steps));
+        let group = if per_group == 0 { 0 } else { r * c };
+        return Ok((x, View::Strided { record: 0, group, row, col }, items, steps));
     }
     // Positions run over the stack too, so the items must be the fast axis.
     let (x, items, steps) = if exchanged {

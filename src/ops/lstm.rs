@@ -44,6 +44,14 @@ pub const CELL: usize = 4;
 /// The plane of the hidden states.
 pub const STATE: usize = 5;
 
+/// The type of a sweep's result; the kernels sweep over the records of a batch.
+fn batched(operands: &[&Type], dims: &[usize]) -> Result<Type, String> {
+    match operands.iter().any(|operand| operand.batched) {
+        true => Ok(Type::batched(dims)),
+        false => Err("no operand depends on the record".into()),
+    }
+}
+
 fn sizes(cx: &Lowering<'_>, steps: usize, hidden: usize, c0: Option<usize>) -> LstmSizes {
     let record = c0.map_or(0, |i| if cx.operand_ty(i).batched { hidden } else { 0 });
     LstmSizes { steps, hidden, initial: c0.is_some(), initial_record: record }
@@ -66,7 +74,7 @@ impl OpRules for Lstm {
         if gates != 4 * h || operands[1].dims != [gates, h] || operands[1].batched || !states {
             return Err(format!("the operands do not fit {h} hidden units"));
         }
-        Ok(Type { batched: operands.iter().any(|o| o.batched), ..Type::shared([PLANES, steps, h]) })
+        batched(operands, &[PLANES, steps, h])
     }
 
     fn vjp(&self, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
@@ -123,12 +131,12 @@ impl OpRules for Lstm {
     }
 }
 
-/// The cotangents `[T, H]` of the hidden and of the cell states: found behind the sums and embeddings that make up the
+/// The cotangents `[T, H]` of the hidden and of the cell states: found behind the sums and paddings that make up the
 /// tape's cotangent, or else cut out of it.
 fn plane_cotangents(bw: &mut Backward<'_>, steps: usize, hidden: usize) -> Result<[Option<NodeId>; 2], VjpError> {
     let tape = bw.cotangent();
     let planes = [STATE, CELL];
-    let found = embedded_planes(bw, tape, planes);
+    let found = padded_planes(bw, tape, planes);
     let mut out = [None, None];
     for (k, plane) in planes.into_iter().enumerate() {
         let terms = match &found {
@@ -146,8 +154,8 @@ fn plane_cotangents(bw: &mut Backward<'_>, steps: usize, hidden: usize) -> Resul
     Ok(out)
 }
 
-/// The terms `[1, T, H]` of each plane, if the tape's cotangent is a sum of embeddings of these planes alone.
-fn embedded_planes(bw: &Backward<'_>, tape: NodeId, planes: [usize; 2]) -> Option<[Vec<NodeId>; 2]> {
+/// The terms `[1, T, H]` of each plane, if the tape's cotangent is a sum of paddings of these planes alone.
+fn padded_planes(bw: &Backward<'_>, tape: NodeId, planes: [usize; 2]) -> Option<[Vec<NodeId>; 2]> {
     let graph = bw.graph();
     let mut terms = [Vec::new(), Vec::new()];
     let mut open = vec![tape];
@@ -155,7 +163,7 @@ fn embedded_planes(bw: &Backward<'_>, tape: NodeId, planes: [usize; 2]) -> Optio
         let operands = graph.operands(id);
         match graph.op(id) {
             Op::Elementwise(e) if *e == Elementwise::call(Func::Add) => open.extend(operands),
-            Op::Embed(e) if e.axis == 0 && graph.ty(operands[0]).dims.first() == Some(&1) => {
+            Op::Pad(e) if e.axis == 0 && graph.ty(operands[0]).dims.first() == Some(&1) => {
                 let k = planes.iter().position(|&p| p == e.start)?;
                 terms[k].push(operands[0]);
             }
@@ -201,7 +209,7 @@ impl OpRules for LstmVjp {
         if width != h || operands[1].dims != [4 * h, h] || operands[1].batched || !cotangents || !states {
             return Err(format!("the operands do not fit {h} hidden units"));
         }
-        Ok(Type { batched: operands.iter().any(|o| o.batched), ..Type::shared([steps, 4 * h]) })
+        batched(operands, &[steps, 4 * h])
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {

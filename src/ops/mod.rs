@@ -173,6 +173,17 @@ macro_rules! op_table {
             }
         }
 
+        #[cfg(test)]
+        impl Op {
+            /// The names of all ops.
+            pub const NAMES: &[&str] = &[$($(stringify!($op),)*)*];
+
+            /// The op's name in the table.
+            pub fn name(&self) -> &'static str {
+                match self { $($(Op::$op(_) => stringify!($op),)*)* }
+            }
+        }
+
         $($(impl From<$module::$op> for Op {
             fn from(op: $module::$op) -> Op { Op::$op(op) }
         })*)*
@@ -184,7 +195,7 @@ op_table! {
     elementwise { Elementwise }
     reduce { Sum }
     sum_batch { SumBatch }
-    movement { Reshape, Transpose, Slice, Embed, Concat, Broadcast, Rearrange }
+    movement { Reshape, Transpose, Slice, Pad, Concat, Broadcast, Rearrange }
     contract { Contract }
     outer { Outer }
     conv { Conv, ConvInputGradient }

@@ -47,7 +47,8 @@ fn total(graph: &mut Graph, each: NodeId, weight: NodeId, stored: bool, origin: 
     graph.add(SumBatch { terms, weighted: true }, &read, origin.clone())
 }
 
-fn as_add(op: &Op) -> bool {
+/// Whether an op adds its two operands.
+pub(super) fn as_add(op: &Op) -> bool {
     matches!(op, Op::Elementwise(e) if e.expr.as_call() == Some(Func::Add))
 }
 

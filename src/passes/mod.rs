@@ -10,3 +10,4 @@ pub mod inference;
 pub mod privatize;
 pub mod simplify;
 pub mod strategy;
+pub mod verify;

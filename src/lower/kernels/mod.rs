@@ -39,14 +39,16 @@ pub trait KernelRules {
 
 /// Declares the kernels: module, then the kernels in it.
 macro_rules! kernel_table {
-    ($($module:ident { $($kernel:ident),* })*) => {
+    ($($module:ident { $($(#[$meta:meta])* $kernel:ident),* })*) => {
         $(mod $module; pub use $module::*;)*
 
         /// A kernel and its parameters.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         #[allow(clippy::large_enum_variant)]
-        pub enum Kernel { $($(#[doc = concat!("See [`", stringify!($kernel), "`].")] $kernel($kernel),)*)* }
+        pub enum Kernel {
+            $($($(#[$meta])* #[doc = concat!("See [`", stringify!($kernel), "`].")] $kernel($kernel),)*)*
+        }
 
         impl Kernel {
             /// What the kernel knows about itself.
@@ -64,8 +66,10 @@ macro_rules! kernel_table {
 
 pub mod launch;
 pub mod operand;
-pub use launch::{Lanes, Launch, MAX_ITERATIONS, MAX_WORKGROUPS, Tile, Window, linear_grid, words};
+pub mod window;
+pub use launch::{Lanes, Launch, MAX_ITERATIONS, MAX_WORKGROUPS, Span, Tile, linear_grid, words};
 pub use operand::{ConvGeometry, View};
+pub use window::Window;
 
 kernel_table! {
     elementwise { Elementwise }
@@ -92,7 +96,7 @@ kernel_table! {
     dropout { Dropout }
     clip_factor { ClipFactor }
     fold { Fold }
-    privatize { Privatize }
+    add_noise { #[serde(alias = "privatize")] AddNoise }
     sgd { Sgd }
     adam { Adam }
     nonfinite { Nonfinite }

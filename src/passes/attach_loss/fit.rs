@@ -134,8 +134,8 @@ fn scaled(graph: &Graph, id: NodeId) -> Option<NodeId> {
         Some(Func::Mul) if constant(1) => Some(operands[0]),
         Some(Func::Mul | Func::Sub) if constant(0) => Some(operands[1]),
         Some(Func::Div) if constant(1) => Some(operands[0]),
-        None => match op.expr.steps[..] {
-            [Step::Operand(0), Step::Const(_), Step::Call(Func::Mul, _)] => Some(operands[0]),
+        None => match op.expr.steps()[..] {
+            [Step::Operand(0, _), Step::Const(_), Step::Call(Func::Mul, _)] => Some(operands[0]),
             _ => None,
         },
         _ => None,
@@ -150,7 +150,7 @@ fn behind_is_constant(graph: &Graph, mut id: NodeId) -> bool {
     is_constant(graph, id)
 }
 
-/// What a value that is not only moved is made by; also where an exporter has taken a softmax apart.
+/// The function that makes a value, seen through movements; also where an exporter has taken a softmax apart.
 fn made(graph: &Graph, id: NodeId) -> Made {
     let operands = graph.operands(id);
     match graph.op(id) {
