@@ -69,11 +69,11 @@ impl Sketch {
         self.add(leaf::Input { name, ty }, &[])
     }
 
-    /// Integers below `below`.
-    pub fn ids(&mut self, batched: bool, dims: &[usize], below: usize) -> NodeId {
+    /// Integers from the range.
+    pub fn ids(&mut self, batched: bool, dims: &[usize], range: Range<i32>) -> NodeId {
         let name = format!("i{}", self.graph.len());
         let ty = Type { dtype: DType::I32, batched, dims: dims.into() };
-        let id = self.input(name.clone(), ty, &(0.0..below as f64));
+        let id = self.input(name.clone(), ty, &(range.start.into()..range.end.into()));
         self.values.entry(name).or_default().iter_mut().for_each(|x| *x = x.floor());
         id
     }
