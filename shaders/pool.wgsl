@@ -1,4 +1,4 @@
-// Pool: y[n, c, oh, ow] = the window of x[n, c] at (oh, ow), reduced to its largest element or its mean.
+// Pool: y[n, c, od, oh, ow] = the window of x[n, c] at (od, oh, ow), reduced to its largest element or its mean.
 
 const KIND: u32 = MAX;
 
@@ -20,15 +20,15 @@ fn main(
         return;
     }
     let line = i / params.out_w;
-    let plane = line / params.out_h;
-    let oh = line - plane * params.out_h;
-    let ow = i - line * params.out_w;
-    let base = plane * params.in_h * params.in_w;
+    let map = line / params.out_h;
+    let plane = map / params.out_d;
+    let o = Coordinates(map - plane * params.out_d, line - map * params.out_h, i - line * params.out_w);
+    let base = plane * params.in_d * params.in_h * params.in_w;
     var best = 0.0;
     var sum = 0.0;
     var found = false;
-    for (var k = 0u; k < params.kernel_h * params.kernel_w; k += 1u) {
-        let e = element(oh, ow, k);
+    for (var k = Coordinates(0u, 0u, 0u); k.d < params.kernel_d; k = after(k)) {
+        let e = element(o, k);
         if (e.inside) {
             let value = x[base + e.at];
             sum += value;
@@ -41,6 +41,6 @@ fn main(
     if (KIND == MAX) {
         y[i] = best;
     } else {
-        y[i] = sum / divisor(oh, ow);
+        y[i] = sum / divisor(o);
     }
 }

@@ -1,5 +1,5 @@
-// PoolVjp: dx[n, c, ih, iw] = the sum of what each window that holds (ih, iw) sends back of dy: all of it to its first
-// largest element, or an equal share to each element.
+// PoolVjp: dx[n, c, id, ih, iw] = the sum of what each window that holds (id, ih, iw) sends back of dy: all of it to its
+// first largest element, or an equal share to each element.
 
 const KIND: u32 = MAX;
 
@@ -13,13 +13,13 @@ const KIND: u32 = MAX;
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>;
 // end operands
 
-// The share of the window at (oh, ow) that goes to the element at `at` of the plane that starts at `base`.
-fn share(oh: u32, ow: u32, base: u32, at: u32) -> f32 {
+// The share of the window at a position that goes to the element at `at` of the channel that starts at `base`.
+fn share(o: Coordinates, base: u32, at: u32) -> f32 {
     // begin share
     var best = 0.0;
     var first = 0xffffffffu;
-    for (var k = 0u; k < params.kernel_h * params.kernel_w; k += 1u) {
-        let e = element(oh, ow, k);
+    for (var k = Coordinates(0u, 0u, 0u); k.d < params.kernel_d; k = after(k)) {
+        let e = element(o, k);
         if (e.inside) {
             let value = x[base + e.at];
             if (first == 0xffffffffu || value > best) {
@@ -48,26 +48,34 @@ fn main(
         return;
     }
     let line = i / params.in_w;
-    let plane = line / params.in_h;
-    let ih = line - plane * params.in_h;
-    let iw = i - line * params.in_w;
-    let h = ih + params.pad_h;
-    let w = iw + params.pad_w;
+    let map = line / params.in_h;
+    let plane = map / params.in_d;
+    let size = params.in_d * params.in_h * params.in_w;
+    let d = map - plane * params.in_d + params.pad_d;
+    let h = line - map * params.in_h + params.pad_h;
+    let w = i - line * params.in_w + params.pad_w;
+    let first_d = first_window(d, (params.kernel_d - 1u) * params.dilation_d, params.stride_d);
     let first_h = first_window(h, (params.kernel_h - 1u) * params.dilation_h, params.stride_h);
     let first_w = first_window(w, (params.kernel_w - 1u) * params.dilation_w, params.stride_w);
+    let last_d = min(d / params.stride_d + 1u, params.out_d);
     let last_h = min(h / params.stride_h + 1u, params.out_h);
     let last_w = min(w / params.stride_w + 1u, params.out_w);
     var sum = 0.0;
-    for (var oh = first_h; oh < last_h; oh += 1u) {
-        if ((h - oh * params.stride_h) % params.dilation_h != 0u) {
+    for (var od = first_d; od < last_d; od += 1u) {
+        if ((d - od * params.stride_d) % params.dilation_d != 0u) {
             continue;
         }
-        for (var ow = first_w; ow < last_w; ow += 1u) {
-            if ((w - ow * params.stride_w) % params.dilation_w != 0u) {
+        for (var oh = first_h; oh < last_h; oh += 1u) {
+            if ((h - oh * params.stride_h) % params.dilation_h != 0u) {
                 continue;
             }
-            let part = share(oh, ow, plane * params.in_h * params.in_w, ih * params.in_w + iw);
-            sum += part * dy[(plane * params.out_h + oh) * params.out_w + ow];
+            for (var ow = first_w; ow < last_w; ow += 1u) {
+                if ((w - ow * params.stride_w) % params.dilation_w != 0u) {
+                    continue;
+                }
+                let part = share(Coordinates(od, oh, ow), plane * size, i - plane * size);
+                sum += part * dy[((plane * params.out_d + od) * params.out_h + oh) * params.out_w + ow];
+            }
         }
     }
     dx[i] = sum;

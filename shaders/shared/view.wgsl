@@ -7,11 +7,15 @@ const PATCHES: u32 = 1u;
 const PATCHES_TRANSPOSED: u32 = 2u;
 const COTANGENT_PATCHES: u32 = 3u;
 const WEIGHT_TRANSPOSED: u32 = 4u;
+// The same over three spatial axes.
+const DEEP_PATCHES: u32 = 5u;
+const DEEP_PATCHES_TRANSPOSED: u32 = 6u;
+const DEEP_COTANGENT_PATCHES: u32 = 7u;
 
 const NOWHERE: u32 = 0xffffffffu;
 
-// Channels and filters are those of a group; height, then width. A shift is the base-2 logarithm of a stride, or
-// NO_SHIFT: divisions by a shift are fast.
+// Channels and filters are those of a group, `taps` the elements of a kernel; depth, height, width. A shift is the base-2
+// logarithm of a stride, or NO_SHIFT: divisions by a shift are fast.
 const NO_SHIFT: u32 = 32u;
 
 struct View {
@@ -21,18 +25,26 @@ struct View {
     col: u32,
     channels: u32,
     filters: u32,
+    taps: u32,
+    in_d: u32,
     in_h: u32,
     in_w: u32,
+    out_d: u32,
     out_h: u32,
     out_w: u32,
+    kernel_d: u32,
     kernel_h: u32,
     kernel_w: u32,
+    stride_d: u32,
     stride_h: u32,
     stride_w: u32,
+    dilation_d: u32,
     dilation_h: u32,
     dilation_w: u32,
+    pad_d: u32,
     pad_h: u32,
     pad_w: u32,
+    shift_d: u32,
     shift_h: u32,
     shift_w: u32,
 }
@@ -40,134 +52,157 @@ struct View {
 // An offset, and coordinates modulo 2³² that those of the other place are added to.
 struct Place {
     base: u32,
+    d: u32,
     h: u32,
     w: u32,
 }
 
-// Element (c, kh, kw) of a patch.
+// Element (c, kd, kh, kw) of a patch.
 fn patch_place(v: View, i: u32) -> Place {
     let line = i / v.kernel_w;
-    let c = line / v.kernel_h;
-    let kh = line - c * v.kernel_h;
+    let plane = line / v.kernel_h;
+    let c = plane / v.kernel_d;
+    let kd = plane - c * v.kernel_d;
+    let kh = line - plane * v.kernel_h;
     let kw = i - line * v.kernel_w;
-    return Place(c * v.in_h * v.in_w, kh * v.dilation_h, kw * v.dilation_w);
+    return Place(c * v.in_d * v.in_h * v.in_w, kd * v.dilation_d, kh * v.dilation_h, kw * v.dilation_w);
 }
 
 fn patch_next(v: View, p: Place) -> Place {
     let w = p.w + v.dilation_w;
     if (w != v.kernel_w * v.dilation_w) {
-        return Place(p.base, p.h, w);
+        return Place(p.base, p.d, p.h, w);
     }
     let h = p.h + v.dilation_h;
     if (h != v.kernel_h * v.dilation_h) {
-        return Place(p.base, h, 0u);
+        return Place(p.base, p.d, h, 0u);
     }
-    return Place(p.base + v.in_h * v.in_w, 0u, 0u);
+    let d = p.d + v.dilation_d;
+    if (d != v.kernel_d * v.dilation_d) {
+        return Place(p.base, d, 0u, 0u);
+    }
+    return Place(p.base + v.in_d * v.in_h * v.in_w, 0u, 0u, 0u);
 }
 
-// Output position (oh, ow).
+// Output position (od, oh, ow).
 fn position_place(v: View, i: u32) -> Place {
-    let oh = i / v.out_w;
-    let ow = i - oh * v.out_w;
-    return Place(0u, oh * v.stride_h - v.pad_h, ow * v.stride_w - v.pad_w);
+    let line = i / v.out_w;
+    let od = line / v.out_h;
+    let oh = line - od * v.out_h;
+    let ow = i - line * v.out_w;
+    return Place(0u, od * v.stride_d - v.pad_d, oh * v.stride_h - v.pad_h, ow * v.stride_w - v.pad_w);
 }
 
 fn position_next(v: View, p: Place) -> Place {
     let w = p.w + v.stride_w;
     if (w != v.out_w * v.stride_w - v.pad_w) {
-        return Place(0u, p.h, w);
+        return Place(0u, p.d, p.h, w);
     }
-    return Place(0u, p.h + v.stride_h, 0u - v.pad_w);
+    let h = p.h + v.stride_h;
+    if (h != v.out_h * v.stride_h - v.pad_h) {
+        return Place(0u, p.d, h, 0u - v.pad_w);
+    }
+    return Place(0u, p.d + v.stride_d, 0u - v.pad_h, 0u - v.pad_w);
 }
 
-// Element (o, kh, kw) of what an input position reads of the cotangent.
+// Element (o, kd, kh, kw) of what an input position reads of the cotangent.
 fn cotangent_place(v: View, i: u32) -> Place {
     let line = i / v.kernel_w;
-    let o = line / v.kernel_h;
-    let kh = line - o * v.kernel_h;
+    let plane = line / v.kernel_h;
+    let o = plane / v.kernel_d;
+    let kd = plane - o * v.kernel_d;
+    let kh = line - plane * v.kernel_h;
     let kw = i - line * v.kernel_w;
-    return Place(o * v.out_h * v.out_w, 0u - kh * v.dilation_h, 0u - kw * v.dilation_w);
+    let base = o * v.out_d * v.out_h * v.out_w;
+    return Place(base, 0u - kd * v.dilation_d, 0u - kh * v.dilation_h, 0u - kw * v.dilation_w);
 }
 
 fn cotangent_next(v: View, p: Place) -> Place {
     let w = p.w - v.dilation_w;
     if (w != 0u - v.kernel_w * v.dilation_w) {
-        return Place(p.base, p.h, w);
+        return Place(p.base, p.d, p.h, w);
     }
     let h = p.h - v.dilation_h;
     if (h != 0u - v.kernel_h * v.dilation_h) {
-        return Place(p.base, h, 0u);
+        return Place(p.base, p.d, h, 0u);
     }
-    return Place(p.base + v.out_h * v.out_w, 0u, 0u);
+    let d = p.d - v.dilation_d;
+    if (d != 0u - v.kernel_d * v.dilation_d) {
+        return Place(p.base, d, 0u, 0u);
+    }
+    return Place(p.base + v.out_d * v.out_h * v.out_w, 0u, 0u, 0u);
 }
 
-// Input position (ih, iw).
+// Input position (id, ih, iw).
 fn input_place(v: View, i: u32) -> Place {
-    let ih = i / v.in_w;
-    let iw = i - ih * v.in_w;
-    return Place(0u, ih + v.pad_h, iw + v.pad_w);
+    let line = i / v.in_w;
+    let id = line / v.in_h;
+    let ih = line - id * v.in_h;
+    let iw = i - line * v.in_w;
+    return Place(0u, id + v.pad_d, ih + v.pad_h, iw + v.pad_w);
 }
 
 fn input_next(v: View, p: Place) -> Place {
     if (p.w + 1u != v.in_w + v.pad_w) {
-        return Place(0u, p.h, p.w + 1u);
+        return Place(0u, p.d, p.h, p.w + 1u);
     }
-    return Place(0u, p.h + 1u, v.pad_w);
+    if (p.h + 1u != v.in_h + v.pad_h) {
+        return Place(0u, p.d, p.h + 1u, v.pad_w);
+    }
+    return Place(0u, p.d + 1u, v.pad_h, v.pad_w);
 }
 
-// Element (o, kh, kw) of a weight, the channel aside; h counts the kernel's elements and is added to nothing.
+// Element (o, k) of a weight, the channel aside; h counts the kernel's elements and is added to nothing.
 fn filter_place(v: View, i: u32) -> Place {
-    let kernel = v.kernel_h * v.kernel_w;
-    let o = i / kernel;
-    let k = i - o * kernel;
-    return Place(o * v.channels * kernel + k, k, 0u);
+    let o = i / v.taps;
+    let k = i - o * v.taps;
+    return Place(o * v.channels * v.taps + k, 0u, k, 0u);
 }
 
 fn filter_next(v: View, p: Place) -> Place {
-    let kernel = v.kernel_h * v.kernel_w;
-    if (p.h + 1u != kernel) {
-        return Place(p.base + 1u, p.h + 1u, 0u);
+    if (p.h + 1u != v.taps) {
+        return Place(p.base + 1u, 0u, p.h + 1u, 0u);
     }
-    return Place(p.base + 1u + (v.channels - 1u) * kernel, 0u, 0u);
+    return Place(p.base + 1u + (v.channels - 1u) * v.taps, 0u, 0u, 0u);
 }
 
 fn row_place(kind: u32, v: View, i: u32) -> Place {
     switch (kind) {
-        case PATCHES: { return patch_place(v, i); }
-        case PATCHES_TRANSPOSED: { return position_place(v, i); }
-        case COTANGENT_PATCHES: { return cotangent_place(v, i); }
-        case WEIGHT_TRANSPOSED: { return Place(i * v.kernel_h * v.kernel_w, 0u, 0u); }
-        default: { return Place(i * v.row, 0u, 0u); }
+        case PATCHES, DEEP_PATCHES: { return patch_place(v, i); }
+        case PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return position_place(v, i); }
+        case COTANGENT_PATCHES, DEEP_COTANGENT_PATCHES: { return cotangent_place(v, i); }
+        case WEIGHT_TRANSPOSED: { return Place(i * v.taps, 0u, 0u, 0u); }
+        default: { return Place(i * v.row, 0u, 0u, 0u); }
     }
 }
 
 fn row_next(kind: u32, v: View, p: Place) -> Place {
     switch (kind) {
-        case PATCHES: { return patch_next(v, p); }
-        case PATCHES_TRANSPOSED: { return position_next(v, p); }
-        case COTANGENT_PATCHES: { return cotangent_next(v, p); }
-        case WEIGHT_TRANSPOSED: { return Place(p.base + v.kernel_h * v.kernel_w, 0u, 0u); }
-        default: { return Place(p.base + v.row, 0u, 0u); }
+        case PATCHES, DEEP_PATCHES: { return patch_next(v, p); }
+        case PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return position_next(v, p); }
+        case COTANGENT_PATCHES, DEEP_COTANGENT_PATCHES: { return cotangent_next(v, p); }
+        case WEIGHT_TRANSPOSED: { return Place(p.base + v.taps, 0u, 0u, 0u); }
+        default: { return Place(p.base + v.row, 0u, 0u, 0u); }
     }
 }
 
 fn col_place(kind: u32, v: View, i: u32) -> Place {
     switch (kind) {
-        case PATCHES: { return position_place(v, i); }
-        case PATCHES_TRANSPOSED: { return patch_place(v, i); }
-        case COTANGENT_PATCHES: { return input_place(v, i); }
+        case PATCHES, DEEP_PATCHES: { return position_place(v, i); }
+        case PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return patch_place(v, i); }
+        case COTANGENT_PATCHES, DEEP_COTANGENT_PATCHES: { return input_place(v, i); }
         case WEIGHT_TRANSPOSED: { return filter_place(v, i); }
-        default: { return Place(i * v.col, 0u, 0u); }
+        default: { return Place(i * v.col, 0u, 0u, 0u); }
     }
 }
 
 fn col_next(kind: u32, v: View, p: Place) -> Place {
     switch (kind) {
-        case PATCHES: { return position_next(v, p); }
-        case PATCHES_TRANSPOSED: { return patch_next(v, p); }
-        case COTANGENT_PATCHES: { return input_next(v, p); }
+        case PATCHES, DEEP_PATCHES: { return position_next(v, p); }
+        case PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return patch_next(v, p); }
+        case COTANGENT_PATCHES, DEEP_COTANGENT_PATCHES: { return input_next(v, p); }
         case WEIGHT_TRANSPOSED: { return filter_next(v, p); }
-        default: { return Place(p.base + v.col, 0u, 0u); }
+        default: { return Place(p.base + v.col, 0u, 0u, 0u); }
     }
 }
 
@@ -192,6 +227,20 @@ fn offset(kind: u32, v: View, row: Place, col: Place) -> u32 {
             let whole = oh * v.stride_h == h && ow * v.stride_w == w;
             return select(NOWHERE, base + oh * v.out_w + ow, whole && oh < v.out_h && ow < v.out_w);
         }
+        case DEEP_PATCHES, DEEP_PATCHES_TRANSPOSED: {
+            let d = row.d + col.d;
+            let inside = d < v.in_d && h < v.in_h && w < v.in_w;
+            return select(NOWHERE, base + (d * v.in_h + h) * v.in_w + w, inside);
+        }
+        case DEEP_COTANGENT_PATCHES: {
+            let d = row.d + col.d;
+            let od = divide(d, v.stride_d, v.shift_d);
+            let oh = divide(h, v.stride_h, v.shift_h);
+            let ow = divide(w, v.stride_w, v.shift_w);
+            let whole = od * v.stride_d == d && oh * v.stride_h == h && ow * v.stride_w == w;
+            let inside = whole && od < v.out_d && oh < v.out_h && ow < v.out_w;
+            return select(NOWHERE, base + (od * v.out_h + oh) * v.out_w + ow, inside);
+        }
         default: {
             return base;
         }
@@ -200,5 +249,5 @@ fn offset(kind: u32, v: View, row: Place, col: Place) -> u32 {
 
 // Whether a view has elements that are nowhere in the buffer.
 fn has_holes(kind: u32) -> bool {
-    return kind == PATCHES || kind == PATCHES_TRANSPOSED || kind == COTANGENT_PATCHES;
+    return kind != STRIDED && kind != WEIGHT_TRANSPOSED;
 }

@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::artifact::ArtifactError;
 use crate::compile::CompileError;
 use crate::lower::emit::EmitError;
+use crate::lower::scalar::IllTyped;
 use crate::onnx::OnnxError;
 use crate::privacy::accountant::InvalidInput;
 use crate::privacy::clipping::InvalidClipRule;
@@ -56,6 +57,10 @@ pub enum AuditError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Accounting(#[from] InvalidInput),
+
+    #[error(transparent)]
+    #[diagnostic(code(dpc::internal))]
+    Expr(#[from] IllTyped),
 
     #[error("the artifact has no loss")]
     #[diagnostic(code(dpc::audit::loss), help("compile the model with --loss"))]

@@ -10,7 +10,7 @@ use crate::lower::kernels::{
     Accumulate, Broadcast, Copy, CopyAxis, Elementwise, Fill, GhostNorm, Kernel, Records, Reduce, View, Walk,
 };
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
-use crate::lower::scalar::{Expr, Func, Step};
+use crate::lower::scalar::{Expr, Func, Step, Value};
 use crate::lower::{emit, host_inputs, memory};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
@@ -99,16 +99,14 @@ fn realised_divisor(subject: &mut Subject) -> Result<bool, AuditError> {
     let mut edit = Edit(&mut subject.program);
     let Some(count) = edit.count_records() else { return Ok(false) };
     // 1/max(count, 1), for the one element of the host's numbers that is read here.
-    let at_least_one = Expr {
-        steps: vec![
-            Step::Operand(0),
-            Step::Const(1.0),
-            Step::Call(Func::Sub, [0, 1, 0]),
-            Step::Call(Func::Relu, [2, 0, 0]),
-            Step::Call(Func::Add, [3, 1, 0]),
-            Step::Call(Func::Div, [1, 4, 0]),
-        ],
-    };
+    let at_least_one = Expr::new(vec![
+        Step::Operand(0, DType::F32),
+        Step::Const(Value::F32(1.0)),
+        Step::Call(Func::Sub, [0, 1, 0]),
+        Step::Call(Func::Relu, [2, 0, 0]),
+        Step::Call(Func::Add, [3, 1, 0]),
+        Step::Call(Func::Div, [1, 4, 0]),
+    ])?;
     for at in edit.add_noise().into_iter().rev() {
         let hyper = edit.dispatch(Phase::Update, at).buffers[2];
         let len = edit.len(hyper);
@@ -123,17 +121,15 @@ fn skipped_empty_batches(subject: &mut Subject) -> Result<bool, AuditError> {
     let mut edit = Edit(&mut subject.program);
     let Some(count) = edit.count_records() else { return Ok(false) };
     // noise · min(count, 1)
-    let unless_empty = Expr {
-        steps: vec![
-            Step::Operand(0),
-            Step::Operand(1),
-            Step::Const(1.0),
-            Step::Call(Func::Sub, [1, 2, 0]),
-            Step::Call(Func::Relu, [3, 0, 0]),
-            Step::Call(Func::Sub, [1, 4, 0]),
-            Step::Call(Func::Mul, [0, 5, 0]),
-        ],
-    };
+    let unless_empty = Expr::new(vec![
+        Step::Operand(0, DType::F32),
+        Step::Operand(1, DType::F32),
+        Step::Const(Value::F32(1.0)),
+        Step::Call(Func::Sub, [1, 2, 0]),
+        Step::Call(Func::Relu, [3, 0, 0]),
+        Step::Call(Func::Sub, [1, 4, 0]),
+        Step::Call(Func::Mul, [0, 5, 0]),
+    ])?;
     for at in edit.add_noise().into_iter().rev() {
         let noise = edit.dispatch(Phase::Update, at).buffers[1];
         let len = edit.len(noise);
@@ -205,7 +201,7 @@ fn dropped_cross_terms(subject: &mut Subject) -> Result<bool, AuditError> {
     }
     let is_own = |kernel: &Kernel| matches!(kernel, Kernel::GhostNorm(ghost) if ghost.symmetric && ghost.steps[0] > 1);
     for at in edit.positions(Phase::Private, is_own).into_iter().rev() {
-        edit.halve_ghost(at);
+        edit.halve_ghost(at)?;
         dropped = true;
     }
     Ok(dropped)
@@ -223,8 +219,8 @@ fn first_half(views: [View; 2], positions: usize) -> (usize, [View; 2]) {
     let mut half = positions / 2;
     let cut = views.map(|view| {
         let View::Patches { mut conv, record } = view else { return view };
-        let axis = usize::from(conv.output[0] == 1);
-        conv.output[axis] /= 2;
+        let axis = (0..2).find(|&axis| conv.window.output[axis] > 1).unwrap_or(2);
+        conv.window.output[axis] /= 2;
         half = conv.positions();
         View::Patches { conv, record }
     });
@@ -283,12 +279,12 @@ impl Edit<'_> {
 
     /// Takes what the first half of the positions and the second add together off the square norm at `at`: with the
     /// gradients `g` and `h` of the halves, `‖g‖² + ‖h‖² = ‖g + h‖² + 2‖g‖² - 2⟨g + h, g⟩`.
-    fn halve_ghost(&mut self, at: usize) {
+    fn halve_ghost(&mut self, at: usize) -> Result<(), AuditError> {
         let Dispatch { kernel: Kernel::GhostNorm(whole), buffers, .. } = self.dispatch(Phase::Private, at).clone()
         else {
-            return;
+            return Ok(());
         };
-        let [a, b, .., out] = buffers[..] else { return };
+        let [a, b, .., out] = buffers[..] else { return Ok(()) };
         let [x, y, ..] = whole.views;
         let (tiles, all) = (whole.tiles(), whole.steps[0]);
         let (half, [first_x, first_y]) = first_half([x, y], all);
@@ -312,17 +308,15 @@ impl Edit<'_> {
             operands.push(sum);
         }
         // Taken off in equal parts from all tiles.
-        let expr = Expr {
-            steps: vec![
-                Step::Operand(0),
-                Step::Operand(1),
-                Step::Operand(2),
-                Step::Const(1.0 / tiles as f32),
-                Step::Call(Func::Add, [1, 2, 0]),
-                Step::Call(Func::Mul, [4, 3, 0]),
-                Step::Call(Func::Add, [0, 5, 0]),
-            ],
-        };
+        let expr = Expr::new(vec![
+            Step::Operand(0, DType::F32),
+            Step::Operand(1, DType::F32),
+            Step::Operand(2, DType::F32),
+            Step::Const(Value::F32(1.0 / tiles as f32)),
+            Step::Call(Func::Add, [1, 2, 0]),
+            Step::Call(Func::Mul, [4, 3, 0]),
+            Step::Call(Func::Add, [0, 5, 0]),
+        ])?;
         let of_tiles = Broadcast { record: tiles, strides: vec![1] };
         let of_record = || Broadcast { record: 1, strides: vec![0] };
         let dims = vec![tiles];
@@ -335,6 +329,7 @@ impl Edit<'_> {
         for (kernel, buffers) in added.into_iter().rev() {
             self.insert(Phase::Private, at + 1, kernel, &buffers);
         }
+        Ok(())
     }
 
     /// A buffer that holds the number of records of the logical step while it is updated.

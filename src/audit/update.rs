@@ -8,7 +8,7 @@ use super::AuditError;
 use super::records::Records;
 use super::report::Check;
 use super::subject::Rig;
-use crate::train::optimizer::OptimizerSpec;
+use crate::options::optimizer::OptimizerSpec;
 
 /// Steps that are compared.
 const STEPS: u64 = 3;

@@ -7,8 +7,8 @@ use crate::lower::emit::{self, EmitError};
 use crate::lower::kernels::{Accumulate, Adam, AddNoise, Copy, CopyAxis, Fill, Kernel, Nonfinite, Sgd};
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
 use crate::lower::{LowerError, host_inputs, host_outputs, hyper, lower_graph, memory};
+use crate::options::optimizer::OptimizerSpec;
 use crate::passes::privatize::SUM;
-use crate::train::optimizer::OptimizerSpec;
 
 /// A program in the making.
 #[derive(Default)]

@@ -14,6 +14,17 @@ pub enum DType {
     F32,
     /// 32-bit signed integer: token ids, class labels, dropout keys.
     I32,
+    /// Truth value, kept as a 32-bit integer that is 0 or 1.
+    Bool,
+}
+
+impl DType {
+    /// Bytes of an element in memory.
+    pub const fn size(self) -> usize {
+        match self {
+            DType::F32 | DType::I32 | DType::Bool => 4,
+        }
+    }
 }
 
 impl fmt::Display for DType {
@@ -21,6 +32,7 @@ impl fmt::Display for DType {
         f.write_str(match self {
             DType::F32 => "f32",
             DType::I32 => "i32",
+            DType::Bool => "bool",
         })
     }
 }

@@ -222,7 +222,7 @@ mod tests {
     use crate::device::cases;
     use crate::lower::kernels::{Elementwise, SortIds};
     use crate::lower::program::{BufferId, Phase};
-    use crate::lower::scalar::{Expr, Step};
+    use crate::lower::scalar::{Expr, Value};
 
     #[test]
     fn templates_are_valid_as_they_stand() {
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn constants_may_be_infinite() {
-        let expr = Expr { steps: vec![Step::Const(f32::NEG_INFINITY)] };
+        let expr = Expr::constant(Value::F32(f32::NEG_INFINITY));
         let kernel = Elementwise { batched: true, dims: vec![3], operands: vec![], expr };
         assert_eq!(validate(&specialise(&kernel.into())).err(), None);
     }

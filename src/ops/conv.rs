@@ -12,8 +12,8 @@ use crate::lower::program::Extent;
 use crate::lower::scalar::Func;
 use crate::lower::{LowerError, Lowering};
 
-/// `y[o, oh, ow] = Σ w[o, c, kh, kw] x[g·C/G + c, oh·stride + kh·dilation − pad, …]` of `x[C, H, W]` and
-/// `w[O, C/G, KH, KW]`, with `g` the group of `o`.
+/// `y[o, p…] = Σ w[o, c, k…] x[g·C/G + c, p·stride + k·dilation − pad, …]` of `x[C, …]` and `w[O, C/G, K…]` with one to three
+/// spatial axes, and with `g` the group of `o`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv {
     /// The sizes.
@@ -31,7 +31,7 @@ impl Conv {
     }
 }
 
-/// The cotangent `[C, H, W]` of a convolution's input, from that of its result `dy[O, OH, OW]` and its weight.
+/// The cotangent `[C, …]` of a convolution's input, from that of its result `dy[O, …]` and its weight.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConvInputGradient {
     /// The sizes of the convolution.
@@ -40,15 +40,15 @@ pub struct ConvInputGradient {
 
 /// The dims `[O, C/G, KH, KW]` of the weight of a convolution.
 pub fn weight_dims(g: &ConvGeometry) -> Vec<usize> {
-    vec![g.filters, g.group_channels(), g.kernel[0], g.kernel[1]]
+    [vec![g.filters], g.window.dims(g.group_channels(), g.window.kernel)].concat()
 }
 
 fn input_dims(g: &ConvGeometry) -> Vec<usize> {
-    vec![g.channels, g.input[0], g.input[1]]
+    g.window.dims(g.channels, g.window.input)
 }
 
 fn output_dims(g: &ConvGeometry) -> Vec<usize> {
-    vec![g.filters, g.output[0], g.output[1]]
+    g.window.dims(g.filters, g.window.output)
 }
 
 fn infer(operands: &[&Type], from: Vec<usize>, weight: Vec<usize>, to: Vec<usize>) -> Result<Type, String> {
@@ -63,12 +63,11 @@ fn infer(operands: &[&Type], from: Vec<usize>, weight: Vec<usize>, to: Vec<usize
 }
 
 fn attributes(g: &ConvGeometry) -> String {
-    let pair = |p: [usize; 2]| format!("{}×{}", p[0], p[1]);
-    let mut text = pair(g.kernel);
-    for (name, value, usual) in [("stride", g.stride, [1, 1]), ("pad", g.pad, [0, 0]), ("dilation", g.dilation, [1, 1])]
-    {
-        if value != usual {
-            text += &format!(" {name}={}", pair(value));
+    let w = &g.window;
+    let mut text = w.text(w.kernel);
+    for (name, value, usual) in [("stride", w.stride, 1), ("pad", w.pad, 0), ("dilation", w.dilation, 1)] {
+        if value != [usual; 3] {
+            text += &format!(" {name}={}", w.text(value));
         }
     }
     if g.groups != 1 {
@@ -79,8 +78,7 @@ fn attributes(g: &ConvGeometry) -> String {
 
 /// The patches of a convolution's input: row is an element of a patch, column an output position.
 pub fn patches(conv: ConvGeometry, record: usize) -> View {
-    let pointwise = conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.pad == [0, 0] && conv.input == conv.output;
-    if pointwise {
+    if conv.window.is_pointwise() {
         let col = conv.positions();
         return View::Strided { record, group: conv.group_channels() * col, row: col, col: 1 };
     }
@@ -177,8 +175,8 @@ impl OpRules for ConvInputGradient {
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
         let conv = self.geometry;
-        let inner = conv.group_filters() * conv.kernel[0] * conv.kernel[1];
-        let sizes = [conv.group_channels(), inner, conv.input[0] * conv.input[1]];
+        let inner = conv.group_filters() * conv.window.taps();
+        let sizes = [conv.group_channels(), inner, conv.window.elements()];
         let b = View::CotangentPatches { conv, record: cx.record_stride(0) };
         product(cx, conv.groups, sizes, View::WeightTransposed { conv }, b, (None, None));
         Ok(())

@@ -1,7 +1,9 @@
 //! Element-wise functions, alone or fused into chains, with NumPy broadcasting.
 
+mod vjp;
+
 use super::{Backward, OpRules, VjpError};
-use crate::graph::{DType, NodeId, Type, broadcast, strides};
+use crate::graph::{NodeId, Type, broadcast, strides};
 use crate::lower::kernels::{self, Broadcast};
 use crate::lower::scalar::{Expr, Func};
 use crate::lower::{LowerError, Lowering};
@@ -39,80 +41,18 @@ impl OpRules for Elementwise {
             return Err(format!("{} operands where the expression has {}", operands.len(), self.expr.operands()));
         }
         let mut dims = vec![];
-        for ty in operands {
-            if ty.dtype != DType::F32 {
-                return Err("an operand is not a float".into());
+        for (k, ty) in operands.iter().enumerate() {
+            let taken = self.expr.operand_type(k);
+            if ty.dtype != taken {
+                return Err(format!("operand {k} is a {} where the expression takes a {taken}", ty.dtype));
             }
             dims = broadcast(&dims, &ty.dims).ok_or("the operands do not broadcast")?;
         }
-        Ok(Type { dtype: DType::F32, batched: operands.iter().any(|t| t.batched), dims })
+        Ok(Type { dtype: self.expr.dtype(), batched: operands.iter().any(|t| t.batched), dims })
     }
 
     fn vjp(&self, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
-        let d = bw.cotangent();
-        let y = bw.value();
-        let Some(func) = self.expr.as_call() else {
-            return match self.expr.steps.as_slice() {
-                [_, crate::lower::scalar::Step::Const(c), _] if self.expr == Expr::scale(*c) => {
-                    let dx = bw.emit(Elementwise::scale(*c), &[d])?;
-                    Ok(vec![Some(dx)])
-                }
-                _ => Err(bw.not_differentiable()),
-            };
-        };
-        let mut out = Vec::new();
-        for i in 0..bw.arity() {
-            if !bw.needs(i) {
-                out.push(None);
-                continue;
-            }
-            let x = |bw: &Backward<'_>, k: usize| bw.operand(k);
-            let mut f = |func: Func, args: &[NodeId]| bw.emit(Elementwise::call(func), args);
-            let dx = match (func, i) {
-                (Func::Add, _) | (Func::Sub, 0) => d,
-                (Func::Sub, _) | (Func::Neg, _) => f(Func::Neg, &[d])?,
-                (Func::Mul, _) => {
-                    let other = x(bw, 1 - i);
-                    bw.emit(Elementwise::call(Func::Mul), &[d, other])?
-                }
-                (Func::Div, 0) => {
-                    let b = x(bw, 1);
-                    bw.emit(Elementwise::call(Func::Div), &[d, b])?
-                }
-                (Func::Div, _) => {
-                    let (q, b) = (f(Func::Mul, &[d, y])?, x(bw, 1));
-                    let q = bw.emit(Elementwise::call(Func::Div), &[q, b])?;
-                    bw.emit(Elementwise::call(Func::Neg), &[q])?
-                }
-                (Func::Exp, _) => f(Func::Mul, &[d, y])?,
-                (Func::Log, _) => {
-                    let a = x(bw, 0);
-                    bw.emit(Elementwise::call(Func::Div), &[d, a])?
-                }
-                (Func::Sqrt, _) => {
-                    let half = bw.emit(Elementwise::scale(0.5), &[d])?;
-                    bw.emit(Elementwise::call(Func::Div), &[half, y])?
-                }
-                (Func::Abs, _) => {
-                    let a = x(bw, 0);
-                    bw.emit(Elementwise::call(Func::AbsVjp), &[a, d])?
-                }
-                (Func::Relu, _) => f(Func::ReluVjp, &[y, d])?,
-                (Func::Tanh, _) => f(Func::TanhVjp, &[y, d])?,
-                (Func::Sigmoid, _) => f(Func::SigmoidVjp, &[y, d])?,
-                (Func::BceWithLogits, 0) => {
-                    let (a, b) = (x(bw, 0), x(bw, 1));
-                    bw.emit(Elementwise::call(Func::BceWithLogitsVjp), &[a, b, d])?
-                }
-                (Func::Huber, 0) => {
-                    let (a, b) = (x(bw, 0), x(bw, 1));
-                    bw.emit(Elementwise::call(Func::HuberVjp), &[a, b, d])?
-                }
-                _ => return Err(bw.not_differentiable()),
-            };
-            out.push(Some(bw.reduce_to_operand(i, dx)?));
-        }
-        Ok(out)
+        vjp::vjp(&self.expr, bw)
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {

@@ -8,7 +8,7 @@ use super::embedding::Scatter;
 use super::outer::{Outer, with_record};
 use super::{Op, OpRules};
 use crate::graph::{DType, Type};
-use crate::lower::kernels::{self, MAX_ITERATIONS, Records, Walk, Window};
+use crate::lower::kernels::{self, MAX_ITERATIONS, Records, Span, Walk};
 use crate::lower::program::Extent;
 use crate::lower::{LowerError, Lowering};
 
@@ -148,7 +148,7 @@ fn products(cx: &mut Lowering<'_>, outer: &Outer) {
 /// Records summed into one partial result: few enough to keep loops short and many enough to keep partial results small
 /// beside the operands; one where a launch cannot make all of its steps, so that even then no other record's are among them.
 fn chunk(len: usize, steps: usize) -> usize {
-    let wanted = match Window::split(1, steps, 1).len() {
+    let wanted = match Span::split(1, steps, 1).len() {
         1 if len <= 1 << 16 => 16,
         1 => 64,
         _ => 1,

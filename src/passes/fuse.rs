@@ -3,7 +3,7 @@
 //! A value is fused away only if its single user takes it, so nothing is computed twice.
 
 use crate::graph::{Graph, NodeId, Type, TypeError};
-use crate::lower::scalar::{Func, Step};
+use crate::lower::scalar::Func;
 use crate::ops::Op;
 use crate::ops::contract::Contract;
 use crate::ops::elementwise::Elementwise;
@@ -109,10 +109,11 @@ fn chains(graph: &Graph) -> Result<Graph, TypeError> {
         let Op::Elementwise(e) = &node.op else { return out.add(node.op.clone(), &operands, node.origin.clone()) };
         let mut expr = e.expr.clone();
         let mut old: Vec<Option<NodeId>> = graph.operands(id).into_iter().map(Some).collect();
+        let alike = |ty: &Type| ty.batched == node.ty.batched && ty.dims == node.ty.dims;
         while let Some((k, inner)) = (0..operands.len()).find_map(|k| match (old[k], out.op(operands[k])) {
-            (Some(o), Op::Elementwise(inner)) if single[o.index()] && *out.ty(operands[k]) == node.ty => {
+            (Some(o), Op::Elementwise(inner)) if single[o.index()] && alike(out.ty(operands[k])) => {
                 let count = (operands.len() - 1) + inner.expr.operands();
-                let fits = count <= MOST_OPERANDS && expr.steps.len() + inner.expr.steps.len() <= MOST_STEPS;
+                let fits = count <= MOST_OPERANDS && expr.steps().len() + inner.expr.steps().len() <= MOST_STEPS;
                 fits.then(|| (k, inner.expr.clone()))
             }
             _ => None,
@@ -130,27 +131,13 @@ fn chains(graph: &Graph) -> Result<Graph, TypeError> {
             let outer: Vec<usize> =
                 (0..operands.len()).map(|j| if j == k { 0 } else { slot(operands[j], old[j]) }).collect();
             let inner_slots: Vec<usize> = inner_nodes.iter().map(|&n| slot(n, None)).collect();
-            expr = expr.substitute(k, &outer, &inner, &inner_slots);
+            let Ok(fused) = expr.substitute(k, &outer, &inner, &inner_slots) else { break };
+            expr = fused;
             (operands, old) = (merged, merged_old);
         }
-        let (expr, operands) = compact(expr, operands);
+        let (expr, kept) = expr.compact();
+        let operands: Vec<NodeId> = kept.iter().map(|&k| operands[k]).collect();
         out.add(Elementwise { expr }, &operands, node.origin.clone())
     })?;
     Ok(out.prune())
-}
-
-/// Drops operands that the expression does not read.
-fn compact(mut expr: crate::lower::scalar::Expr, operands: Vec<NodeId>) -> (crate::lower::scalar::Expr, Vec<NodeId>) {
-    let mut kept: Vec<usize> = Vec::new();
-    for step in &mut expr.steps {
-        if let Step::Operand(k) = step {
-            let at = kept.iter().position(|x| x == k).unwrap_or_else(|| {
-                kept.push(*k);
-                kept.len() - 1
-            });
-            *k = at;
-        }
-    }
-    let operands = kept.iter().map(|&k| operands[k]).collect();
-    (expr, operands)
 }

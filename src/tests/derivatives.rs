@@ -116,7 +116,8 @@ fn check_private(
     let norms: Floats = (0..ROWS).map(|n| square(n).sqrt()).collect();
     let mut sorted = norms.clone();
     sorted.sort_by(f64::total_cmp);
-    let bound = sorted[ROWS / 2];
+    // Where most gradients are 0, none is clipped.
+    let bound = Some(sorted[ROWS / 2]).filter(|median| *median > 0.0).unwrap_or(1e3);
     let clip = ClipRule::flat(bound).map_err(|e| e.to_string())?;
     let groups = clip.resolve(with_gradient(gradients).map(|(name, _)| name)).map_err(|e| e.to_string())?;
     let options = PrivateOptions { clip, groups, way, per_sample: true };

@@ -1,10 +1,11 @@
 //! Small graphs with each op in their middle.
 
 use super::sketch::{ROWS, SIGNED, Sketch};
-use crate::graph::{NodeId, Type};
+use crate::device::cases::window;
+use crate::graph::{DType, NodeId, Type};
 use crate::lower::host_inputs;
-use crate::lower::kernels::{ConvGeometry, PoolGeometry, PoolKind};
-use crate::lower::scalar::Func;
+use crate::lower::kernels::{ConvGeometry, PoolKind};
+use crate::lower::scalar::{Double, Expr, Func, Step, Value, double};
 use crate::ops::contract::Contract;
 use crate::ops::conv::{Conv, ConvInputGradient};
 use crate::ops::detach::Detach;
@@ -101,56 +102,45 @@ fn leaves() -> Vec<Sketch> {
     all
 }
 
-/// A function of operands that are values of the sketch, or inputs where it has no derivative in them.
-struct Scalar {
-    func: Func,
-    /// Operands with a derivative, which come first.
-    derivable: usize,
-    positive: bool,
-}
-
-/// Whether a function is tested, and how; `None` for those that derivatives and clip factors are made of.
-fn scalar(func: Func) -> Option<Scalar> {
-    let (derivable, positive) = match func {
-        Func::Add | Func::Sub | Func::Mul => (2, false),
-        Func::Div => (2, true),
-        Func::Log | Func::Sqrt => (1, true),
-        Func::Neg | Func::Exp | Func::Abs | Func::Relu | Func::Tanh | Func::Sigmoid => (1, false),
-        Func::BceWithLogits | Func::Huber => (1, false),
-        Func::Guard
-        | Func::AbsVjp
-        | Func::ReluVjp
-        | Func::TanhVjp
-        | Func::SigmoidVjp
-        | Func::BceWithLogitsVjp
-        | Func::HuberVjp => return None,
-    };
-    Some(Scalar { func, derivable, positive })
-}
-
+/// Every function of floats to a float, by the table.
 fn elementwise() -> Vec<Sketch> {
     let mut all = Vec::new();
-    for Scalar { func, derivable, positive } in Func::ALL.iter().filter_map(|&func| scalar(func)) {
-        let shapes: &[[&[usize]; 2]] =
-            if derivable == 1 { &[[&[2, 3], &[2, 3]]] } else { &[[&[2, 3], &[2, 3]], [&[2, 1], &[5]], [&[], &[3]]] };
-        for shape in shapes {
+    let floats = |func: &&Func| func.result() == DType::F32 && func.operands().contains(&DType::F32);
+    for &func in Func::ALL.iter().filter(floats) {
+        let at = |x: f64| {
+            let point: Vec<Double> = func.operands().iter().map(|&dtype| Double::read(dtype, x)).collect();
+            double::apply(func, &point).of::<f64>()
+        };
+        // One that is not defined everywhere is where all is above 0.
+        let range = if at(0.0).is_finite() && at(-1.0).is_finite() { SIGNED } else { 0.5..2.0 };
+        let shapes: &[[&[usize]; 3]] = &[[&[2, 3], &[2, 3], &[2, 3]], [&[2, 1], &[5], &[2, 5]], [&[], &[3], &[1]]];
+        for shape in &shapes[..if func.arity() == 1 { 1 } else { 3 }] {
             for batched in batchings(func.arity()) {
                 let mut sketch = Sketch::new(format!("{} {shape:?} batched {batched:?}", func.name()));
-                let range = if positive { 0.5..2.0 } else { SIGNED };
-                let operands: Vec<NodeId> = (0..func.arity())
-                    .map(|k| match k < derivable {
-                        true => sketch.value(batched[k], shape[k], &range),
-                        // A label or a threshold.
-                        false => {
-                            sketch.input("given", Type { batched: batched[k], ..Type::shared(shape[k]) }, &(0.2..0.9))
-                        }
-                    })
-                    .collect();
+                let operand = |(k, dtype): (usize, &DType)| match dtype {
+                    DType::F32 => sketch.value(batched[k], shape[k], &range),
+                    _ => sketch.integers(*dtype, batched[k], shape[k], 0..2),
+                };
+                let operands: Vec<NodeId> = func.operands().iter().enumerate().map(operand).collect();
                 let y = sketch.call(func, &operands);
                 all.push(sketch.loss_of(y));
             }
         }
     }
+    // A chain, differentiated as one.
+    let steps = [
+        Step::Operand(0, DType::F32),
+        Step::Call(Func::Tanh, [0; 3]),
+        Step::Operand(1, DType::F32),
+        Step::Call(Func::Mul, [1, 2, 0]),
+        Step::Call(Func::Less, [0, 2, 0]),
+        Step::Const(Value::F32(-1.25)),
+        Step::Call(Func::Select, [4, 3, 5]),
+        Step::Call(Func::Mul, [6, 0, 0]),
+    ];
+    let expr = Expr::new(steps.to_vec()).expect("a typed chain");
+    all.extend(on("chain", Elementwise { expr }, &[&[2, 3], &[3]]));
+    all.extend(on("identity", Elementwise { expr: Expr::operand(DType::F32) }, &[&[3]]));
     all.extend(on("scale", Elementwise::scale(-1.75), &[&[2, 3]]));
     // One operand twice.
     for batched in EITHER {
@@ -259,40 +249,42 @@ fn shared_layer() -> Sketch {
     sketch.loss_of(x)
 }
 
-fn geometries() -> [(&'static str, ConvGeometry); 4] {
-    let plain = ConvGeometry {
-        channels: 2,
-        filters: 3,
-        groups: 1,
-        input: [4, 5],
-        output: [2, 4],
-        kernel: [3, 2],
-        stride: [1, 1],
-        dilation: [1, 1],
-        pad: [0, 0],
+/// Convolutions over one, two and three axes.
+fn geometries() -> Vec<(&'static str, ConvGeometry)> {
+    let plain = window([4, 5], [3, 2], [1, 1], [1, 1], [[0, 0]; 2]);
+    let strided = window([4, 5], [3, 2], [2, 3], [1, 1], [[1, 0]; 2]);
+    let dilated = window([4, 5], [2, 2], [1, 1], [2, 3], [[0, 1]; 2]);
+    let line = window([7], [3], [2], [1], [[1], [0]]);
+    let volume = window([3, 2, 4], [2, 2, 3], [2, 1, 1], [1, 1, 1], [[1, 0, 1], [0, 1, 0]]);
+    let sparse = window([5, 3, 3], [2, 1, 2], [1, 2, 2], [3, 1, 1], [[0, 0, 1], [1, 0, 0]]);
+    let conv = |name, [channels, filters, groups]: [usize; 3], window| {
+        (name, ConvGeometry { channels, filters, groups, window })
     };
-    [
-        ("plain", plain),
-        ("strided", ConvGeometry { stride: [2, 3], pad: [1, 0], output: [2, 2], ..plain }),
-        ("dilated", ConvGeometry { kernel: [2, 2], dilation: [2, 3], pad: [0, 1], output: [2, 4], ..plain }),
-        ("grouped", ConvGeometry { channels: 4, filters: 6, groups: 2, ..plain }),
+    vec![
+        conv("plain", [2, 3, 1], plain),
+        conv("strided", [2, 3, 1], strided),
+        conv("dilated", [2, 3, 1], dilated),
+        conv("grouped", [4, 6, 2], plain),
+        conv("line", [2, 3, 1], line),
+        conv("volume", [1, 2, 1], volume),
+        conv("sparse volume", [2, 2, 2], sparse),
     ]
 }
 
-fn image(g: &ConvGeometry) -> [usize; 3] {
-    [g.channels, g.input[0], g.input[1]]
+fn image(g: &ConvGeometry) -> Vec<usize> {
+    g.window.dims(g.channels, g.window.input)
 }
 
-fn map(g: &ConvGeometry) -> [usize; 3] {
-    [g.filters, g.output[0], g.output[1]]
+fn map(g: &ConvGeometry) -> Vec<usize> {
+    g.window.dims(g.filters, g.window.output)
 }
 
-fn filters(g: &ConvGeometry) -> [usize; 4] {
-    [g.filters, g.channels / g.groups, g.kernel[0], g.kernel[1]]
+fn filters(g: &ConvGeometry) -> Vec<usize> {
+    [vec![g.filters], g.window.dims(g.channels / g.groups, g.window.kernel)].concat()
 }
 
 /// An op on batched images and a shared weight, which is in the middle of the graph or a parameter.
-fn convolutions(op: impl Fn(ConvGeometry) -> Op, from: impl Fn(&ConvGeometry) -> [usize; 3]) -> Vec<Sketch> {
+fn convolutions(op: impl Fn(ConvGeometry) -> Op, from: impl Fn(&ConvGeometry) -> Vec<usize>) -> Vec<Sketch> {
     let mut all = Vec::new();
     for (name, geometry) in geometries() {
         for direct in EITHER {
@@ -306,35 +298,28 @@ fn convolutions(op: impl Fn(ConvGeometry) -> Op, from: impl Fn(&ConvGeometry) ->
     all
 }
 
-fn conv() -> Vec<Sketch> {
+pub fn conv() -> Vec<Sketch> {
     convolutions(|geometry| Conv::new(geometry).into(), image)
 }
 
-fn conv_input_gradient() -> Vec<Sketch> {
+pub fn conv_input_gradient() -> Vec<Sketch> {
     convolutions(|geometry| ConvInputGradient { geometry }.into(), map)
 }
 
-fn pool() -> Vec<Sketch> {
-    let plain = PoolGeometry {
-        channels: 2,
-        input: [4, 5],
-        output: [2, 2],
-        kernel: [3, 2],
-        stride: [1, 3],
-        dilation: [1, 1],
-        pad: [0, 0],
-        pad_end: [0, 0],
-    };
-    let geometries = [
-        ("plain", plain),
-        ("overlapping", PoolGeometry { stride: [1, 1], output: [2, 4], ..plain }),
-        ("padded", PoolGeometry { stride: [2, 2], pad: [1, 1], pad_end: [1, 0], output: [2, 3], ..plain }),
-        ("dilated", PoolGeometry { kernel: [2, 2], dilation: [2, 2], stride: [1, 1], output: [2, 3], ..plain }),
+pub fn pool() -> Vec<Sketch> {
+    let windows = [
+        ("plain", window([4, 5], [3, 2], [1, 3], [1, 1], [[0, 0]; 2])),
+        ("overlapping", window([4, 5], [3, 2], [1, 1], [1, 1], [[0, 0]; 2])),
+        ("padded", window([4, 5], [3, 2], [2, 2], [1, 1], [[1, 1], [1, 0]])),
+        ("dilated", window([4, 5], [2, 2], [1, 1], [2, 2], [[0, 0]; 2])),
+        ("line", window([7], [3], [2], [1], [[1], [1]])),
+        ("volume", window([3, 2, 4], [2, 2, 3], [1, 1, 2], [1, 1, 1], [[1, 0, 1], [0, 1, 0]])),
     ];
-    let mut all = Vec::new();
-    for (name, geometry) in geometries {
+    let (mut all, channels) = (Vec::new(), 2);
+    for (name, window) in windows {
         for kind in [PoolKind::Max, PoolKind::AverageInside, PoolKind::AveragePadded] {
-            all.extend(on(&format!("{name} {kind:?}"), Pool { kind, geometry }, &[&[2, 4, 5]]));
+            let dims = window.dims(channels, window.input);
+            all.extend(on(&format!("{name} {kind:?}"), Pool { kind, channels, window }, &[&dims]));
         }
     }
     all

@@ -71,8 +71,13 @@ impl Sketch {
 
     /// Integers from the range.
     pub fn ids(&mut self, batched: bool, dims: &[usize], range: Range<i32>) -> NodeId {
+        self.integers(DType::I32, batched, dims, range)
+    }
+
+    /// Integers from the range, or booleans as such.
+    pub fn integers(&mut self, dtype: DType, batched: bool, dims: &[usize], range: Range<i32>) -> NodeId {
         let name = format!("i{}", self.graph.len());
-        let ty = Type { dtype: DType::I32, batched, dims: dims.into() };
+        let ty = Type { dtype, batched, dims: dims.into() };
         let id = self.input(name.clone(), ty, &(range.start.into()..range.end.into()));
         self.values.entry(name).or_default().iter_mut().for_each(|x| *x = x.floor());
         id

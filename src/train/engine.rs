@@ -10,12 +10,12 @@ use thiserror::Error;
 use super::data::{Batch, Dataset, Values};
 use super::dropout::DropoutKeys;
 use super::finite;
-use super::optimizer::{OptimizerSpec, bias_corrections};
 use crate::device::{Device, DeviceError, Session};
 use crate::graph::DType;
 use crate::lower::kernels::Kernel;
 use crate::lower::program::{BufferId, Phase, Program, Role};
 use crate::lower::{host_inputs, host_outputs, hyper};
+use crate::options::optimizer::{OptimizerSpec, bias_corrections};
 use crate::tensors::{Tensor, Tensors};
 
 /// A program on a device, with its parameters.
@@ -229,7 +229,7 @@ impl Engine {
         let buffer = self.result(name)?;
         Ok(match self.program.buffer(buffer).dtype {
             DType::F32 => Values::F32(self.session.read_f32(buffer)?),
-            DType::I32 => Values::I32(bytemuck::cast_vec(self.session.read(buffer)?)),
+            DType::I32 | DType::Bool => Values::I32(bytemuck::cast_vec(self.session.read(buffer)?)),
         })
     }
 

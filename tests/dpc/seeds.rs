@@ -10,7 +10,8 @@ use dpc::onnx::{Source, discover};
 use dpc::options::NormChoice;
 use dpc::privacy::ClipRule;
 use dpc::privacy::ledger::Contents;
-use dpc::train::data::{Dataset, InputKind, InputSchema, Schema, TargetKind, TargetSchema};
+use dpc::schema::{InputKind, InputSchema, Schema, TargetKind, TargetSchema};
+use dpc::train::data::Dataset;
 use dpc::train::engine::Engine;
 
 use super::place::files;

@@ -1,6 +1,7 @@
 //! Made-up data, and how results are compared.
 
 use crate::graph::DType;
+use crate::lower::kernels::Window;
 
 /// The contents of a buffer.
 #[derive(Clone, Debug)]
@@ -9,6 +10,8 @@ pub enum Data {
     F32(Vec<f32>),
     /// Integers.
     I32(Vec<i32>),
+    /// Truth values.
+    Bool(Vec<i32>),
 }
 
 impl Data {
@@ -16,7 +19,7 @@ impl Data {
     pub fn elements(&self) -> usize {
         match self {
             Data::F32(x) => x.len(),
-            Data::I32(x) => x.len(),
+            Data::I32(x) | Data::Bool(x) => x.len(),
         }
     }
 
@@ -25,6 +28,7 @@ impl Data {
         match self {
             Data::F32(_) => DType::F32,
             Data::I32(_) => DType::I32,
+            Data::Bool(_) => DType::Bool,
         }
     }
 
@@ -32,7 +36,7 @@ impl Data {
     pub fn words(self) -> Vec<u32> {
         match self {
             Data::F32(x) => bytemuck::cast_vec(x),
-            Data::I32(x) => bytemuck::cast_vec(x),
+            Data::I32(x) | Data::Bool(x) => bytemuck::cast_vec(x),
         }
     }
 
@@ -41,6 +45,7 @@ impl Data {
         match dtype {
             DType::F32 => Data::F32(bytemuck::cast_vec(words)),
             DType::I32 => Data::I32(bytemuck::cast_vec(words)),
+            DType::Bool => Data::Bool(bytemuck::cast_vec(words)),
         }
     }
 
@@ -48,7 +53,7 @@ impl Data {
     pub fn f64(&self) -> Vec<f64> {
         match self {
             Data::F32(x) => x.iter().map(|&v| v.into()).collect(),
-            Data::I32(x) => x.iter().map(|&v| v.into()).collect(),
+            Data::I32(x) | Data::Bool(x) => x.iter().map(|&v| v.into()).collect(),
         }
     }
 
@@ -60,7 +65,7 @@ impl Data {
             return Err(format!("{} elements instead of {}", got.len(), expected.len()));
         }
         let largest = expected.iter().filter(|e| e.is_finite()).fold(0.0f64, |m, e| m.max(e.abs()));
-        let tolerance = if self.dtype() == DType::I32 { 0.0 } else { 2e-5 * largest + 1e-30 };
+        let tolerance = if self.dtype() == DType::F32 { 2e-5 * largest + 1e-30 } else { 0.0 };
         let miss = |g: f64, e: f64| if e.is_finite() { g.is_nan() || (g - e).abs() > tolerance } else { g.is_finite() };
         let misses: Vec<usize> = (0..got.len()).filter(|&i| miss(got[i], expected[i])).collect();
         match misses.first() {
@@ -76,12 +81,39 @@ impl Data {
     }
 }
 
+/// A window over an input with padding, at as many positions as there is room for.
+pub fn window<const RANK: usize>(
+    input: [usize; RANK],
+    kernel: [usize; RANK],
+    stride: [usize; RANK],
+    dilation: [usize; RANK],
+    [pad, pad_end]: [[usize; RANK]; 2],
+) -> Window {
+    let mut window = Window::point(RANK);
+    for (i, axis) in window.axes().enumerate() {
+        let room = input[i] + pad[i] + pad_end[i] - dilation[i] * (kernel[i] - 1) - 1;
+        (window.input[axis], window.output[axis]) = (input[i], room / stride[i] + 1);
+        (window.kernel[axis], window.stride[axis], window.dilation[axis]) = (kernel[i], stride[i], dilation[i]);
+        (window.pad[axis], window.pad_end[axis]) = (pad[i], pad_end[i]);
+    }
+    window
+}
+
 /// What written buffers hold before a dispatch, so that an element it forgets shows.
 pub const UNTOUCHED: f32 = -12_345.0;
 
 /// A written buffer of `len` floats.
 pub fn output(len: usize) -> Data {
     Data::F32(vec![UNTOUCHED; len])
+}
+
+/// A written buffer of `len` elements.
+pub fn untouched(dtype: DType, len: usize) -> Data {
+    match dtype {
+        DType::F32 => output(len),
+        DType::I32 => Data::I32(vec![UNTOUCHED as i32; len]),
+        DType::Bool => Data::Bool(vec![UNTOUCHED as i32; len]),
+    }
 }
 
 /// A generator of test values (SplitMix64).
@@ -109,6 +141,19 @@ impl Values {
     /// `len` floats in `[-1, 1)`.
     pub fn floats(&mut self, len: usize) -> Data {
         Data::F32(self.range(len, -1.0, 1.0))
+    }
+
+    /// `len` scalars: floats in `(-4, 4)`, the first of them positive, integers of all sizes, or booleans.
+    pub fn scalars(&mut self, dtype: DType, len: usize) -> Data {
+        match dtype {
+            DType::F32 => {
+                let mut floats = self.range(len, -4.0, 4.0);
+                floats.iter_mut().take(1).for_each(|x| *x = x.abs());
+                Data::F32(floats)
+            }
+            DType::I32 => Data::I32((0..len).map(|_| self.next() as i32 >> (self.next() % 32)).collect()),
+            DType::Bool => Data::Bool((0..len).map(|_| (self.next() % 2) as i32).collect()),
+        }
     }
 
     /// `len` integers in `0..below`.

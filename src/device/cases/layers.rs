@@ -1,7 +1,7 @@
 //! Cases of pooling, softmax, losses, embeddings and recurrences.
 
 use super::Case;
-use super::data::{Data, Values, output, weights};
+use super::data::{Data, Values, output, weights, window};
 use crate::lower::kernels::*;
 use crate::lower::program::Extent;
 
@@ -16,50 +16,41 @@ pub fn cases() -> Vec<Case> {
 fn pool() -> Vec<Case> {
     let mut all = Vec::new();
     let mut v = Values::new(500);
-    let plain = PoolGeometry {
-        channels: 3,
-        input: [7, 6],
-        output: [6, 5],
-        kernel: [2, 2],
-        stride: [1, 1],
-        dilation: [1, 1],
-        pad: [0, 0],
-        pad_end: [0, 0],
-    };
-    let geometries = [
-        ("plain", plain),
-        ("one", PoolGeometry { channels: 1, input: [1, 1], output: [1, 1], kernel: [1, 1], ..plain }),
-        (
-            "line",
-            PoolGeometry { input: [1, 17], output: [1, 6], kernel: [1, 3], stride: [1, 3], pad_end: [0, 1], ..plain },
-        ),
-        (
-            "padded",
-            PoolGeometry { output: [4, 4], kernel: [3, 3], stride: [2, 2], pad: [1, 1], pad_end: [1, 1], ..plain },
-        ),
-        ("dilated", PoolGeometry { output: [3, 2], kernel: [3, 3], dilation: [2, 2], ..plain }),
-        // The last window reaches beyond the declared padding (`ceil_mode`).
-        (
-            "ceil",
-            PoolGeometry { output: [4, 4], kernel: [3, 2], stride: [2, 2], pad: [1, 1], pad_end: [0, 0], ..plain },
-        ),
-        ("gaps", PoolGeometry { output: [3, 2], kernel: [1, 2], stride: [3, 4], ..plain }),
+    let ones = [1, 1];
+    // The last window reaches beyond the declared padding (`ceil_mode`).
+    let ceil = Window { output: [1, 4, 4], ..window([7, 6], [3, 2], [2, 2], ones, [[1, 1], [0, 0]]) };
+    let windows = [
+        ("plain", 3, window([7, 6], [2, 2], ones, ones, [[0, 0]; 2])),
+        ("one", 1, window(ones, ones, ones, ones, [[0, 0]; 2])),
+        ("line", 3, window([17], [3], [3], [1], [[0], [1]])),
+        ("padded", 3, window([7, 6], [3, 3], [2, 2], ones, [[1, 1]; 2])),
+        ("dilated", 3, window([7, 6], [3, 3], ones, [2, 2], [[0, 0]; 2])),
+        ("ceil", 3, ceil),
+        ("gaps", 3, window([7, 6], [1, 2], [3, 4], ones, [[0, 0]; 2])),
+        ("volume", 2, window([4, 5, 3], [2, 3, 2], [1, 2, 1], [2, 1, 1], [[1, 0, 1], [0, 1, 1]])),
+        ("deep", 2, window([9, 1, 2], [3, 1, 1], [2, 1, 1], [1, 1, 1], [[1, 0, 0]; 2])),
     ];
-    for (name, geometry) in geometries {
+    for (name, channels, window) in windows {
         for kind in [PoolKind::Max, PoolKind::AverageInside, PoolKind::AveragePadded] {
             for (batched, rows) in [(true, 3), (false, 5)] {
                 let n = if batched { rows } else { 1 };
-                let x_len = n * geometry.channels * geometry.input[0] * geometry.input[1];
-                let y_len = n * geometry.channels * geometry.output[0] * geometry.output[1];
+                let x_len = n * channels * window.elements();
+                let y_len = n * channels * window.positions();
                 let name = format!("{kind:?}_{name}_{n}");
                 // Few distinct values, so that windows have several largest elements.
                 let Data::I32(ties) = v.ids(x_len, 5) else { unreachable!() };
                 let x = Data::F32(ties.into_iter().map(|i| i as f32 - 3.0).collect());
-                let forward = Pool { batched, kind, geometry };
+                let forward = Pool { batched, kind, channels, window };
                 all.push(Case::new(&name, rows, forward, vec![x.clone()], vec![output(y_len)]));
                 let dy = v.floats(y_len);
                 let read = if kind == PoolKind::Max { vec![x, dy] } else { vec![dy] };
-                all.push(Case::new(&name, rows, PoolVjp { batched, kind, geometry }, read, vec![output(x_len)]));
+                all.push(Case::new(
+                    &name,
+                    rows,
+                    PoolVjp { batched, kind, channels, window },
+                    read,
+                    vec![output(x_len)],
+                ));
             }
         }
     }

@@ -1,11 +1,11 @@
 //! Cases of the kernels that map, copy and add elements, and of the update.
 
 use super::Case;
-use super::data::{Data, UNTOUCHED, Values, output, weights};
-use crate::graph::strides;
+use super::data::{Data, Values, output, untouched, weights};
+use crate::graph::{DType, strides};
 use crate::lower::kernels::*;
 use crate::lower::program::Extent;
-use crate::lower::scalar::{Expr, Func, Step};
+use crate::lower::scalar::{Expr, Func, Step, Value};
 use crate::privacy::clipping::ClipFunction;
 
 pub fn cases() -> Vec<Case> {
@@ -20,42 +20,81 @@ fn broadcast(dims: &[usize], batched: bool) -> Broadcast {
     Broadcast { record: if batched { dims.iter().product() } else { 0 }, strides: strides(dims) }
 }
 
+/// The operands of a function at all combinations of values where something changes: of ordinary, of large and of infinite
+/// floats, integers that overflow, and both booleans.
+fn edges(func: Func) -> Vec<(&'static str, Vec<Data>)> {
+    const FLOATS: [(&str, &[f32]); 4] = [
+        ("ordinary", &[0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 3.75, -2.5, 1e-3, -20.25]),
+        ("large", &[88.8, -88.8, 104.5, 1e30, -1e30, 3e38, 2_147_483_648.0, -2_147_483_904.0, 2_147_483_520.0]),
+        ("infinite", &[f32::INFINITY, f32::NEG_INFINITY, 0.0, 1.0, -2.5]),
+        ("nan", &[f32::NAN, f32::INFINITY, 1.0]),
+    ];
+    const INTEGERS: &[i32] = &[0, 1, -1, 2, -3, 7, -8, 1_000_003, i32::MAX, i32::MIN];
+    // WGSL lets an implementation assume that no float is NaN, so none may reach what it does with them, but for functions
+    // that ask.
+    let asks = func.result() != DType::F32 || func == Func::Guard;
+    let floats = &FLOATS[..if func.operands().contains(&DType::F32) { 3 + usize::from(asks) } else { 1 }];
+    let of_kind = |&(name, floats): &(&'static str, &[f32])| {
+        let sizes: Vec<usize> = func
+            .operands()
+            .iter()
+            .map(|dtype| match dtype {
+                DType::F32 => floats.len(),
+                DType::I32 => INTEGERS.len(),
+                DType::Bool => 2,
+            })
+            .collect();
+        let all: usize = sizes.iter().product();
+        let order = strides(&sizes);
+        let operand = |(k, dtype): (usize, &DType)| {
+            let at = (0..all).map(|i| i / order[k] % sizes[k]);
+            match dtype {
+                DType::F32 => Data::F32(at.map(|i| floats[i]).collect()),
+                DType::I32 => Data::I32(at.map(|i| INTEGERS[i]).collect()),
+                DType::Bool => Data::Bool(at.map(|i| i as i32).collect()),
+            }
+        };
+        (name, func.operands().iter().enumerate().map(operand).collect())
+    };
+    floats.iter().map(of_kind).collect()
+}
+
 fn elementwise() -> Vec<Case> {
     let mut all = Vec::new();
     for (i, &func) in Func::ALL.iter().enumerate() {
         for (rows, len) in [(1, 1), (3, 7), (2, 1031)] {
             let mut v = Values::new(i as u64);
-            let (low, high) = match func {
-                Func::Log | Func::Sqrt => (0.1, 4.0),
-                Func::Div => (0.5, 2.0),
-                _ => (-4.0, 4.0),
-            };
             let operands = vec![broadcast(&[len], true); func.arity()];
-            // Where an error becomes linear is above 0.
-            let lowest = |k| if k == 1 && matches!(func, Func::Huber | Func::HuberVjp) { 0.1 } else { low };
-            let read = (0..func.arity()).map(|k| Data::F32(v.range(rows * len, lowest(k), high))).collect();
+            let read = func.operands().iter().map(|&dtype| v.scalars(dtype, rows * len)).collect();
             let kernel = Elementwise { batched: true, dims: vec![len], operands, expr: Expr::call(func) };
-            all.push(Case::new(format!("{}_{rows}x{len}", func.name()), rows, kernel, read, vec![output(rows * len)]));
+            let written = untouched(func.result(), rows * len);
+            all.push(Case::new(format!("{}_{rows}x{len}", func.name()), rows, kernel, read, vec![written]));
+        }
+        for (name, read) in edges(func) {
+            let len = read[0].elements();
+            let operands = vec![broadcast(&[len], false); read.len()];
+            let kernel = Elementwise { batched: false, dims: vec![len], operands, expr: Expr::call(func) };
+            let written = untouched(func.result(), len);
+            all.push(Case::new(format!("{}_{name}", func.name()), 1, kernel, read, vec![written]));
         }
     }
     let mut v = Values::new(100);
     // A residual chain with a scalar, a bias along the middle axis, a transposed operand and a shared full one.
-    let chain = Expr {
-        steps: vec![
-            Step::Operand(0),
-            Step::Operand(1),
-            Step::Call(Func::Mul, [0, 1, 0]),
-            Step::Operand(2),
-            Step::Call(Func::Add, [2, 3, 0]),
-            Step::Const(0.5),
-            Step::Call(Func::Mul, [4, 5, 0]),
-            Step::Operand(3),
-            Step::Operand(4),
-            Step::Call(Func::Sub, [7, 8, 0]),
-            Step::Call(Func::Tanh, [6, 6, 6]),
-            Step::Call(Func::Add, [9, 10, 0]),
-        ],
-    };
+    let chain = Expr::new(vec![
+        Step::Operand(0, DType::F32),
+        Step::Operand(1, DType::F32),
+        Step::Call(Func::Mul, [0, 1, 0]),
+        Step::Operand(2, DType::F32),
+        Step::Call(Func::Add, [2, 3, 0]),
+        Step::Const(Value::F32(0.5)),
+        Step::Call(Func::Mul, [4, 5, 0]),
+        Step::Operand(3, DType::F32),
+        Step::Operand(4, DType::F32),
+        Step::Call(Func::Sub, [7, 8, 0]),
+        Step::Call(Func::Tanh, [6, 6, 6]),
+        Step::Call(Func::Add, [9, 10, 0]),
+    ])
+    .unwrap();
     for (rows, [a, b, c]) in [(1, [1, 1, 1]), (2, [2, 3, 5]), (3, [7, 33, 11]), (2, [1, 257, 9])] {
         let dims = vec![a, b, c];
         let len = a * b * c;
@@ -70,7 +109,7 @@ fn elementwise() -> Vec<Case> {
         let kernel = Elementwise { batched: true, dims, operands, expr: chain.clone() };
         all.push(Case::new(format!("chain_{rows}x{a}x{b}x{c}"), rows, kernel, read, vec![output(rows * len)]));
     }
-    for (name, expr) in [("scale", Expr::scale(-1.5)), ("identity", Expr { steps: vec![Step::Operand(0)] })] {
+    for (name, expr) in [("scale", Expr::scale(-1.5)), ("identity", Expr::operand(DType::F32))] {
         let kernel = Elementwise { batched: false, dims: vec![13], operands: vec![broadcast(&[13], false)], expr };
         all.push(Case::new(format!("{name}_shared"), 4, kernel, vec![v.floats(13)], vec![output(13)]));
     }
@@ -90,7 +129,7 @@ fn elementwise() -> Vec<Case> {
     };
     all.push(Case::new("no_dims", 67, one, vec![v.floats(67), v.floats(67)], vec![output(67)]));
     let constant =
-        Elementwise { batched: true, dims: vec![3], operands: vec![], expr: Expr { steps: vec![Step::Const(2.5)] } };
+        Elementwise { batched: true, dims: vec![3], operands: vec![], expr: Expr::constant(Value::F32(2.5)) };
     all.push(Case::new("constant", 3, constant, vec![], vec![output(9)]));
     all
 }
@@ -167,7 +206,7 @@ fn moves() -> Vec<Case> {
     }
     // Every element is moved as a word, so NaN payloads and integers survive.
     let words = |n: usize| Data::I32((0..n as i32).map(|i| i.wrapping_mul(0x0123_4567) ^ 0x7fc0_0000).collect());
-    let untouched = |n: usize| Data::I32(vec![UNTOUCHED as i32; n]);
+    let blank = |n: usize| untouched(DType::I32, n);
     let axis = |size, from, to| CopyAxis { size, from, to };
     let copies = [
         ("whole", 7, 7, 0, 0, vec![axis(7, 1, 1)]),
@@ -185,13 +224,13 @@ fn moves() -> Vec<Case> {
         for (batched, rows) in [(true, 1), (true, 5), (false, 3)] {
             let n = if batched { rows } else { 1 };
             let kernel = Copy { batched, from_record, to_record, from_offset, to_offset, axes: axes.clone() };
-            let (from, to) = (words((from_record * n).max(6)), untouched(to_record * n));
+            let (from, to) = (words((from_record * n).max(6)), blank(to_record * n));
             all.push(Case::new(format!("{name}_{n}_of_{rows}"), rows, kernel, vec![from], vec![to]));
         }
     }
     let interleave =
         Copy { batched: true, from_record: 3, to_record: 1, from_offset: 0, to_offset: 0, axes: vec![axis(3, 1, 5)] };
-    all.push(Case::new("interleaved_records", 5, interleave, vec![words(15)], vec![untouched(15)]));
+    all.push(Case::new("interleaved_records", 5, interleave, vec![words(15)], vec![blank(15)]));
     for (batched, rows, from_len, len) in [(true, 5, 11, 7), (true, 1, 3, 301), (false, 4, 9, 9)] {
         let n = if batched { rows } else { 1 };
         let kernel = Rearrange { batched, from_len, len };

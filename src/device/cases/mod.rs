@@ -14,7 +14,7 @@ pub mod wide;
 
 use std::collections::BTreeMap;
 
-pub use data::Data;
+pub use data::{Data, window};
 
 use super::Device;
 use crate::lower::kernels::Kernel;

@@ -1,7 +1,7 @@
 //! Cases of the matrix products and the norms of per-sample gradients.
 
 use super::Case;
-use super::data::{Data, Values, output, weights};
+use super::data::{Data, Values, output, weights, window};
 use crate::lower::kernels::*;
 use crate::lower::program::Extent;
 use crate::lower::scalar::Func;
@@ -126,16 +126,15 @@ fn gemm() -> Vec<Case> {
 }
 
 /// A convolution whose output covers what padding after the input of `pad_end` leaves room for.
-fn conv(
+fn conv<const RANK: usize>(
     [channels, filters, groups]: [usize; 3],
-    input: [usize; 2],
-    kernel: [usize; 2],
-    stride: [usize; 2],
-    dilation: [usize; 2],
-    [pad, pad_end]: [[usize; 2]; 2],
+    input: [usize; RANK],
+    kernel: [usize; RANK],
+    stride: [usize; RANK],
+    dilation: [usize; RANK],
+    pads: [[usize; RANK]; 2],
 ) -> ConvGeometry {
-    let output = [0, 1].map(|i| (input[i] + pad[i] + pad_end[i] - dilation[i] * (kernel[i] - 1) - 1) / stride[i] + 1);
-    ConvGeometry { channels, filters, groups, input, output, kernel, stride, dilation, pad }
+    ConvGeometry { channels, filters, groups, window: window(input, kernel, stride, dilation, pads) }
 }
 
 fn geometries() -> Vec<(&'static str, ConvGeometry)> {
@@ -145,12 +144,15 @@ fn geometries() -> Vec<(&'static str, ConvGeometry)> {
         ("padded", conv([3, 5, 1], [6, 7], [3, 3], [1, 1], [1, 1], [[1, 1]; 2])),
         ("strided_groups", conv([4, 6, 2], [9, 8], [3, 3], [2, 2], [1, 1], [[1, 1]; 2])),
         ("depthwise", conv([3, 3, 3], [8, 8], [3, 3], [1, 1], [2, 2], [[2, 2]; 2])),
-        ("line", conv([5, 7, 1], [1, 17], [1, 4], [1, 3], [1, 2], [[0, 3], [0, 1]])),
+        ("line", conv([5, 7, 1], [17], [4], [3], [2], [[3], [1]])),
         ("pointwise", conv([2, 33, 1], [5, 5], [1, 1], [2, 2], [1, 1], [[0, 0]; 2])),
         ("gaps", conv([2, 3, 1], [10, 11], [2, 2], [3, 4], [1, 1], [[0, 1], [0, 0]])),
         ("far", conv([2, 3, 1], [3, 3], [3, 3], [1, 1], [3, 3], [[5, 4], [4, 5]])),
         ("mnist_1", conv([1, 16, 1], [28, 28], [8, 8], [2, 2], [1, 1], [[3, 3]; 2])),
         ("mnist_2", conv([16, 32, 1], [13, 13], [4, 4], [2, 2], [1, 1], [[0, 0]; 2])),
+        ("volume", conv([3, 5, 1], [4, 5, 3], [3, 2, 3], [1, 1, 1], [1, 1, 1], [[1, 0, 1]; 2])),
+        ("volume_groups", conv([4, 6, 2], [5, 7, 6], [2, 3, 2], [2, 3, 1], [2, 1, 3], [[1, 2, 0], [2, 0, 3]])),
+        ("deep", conv([2, 3, 1], [9, 1, 2], [3, 1, 1], [4, 1, 1], [2, 1, 1], [[3, 0, 0], [2, 0, 0]])),
     ]
 }
 
@@ -161,7 +163,7 @@ fn convolutions() -> Vec<Case> {
         for rows in [1, 3] {
             let (gc, gf, patch, positions) =
                 (conv.group_channels(), conv.group_filters(), conv.patch(), conv.positions());
-            let area = conv.input[0] * conv.input[1];
+            let area = conv.window.elements();
             let (x_len, y_len, w_len) = (conv.channels * area, conv.filters * positions, conv.filters * patch);
             let weight = matrix(false, conv.groups, gf, patch);
             let cotangent = matrix(true, conv.groups, gf, positions);
@@ -202,7 +204,7 @@ fn convolutions() -> Vec<Case> {
             let input_gradient = Gemm {
                 rows: Extent::fixed(gc),
                 cols: area,
-                inner: gf * conv.kernel[0] * conv.kernel[1],
+                inner: gf * conv.window.taps(),
                 a: View::WeightTransposed { conv },
                 b: View::CotangentPatches { conv, record: y_len },
                 bias: None,
@@ -270,7 +272,7 @@ fn weight_gradients() -> Vec<Outer> {
     }
     for (name, conv) in geometries() {
         let (gf, x_len, y_len) =
-            (conv.group_filters(), conv.channels * conv.input[0] * conv.input[1], conv.filters * conv.positions());
+            (conv.group_filters(), conv.channels * conv.window.elements(), conv.filters * conv.positions());
         let cotangent = matrix(true, conv.groups, gf, conv.positions());
         let patches = View::Patches { conv, record: x_len };
         all.push(Outer {

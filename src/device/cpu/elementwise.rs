@@ -24,7 +24,7 @@ impl Native for Elementwise {
         let part = BLOCK * (GRAIN / BLOCK / self.expr.calls().max(1)).max(1);
         let parts = written[0][..total].par_chunks_mut(part).enumerate();
         parts.for_each_init(
-            || vec![0.0; self.expr.steps.len() * BLOCK],
+            || vec![0.0; self.expr.steps().len() * BLOCK],
             |registers, (i, y)| {
                 for (j, y) in y.chunks_mut(BLOCK).enumerate() {
                     evaluate(&self.expr, &operands, registers, i * part + j * BLOCK, y);
@@ -36,17 +36,17 @@ impl Native for Elementwise {
 
 /// Works out the expression for elements `start..start + y.len()`, with a block of `registers` a step.
 fn evaluate(expr: &Expr, operands: &[Strided], registers: &mut [f32], start: usize, y: &mut [f32]) {
-    let Some(last) = expr.steps.len().checked_sub(1) else { return };
-    for (i, step) in expr.steps.iter().enumerate() {
+    let last = expr.steps().len() - 1;
+    for (i, step) in expr.steps().iter().enumerate() {
         let (before, here) = registers.split_at_mut(i * BLOCK);
         let to = if i == last { &mut *y } else { &mut here[..y.len()] };
         match step {
-            Step::Const(c) => to.fill(*c),
-            Step::Operand(k) if i == last || operands[*k].contiguous().is_none() => operands[*k].load(start, to),
-            Step::Operand(_) => {}
+            Step::Const(c) => to.fill(c.word()),
+            Step::Operand(k, _) if i == last || operands[*k].contiguous().is_none() => operands[*k].load(start, to),
+            Step::Operand(..) => {}
             Step::Call(func, args) => {
-                let value = |arg: usize| match expr.steps[arg] {
-                    Step::Operand(k) => operands[k].contiguous().map(|x| &x[start..][..to.len()]),
+                let value = |arg: usize| match expr.steps()[arg] {
+                    Step::Operand(k, _) => operands[k].contiguous().map(|x| &x[start..][..to.len()]),
                     _ => None,
                 };
                 let value = |arg: usize| value(arg).unwrap_or_else(|| &before[arg * BLOCK..][..to.len()]);

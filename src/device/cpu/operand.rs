@@ -127,9 +127,7 @@ fn copy_lines(from: Matrix, to: &mut [f32], ld: usize) {
 /// Patches of one element each are the input itself.
 fn simplify(view: View) -> View {
     match view {
-        View::Patches { conv, record }
-            if conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.pad == [0, 0] && conv.input == conv.output =>
-        {
+        View::Patches { conv, record } if conv.window.is_pointwise() => {
             let area = conv.positions();
             View::Strided { record, group: conv.group_channels() * area, row: area, col: 1 }
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::lower::kernels::ConvGeometry;
+use crate::lower::kernels::{ConvGeometry, Window};
 
 /// The positions `o` of `0..outputs` for which `0 ≤ o · stride + offset < inputs`.
 pub fn inside(outputs: usize, stride: usize, offset: isize, inputs: usize) -> Range<usize> {
@@ -14,41 +14,61 @@ pub fn inside(outputs: usize, stride: usize, offset: isize, inputs: usize) -> Ra
 
 /// A kernel element's share of a convolution: where it meets the input.
 struct Tap {
-    /// Channel within the group, then row and column of the kernel, as one index.
+    /// Channel within the group, then depth, row and column of the kernel, as one index.
     index: usize,
     /// Channel within the group.
     channel: usize,
-    /// Added to `oh · stride` and `ow · stride`.
-    offset: [isize; 2],
-    /// The output rows and columns for which that is inside the input.
-    inside: [Range<usize>; 2],
+    /// Added to the position times the stride, along each axis.
+    offset: [isize; 3],
+    /// The output positions for which that is inside the input, along each axis.
+    inside: [Range<usize>; 3],
 }
 
 fn taps(conv: &ConvGeometry, channels: usize) -> impl Iterator<Item = Tap> + '_ {
-    let [kh, kw] = conv.kernel;
-    (0..channels * kh * kw).map(move |index| {
-        let k = [index / kw % kh, index % kw];
-        let offset = [0, 1].map(|i| (k[i] * conv.dilation[i]) as isize - conv.pad[i] as isize);
-        let inside = [0, 1].map(|i| inside(conv.output[i], conv.stride[i], offset[i], conv.input[i]));
-        Tap { index, channel: index / (kh * kw), offset, inside }
+    let (w, [_, kh, kw]) = (&conv.window, conv.window.kernel);
+    (0..channels * w.taps()).map(move |index| {
+        let k = [index / (kw * kh) % w.kernel[0], index / kw % kh, index % kw];
+        let offset = [0, 1, 2].map(|i| (k[i] * w.dilation[i]) as isize - w.pad[i] as isize);
+        let inside = [0, 1, 2].map(|i| inside(w.output[i], w.stride[i], offset[i], w.input[i]));
+        Tap { index, channel: index / w.taps(), offset, inside }
     })
 }
 
-/// Writes the patches of group `group` of an input `[C, H, W]` as rows `(c, kh, kw)` of positions, `ld` elements apart.
+/// Writes the patches of group `group` of an input `[C, …]` as rows `(c, k…)` of positions, `ld` elements apart.
 pub fn gather(conv: &ConvGeometry, x: &[f32], group: usize, out: &mut [f32], ld: usize) {
-    let [kh, kw] = conv.kernel;
-    let area = conv.input[0] * conv.input[1];
-    let mut padded = Padded::new(conv);
+    let w = &conv.window;
+    let ([kd, kh, kw], [od, oh, ow]) = (w.kernel, w.output);
+    let area = w.input[1] * w.input[2];
+    let mut padded = Padded::new(w);
     let Padded { columns, pitch, .. } = padded;
     for c in 0..conv.group_channels() {
-        let plane = &x[(group * conv.group_channels() + c) * area..][..area];
-        let plane = padded.fill(conv, plane);
-        for k in 0..kh * kw {
-            let row = &mut out[(c * kh * kw + k) * ld..][..conv.positions()];
-            let [top, left] = [k / kw * conv.dilation[0], k % kw * conv.dilation[1]];
-            let start = left % conv.stride[1] * columns + left / conv.stride[1];
-            for (oh, line) in row.chunks_exact_mut(conv.output[1]).enumerate() {
-                copy(line, &plane[(oh * conv.stride[0] + top) * pitch + start..]);
+        let volume = &x[(group * conv.group_channels() + c) * w.elements()..][..w.elements()];
+        let rows = |k: usize, z: usize| {
+            let (first, at) = ((c * kd + k) * kh * kw, z * oh * ow);
+            (0..kh * kw).map(move |k| (k, (first + k) * ld + at))
+        };
+        // Depths outside of the input, then those where each plane is met.
+        for (k, z) in (0..kd).flat_map(|k| (0..od).map(move |z| (k, z))) {
+            if (z * w.stride[0] + k * w.dilation[0]).wrapping_sub(w.pad[0]) >= w.input[0] {
+                rows(k, z).for_each(|(_, at)| out[at..][..oh * ow].fill(0.0));
+            }
+        }
+        for (depth, plane) in volume.chunks_exact(area).enumerate() {
+            let plane = padded.fill(w, plane);
+            for k in 0..kd {
+                let Some(reach) = (depth + w.pad[0]).checked_sub(k * w.dilation[0]) else { continue };
+                let z = reach / w.stride[0];
+                if reach % w.stride[0] != 0 || z >= od {
+                    continue;
+                }
+                for (k, at) in rows(k, z) {
+                    let row = &mut out[at..][..oh * ow];
+                    let [top, left] = [k / kw * w.dilation[1], k % kw * w.dilation[2]];
+                    let start = left % w.stride[2] * columns + left / w.stride[2];
+                    for (oh, line) in row.chunks_exact_mut(ow).enumerate() {
+                        copy(line, &plane[(oh * w.stride[1] + top) * pitch + start..]);
+                    }
+                }
             }
         }
     }
@@ -67,26 +87,26 @@ struct Padded {
 }
 
 impl Padded {
-    fn new(conv: &ConvGeometry) -> Padded {
-        let reach = [0, 1].map(|i| {
-            let last = (conv.output[i] - 1) * conv.stride[i] + (conv.kernel[i] - 1) * conv.dilation[i];
-            (last + 1).max(conv.input[i] + conv.pad[i])
+    fn new(w: &Window) -> Padded {
+        let reach = [1, 2].map(|i| {
+            let last = (w.output[i] - 1) * w.stride[i] + (w.kernel[i] - 1) * w.dilation[i];
+            (last + 1).max(w.input[i] + w.pad[i])
         });
-        if conv.stride[1] == 1 && reach == conv.input {
-            return Padded { plane: Vec::new(), columns: conv.input[1], pitch: conv.input[1], plain: true };
+        if w.stride[2] == 1 && reach == [w.input[1], w.input[2]] {
+            return Padded { plane: Vec::new(), columns: w.input[2], pitch: w.input[2], plain: true };
         }
-        let columns = reach[1].div_ceil(conv.stride[1]);
-        let pitch = columns * conv.stride[1];
+        let columns = reach[1].div_ceil(w.stride[2]);
+        let pitch = columns * w.stride[2];
         Padded { plane: vec![0.0; reach[0] * pitch], columns, pitch, plain: false }
     }
 
-    fn fill<'a>(&'a mut self, conv: &ConvGeometry, plane: &'a [f32]) -> &'a [f32] {
+    fn fill<'a>(&'a mut self, w: &Window, plane: &'a [f32]) -> &'a [f32] {
         if self.plain {
             return plane;
         }
-        let ([top, left], stride) = (conv.pad, conv.stride[1]);
+        let ([_, top, left], stride) = (w.pad, w.stride[2]);
         let rows = self.plane.chunks_exact_mut(self.pitch).skip(top);
-        for (to, from) in rows.zip(plane.chunks_exact(conv.input[1])) {
+        for (to, from) in rows.zip(plane.chunks_exact(w.input[2])) {
             for first in 0..stride.min(from.len()) {
                 let start = (left + first) % stride * self.columns + (left + first) / stride;
                 to[start..].iter_mut().zip(from[first..].iter().step_by(stride)).for_each(|(y, &x)| *y = x);
@@ -114,55 +134,64 @@ fn copy(to: &mut [f32], from: &[f32]) {
     }
 }
 
-/// The inverse of [`gather`] in the sense of the transpose: sets channel planes `[H, W]` of `out`, `plane` elements apart,
-/// to the sum of the entries that [`gather`] would have filled from each element. `patches` has contiguous rows.
+/// The inverse of [`gather`] in the sense of the transpose: sets channels of `out`, `plane` elements apart, to the sum of the
+/// entries that [`gather`] would have filled from each element. `patches` has contiguous rows.
 pub fn scatter(conv: &ConvGeometry, patches: &[f32], out: &mut [f32], plane: usize) {
-    let ([height, width], [_, columns]) = (conv.input, conv.output);
-    let stride = conv.stride[1];
+    let w = &conv.window;
+    let ([_, height, width], [_, rows, columns]) = (w.input, w.output);
+    let stride = w.stride[2];
     for c in 0..conv.group_channels() {
-        out[c * plane..][..height * width].fill(0.0);
+        out[c * plane..][..w.elements()].fill(0.0);
     }
     for tap in taps(conv, conv.group_channels()) {
-        let to = &mut out[tap.channel * plane..][..height * width];
-        let row = &patches[tap.index * conv.positions()..][..conv.positions()];
-        let Range { start, end } = tap.inside[1].clone();
+        let to = &mut out[tap.channel * plane..][..w.elements()];
+        let row = &patches[tap.index * w.positions()..][..w.positions()];
+        let Range { start, end } = tap.inside[2].clone();
         if start == end {
             continue;
         }
-        for oh in tap.inside[0].clone() {
-            let ih = (oh * conv.stride[0]).wrapping_add_signed(tap.offset[0]);
-            let to = &mut to[ih * width..][..width][(start * stride).wrapping_add_signed(tap.offset[1])..];
-            let from = &row[oh * columns..][start..end];
-            if stride == 1 {
-                to.iter_mut().zip(from).for_each(|(y, &x)| *y += x);
-            } else {
-                to.iter_mut().step_by(stride).zip(from).for_each(|(y, &x)| *y += x);
+        for od in tap.inside[0].clone() {
+            let id = (od * w.stride[0]).wrapping_add_signed(tap.offset[0]);
+            for oh in tap.inside[1].clone() {
+                let ih = (oh * w.stride[1]).wrapping_add_signed(tap.offset[1]);
+                let line = &mut to[(id * height + ih) * width..][..width];
+                let to = &mut line[(start * stride).wrapping_add_signed(tap.offset[2])..];
+                let from = &row[(od * rows + oh) * columns..][start..end];
+                if stride == 1 {
+                    to.iter_mut().zip(from).for_each(|(y, &x)| *y += x);
+                } else {
+                    to.iter_mut().step_by(stride).zip(from).for_each(|(y, &x)| *y += x);
+                }
             }
         }
     }
 }
 
-/// Writes what the input gradient of group `group` reads of a cotangent `[O, OH, OW]` as rows `(o, kh, kw)` of input
-/// elements, `ld` elements apart.
+/// Writes what the input gradient of group `group` reads of a cotangent `[O, …]` as rows `(o, k…)` of input elements, `ld`
+/// elements apart.
 pub fn gather_cotangent(conv: &ConvGeometry, dy: &[f32], group: usize, out: &mut [f32], ld: usize) {
-    let ([height, width], [rows, columns]) = (conv.input, conv.output);
+    let w = &conv.window;
+    let ([_, height, width], [_, rows, columns]) = (w.input, w.output);
     for tap in taps(conv, conv.group_filters()) {
-        let plane = &dy[(group * conv.group_filters() + tap.channel) * rows * columns..][..rows * columns];
-        let row = &mut out[tap.index * ld..][..height * width];
+        let map = &dy[(group * conv.group_filters() + tap.channel) * w.positions()..][..w.positions()];
+        let row = &mut out[tap.index * ld..][..w.elements()];
         row.fill(0.0);
-        for oh in tap.inside[0].clone() {
-            let ih = (oh * conv.stride[0]).wrapping_add_signed(tap.offset[0]);
-            for ow in tap.inside[1].clone() {
-                let iw = (ow * conv.stride[1]).wrapping_add_signed(tap.offset[1]);
-                row[ih * width + iw] = plane[oh * columns + ow];
+        for od in tap.inside[0].clone() {
+            let id = (od * w.stride[0]).wrapping_add_signed(tap.offset[0]);
+            for oh in tap.inside[1].clone() {
+                let ih = (oh * w.stride[1]).wrapping_add_signed(tap.offset[1]);
+                for ow in tap.inside[2].clone() {
+                    let iw = (ow * w.stride[2]).wrapping_add_signed(tap.offset[2]);
+                    row[(id * height + ih) * width + iw] = map[(od * rows + oh) * columns + ow];
+                }
             }
         }
     }
 }
 
-/// Writes a weight `[O, C/G, KH, KW]` as rows `c` of `(o, kh, kw)`, `ld` elements apart, for group `group`.
+/// Writes a weight `[O, C/G, K…]` as rows `c` of `(o, k…)`, `ld` elements apart, for group `group`.
 pub fn transpose_weight(conv: &ConvGeometry, w: &[f32], group: usize, out: &mut [f32], ld: usize) {
-    let area = conv.kernel[0] * conv.kernel[1];
+    let area = conv.window.taps();
     for o in 0..conv.group_filters() {
         for c in 0..conv.group_channels() {
             let from = &w[((group * conv.group_filters() + o) * conv.group_channels() + c) * area..][..area];

@@ -1,13 +1,12 @@
 //! [Conv](https://onnx.ai/onnx/operators/onnx__Conv.html) over one or two spatial axes.
 
-use crate::graph::NodeId;
 use crate::import::axes::{Axes, Axis};
-use crate::import::window::{Window, image, map_dims};
+use crate::import::window::{image, window};
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::kernels::ConvGeometry;
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
-use crate::ops::conv::{Conv, weight_dims};
+use crate::ops::conv::Conv;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::movement::{self, Reshape};
 
@@ -29,33 +28,17 @@ fn conv(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         let why = format!("a weight of dims {shape:?} in {groups} groups does not fit an input of axes {}", x.axes);
         return Err(cx.invalid(node, why));
     }
-    let window = Window::read(cx, node, &dims[1..], Some(&shape[2..]))?;
-    let geometry = ConvGeometry {
-        channels: dims[0],
-        filters: shape[0],
-        groups,
-        input: window.input,
-        output: window.output,
-        kernel: window.kernel,
-        stride: window.stride,
-        dilation: window.dilation,
-        pad: window.pad,
-    };
-    let x2 = reshaped(cx, node, x.node, vec![geometry.channels, geometry.input[0], geometry.input[1]])?;
-    let w2 = reshaped(cx, node, w.node, weight_dims(&geometry))?;
-    let mut y = cx.emit(node, Conv::new(geometry), &[x2, w2])?;
+    let window = window(cx, node, &dims[1..], Some(&shape[2..]))?;
+    let geometry = ConvGeometry { channels: dims[0], filters: shape[0], groups, window };
+    let mut y = cx.emit(node, Conv::new(geometry), &[x.node, w.node])?;
     if let Some(bias) = bias.filter(|b| !movement::is_zero(cx.graph(), b.node)) {
         if bias.axes != Axes::shared(&[geometry.filters]) {
             return Err(cx.invalid(node, format!("a bias of axes {} for {} filters", bias.axes, geometry.filters)));
         }
-        let bias = cx.emit(node, Reshape { dims: vec![geometry.filters, 1, 1] }, &[bias.node])?;
+        let bias = cx.emit(node, Reshape { dims: window.dims(geometry.filters, [1; 3]) }, &[bias.node])?;
         y = cx.emit(node, Elementwise::call(Func::Add), &[y, bias])?;
     }
     let mut axes = vec![Axis::batch()];
-    axes.extend(map_dims(geometry.filters, geometry.output, spatial).into_iter().map(Axis::size));
+    axes.extend(window.dims(geometry.filters, window.output).into_iter().map(Axis::size));
     Ok(vec![cx.relabel(node, y, Axes(axes))?])
-}
-
-fn reshaped(cx: &mut Import<'_>, node: &OnnxNode, x: NodeId, dims: Vec<usize>) -> Result<NodeId, Refusal> {
-    if cx.ty(x).dims == dims { Ok(x) } else { cx.emit(node, Reshape { dims }, &[x]) }
 }

@@ -4,9 +4,9 @@
 
 use crate::import::axes::{Axes, Axis};
 use crate::import::formula::formula;
-use crate::import::window::{Window, image, map_dims};
+use crate::import::window::{image, window};
 use crate::import::{Import, Refusal, Rule, Value};
-use crate::lower::kernels::{PoolGeometry, PoolKind};
+use crate::lower::kernels::PoolKind;
 use crate::onnx::OnnxNode;
 use crate::ops::movement::Reshape;
 use crate::ops::pool::Pool;
@@ -35,22 +35,10 @@ fn global_average_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value
 fn pool(cx: &mut Import<'_>, node: &OnnxNode, kind: PoolKind) -> Result<Vec<Value>, Refusal> {
     let x = cx.value(node, 0)?;
     let dims = image(cx, node, &x)?;
-    let window = Window::read(cx, node, &dims[1..], None)?;
-    let geometry = PoolGeometry {
-        channels: dims[0],
-        input: window.input,
-        output: window.output,
-        kernel: window.kernel,
-        stride: window.stride,
-        dilation: window.dilation,
-        pad: window.pad,
-        pad_end: window.pad_end,
-    };
-    let spatial = dims.len() - 1;
-    let full = vec![geometry.channels, geometry.input[0], geometry.input[1]];
-    let image = if dims == full { x.node } else { cx.emit(node, Reshape { dims: full }, &[x.node])? };
-    let y = cx.emit(node, Pool { kind, geometry }, &[image])?;
+    let (channels, window) = (dims[0], window(cx, node, &dims[1..], None)?);
+    let image = if cx.ty(x.node).dims == dims { x.node } else { cx.emit(node, Reshape { dims }, &[x.node])? };
+    let y = cx.emit(node, Pool { kind, channels, window }, &[image])?;
     let mut axes = vec![Axis::batch()];
-    axes.extend(map_dims(geometry.channels, geometry.output, spatial).into_iter().map(Axis::size));
+    axes.extend(window.dims(channels, window.output).into_iter().map(Axis::size));
     Ok(vec![cx.relabel(node, y, Axes(axes))?])
 }

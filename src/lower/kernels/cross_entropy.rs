@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Lanes, Launch, Window, words};
+use super::{KernelRules, Lanes, Launch, Span, words};
 use crate::lower::emit::Specialise;
 
 /// The tokens and classes of a cross-entropy.
@@ -70,11 +70,11 @@ impl KernelRules for CrossEntropy {
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        let launch = |part: &Window| {
+        let launch = |part: &Span| {
             let window = words(&part.outer);
             Launch::new([self.0.words(rows), window].concat(), self.0.lanes().grid(rows))
         };
-        Window::split(self.0.tokens, 1, self.0.iterations()).iter().map(launch).collect()
+        Span::split(self.0.tokens, 1, self.0.iterations()).iter().map(launch).collect()
     }
 
     fn iterations(&self) -> usize {

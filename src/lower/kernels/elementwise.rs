@@ -57,14 +57,16 @@ impl KernelRules for Elementwise {
         template.constant("RANK", format!("{}u", self.dims.len().max(1)));
         template.constant("FLAT", self.is_flat());
         let count = self.operands.len();
+        let word = |k: usize| self.expr.operand_type(k).wgsl_word();
         let mut bindings: String = (0..count)
-            .map(|k| format!("@group(0) @binding({}) var<storage, read> x{k}: array<f32>;\n", k + 1))
+            .map(|k| format!("@group(0) @binding({}) var<storage, read> x{k}: array<{}>;\n", k + 1, word(k)))
             .collect();
-        bindings += &format!("@group(0) @binding({}) var<storage, read_write> y: array<f32>;", count + 1);
+        let (at, word) = (count + 1, self.expr.dtype().wgsl_word());
+        bindings += &format!("@group(0) @binding({at}) var<storage, read_write> y: array<{word}>;");
         template.block("operands", &bindings);
-        template.block("prelude", scalar::WGSL_PRELUDE);
         let component = |k: usize| ["low", "high"][k / 4].to_string() + [".x", ".y", ".z", ".w"][k % 4];
         let (body, result) = self.expr.wgsl(|k| format!("x{k}[{}]", component(k)));
+        template.block("prelude", &scalar::prelude(&body));
         template.block("expr", &format!("{body}    y[i] = {result};"));
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::operand::View;
-use super::{KernelRules, Launch, Tile, Window, words};
+use super::{KernelRules, Launch, Span, Tile, words};
 use crate::lower::emit::Specialise;
 use crate::lower::program::Extent;
 use crate::lower::scalar::{self, Func};
@@ -68,7 +68,7 @@ impl KernelRules for Gemm {
 
     fn specialise(&self, template: &mut Specialise) {
         self.tile().specialise(template);
-        template.constant("SPLIT", Window::split(1, self.inner, 1).len() > 1);
+        template.constant("SPLIT", Span::split(1, self.inner, 1).len() > 1);
         template.constant("A_VIEW", self.a.constant());
         template.constant("B_VIEW", self.b.constant());
         template.block("prelude", scalar::WGSL_PRELUDE);
@@ -92,7 +92,7 @@ impl KernelRules for Gemm {
         let height = self.rows.at(rows);
         let mut launches = Vec::new();
         for (first, grid) in self.tile().grids(self.records.at(rows) * self.groups, height, self.cols) {
-            for part in Window::split(1, self.inner, 1) {
+            for part in Span::split(1, self.inner, 1) {
                 let sizes =
                     [first[0], first[1], self.groups, height, self.cols, self.inner, part.inner[0], part.inner[1]];
                 let out = [self.out_record, self.out_group, self.out_row, self.out_col];

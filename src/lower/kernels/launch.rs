@@ -46,18 +46,18 @@ pub fn linear_grid(items: usize, size: usize) -> [u32; 3] {
 
 /// A part of two nested loops that one launch makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub struct Span {
     /// First and last iteration, exclusive, of the outer loop.
     pub outer: [usize; 2],
     /// First and last iteration, exclusive, of the inner loop.
     pub inner: [usize; 2],
 }
 
-impl Window {
+impl Span {
     /// Cuts a loop of `outer` iterations around one of `inner`, whose body makes `cost − 1` more, into parts of at most
     /// half of [`MAX_ITERATIONS`] in all: drivers count the leaving of a loop as an iteration, and some count more. There
     /// is at least one part.
-    pub fn split(outer: usize, inner: usize, cost: usize) -> Vec<Window> {
+    pub fn split(outer: usize, inner: usize, cost: usize) -> Vec<Span> {
         let limit = MAX_ITERATIONS / 2;
         let inner_size = inner.clamp(1, ((limit - 2) / cost.max(1)).max(1));
         let outer_size = outer.clamp(1, (limit / (inner_size * cost + 2)).max(1));
@@ -65,7 +65,7 @@ impl Window {
             (0..n.div_ceil(size).max(1)).map(move |i| [(i * size).min(n), ((i + 1) * size).min(n)])
         };
         parts(outer, outer_size)
-            .flat_map(|outer| parts(inner, inner_size).map(move |inner| Window { outer, inner }))
+            .flat_map(|outer| parts(inner, inner_size).map(move |inner| Span { outer, inner }))
             .collect()
     }
 
@@ -151,16 +151,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_cover_both_loops_and_keep_the_limit() {
+    fn spans_cover_both_loops_and_keep_the_limit() {
         for (outer, inner, cost) in
             [(1, 1, 1), (7, 65_536, 1), (100_000, 3, 2), (5, 200_000, 3), (4_096, 1_000, 1), (0, 4, 1)]
         {
-            let windows = Window::split(outer, inner, cost);
+            let spans = Span::split(outer, inner, cost);
             let size = |r: [usize; 2]| r[1] - r[0];
-            let done: usize = windows.iter().map(|w| size(w.outer) * size(w.inner)).sum();
+            let done: usize = spans.iter().map(|w| size(w.outer) * size(w.inner)).sum();
             assert_eq!(done, outer * inner);
-            assert!(windows.iter().all(|w| size(w.outer) * (size(w.inner) * cost + 2) <= MAX_ITERATIONS / 2));
-            assert_eq!(windows.iter().filter(|w| w.is_first()).count(), 1);
+            assert!(spans.iter().all(|w| size(w.outer) * (size(w.inner) * cost + 2) <= MAX_ITERATIONS / 2));
+            assert_eq!(spans.iter().filter(|w| w.is_first()).count(), 1);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Lanes, Launch, Window, linear_grid, words};
+use super::{KernelRules, Lanes, Launch, Span, linear_grid, words};
 use crate::lower::emit::Specialise;
 use crate::lower::scalar;
 
@@ -49,12 +49,12 @@ impl LstmSizes {
 
     /// Launches of sweeps over time in which a unit sums `gates · hidden` terms.
     fn launches(&self, rows: usize, gates: usize) -> Vec<Launch> {
-        let launch = |part: &Window| {
+        let launch = |part: &Span| {
             let sizes = [rows, self.steps, self.hidden, self.initial_record];
             Launch::new(words(&[&sizes[..], &part.outer, &part.inner].concat()), linear_grid(rows, 1))
         };
         let blocks = self.lanes().steps(self.hidden);
-        Window::split(self.steps, blocks, gates * self.hidden + 2).iter().map(launch).collect()
+        Span::split(self.steps, blocks, gates * self.hidden + 2).iter().map(launch).collect()
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -66,8 +66,10 @@ macro_rules! kernel_table {
 
 pub mod launch;
 pub mod operand;
-pub use launch::{Lanes, Launch, MAX_ITERATIONS, MAX_WORKGROUPS, Tile, Window, linear_grid, words};
+pub mod window;
+pub use launch::{Lanes, Launch, MAX_ITERATIONS, MAX_WORKGROUPS, Span, Tile, linear_grid, words};
 pub use operand::{ConvGeometry, View};
+pub use window::Window;
 
 kernel_table! {
     elementwise { Elementwise }

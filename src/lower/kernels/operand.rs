@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A 2-D convolution's sizes; a 1-D one has height 1 and kernel height 1.
+use super::Window;
+
+/// A convolution's sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConvGeometry {
     /// Input channels of all groups.
@@ -11,18 +13,8 @@ pub struct ConvGeometry {
     pub filters: usize,
     /// Number of groups.
     pub groups: usize,
-    /// Input height and width.
-    pub input: [usize; 2],
-    /// Output height and width.
-    pub output: [usize; 2],
-    /// Kernel height and width.
-    pub kernel: [usize; 2],
-    /// Strides.
-    pub stride: [usize; 2],
-    /// Dilations.
-    pub dilation: [usize; 2],
-    /// Zero padding before the first row and column.
-    pub pad: [usize; 2],
+    /// The window, and what it slides over.
+    pub window: Window,
 }
 
 impl ConvGeometry {
@@ -38,12 +30,12 @@ impl ConvGeometry {
 
     /// Elements of a patch: input channels of a group times kernel elements.
     pub fn patch(&self) -> usize {
-        self.group_channels() * self.kernel[0] * self.kernel[1]
+        self.group_channels() * self.window.taps()
     }
 
     /// Output positions.
     pub fn positions(&self) -> usize {
-        self.output[0] * self.output[1]
+        self.window.positions()
     }
 }
 
@@ -62,8 +54,8 @@ pub enum View {
         /// Elements between columns.
         col: usize,
     },
-    /// Patches of a convolution's input `x[n, C, H, W]`: row `(c, kh, kw)` within group `g`, column `(oh, ow)` is
-    /// `x[n, g·C/G + c, oh·stride + kh·dilation − pad, ow·stride + kw·dilation − pad]`, or 0 outside.
+    /// Patches of a convolution's input `x[n, C, …]`: row `(c, k…)` within group `g`, column `(o…)` is
+    /// `x[n, g·C/G + c, o·stride + k·dilation − pad, …]` along every axis, or 0 outside.
     Patches {
         /// The convolution.
         conv: ConvGeometry,
@@ -77,17 +69,17 @@ pub enum View {
         /// Elements between records, 0 for a shared input.
         record: usize,
     },
-    /// What a convolution's input gradient reads of the cotangent `dy[n, O, OH, OW]`: row `(o, kh, kw)` within group
-    /// `g`, column `(ih, iw)` is `dy[n, g·O/G + o, oh, ow]` where `oh·stride + kh·dilation − pad = ih` and likewise in
-    /// width, or 0 where no such output position exists.
+    /// What a convolution's input gradient reads of the cotangent `dy[n, O, …]`: row `(o, k…)` within group `g`, column
+    /// `(i…)` is `dy[n, g·O/G + o, p…]` where `p·stride + k·dilation − pad = i` along every axis, or 0 where no such output
+    /// position exists.
     CotangentPatches {
         /// The convolution.
         conv: ConvGeometry,
         /// Elements between records, 0 for a shared cotangent.
         record: usize,
     },
-    /// A convolution's weight `w[O, C/G, KH, KW]` for the input gradient: row `c`, column `(o, kh, kw)` of group `g` is
-    /// `w[g·O/G + o, c, kh, kw]`.
+    /// A convolution's weight `w[O, C/G, K…]` for the input gradient: row `c`, column `(o, k…)` of group `g` is
+    /// `w[g·O/G + o, c, k…]`.
     WeightTransposed {
         /// The convolution.
         conv: ConvGeometry,
@@ -113,6 +105,9 @@ impl View {
     /// The constant of `shaders/shared/view.wgsl` that stands for the variant.
     pub fn constant(&self) -> &'static str {
         match self {
+            View::Patches { conv, .. } if conv.window.is_deep() => "DEEP_PATCHES",
+            View::PatchesTransposed { conv, .. } if conv.window.is_deep() => "DEEP_PATCHES_TRANSPOSED",
+            View::CotangentPatches { conv, .. } if conv.window.is_deep() => "DEEP_COTANGENT_PATCHES",
             View::Strided { .. } => "STRIDED",
             View::Patches { .. } => "PATCHES",
             View::PatchesTransposed { .. } => "PATCHES_TRANSPOSED",
@@ -126,21 +121,22 @@ impl View {
         let (strides, conv) = match *self {
             View::Strided { record, group, row, col } => ([record, group, row, col], None),
             View::Patches { conv, record } | View::PatchesTransposed { conv, record } => {
-                ([record, conv.group_channels() * conv.input[0] * conv.input[1], 0, 0], Some(conv))
+                ([record, conv.group_channels() * conv.window.elements(), 0, 0], Some(conv))
             }
             View::CotangentPatches { conv, record } => {
                 ([record, conv.group_filters() * conv.positions(), 0, 0], Some(conv))
             }
             View::WeightTransposed { conv } => ([0, conv.group_filters() * conv.patch(), 0, 0], Some(conv)),
         };
-        let sizes = conv.map_or([0; 14], |c| {
-            let pairs = [c.input, c.output, c.kernel, c.stride, c.dilation, c.pad];
-            let mut sizes = [0; 14];
-            sizes[..2].copy_from_slice(&[c.group_channels(), c.group_filters()]);
-            sizes[2..].copy_from_slice(pairs.as_flattened());
+        let sizes = conv.map_or([0; 21], |c| {
+            let w = c.window;
+            let triples = [w.input, w.output, w.kernel, w.stride, w.dilation, w.pad];
+            let mut sizes = [0; 21];
+            sizes[..3].copy_from_slice(&[c.group_channels(), c.group_filters(), w.taps()]);
+            sizes[3..].copy_from_slice(triples.as_flattened());
             sizes
         });
-        let shifts = conv.map_or([0; 2], |c| c.stride.map(shift));
+        let shifts = conv.map_or([0; 3], |c| c.window.stride.map(shift));
         super::words(&[&strides[..], &sizes, &shifts].concat())
     }
 }

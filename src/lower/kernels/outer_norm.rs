@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::operand::View;
-use super::{KernelRules, Launch, Window, linear_grid, words};
+use super::{KernelRules, Launch, Span, linear_grid, words};
 use crate::lower::emit::Specialise;
 
 /// `y[n] = Σ_g (Σ_{i,t} a[n, g](i, t)²) (Σ_{j,t} b[n, g](j, t)²)`. With one position that is the square norm of `a ⊗ b`
@@ -47,11 +47,11 @@ impl KernelRules for OuterNorm {
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        let launch = |part: &Window| {
+        let launch = |part: &Span| {
             let sizes = [rows, self.rows, self.cols, self.steps, part.outer[0], part.outer[1]];
             Launch::new([self.a.words(), self.b.words(), words(&sizes)].concat(), linear_grid(rows, 1))
         };
-        Window::split(self.groups, 1, self.iterations()).iter().map(launch).collect()
+        Span::split(self.groups, 1, self.iterations()).iter().map(launch).collect()
     }
 
     fn iterations(&self) -> usize {

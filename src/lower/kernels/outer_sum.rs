@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::operand::View;
-use super::{KernelRules, Launch, Tile, Window, words};
+use super::{KernelRules, Launch, Span, Tile, words};
 use crate::lower::emit::Specialise;
 
 /// `y[c, g, i, j] = Σ_n w[n] Σ_t a[n, g](i, t) · b[n, g](j, t)`, where chunk `c` sums the rows
@@ -45,7 +45,7 @@ impl KernelRules for OuterSum {
         let matrices = rows.div_ceil(self.chunk) * self.groups;
         let mut launches = Vec::new();
         for (first, grid) in Tile::of(self.rows, self.cols).grids(matrices, self.rows, self.cols) {
-            for part in Window::split(self.chunk.min(rows), self.steps, 1) {
+            for part in Span::split(self.chunk.min(rows), self.steps, 1) {
                 let sizes = [first[0], first[1], self.groups, self.rows, self.cols, rows, self.chunk];
                 let part = [&part.outer[..], &part.inner, &[usize::from(!part.is_first())]].concat();
                 launches

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, words};
+use super::{KernelRules, Launch, Window, words};
 use crate::lower::emit::Specialise;
 
 /// How a window is reduced.
@@ -17,28 +17,7 @@ pub enum PoolKind {
     AveragePadded,
 }
 
-/// A pooling window over `[channels, H, W]`; a 1-D one has height 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PoolGeometry {
-    /// Channels, each pooled alone.
-    pub channels: usize,
-    /// Input height and width.
-    pub input: [usize; 2],
-    /// Output height and width.
-    pub output: [usize; 2],
-    /// Window height and width.
-    pub kernel: [usize; 2],
-    /// Strides.
-    pub stride: [usize; 2],
-    /// Dilations.
-    pub dilation: [usize; 2],
-    /// Padding before the first row and column.
-    pub pad: [usize; 2],
-    /// Padding after the last row and column, as the model declares it: `AveragePadded` counts elements up to here.
-    pub pad_end: [usize; 2],
-}
-
-/// `y[n, c, oh, ow]` = the window of `x[n, c]` at `(oh, ow)`, reduced.
+/// `y[n, c, o…]` = the window of `x[n, c]` at `o…`, reduced. Of `AveragePadded`, elements count up to the declared padding.
 ///
 /// Buffers: `x`; then `y`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,11 +26,13 @@ pub struct Pool {
     pub batched: bool,
     /// How a window is reduced.
     pub kind: PoolKind,
+    /// Channels, each pooled alone.
+    pub channels: usize,
     /// The window.
-    pub geometry: PoolGeometry,
+    pub window: Window,
 }
 
-/// `dx[n, c, ih, iw]` = the sum of what each window that holds `(ih, iw)` sends back of `dy`.
+/// `dx[n, c, i…]` = the sum of what each window that holds `i…` sends back of `dy`.
 ///
 /// Buffers: `x` (for [`PoolKind::Max`] only), `dy`; then `dx`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,8 +41,10 @@ pub struct PoolVjp {
     pub batched: bool,
     /// How a window is reduced.
     pub kind: PoolKind,
+    /// Channels, each pooled alone.
+    pub channels: usize,
     /// The window.
-    pub geometry: PoolGeometry,
+    pub window: Window,
 }
 
 impl PoolKind {
@@ -75,24 +58,20 @@ impl PoolKind {
     }
 }
 
-impl PoolGeometry {
-    fn text(&self, kind: PoolKind) -> String {
-        let PoolGeometry { channels, input: [ih, iw], output: [oh, ow], kernel: [kh, kw], .. } = self;
-        let kind = if kind == PoolKind::Max { "max" } else { "average" };
-        format!("{kind} of {kh}×{kw}, [{channels}, {ih}, {iw}] → [{channels}, {oh}, {ow}]")
-    }
+fn text(channels: usize, w: &Window, kind: PoolKind) -> String {
+    let kind = if kind == PoolKind::Max { "max" } else { "average" };
+    format!("{kind} of {}, {:?} → {:?}", w.text(w.kernel), w.dims(channels, w.input), w.dims(channels, w.output))
+}
 
-    /// The words of `shaders/shared/window.wgsl` after the count.
-    fn words(&self) -> Vec<u32> {
-        let padded = [0, 1].map(|i| self.pad[i] + self.input[i] + self.pad_end[i]);
-        let pairs = [self.input, self.output, self.kernel, self.stride, self.dilation, self.pad, padded];
-        words(pairs.as_flattened())
-    }
+/// The words of `shaders/shared/window.wgsl` after the count.
+fn sizes(w: &Window) -> Vec<u32> {
+    let padded = [0, 1, 2].map(|i| w.pad[i] + w.input[i] + w.pad_end[i]);
+    let triples = [w.input, w.output, w.kernel, w.stride, w.dilation, w.pad, padded];
+    words(triples.as_flattened())
+}
 
-    fn flops(&self, batched: bool, rows: usize) -> u64 {
-        let records = if batched { rows } else { 1 };
-        (records * self.channels * self.output[0] * self.output[1] * self.kernel[0] * self.kernel[1]) as u64
-    }
+fn flops(channels: usize, w: &Window, records: usize) -> u64 {
+    (records * channels * w.positions() * w.taps()) as u64
 }
 
 impl KernelRules for Pool {
@@ -105,20 +84,20 @@ impl KernelRules for Pool {
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        let planes = self.geometry.channels * if self.batched { rows } else { 1 };
-        Launch::linear(planes * self.geometry.output[0] * self.geometry.output[1], &self.geometry.words())
+        let planes = self.channels * if self.batched { rows } else { 1 };
+        Launch::linear(planes * self.window.positions(), &sizes(&self.window))
     }
 
     fn iterations(&self) -> usize {
-        2 * (self.geometry.kernel[0] * self.geometry.kernel[1] + 1)
+        2 * (self.window.taps() + 1)
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        self.geometry.flops(self.batched, rows)
+        flops(self.channels, &self.window, if self.batched { rows } else { 1 })
     }
 
     fn text(&self) -> String {
-        self.geometry.text(self.kind)
+        text(self.channels, &self.window, self.kind)
     }
 }
 
@@ -135,26 +114,26 @@ impl KernelRules for PoolVjp {
                 "@group(0) @binding(1) var<storage, read> dy: array<f32>;\n\
                  @group(0) @binding(2) var<storage, read_write> dx: array<f32>;",
             );
-            template.block("share", "    return 1.0 / divisor(oh, ow);");
+            template.block("share", "    return 1.0 / divisor(o);");
         }
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        let planes = self.geometry.channels * if self.batched { rows } else { 1 };
-        Launch::linear(planes * self.geometry.input[0] * self.geometry.input[1], &self.geometry.words())
+        let planes = self.channels * if self.batched { rows } else { 1 };
+        Launch::linear(planes * self.window.elements(), &sizes(&self.window))
     }
 
     fn iterations(&self) -> usize {
-        let g = &self.geometry;
-        let windows = |axis: usize| ((g.kernel[axis] - 1) * g.dilation[axis] / g.stride[axis] + 1).min(g.output[axis]);
-        windows(0) * (windows(1) * (g.kernel[0] * g.kernel[1] + 3) + 3) + 3
+        let w = &self.window;
+        let windows = |axis: usize| ((w.kernel[axis] - 1) * w.dilation[axis] / w.stride[axis] + 1).min(w.output[axis]);
+        windows(0) * (windows(1) * (windows(2) * (w.taps() + 3) + 3) + 3) + 3
     }
 
     fn flops(&self, rows: usize) -> u64 {
-        self.geometry.flops(self.batched, rows)
+        flops(self.channels, &self.window, if self.batched { rows } else { 1 })
     }
 
     fn text(&self) -> String {
-        self.geometry.text(self.kind)
+        text(self.channels, &self.window, self.kind)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Lanes, Launch, Window, words};
+use super::{KernelRules, Lanes, Launch, Span, words};
 use crate::lower::emit::Specialise;
 use crate::lower::program::Extent;
 
@@ -95,14 +95,14 @@ impl KernelRules for Reduce {
             let walks = if walks.is_empty() { &[Walk { size: 1, stride: 0 }] } else { walks };
             walks.iter().flat_map(|w| words(&[w.size, w.stride, 0, 0])).collect()
         };
-        let launch = |part: &Window| {
+        let launch = |part: &Span| {
             let inner = part.inner.map(|step| (step * self.lanes().0).min(self.terms()));
             let sizes = [&[count, self.elements(), self.record], &part.outer[..], &inner].concat();
             let adds = [u32::from(!part.is_first())];
             Launch::new([words(&sizes), adds.into(), axes(&self.kept), axes(&self.reduced)].concat(), grid)
         };
         let steps = self.lanes().steps(self.terms());
-        Window::split(summed, steps, 1 + self.reduced.len() + self.kept.len()).iter().map(launch).collect()
+        Span::split(summed, steps, 1 + self.reduced.len() + self.kept.len()).iter().map(launch).collect()
     }
 
     fn flops(&self, rows: usize) -> u64 {

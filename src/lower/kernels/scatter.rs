@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Records;
-use super::{KernelRules, Launch, Window, linear_grid, words};
+use super::{KernelRules, Launch, Span, linear_grid, words};
 use crate::lower::emit::Specialise;
 
 /// `y[(n,) v, :] = Σ_t [row_of_id(ids[n, t]) = v] x[n, t, :]`, over each record ([`Records::Each`]: a table a record), over all
@@ -67,14 +67,14 @@ impl KernelRules for Scatter {
             Records::All(e) => (1, e.at(rows)),
             Records::Weighted => (1, rows),
         };
-        let launch = |adds: usize, count: usize, part: &Window| {
+        let launch = |adds: usize, count: usize, part: &Span| {
             let sizes = [count, adds, self.ids_record, self.record, self.width, self.table_rows];
             Launch::new(words(&[&sizes[..], &part.outer, &part.inner].concat()), linear_grid(count, 64))
         };
-        let nothing = Window { outer: [0; 2], inner: [0; 2] };
+        let nothing = Span { outer: [0; 2], inner: [0; 2] };
         let mut launches = vec![launch(0, tables * self.table_rows * self.width, &nothing)];
         let columns = tables * Self::SHARDS * self.width;
-        launches.extend(Window::split(summed, self.count, 1).iter().map(|part| launch(1, columns, part)));
+        launches.extend(Span::split(summed, self.count, 1).iter().map(|part| launch(1, columns, part)));
         launches
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::operand::View;
-use super::{KernelRules, Launch, Window, linear_grid, words};
+use super::{KernelRules, Launch, Span, linear_grid, words};
 use crate::lower::emit::Specialise;
 
 /// `y[n] = 2 Σ_t Σ_u b[n](row_of_id(ids[n, t]), u) · (Σ_j x[n, t, j] · a[n](j, u))`: twice the inner product of the table gradient
@@ -37,12 +37,12 @@ impl KernelRules for SegmentCross {
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        let launch = |part: &Window| {
+        let launch = |part: &Span| {
             let sizes = [rows, self.count, self.steps, self.width, self.table_rows, part.outer[0], part.outer[1]];
             Launch::new([self.a.words(), self.b.words(), words(&sizes)].concat(), linear_grid(rows, 1))
         };
         let blocks = (self.count * self.steps).div_ceil(64);
-        Window::split(blocks, self.width, 1).iter().map(launch).collect()
+        Span::split(blocks, self.width, 1).iter().map(launch).collect()
     }
 
     fn iterations(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Lanes, Launch, Window, linear_grid, words};
+use super::{KernelRules, Lanes, Launch, Span, linear_grid, words};
 use crate::lower::emit::Specialise;
 
 /// `y[n] = Σ_v ‖Σ_t [row_of_id(ids[n, t]) = v] x[n, t, :]‖²`: the positions of a record are walked in `order`, and each run of one
@@ -36,12 +36,12 @@ impl KernelRules for SegmentNorm {
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        let launch = |part: &Window| {
+        let launch = |part: &Span| {
             let sizes = [rows, self.count, self.width, self.table_rows, part.outer[0], part.outer[1]];
             Launch::new(words(&sizes), linear_grid(rows, 1))
         };
         let blocks = self.lanes().steps(self.width);
-        Window::split(blocks, self.count, 1).iter().map(launch).collect()
+        Span::split(blocks, self.count, 1).iter().map(launch).collect()
     }
 
     fn iterations(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelRules, Launch, Tokens, Window, words};
+use super::{KernelRules, Launch, Span, Tokens, words};
 use crate::lower::emit::Specialise;
 
 /// The tokens of a weighted cross-entropy, and its smoothing.
@@ -60,11 +60,11 @@ impl KernelRules for WeightedCrossEntropy {
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let shares = self.0.shares().map(f32::to_bits);
-        let launch = |part: &Window| {
+        let launch = |part: &Span| {
             let window = words(&part.outer);
             Launch::new([self.0.of.words(rows), window, shares.to_vec()].concat(), self.0.of.lanes().grid(rows))
         };
-        Window::split(self.0.of.tokens, 1, self.0.iterations()).iter().map(launch).collect()
+        Span::split(self.0.of.tokens, 1, self.0.iterations()).iter().map(launch).collect()
     }
 
     fn iterations(&self) -> usize {

@@ -134,8 +134,8 @@ fn scaled(graph: &Graph, id: NodeId) -> Option<NodeId> {
         Some(Func::Mul) if constant(1) => Some(operands[0]),
         Some(Func::Mul | Func::Sub) if constant(0) => Some(operands[1]),
         Some(Func::Div) if constant(1) => Some(operands[0]),
-        None => match op.expr.steps[..] {
-            [Step::Operand(0), Step::Const(_), Step::Call(Func::Mul, _)] => Some(operands[0]),
+        None => match op.expr.steps()[..] {
+            [Step::Operand(0, _), Step::Const(_), Step::Call(Func::Mul, _)] => Some(operands[0]),
             _ => None,
         },
         _ => None,

@@ -4,24 +4,24 @@ use super::{Floats, indices, sigmoid};
 use crate::lower::kernels::*;
 
 /// The elements of a pooling window inside the input, and how many are inside the padded one.
-pub struct Window {
+pub struct Pooled {
     pub inside: Vec<usize>,
     pub padded: usize,
 }
 
-pub fn windows(g: &PoolGeometry, records: usize) -> Vec<Window> {
+pub fn windows(channels: usize, w: &Window, records: usize) -> Vec<Pooled> {
     let window = |i: Vec<usize>| {
-        let mut window = Window { inside: Vec::new(), padded: 0 };
-        for k in indices(&g.kernel) {
-            let at = [0, 1].map(|d| (i[1 + d] * g.stride[d] + k[d] * g.dilation[d]) as i64 - g.pad[d] as i64);
-            window.padded += usize::from((0..2).all(|d| at[d] < (g.input[d] + g.pad_end[d]) as i64));
-            if (0..2).all(|d| at[d] >= 0 && at[d] < g.input[d] as i64) {
-                window.inside.push((i[0] * g.input[0] + at[0] as usize) * g.input[1] + at[1] as usize);
+        let mut window = Pooled { inside: Vec::new(), padded: 0 };
+        for k in indices(&w.kernel) {
+            let at = [0, 1, 2].map(|d| (i[1 + d] * w.stride[d] + k[d] * w.dilation[d]) as i64 - w.pad[d] as i64);
+            window.padded += usize::from((0..3).all(|d| at[d] < (w.input[d] + w.pad_end[d]) as i64));
+            if (0..3).all(|d| at[d] >= 0 && at[d] < w.input[d] as i64) {
+                window.inside.push((0..3).fold(i[0], |index, d| index * w.input[d] + at[d] as usize));
             }
         }
         window
     };
-    indices(&[records * g.channels, g.output[0], g.output[1]]).map(window).collect()
+    indices(&[records * channels, w.output[0], w.output[1], w.output[2]]).map(window).collect()
 }
 
 /// The indices of each row that a softmax normalises.

@@ -12,7 +12,7 @@ use super::{Case, Data};
 use crate::lower::hyper;
 use crate::lower::kernels::*;
 use crate::lower::program::BufferId;
-use crate::lower::scalar::{Expr, Func, Step};
+use crate::lower::scalar::{Double, Expr, Func, Step, double};
 use crate::privacy::clipping::ClipFunction;
 
 /// The contents of a buffer; integers are exact.
@@ -69,7 +69,7 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
         Kernel::TileNorm(k) => tile_norm(k, rows, x, &mut y[0]),
         Kernel::GhostNorm(k) => ghost_norm(k, rows, x, &mut y[0]),
         Kernel::Pool(k) => {
-            for (w, window) in windows(&k.geometry, n_of(k.batched)).into_iter().enumerate() {
+            for (w, window) in windows(k.channels, &k.window, n_of(k.batched)).into_iter().enumerate() {
                 let values = window.inside.iter().map(|&i| x[0][i]);
                 y[0][w] = match k.kind {
                     PoolKind::Max => values.fold(f64::NEG_INFINITY, f64::max),
@@ -80,7 +80,7 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
         }
         Kernel::PoolVjp(k) => {
             y[0].fill(0.0);
-            for (w, window) in windows(&k.geometry, n_of(k.batched)).into_iter().enumerate() {
+            for (w, window) in windows(k.channels, &k.window, n_of(k.batched)).into_iter().enumerate() {
                 let dy = x[x.len() - 1][w];
                 match k.kind {
                     PoolKind::Max => {
@@ -326,53 +326,49 @@ fn elementwise(k: &Elementwise, records: usize, x: &[Floats], y: &mut [f64]) {
 }
 
 fn evaluate(expr: &Expr, operands: &[f64]) -> f64 {
-    let mut values: Floats = Vec::new();
-    for step in &expr.steps {
-        values.push(match *step {
-            Step::Operand(k) => operands[k],
+    let mut values: Vec<Double> = Vec::new();
+    for (i, step) in expr.steps().iter().enumerate() {
+        let value = match *step {
+            Step::Operand(k, dtype) => Double::read(dtype, operands[k]),
             Step::Const(c) => c.into(),
-            Step::Call(func, args) => scalar(func, args.map(|a| values.get(a).copied().unwrap_or(0.0))),
-        });
+            Step::Call(func, args) => {
+                let args: Vec<Double> = args[..func.arity()].iter().map(|&a| values[a]).collect();
+                definition(func, &args).unwrap_or_else(|| double::apply(func, &args))
+            }
+        };
+        assert_eq!(value.dtype(), expr.step_type(i));
+        values.push(value);
     }
-    *values.last().expect("an expression has steps")
+    values.last().expect("an expression has steps").in_single_range()
+}
+
+/// A function of one float.
+fn activated(func: Func, x: f64) -> f64 {
+    evaluate(&Expr::call(func), &[x])
 }
 
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-fn scalar(func: Func, [a, b, c]: [f64; 3]) -> f64 {
-    match func {
-        Func::Add => a + b,
-        Func::Sub => a - b,
-        Func::Mul => a * b,
-        Func::Div => a / b,
-        Func::Neg => -a,
-        Func::Exp => a.exp(),
-        Func::Log => a.ln(),
-        Func::Sqrt => a.sqrt(),
-        Func::Relu => a.max(0.0),
-        Func::Tanh => a.tanh(),
-        Func::Sigmoid => sigmoid(a),
-        Func::ReluVjp => b * f64::from(u8::from(a > 0.0)),
-        Func::TanhVjp => b * (1.0 - a * a),
-        Func::SigmoidVjp => b * a * (1.0 - a),
-        Func::Guard => {
-            if b.is_finite() {
-                a
-            } else {
-                0.0
-            }
-        }
-        Func::BceWithLogits => -(b * sigmoid(a).ln() + (1.0 - b) * sigmoid(-a).ln()),
-        Func::BceWithLogitsVjp => c * (sigmoid(a) - b),
-        Func::Abs => a.abs(),
-        Func::AbsVjp => b * a.partial_cmp(&0.0).map_or(f64::NAN, |sign| sign as i8 as f64),
-        Func::Huber if a.abs() < b => 0.5 * a * a,
-        Func::Huber => b * (a.abs() - 0.5 * b),
-        Func::HuberVjp if a.abs() < b => c * a,
-        Func::HuberVjp => c * b * a.signum(),
+/// Functions whose definition is written in another way than their line of the table.
+fn definition(func: Func, args: &[Double]) -> Option<Double> {
+    if args.iter().any(|x| !matches!(x, Double::F64(x) if x.is_finite())) {
+        return None;
     }
+    let x = |k: usize| args[k].of::<f64>();
+    Some(Double::F64(match func {
+        Func::Sigmoid => sigmoid(x(0)),
+        Func::ReluVjp => x(1) * f64::from(u8::from(x(0) > 0.0)),
+        Func::BceWithLogits if x(0).abs() < 30.0 => -(x(1) * sigmoid(x(0)).ln() + (1.0 - x(1)) * sigmoid(-x(0)).ln()),
+        Func::BceWithLogitsVjp => x(2) * (sigmoid(x(0)) - x(1)),
+        Func::AbsVjp => x(1) * x(0).partial_cmp(&0.0).map_or(f64::NAN, |sign| sign as i8 as f64),
+        Func::Huber if x(0).abs() < x(1) => 0.5 * x(0) * x(0),
+        Func::Huber => x(1) * (x(0).abs() - 0.5 * x(1)),
+        Func::HuberVjp if x(0).abs() < x(1) => x(2) * x(0),
+        Func::HuberVjp if x(1) > 0.0 => x(2) * x(1) * x(0).signum(),
+        _ => return None,
+    }))
 }
 
 /// Threefry-2x32-20 (Salmon et al., SC 2011, §3.2 and table 2).

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Floats, indices, scalar};
+use super::{Floats, activated, indices};
 use crate::lower::kernels::*;
 
 /// Element (`row`, `col`) of matrix `g` of record `n`.
@@ -11,32 +11,40 @@ pub fn read(view: &View, x: &[f64], n: usize, g: usize, row: usize, col: usize) 
         View::Strided { record, group, row: r, col: c } => x[n * record + g * group + row * r + col * c],
         View::PatchesTransposed { conv, record } => read(&View::Patches { conv, record }, x, n, g, col, row),
         View::Patches { conv, record } => {
-            let [kh, kw] = conv.kernel;
-            let (c, k, o) = (row / (kh * kw), [row / kw % kh, row % kw], [col / conv.output[1], col % conv.output[1]]);
-            let at = [0, 1].map(|i| (o[i] * conv.stride[i] + k[i] * conv.dilation[i]).wrapping_sub(conv.pad[i]));
-            if at[0] >= conv.input[0] || at[1] >= conv.input[1] {
+            let w = &conv.window;
+            let (c, k, o) = (row / w.taps(), split(row, w.kernel), split(col, w.output));
+            let at = [0, 1, 2].map(|i| (o[i] * w.stride[i] + k[i] * w.dilation[i]).wrapping_sub(w.pad[i]));
+            if (0..3).any(|i| at[i] >= w.input[i]) {
                 return 0.0;
             }
-            let channel = g * conv.group_channels() + c;
-            x[n * record + (channel * conv.input[0] + at[0]) * conv.input[1] + at[1]]
+            x[n * record + joined(g * conv.group_channels() + c, at, w.input)]
         }
         View::CotangentPatches { conv, record } => {
-            let [kh, kw] = conv.kernel;
-            let (o, k, at) = (row / (kh * kw), [row / kw % kh, row % kw], [col / conv.input[1], col % conv.input[1]]);
-            let filter = g * conv.group_filters() + o;
-            let reach = [0, 1].map(|i| (at[i] + conv.pad[i]).wrapping_sub(k[i] * conv.dilation[i]));
-            let out = [0, 1].map(|i| reach[i] / conv.stride[i]);
-            if (0..2).any(|i| reach[i] % conv.stride[i] != 0 || out[i] >= conv.output[i]) {
+            let w = &conv.window;
+            let (o, k, at) = (row / w.taps(), split(row, w.kernel), split(col, w.input));
+            let reach = [0, 1, 2].map(|i| (at[i] + w.pad[i]).wrapping_sub(k[i] * w.dilation[i]));
+            let out = [0, 1, 2].map(|i| reach[i] / w.stride[i]);
+            if (0..3).any(|i| reach[i] % w.stride[i] != 0 || out[i] >= w.output[i]) {
                 return 0.0;
             }
-            x[n * record + (filter * conv.output[0] + out[0]) * conv.output[1] + out[1]]
+            x[n * record + joined(g * conv.group_filters() + o, out, w.output)]
         }
         View::WeightTransposed { conv } => {
-            let area = conv.kernel[0] * conv.kernel[1];
+            let area = conv.window.taps();
             let filter = g * conv.group_filters() + col / area;
             x[(filter * conv.group_channels() + row) * area + col % area]
         }
     }
+}
+
+/// The coordinates of element `i` of a block of these sizes, or of one of several blocks.
+fn split(i: usize, sizes: [usize; 3]) -> [usize; 3] {
+    [i / (sizes[1] * sizes[2]) % sizes[0], i / sizes[2] % sizes[1], i % sizes[2]]
+}
+
+/// The inverse of [`split`], in block `block`.
+fn joined(block: usize, at: [usize; 3], sizes: [usize; 3]) -> usize {
+    (0..3).fold(block, |i, axis| i * sizes[axis] + at[axis])
 }
 
 /// Matrix `g` of record `n`, row by row.
@@ -66,7 +74,7 @@ pub fn gemm(k: &Gemm, rows: usize, x: &[Floats], y: &mut [f64]) {
                 Some(Bias::Cols) => x[2][g * k.cols + col],
                 None => 0.0,
             };
-            let value = k.activation.map_or(sum + bias, |f| scalar(f, [sum + bias, 0.0, 0.0]));
+            let value = k.activation.map_or(sum + bias, |f| activated(f, sum + bias));
             y[n * k.out_record + g * k.out_group + row * k.out_row + col * k.out_col] = value;
         }
     }
