@@ -9,11 +9,12 @@ use std::time::Duration;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use crate::graph::{Graph, TypeError, Violation};
+use crate::graph::{TypeError, Violation};
 use crate::import::{Proved, Refusal, Refused, prove_for};
 use crate::lower::program::Program;
 use crate::lower::{LowerError, emit};
 use crate::onnx::{Dim, OnnxError, Parameter, Source};
+use crate::ops::Graph;
 use crate::ops::VjpError;
 use crate::options::optimizer::OptimizerSpec;
 use crate::options::{Loss, NormChoice};
