@@ -4,8 +4,6 @@ mod fold;
 mod phases;
 mod pipeline;
 
-use std::time::Duration;
-
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -187,10 +185,10 @@ fn wanted(options: &Options) -> Vec<String> {
 /// # Errors
 /// What stands in the way, see [`CompileError`].
 pub fn compile(source: &Source, parameters: &[Parameter], options: &Options) -> Result<Compiled, CompileError> {
-    compile_seen(source, parameters, options, &mut |_, _, _| {})
+    compile_seen(source, parameters, options, &mut |_, _| {})
 }
 
-/// Compiles a model and shows every pass of the [`PIPELINE`] that has run: the pass, its time and what has been made.
+/// Compiles a model and shows every pass of the [`PIPELINE`] that has run: the pass and what has been made.
 ///
 /// # Errors
 /// As [`compile`].
@@ -198,7 +196,7 @@ pub fn compile_seen(
     source: &Source,
     parameters: &[Parameter],
     options: &Options,
-    seen: &mut dyn FnMut(&Pass, Duration, &mut Compilation<'_>),
+    seen: &mut dyn FnMut(&Pass, &mut Compilation<'_>),
 ) -> Result<Compiled, CompileError> {
     pipeline::run(source, parameters, options, seen)
 }

@@ -1,7 +1,6 @@
 //! The passes in the order in which they run, each with the graph that it makes and the check of that.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use super::{CompileError, Compiled, Options, phases, proved};
 use crate::graph::{Violation, verify as structure};
@@ -224,12 +223,12 @@ impl Compilation<'_> {
     }
 }
 
-/// Runs the pipeline, and tells `seen` of every pass that has run, what it took, and all that has been made.
+/// Runs the pipeline, and tells `seen` of every pass that has run, and all that has been made.
 pub(super) fn run(
     source: &Source,
     parameters: &[Parameter],
     options: &Options,
-    seen: &mut dyn FnMut(&Pass, Duration, &mut Compilation<'_>),
+    seen: &mut dyn FnMut(&Pass, &mut Compilation<'_>),
 ) -> Result<Compiled, CompileError> {
     let mut compilation = Compilation {
         source,
@@ -243,10 +242,9 @@ pub(super) fn run(
         program: Default::default(),
     };
     for pass in PIPELINE.iter().filter(|pass| pass.forward || options.loss.is_some()) {
-        let begun = Instant::now();
         (pass.run)(&mut compilation)?;
         (pass.verify)(compilation.graph(pass.stage), pass.name).map_err(CompileError::Violations)?;
-        seen(pass, begun.elapsed(), &mut compilation);
+        seen(pass, &mut compilation);
     }
     let Compilation { proved, loss, mut graphs, clip_groups, choices, program, .. } = compilation;
     let mut graph = |stage| graphs.remove(&stage).unwrap_or_default();

@@ -3,16 +3,21 @@
 //! Two devices keep the same contract, the doc of each kernel: `cpu` natively, `gpu` through wgpu. A device loads a
 //! program for a fixed number of physical rows; the session that comes back holds the buffers and runs phases.
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cpu", feature = "gpu"))]
 pub mod cases;
+#[cfg(feature = "cpu")]
 pub mod cpu;
+#[cfg(feature = "gpu")]
 pub mod gpu;
 
 use std::sync::Arc;
 
+#[cfg(feature = "cpu")]
 use self::cpu::Cpu;
+#[cfg(feature = "gpu")]
 use self::gpu::Gpu;
 use crate::lower::program::{BufferId, Phase, Program};
+#[cfg(all(feature = "cpu", feature = "gpu"))]
 use crate::options::DeviceChoice;
 
 /// Opens the device that is meant: `auto` is a hardware GPU where one opens, and the CPU where none does or there is only
@@ -21,6 +26,7 @@ use crate::options::DeviceChoice;
 /// # Errors
 /// [`DeviceError::NoAdapter`] if no adapter answers to a GPU that was asked for, [`DeviceError::Refused`] if its driver
 /// does not open it.
+#[cfg(all(feature = "cpu", feature = "gpu"))]
 pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Device>, DeviceError> {
     Ok(match choice {
         DeviceChoice::Cpu => Box::new(Cpu),
