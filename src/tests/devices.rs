@@ -10,10 +10,11 @@ use crate::device::Device;
 use crate::device::cases::Data;
 use crate::device::cpu::Cpu;
 use crate::device::gpu::Gpu;
-use crate::graph::{DType, Graph};
+use crate::graph::DType;
 use crate::lower::program::{Phase, Program, Role};
 use crate::lower::scalar::Func;
 use crate::lower::{emit, lower_graph};
+use crate::ops::Graph;
 use crate::ops::{Op, elementwise::Elementwise};
 use crate::passes::differentiate::differentiate;
 use crate::passes::fuse::fuse;
@@ -83,8 +84,8 @@ fn choices_have_values_and_gradients() {
 fn integers_and_booleans_are_values() {
     let mut sketch = Sketch::new("x · float((i + j) mod 5) where i ≠ j or given");
     let x = sketch.value(true, &[2, 5], &SIGNED);
-    let (i, j) = (sketch.ids(true, &[2, 5], 9), sketch.ids(false, &[5], 9));
-    let given = sketch.integers(DType::Bool, true, &[2, 1], 2);
+    let (i, j) = (sketch.ids(true, &[2, 5], 0..9), sketch.ids(false, &[5], 0..9));
+    let given = sketch.integers(DType::Bool, true, &[2, 1], 0..2);
     let sum = sketch.call(Func::AddI32, &[i, j]);
     let fives =
         sketch.add(crate::ops::leaf::Constant { dims: vec![], data: crate::ops::leaf::Data::I32([-5].into()) }, &[]);
