@@ -21,6 +21,7 @@ pub mod options;
 mod panics;
 pub mod passes;
 pub mod privacy;
+pub mod schema;
 pub mod tensors;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! What a user chooses about a compilation, in the text forms of the command line and the manifest.
 
 mod loss;
+pub mod optimizer;
 
 use std::str::FromStr;
 

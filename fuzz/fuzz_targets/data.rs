@@ -3,7 +3,8 @@
 //! Half of the mutations of a zip are of one member, and its checksum is made to agree again.
 #![no_main]
 
-use dpc::train::data::{Batch, Dataset, InputKind, InputSchema, Schema, TargetKind, TargetSchema};
+use dpc::schema::{InputKind, InputSchema, Schema, TargetKind, TargetSchema};
+use dpc::train::data::{Batch, Dataset};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 fn schemas() -> [Schema; 2] {

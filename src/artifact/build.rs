@@ -11,8 +11,8 @@ use crate::compile::{Compiled, Options};
 use crate::import::axes::Axes;
 use crate::lower::program::{Program, Role};
 use crate::onnx::{Parameter, Source};
+use crate::schema::{InputKind, InputSchema, Schema};
 use crate::tensors::{Tensor, Tensors};
-use crate::train::data::{InputKind, InputSchema, Schema};
 
 /// A model that can be compiled but not trained on records.
 #[derive(Debug, Error, Diagnostic)]

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::import::axes::Axes;
+use crate::options::optimizer::OptimizerSpec;
 use crate::options::{Loss, NormChoice};
 use crate::passes::privatize::Choice;
 use crate::privacy::clipping::{ClipGroup, ClipRule};
-use crate::train::data::{InputSchema, Schema};
-use crate::train::optimizer::OptimizerSpec;
+use crate::schema::{InputSchema, Schema};
 
 /// The version of the format: readers refuse another `major` and ignore what a newer `minor` adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -246,8 +246,8 @@ mod tests {
     use crate::import::axes::{Axes, Axis};
     use crate::lower::program::{Buffer, Extent, Role};
     use crate::options::{Classes, NormChoice};
+    use crate::schema::{InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
     use crate::tensors::Tensor;
-    use crate::train::data::{InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
 
     fn artifact() -> Artifact {
         Artifact {

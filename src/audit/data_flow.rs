@@ -1,9 +1,9 @@
 //! What the artifact's own program does with a gradient sum, read off the program before anything is run.
 //!
-//! What is measured elsewhere is what [`Privatize`](crate::lower::kernels::Privatize) puts out. Here it is shown that
-//! nothing else of the records reaches a parameter: in the update phase whatever does not come from the parameters, the
-//! optimizer, the noise or the host's numbers counts as known from the records, and only a `Privatize` with the noise of
-//! the same parameter, as long as the parameter is, makes it a gradient that an optimizer may read. Two values that are
+//! Other checks measure what [`AddNoise`](crate::lower::kernels::AddNoise) puts out. This one shows that nothing else of
+//! the records reaches a parameter: in the update phase a value counts as known from the records unless it comes from the
+//! parameters, the optimizer, the noise or the host's numbers, and only an `AddNoise` with the noise of the same parameter,
+//! as long as the parameter is, makes it a gradient that an optimizer may read. Two values that are
 //! needed at once must not share memory either.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,7 +96,7 @@ impl Flow<'_> {
         for dispatch in self.program.phase(Phase::Update) {
             let (read, written) = split(dispatch);
             let label = match &dispatch.kernel {
-                Kernel::Privatize(kernel) => self.released(kernel.len, read, written),
+                Kernel::AddNoise(kernel) => self.released(kernel.len, read, written),
                 Kernel::Fill(_) if self.is_reset(dispatch) => Some(Label::Public),
                 _ => None,
             };
@@ -107,14 +107,14 @@ impl Flow<'_> {
                 self.written(dispatch, id, &label);
             }
             let reads_noise = read.iter().any(|&id| matches!(self.role(id), Role::Noise(_)));
-            if reads_noise && !matches!(dispatch.kernel, Kernel::Privatize(_)) {
+            if reads_noise && !matches!(dispatch.kernel, Kernel::AddNoise(_)) {
                 self.noise.push(format!("`{}` reads noise", dispatch.label));
             }
         }
         for (sum, parameter) in sums(self.program) {
             let update = self.program.phase(Phase::Update).iter();
             let uses: Vec<&Dispatch> = update.filter(|dispatch| dispatch.buffers.contains(&sum)).collect();
-            if uses.iter().filter(|dispatch| matches!(dispatch.kernel, Kernel::Privatize(_))).count() != 1 {
+            if uses.iter().filter(|dispatch| matches!(dispatch.kernel, Kernel::AddNoise(_))).count() != 1 {
                 self.around.push(format!("the sum of `{parameter}` does not get noise once"));
             }
             if !uses.last().is_some_and(|dispatch| self.is_reset(dispatch)) {
@@ -123,7 +123,7 @@ impl Flow<'_> {
         }
     }
 
-    /// What a `Privatize` of `len` elements puts out; none where it is not sum, noise and divisor of one parameter.
+    /// What an `AddNoise` of `len` elements puts out; none where it is not sum, noise and divisor of one parameter.
     fn released(&mut self, len: usize, read: &[BufferId], written: &[BufferId]) -> Option<Label> {
         let ([sum, noise, hyper], [gradient]) = (read, written) else { return None };
         let Role::GradientSum(parameter) = self.role(*sum) else { return None };
@@ -280,25 +280,25 @@ mod tests {
     #[test]
     fn a_step_that_reads_the_sum_is_found() {
         let mut program = program();
-        let privatize = of_kernel(&program, |kernel| matches!(kernel, Kernel::Privatize(_)));
+        let add_noise = of_kernel(&program, |kernel| matches!(kernel, Kernel::AddNoise(_)));
         let sgd = of_kernel(&program, |kernel| matches!(kernel, Kernel::Sgd(_)));
-        let sum = update(&mut program)[privatize].buffers[0];
+        let sum = update(&mut program)[add_noise].buffers[0];
         update(&mut program)[sgd].buffers[0] = sum;
         assert!(!checks(&program, &PHASES)[0].passed);
     }
 
     #[test]
     fn noise_that_is_short_of_another_parameter_or_used_twice_is_found() {
-        let privatize = |program: &Program| of_kernel(program, |kernel| matches!(kernel, Kernel::Privatize(_)));
+        let add_noise = |program: &Program| of_kernel(program, |kernel| matches!(kernel, Kernel::AddNoise(_)));
         let mut short = program();
-        let at = privatize(&short);
-        let Kernel::Privatize(kernel) = &mut update(&mut short)[at].kernel else { unreachable!() };
+        let at = add_noise(&short);
+        let Kernel::AddNoise(kernel) = &mut update(&mut short)[at].kernel else { unreachable!() };
         kernel.len -= 1;
         assert!(!checks(&short, &PHASES)[0].passed);
 
         let mut other = program();
         let noise = other.phase(Phase::Update).iter().rev();
-        let noise = noise.clone().find(|dispatch| matches!(dispatch.kernel, Kernel::Privatize(_))).unwrap().buffers[1];
+        let noise = noise.clone().find(|dispatch| matches!(dispatch.kernel, Kernel::AddNoise(_))).unwrap().buffers[1];
         update(&mut other)[at].buffers[1] = noise;
         assert!(!checks(&other, &PHASES)[0].passed);
 
@@ -329,8 +329,8 @@ mod tests {
     fn flags_of_what_has_no_noise_are_found() {
         let at = |program: &Program| of_kernel(program, |kernel| matches!(kernel, Kernel::Nonfinite(_)));
         let mut sums = program();
-        let privatize = of_kernel(&sums, |kernel| matches!(kernel, Kernel::Privatize(_)));
-        let (sum, at_sums) = (sums.phase(Phase::Update)[privatize].buffers[0], at(&sums));
+        let add_noise = of_kernel(&sums, |kernel| matches!(kernel, Kernel::AddNoise(_)));
+        let (sum, at_sums) = (sums.phase(Phase::Update)[add_noise].buffers[0], at(&sums));
         update(&mut sums)[at_sums].buffers[0] = sum;
         assert!(!checks(&sums, &PHASES)[0].passed);
 

@@ -11,7 +11,7 @@ use crate::lower::kernels::{
 };
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
 use crate::lower::scalar::{Expr, Func, Step, Value};
-use crate::lower::{emit, host_inputs, plan};
+use crate::lower::{emit, host_inputs, memory};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
@@ -49,7 +49,7 @@ impl Mutation {
         if !(self.apply)(&mut broken)? {
             return Ok(None);
         }
-        plan::plan(&mut broken.program);
+        memory::plan(&mut broken.program);
         emit::shaders(&mut broken.program)?;
         Ok(Some(broken))
     }
@@ -86,7 +86,7 @@ fn double_bound(subject: &mut Subject) -> Result<bool, AuditError> {
 
 fn noise_per_physical_batch(subject: &mut Subject) -> Result<bool, AuditError> {
     let mut edit = Edit(&mut subject.program);
-    for at in edit.privatize() {
+    for at in edit.add_noise() {
         let buffers = &edit.dispatch(Phase::Update, at).buffers;
         let (sum, noise) = (buffers[0], buffers[1]);
         let len = edit.len(sum);
@@ -107,7 +107,7 @@ fn realised_divisor(subject: &mut Subject) -> Result<bool, AuditError> {
         Step::Call(Func::Add, [3, 1, 0]),
         Step::Call(Func::Div, [1, 4, 0]),
     ])?;
-    for at in edit.privatize().into_iter().rev() {
+    for at in edit.add_noise().into_iter().rev() {
         let hyper = edit.dispatch(Phase::Update, at).buffers[2];
         let len = edit.len(hyper);
         let inverse = edit.add("inverse", len, Role::Temporary);
@@ -130,7 +130,7 @@ fn skipped_empty_batches(subject: &mut Subject) -> Result<bool, AuditError> {
         Step::Call(Func::Sub, [1, 4, 0]),
         Step::Call(Func::Mul, [0, 5, 0]),
     ])?;
-    for at in edit.privatize().into_iter().rev() {
+    for at in edit.add_noise().into_iter().rev() {
         let noise = edit.dispatch(Phase::Update, at).buffers[1];
         let len = edit.len(noise);
         let kept = edit.add("noise unless empty", len, Role::Temporary);
@@ -142,7 +142,7 @@ fn skipped_empty_batches(subject: &mut Subject) -> Result<bool, AuditError> {
 
 fn reused_key(subject: &mut Subject) -> Result<bool, AuditError> {
     let mut edit = Edit(&mut subject.program);
-    let positions = edit.privatize();
+    let positions = edit.add_noise();
     let noises: Vec<BufferId> = positions.iter().map(|&at| edit.dispatch(Phase::Update, at).buffers[1]).collect();
     let Some(longest) = noises.iter().copied().max_by_key(|&noise| edit.len(noise)) else { return Ok(false) };
     if noises.len() > 1 {
@@ -173,7 +173,7 @@ fn reused_key(subject: &mut Subject) -> Result<bool, AuditError> {
 fn bare_tensor(subject: &mut Subject) -> Result<bool, AuditError> {
     let mut edit = Edit(&mut subject.program);
     let noise_at = |edit: &mut Edit<'_>, at| edit.dispatch(Phase::Update, at).buffers[1];
-    let noises: Vec<_> = edit.privatize().into_iter().map(|at| (at, noise_at(&mut edit, at))).collect();
+    let noises: Vec<_> = edit.add_noise().into_iter().map(|at| (at, noise_at(&mut edit, at))).collect();
     let Some(&(at, noise)) = noises.iter().min_by_key(|(_, noise)| edit.len(*noise)) else { return Ok(false) };
     let len = edit.len(noise);
     let none = edit.add("no noise", len, Role::Temporary);
@@ -237,8 +237,8 @@ impl Edit<'_> {
     }
 
     /// Where noise is added and the sum divided: buffers `sum`, `noise`, `hyper`, `gradient`.
-    fn privatize(&self) -> Vec<usize> {
-        self.positions(Phase::Update, |kernel| matches!(kernel, Kernel::Privatize(_)))
+    fn add_noise(&self) -> Vec<usize> {
+        self.positions(Phase::Update, |kernel| matches!(kernel, Kernel::AddNoise(_)))
     }
 
     /// # Panics

@@ -20,7 +20,7 @@ use crate::device::Device;
 use crate::graph::DType;
 use crate::lower::kernels::{Accumulate, Kernel};
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
-use crate::lower::{emit, plan};
+use crate::lower::{emit, memory};
 use crate::privacy::clipping::ClipState;
 use crate::privacy::keys::{Domain, RunKey, Stream};
 use crate::privacy::ledger::Receipt;
@@ -104,7 +104,7 @@ impl Training<'_> {
                 stepper.engine().write_input(&format!("{CANARIES}{name}"), &Values::F32(gradient))?;
             }
             // Records and canaries are made up, so there is nothing to pay for.
-            stepper.release(step, Receipt::of_made_up_records(step))?;
+            stepper.release(Receipt::of_made_up_records(step))?;
             let mut seen = Vec::new();
             for name in &parameters {
                 seen.push(stepper.engine().floats(&released(name))?);
@@ -205,7 +205,7 @@ fn with_canaries(mut program: Program) -> Result<Program, AuditError> {
         let dispatch = Dispatch { kernel, buffers: vec![canaries, sum], label: name, shader: 0 };
         program.phases.entry(Phase::Update).or_default().insert(0, dispatch);
     }
-    plan::plan(&mut program);
+    memory::plan(&mut program);
     emit::shaders(&mut program)?;
     Ok(program)
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::train::data::{Array, Column, DataError, Dataset, InputKind, Schema, TargetKind, Values};
+use crate::schema::{InputKind, Schema, TargetKind};
+use crate::train::data::{Array, Column, DataError, Dataset, Values};
 use crate::train::units::Units;
 
 /// The data of an audit.
@@ -227,7 +228,7 @@ fn label(column: &Column, kind: &TargetKind, change: Change) -> Values {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::data::{InputSchema, LABEL, TargetSchema};
+    use crate::schema::{InputSchema, LABEL, TargetSchema};
 
     fn schema() -> Schema {
         let input = InputSchema { name: "x".to_owned(), dims: vec![3], kind: InputKind::F32 };

@@ -1,7 +1,7 @@
 //! The sampler: whether units enter batches as often, and as independently, as the claim says.
 //!
-//! What is counted has a binomial distribution if units enter batches independently, exactly, so that bounds hold for any
-//! rate and number of units. How far batch sizes and units' inclusions scatter is counted as how many of them are beyond
+//! The counts have a binomial distribution if units enter batches independently, exactly, so that bounds hold for any rate
+//! and number of units. How far batch sizes and units' inclusions scatter is counted as how many of them are beyond
 //! bounds of known probability.
 
 use statrs::distribution::{Binomial, DiscreteCDF};

@@ -10,7 +10,7 @@ use super::records::Records;
 use crate::artifact::Artifact;
 use crate::device::Device;
 use crate::lower::kernels::Kernel;
-use crate::lower::plan;
+use crate::lower::memory;
 use crate::lower::program::{Phase, Program, Role};
 use crate::privacy::clipping::{ClipGroup, ClipState};
 use crate::privacy::keys::RunKey;
@@ -243,7 +243,7 @@ impl Rig<'_> {
     pub fn train(&mut self, step: u64, batches: &[&[usize]]) -> Result<(), AuditError> {
         self.accumulate(step, batches)?;
         // The records are made up, so there is nothing to pay for.
-        self.stepper.release(step, Receipt::of_made_up_records(step))?;
+        self.stepper.release(Receipt::of_made_up_records(step))?;
         Ok(())
     }
 
@@ -257,7 +257,7 @@ impl Rig<'_> {
 
     fn finish(&mut self, step: u64) -> Result<Step, AuditError> {
         // The records are made up, so there is nothing to pay for.
-        let released = self.stepper.release(step, Receipt::of_made_up_records(step))?;
+        let released = self.stepper.release(Receipt::of_made_up_records(step))?;
         let mut gradient = Vec::new();
         for parameter in &self.parameters {
             gradient.extend(self.stepper.engine().floats(&self::released(parameter))?);
@@ -271,13 +271,13 @@ impl Rig<'_> {
 pub fn observable(program: &Program) -> Program {
     let mut program = program.clone();
     for dispatch in program.phase(Phase::Update).to_vec() {
-        let (Kernel::Privatize(_), [sum, .., gradient]) = (&dispatch.kernel, &dispatch.buffers[..]) else { continue };
+        let (Kernel::AddNoise(_), [sum, .., gradient]) = (&dispatch.kernel, &dispatch.buffers[..]) else { continue };
         if let Role::GradientSum(parameter) = &program.buffer(*sum).role {
             let role = Role::Output(released(parameter));
             program.buffers[gradient.0 as usize].role = role;
         }
     }
-    plan::plan(&mut program);
+    memory::plan(&mut program);
     program
 }
 

@@ -8,7 +8,7 @@ use super::AuditError;
 use super::records::Records;
 use super::report::Check;
 use super::subject::Rig;
-use crate::train::optimizer::OptimizerSpec;
+use crate::options::optimizer::OptimizerSpec;
 
 /// Steps that are compared.
 const STEPS: u64 = 3;
@@ -106,9 +106,9 @@ mod tests {
     /// An optimizer's step that reads the sum before the noise.
     fn without_noise(mut program: Program) -> Program {
         let update = program.phases.entry(Phase::Update).or_default();
-        let privatize = update.iter().position(|dispatch| matches!(dispatch.kernel, Kernel::Privatize(_))).unwrap();
+        let add_noise = update.iter().position(|dispatch| matches!(dispatch.kernel, Kernel::AddNoise(_))).unwrap();
         let step = update.iter().position(|dispatch| matches!(dispatch.kernel, Kernel::Sgd(_))).unwrap();
-        update[step].buffers[0] = update[privatize].buffers[0];
+        update[step].buffers[0] = update[add_noise].buffers[0];
         program
     }
 

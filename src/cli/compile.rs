@@ -10,8 +10,8 @@ use super::model::{MAX_BATCH, Model, Private, Trained};
 use super::output;
 use crate::compile::{Compiled, Options, PIPELINE, Pass, Stage};
 use crate::files::{self, FileError};
+use crate::options::optimizer::OptimizerSpec;
 use crate::options::{GRAMMAR, Loss};
-use crate::train::optimizer::OptimizerSpec;
 
 /// Compile an ONNX model into a differentially private trainer
 #[derive(clap::Args)]

@@ -3,7 +3,8 @@
 use miette::Result;
 
 use super::output;
-use crate::train::data::{DataError, Dataset, Normalize, Schema};
+use crate::schema::Schema;
+use crate::train::data::{DataError, Dataset, Normalize};
 
 /// Flags that name a data set.
 #[derive(clap::Args, Clone, Debug)]

@@ -20,7 +20,7 @@ mod help_tests;
 mod inspect;
 mod model;
 mod output;
-mod plan;
+mod plan_args;
 mod run;
 mod train;
 mod values;

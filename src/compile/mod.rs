@@ -1,8 +1,8 @@
 //! The pipeline: from a model to a program, one pass after the other, verified in between.
 
+mod fold;
 mod phases;
 mod pipeline;
-mod units;
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::lower::program::Program;
 use crate::lower::{LowerError, emit};
 use crate::onnx::{Dim, OnnxError, Parameter, Source};
 use crate::ops::VjpError;
+use crate::options::optimizer::OptimizerSpec;
 use crate::options::{Loss, NormChoice};
 use crate::passes::attach_loss::{LossError, LossInfo};
 use crate::passes::privatize::Choice;
 use crate::privacy::clipping::{ClipGroup, ClipRule, UnfitClipRule};
-use crate::train::optimizer::OptimizerSpec;
 pub use pipeline::{Compilation, PIPELINE, Pass, Stage};
 
 /// What a user chooses about a compilation.

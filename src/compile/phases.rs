@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::graph::{DType, Graph};
 use crate::lower::emit::{self, EmitError};
-use crate::lower::kernels::{Accumulate, Adam, Copy, CopyAxis, Fill, Kernel, Nonfinite, Privatize, Sgd};
+use crate::lower::kernels::{Accumulate, Adam, AddNoise, Copy, CopyAxis, Fill, Kernel, Nonfinite, Sgd};
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
-use crate::lower::{LowerError, host_inputs, host_outputs, hyper, lower_graph, plan};
+use crate::lower::{LowerError, host_inputs, host_outputs, hyper, lower_graph, memory};
+use crate::options::optimizer::OptimizerSpec;
 use crate::passes::privatize::SUM;
-use crate::train::optimizer::OptimizerSpec;
 
 /// A program in the making.
 #[derive(Default)]
@@ -51,7 +51,7 @@ impl Builder {
             let noise = self.get_or_add(Role::Noise(name.clone()), &format!("noise.{name}"), len);
             let gradient = self.temporary(&format!("gradient.{name}"), len);
             let Some(parameter) = self.program.find(&Role::Parameter(name.clone())) else { continue };
-            self.dispatch(Phase::Update, Privatize { len }, &[sum, noise, hyper, gradient], &name);
+            self.dispatch(Phase::Update, AddNoise { len }, &[sum, noise, hyper, gradient], &name);
             let mut buffers = vec![gradient, hyper, parameter];
             for state in optimizer.states() {
                 let role = Role::OptimizerState(name.clone(), state.to_string());
@@ -80,7 +80,7 @@ impl Builder {
 
     /// The memory plan and the shaders.
     pub fn finish(mut self) -> Result<Program, EmitError> {
-        plan::plan(&mut self.program);
+        memory::plan(&mut self.program);
         emit::shaders(&mut self.program)?;
         Ok(self.program)
     }

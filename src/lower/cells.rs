@@ -67,6 +67,9 @@ impl Direction {
 }
 
 impl Cell {
+    /// All cells.
+    pub const ALL: &[Cell] = &[Cell::Lstm];
+
     fn row(self) -> &'static Row {
         match self {
             Cell::Lstm => &LSTM,
@@ -318,7 +321,7 @@ mod tests {
 
     #[test]
     fn every_cell_can_keep_what_it_carries() {
-        for cell in [Cell::Lstm] {
+        for &cell in Cell::ALL {
             assert!(cell.carried().len() <= cell.gates(), "{}", cell.name());
             assert!(cell.row().gates.iter().all(|gate| gate.arity() == 1), "{}", cell.name());
         }

@@ -6,7 +6,7 @@ pub mod emit;
 pub mod kernels;
 mod lowering;
 pub mod math;
-pub mod plan;
+pub mod memory;
 mod print;
 pub mod program;
 pub mod scalar;

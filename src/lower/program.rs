@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::kernels::Kernel;
-use super::plan::plan;
+use super::memory;
 use crate::graph::DType;
 
 /// A count that depends on the physical batch: `per_row · ceil(P / every) + fixed`.
@@ -220,7 +220,7 @@ impl Program {
             program.phases.insert(phase, dispatches);
         }
         if !self.slots.is_empty() {
-            plan(&mut program);
+            memory::plan(&mut program);
         }
         program
     }

@@ -195,7 +195,7 @@ op_table! {
     elementwise { Elementwise }
     reduce { Sum }
     sum_batch { SumBatch }
-    movement { Reshape, Transpose, Slice, Embed, Concat, Broadcast, Rearrange }
+    movement { Reshape, Transpose, Slice, Pad, Concat, Broadcast, Rearrange }
     contract { Contract }
     outer { Outer }
     conv { Conv, ConvInputGradient }

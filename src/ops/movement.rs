@@ -37,7 +37,7 @@ pub struct Slice {
 
 /// The operand at consecutive positions of an axis, and zeros around it: the transpose of [`Slice`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Embed {
+pub struct Pad {
     /// The axis.
     pub axis: usize,
     /// Where the operand starts.
@@ -93,7 +93,7 @@ pub fn is_zero(graph: &Graph, id: NodeId) -> bool {
             Op::Reshape(_)
             | Op::Transpose(_)
             | Op::Slice(_)
-            | Op::Embed(_)
+            | Op::Pad(_)
             | Op::Concat(_)
             | Op::Broadcast(_)
             | Op::Rearrange(_) => {
@@ -249,7 +249,7 @@ impl OpRules for Slice {
 
     fn vjp(&self, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
         let (d, size) = (bw.cotangent(), bw.ty(bw.operand(0)).dims[self.axis]);
-        Ok(vec![Some(bw.emit(Embed { axis: self.axis, start: self.start, size }, &[d])?)])
+        Ok(vec![Some(bw.emit(Pad { axis: self.axis, start: self.start, size }, &[d])?)])
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
@@ -262,9 +262,9 @@ impl OpRules for Slice {
     }
 }
 
-impl OpRules for Embed {
+impl OpRules for Pad {
     fn mnemonic(&self) -> String {
-        "embed".into()
+        "pad".into()
     }
 
     fn attributes(&self) -> String {

@@ -170,7 +170,7 @@ impl OpRules for Recurrence {
     }
 }
 
-/// The cotangents `[T, H]` of the states on these planes: found behind the sums and embeddings that make up the tape's
+/// The cotangents `[T, H]` of the states on these planes: found behind the sums and paddings that make up the tape's
 /// cotangent, or else cut out of it.
 fn plane_cotangents(
     bw: &mut Backward<'_>,
@@ -179,7 +179,7 @@ fn plane_cotangents(
     hidden: usize,
 ) -> Result<Vec<Option<NodeId>>, VjpError> {
     let tape = bw.cotangent();
-    let found = embedded_planes(bw, tape, planes);
+    let found = padded_planes(bw, tape, planes);
     let mut out = vec![None; planes.len()];
     for (k, &plane) in planes.iter().enumerate() {
         let terms = match &found {
@@ -197,8 +197,8 @@ fn plane_cotangents(
     Ok(out)
 }
 
-/// The terms `[1, T, H]` of each plane, if the tape's cotangent is a sum of embeddings of these planes alone.
-fn embedded_planes(bw: &Backward<'_>, tape: NodeId, planes: &[usize]) -> Option<Vec<Vec<NodeId>>> {
+/// The terms `[1, T, H]` of each plane, if the tape's cotangent is a sum of paddings of these planes alone.
+fn padded_planes(bw: &Backward<'_>, tape: NodeId, planes: &[usize]) -> Option<Vec<Vec<NodeId>>> {
     let graph = bw.graph();
     let mut terms = vec![Vec::new(); planes.len()];
     let mut open = vec![tape];
@@ -206,7 +206,7 @@ fn embedded_planes(bw: &Backward<'_>, tape: NodeId, planes: &[usize]) -> Option<
         let operands = graph.operands(id);
         match graph.op(id) {
             Op::Elementwise(e) if *e == Elementwise::call(Func::Add) => open.extend(operands),
-            Op::Embed(e) if e.axis == 0 && graph.ty(operands[0]).dims.first() == Some(&1) => {
+            Op::Pad(e) if e.axis == 0 && graph.ty(operands[0]).dims.first() == Some(&1) => {
                 let k = planes.iter().position(|&p| p == e.start)?;
                 terms[k].push(operands[0]);
             }

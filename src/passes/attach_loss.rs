@@ -16,7 +16,7 @@ use crate::lower::scalar::Func;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::leaf;
 use crate::options::{Loss, Term};
-use crate::train::data::{OtherLabels, TargetSchema};
+use crate::schema::{OtherLabels, TargetSchema};
 
 /// What the loss takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -282,7 +282,7 @@ mod tests {
     use super::*;
     use crate::graph::verify;
     use crate::import::axes::Axis;
-    use crate::train::data::TargetKind;
+    use crate::schema::TargetKind;
 
     /// A model whose only node is an input of these dims a record, with the batch first.
     fn model(name: &str, dims: &[usize]) -> Proved {

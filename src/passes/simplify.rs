@@ -24,7 +24,7 @@ const RULES: &[SimplifyRule] = &[
     no_change,
     transpose_of_transpose,
     transpose_is_reshape,
-    slice_of_embed,
+    slice_of_pad,
     transposed_operand,
     outer_of_reshape,
     known,
@@ -66,7 +66,7 @@ fn no_change(graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<Rewritten> {
         Op::Transpose(t) => t.perm.iter().enumerate().all(|(k, &p)| k == p),
         Op::Sum(s) => s.axes.is_empty(),
         Op::Slice(s) => s.start == 0 && s.len == ty.dims[s.axis],
-        Op::Embed(e) => e.start == 0 && e.size == ty.dims[e.axis],
+        Op::Pad(e) => e.start == 0 && e.size == ty.dims[e.axis],
         Op::Concat(_) => operands.len() == 1,
         Op::Elementwise(e) => e.expr == Expr::scale(1.0),
         _ => false,
@@ -90,9 +90,9 @@ fn transpose_is_reshape(graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<R
     moved.is_sorted().then(|| Rewritten::Op(Box::new(Reshape { dims }.into()), operands.to_vec()))
 }
 
-/// `slice (embed x)` at the place where `x` was put is `x`.
-fn slice_of_embed(graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<Rewritten> {
-    let (Op::Slice(s), Op::Embed(e)) = (op, graph.op(*operands.first()?)) else { return None };
+/// `slice (pad x)` at the place where `x` was put is `x`.
+fn slice_of_pad(graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<Rewritten> {
+    let (Op::Slice(s), Op::Pad(e)) = (op, graph.op(*operands.first()?)) else { return None };
     let inner = graph.operands(operands[0])[0];
     (s.axis == e.axis && s.start == e.start && s.len == graph.ty(inner).dims[e.axis]).then_some(Rewritten::Same(inner))
 }

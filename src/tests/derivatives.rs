@@ -6,12 +6,14 @@ use super::evaluate::{Values, evaluate};
 use super::ops::{SKETCHES, UNDERIVABLE};
 use super::sketch::{ROWS, Sketch};
 use crate::device::cases::reference::Floats;
-use crate::graph::{Graph, verify};
+use crate::graph::{Graph, Violation};
 use crate::lower::{host_inputs, host_outputs};
 use crate::ops::{Backward, Op, VjpError};
 use crate::passes::differentiate::differentiate;
+use crate::passes::fuse_sums::fuse_sums;
 use crate::passes::privatize::{PER_SAMPLE, PrivateOptions, SUM, privatize, weigh_rows, with_gradient};
 use crate::passes::strategy::Way;
+use crate::passes::verify;
 use crate::privacy::ClipRule;
 
 /// The weights of the records.
@@ -64,38 +66,52 @@ fn compare(what: &str, found: &[f64], expected: &[f64], tolerance: f64) -> Resul
     }
 }
 
-fn verified(graph: Graph) -> Result<Graph, String> {
-    verify(&graph, "a test").map_err(|violations| format!("{}\n{graph}", violations[0]))?;
-    Ok(graph)
+/// The verifier of a stage.
+type Verifier = fn(&Graph, &str) -> Result<(), Vec<Violation>>;
+
+/// The graph of a stage and what becomes of it where sums compute what they sum, both as the verifier has them.
+fn verified(verify: Verifier, graph: Graph) -> Result<[Graph; 2], String> {
+    let graphs = [fuse_sums(&graph).map_err(|e| e.to_string())?, graph];
+    let check = |graph: &Graph| verify(graph, "a test").map_err(|found| format!("{}\n{graph}", found[0]));
+    graphs.iter().try_for_each(check)?;
+    Ok(graphs)
 }
 
 /// Holds the plain and the private gradients of a sketch to the differences; returns the graphs that were run.
 fn check(sketch: &Sketch) -> Result<Vec<Graph>, String> {
     let text = |e: &dyn std::fmt::Display| e.to_string();
     let expected = differences(sketch);
-    let gradients = verified(differentiate(&sketch.graph).map_err(|errors| text(&errors[0]))?)?;
+    let gradients = differentiate(&sketch.graph).map_err(|errors| text(&errors[0]))?;
+    verify::gradients(&gradients, "differentiate").map_err(|found| format!("{}\n{gradients}", found[0]))?;
     let mut values = sketch.values.clone();
     values.insert(host_inputs::WEIGHT.into(), WEIGHTS.into());
-    let plain = verified(weigh_rows(&gradients).map_err(|e| text(&e))?)?;
-    let results = evaluate(&plain, ROWS, &values);
-    for (name, gradients) in &expected {
-        match results.get(&format!("{SUM}{name}")) {
-            Some(sum) => compare(name, sum, &weighted(gradients, &WEIGHTS), TOLERANCE)?,
-            // No path from the parameter to the loss has a derivative.
-            None => gradients.iter().try_for_each(|g| compare(name, &vec![0.0; g.len()], g, TOLERANCE))?,
+    let plain = verified(verify::plain, weigh_rows(&gradients).map_err(|e| text(&e))?)?;
+    for results in plain.each_ref().map(|plain| evaluate(plain, ROWS, &values)) {
+        for (name, gradients) in &expected {
+            match results.get(&format!("{SUM}{name}")) {
+                Some(sum) => compare(name, sum, &weighted(gradients, &WEIGHTS), TOLERANCE)?,
+                // No path from the parameter to the loss has a derivative.
+                None => gradients.iter().try_for_each(|g| compare(name, &vec![0.0; g.len()], g, TOLERANCE))?,
+            }
         }
     }
-    let mut graphs = vec![gradients.clone(), plain];
+    let mut graphs = vec![gradients.clone()];
+    graphs.extend(plain);
     if with_gradient(&gradients).next().is_some() {
         for way in [None, Some(Way::Materialize), Some(Way::Ghost), Some(Way::Tile)] {
-            graphs.push(check_private(&gradients, &expected, &values, way).map_err(|e| format!("{way:?}: {e}"))?);
+            graphs.extend(check_private(&gradients, &expected, &values, way).map_err(|e| format!("{way:?}: {e}"))?);
         }
     }
     Ok(graphs)
 }
 
 /// Holds per-sample gradients, norms and clipped sums, with the median norm for the bound, to the differences.
-fn check_private(gradients: &Graph, expected: &PerRecord, values: &Values, way: Option<Way>) -> Result<Graph, String> {
+fn check_private(
+    gradients: &Graph,
+    expected: &PerRecord,
+    values: &Values,
+    way: Option<Way>,
+) -> Result<[Graph; 2], String> {
     let square = |n: usize| expected.values().flat_map(|g| &g[n]).map(|x| x * x).sum::<f64>();
     let norms: Floats = (0..ROWS).map(|n| square(n).sqrt()).collect();
     let mut sorted = norms.clone();
@@ -105,17 +121,18 @@ fn check_private(gradients: &Graph, expected: &PerRecord, values: &Values, way: 
     let clip = ClipRule::flat(bound).map_err(|e| e.to_string())?;
     let groups = clip.resolve(with_gradient(gradients).map(|(name, _)| name)).map_err(|e| e.to_string())?;
     let options = PrivateOptions { clip, groups, way, per_sample: true };
-    let private = verified(privatize(gradients, &options).map_err(|e| e.to_string())?.graph)?;
+    let private = verified(verify::private, privatize(gradients, &options).map_err(|e| e.to_string())?.graph)?;
     let mut values = values.clone();
     values.insert(host_inputs::CLIP_BOUNDS.into(), vec![bound]);
-    let results = evaluate(&private, ROWS, &values);
-    compare("the norm", &results[host_outputs::NORM], &norms, TOLERANCE)?;
     let factors: Floats = norms.iter().zip(WEIGHTS).map(|(norm, weight)| (bound / norm).min(1.0) * weight).collect();
-    for (name, gradients) in expected {
-        let Some(each) = results.get(&format!("{PER_SAMPLE}{name}")) else { continue };
-        compare(&format!("each record's {name}"), each, &gradients.concat(), TOLERANCE)?;
-        let sum = &results[&format!("{SUM}{name}")];
-        compare(&format!("the clipped sum of {name}"), sum, &weighted(gradients, &factors), CLIPPED)?;
+    for results in private.each_ref().map(|private| evaluate(private, ROWS, &values)) {
+        compare("the norm", &results[host_outputs::NORM], &norms, TOLERANCE)?;
+        for (name, gradients) in expected {
+            let Some(each) = results.get(&format!("{PER_SAMPLE}{name}")) else { continue };
+            compare(&format!("each record's {name}"), each, &gradients.concat(), TOLERANCE)?;
+            let sum = &results[&format!("{SUM}{name}")];
+            compare(&format!("the clipped sum of {name}"), sum, &weighted(gradients, &factors), CLIPPED)?;
+        }
     }
     Ok(private)
 }

@@ -14,15 +14,18 @@ use crate::ops::dropout::Dropout;
 use crate::ops::embedding::Gather;
 use crate::ops::leaf::{Constant, Data, Fill};
 use crate::ops::loss::CrossEntropy;
-use crate::ops::movement::{Broadcast, Concat, Embed, Rearrange, Reshape, Slice, Transpose};
+use crate::ops::movement::{Broadcast, Concat, Pad, Rearrange, Reshape, Slice, Transpose};
 use crate::ops::pool::Pool;
 use crate::ops::recurrence::Recurrence;
 use crate::ops::reduce::Sum;
 use crate::ops::softmax::Softmax;
 use crate::ops::{Op, elementwise::Elementwise};
 
+/// Makes the graphs of an op.
+type MakeSketches = fn() -> Vec<Sketch>;
+
 /// Graphs with an op that has a derivative, by its name in the op table.
-pub const SKETCHES: &[(&str, fn() -> Vec<Sketch>)] = &[
+pub const SKETCHES: &[(&str, MakeSketches)] = &[
     ("Input", leaves),
     ("Parameter", leaves),
     ("Constant", leaves),
@@ -32,7 +35,7 @@ pub const SKETCHES: &[(&str, fn() -> Vec<Sketch>)] = &[
     ("Reshape", reshape),
     ("Transpose", transpose),
     ("Slice", slice),
-    ("Embed", embed),
+    ("Pad", pad),
     ("Concat", concat),
     ("Broadcast", broadcast),
     ("Rearrange", rearrange),
@@ -175,10 +178,10 @@ fn slice() -> Vec<Sketch> {
         .collect()
 }
 
-fn embed() -> Vec<Sketch> {
+fn pad() -> Vec<Sketch> {
     [(0, 1, 4), (2, 0, 7), (1, 2, 5)]
         .into_iter()
-        .flat_map(|(axis, start, size)| on(&format!("{axis}"), Embed { axis, start, size }, &[&[2, 3, 5]]))
+        .flat_map(|(axis, start, size)| on(&format!("{axis}"), Pad { axis, start, size }, &[&[2, 3, 5]]))
         .collect()
 }
 
@@ -347,7 +350,7 @@ fn gather() -> Vec<Sketch> {
         }
     }
     all.push(tied_table());
-    all.push(padded_table(Some(2)).as_if(padded_table(None)));
+    all.push(padded_table(Some(2)).meaning(padded_table(None)));
     all
 }
 
@@ -455,7 +458,7 @@ fn detach() -> Vec<Sketch> {
         let y = sketch.call(Func::Mul, &[x, held]);
         sketch.loss_of(y)
     };
-    EITHER.map(|batched| sketch(batched, true).as_if(sketch(batched, false))).into()
+    EITHER.map(|batched| sketch(batched, true).meaning(sketch(batched, false))).into()
 }
 
 fn cross_entropy() -> Vec<Sketch> {

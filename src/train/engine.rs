@@ -10,12 +10,12 @@ use thiserror::Error;
 use super::data::{Batch, Dataset, Values};
 use super::dropout::DropoutKeys;
 use super::finite;
-use super::optimizer::{OptimizerSpec, bias_corrections};
 use crate::device::{Device, DeviceError, Session};
 use crate::graph::DType;
 use crate::lower::kernels::Kernel;
 use crate::lower::program::{BufferId, Phase, Program, Role};
 use crate::lower::{host_inputs, host_outputs, hyper};
+use crate::options::optimizer::{OptimizerSpec, bias_corrections};
 use crate::tensors::{Tensor, Tensors};
 
 /// A program on a device, with its parameters.

@@ -9,7 +9,7 @@ mod tally;
 
 use serde::Serialize;
 
-use super::data::{Dataset, LABEL};
+use super::data::Dataset;
 use super::engine::{Engine, EngineError};
 use crate::artifact::Manifest;
 use crate::import::axes::Axes;
@@ -17,6 +17,7 @@ use crate::lower::host_outputs;
 use crate::lower::program::Phase;
 use crate::options::{Loss, Term};
 use crate::passes::attach_loss::term_output;
+use crate::schema::LABEL;
 use tally::Tally;
 
 /// What a model does on a data set.

@@ -8,7 +8,6 @@ pub mod evaluate;
 pub mod finite;
 pub mod lr_schedule;
 pub mod metrics;
-pub mod optimizer;
 pub mod physical;
 pub mod predict;
 pub mod progress;

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::data::{Array, DataError, Dataset, Dims, Schema, Values};
+use super::data::{Array, DataError, Dataset, Values};
 use super::engine::{Engine, EngineError};
 use crate::artifact::Artifact;
 use crate::device::Device;
 use crate::import::axes::{Axes, Factor};
 use crate::lower::program::Phase;
+use crate::schema::{Dims, Schema};
 
 #[derive(Debug, Error, Diagnostic)]
 pub enum PredictError {

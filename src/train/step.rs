@@ -15,9 +15,9 @@ use super::data::Dataset;
 use super::dropout::DropoutKeys;
 use super::engine::{Engine, EngineError, Shown};
 use super::lr_schedule::LrSchedule;
-use super::optimizer::OptimizerSpec;
 use super::units::Units;
 use crate::lower::program::Phase;
+use crate::options::optimizer::OptimizerSpec;
 use crate::privacy::adjacency::Unit;
 use crate::privacy::clipping::{ClipState, count_sensitivity};
 use crate::privacy::keys::RunKey;
@@ -59,6 +59,8 @@ pub struct Stepper<'a> {
 /// Exact sums over the logical batch in the making; never shown.
 #[derive(Default)]
 struct Sums {
+    /// The step that is summed, until it is released.
+    step: Option<u64>,
     /// Of each clip group, how many more units are below the bound than above it, halved.
     counts: Vec<f64>,
     estimates: [f64; Estimates::COUNT],
@@ -92,6 +94,13 @@ pub enum StepError {
     #[error("the plan has {planned} clip groups, the compiled program {found}")]
     #[diagnostic(code(dpc::train::clip_groups), help("make the plan for the model that is trained"))]
     ClipGroups { planned: usize, found: usize },
+    /// The sum is not that of the step that was paid for.
+    #[error(
+        "step {paid} was paid for, and {}",
+        .summed.map_or("no step is summed".to_owned(), |step| format!("step {step} is summed"))
+    )]
+    #[diagnostic(code(dpc::train::unpaid), help("this is a defect of dpc; nothing was released"))]
+    Unpaid { summed: Option<u64>, paid: u64 },
 }
 
 impl<'a> Stepper<'a> {
@@ -173,7 +182,7 @@ impl<'a> Stepper<'a> {
     pub fn begin(&mut self, step: u64) -> Result<(), StepError> {
         let scale = self.setting.plan.clip_schedule.at(step);
         self.engine.set_clip_bounds(&self.clip.bounds(scale))?;
-        self.sums = Sums { counts: vec![0.0; self.clip.groups()], ..Sums::default() };
+        self.sums = Sums { step: Some(step), counts: vec![0.0; self.clip.groups()], ..Sums::default() };
         Ok(())
     }
 
@@ -236,12 +245,17 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    /// Ends `step`, paid for by `receipt`: noise, division, update, and what else the plan releases.
+    /// Ends the step that `receipt` paid for: noise, division, update, and what else the plan releases.
     ///
     /// # Errors
-    /// When there is no noise or the device fails. The sum is lost then, and never shown.
-    pub fn release(&mut self, step: u64, receipt: Receipt) -> Result<Released, StepError> {
-        let Receipt { .. } = receipt;
+    /// When the sum is another step's or has been released, there is no noise or the device fails. The sum is lost then, and
+    /// never shown.
+    pub fn release(&mut self, receipt: Receipt) -> Result<Released, StepError> {
+        let step = receipt.step();
+        match self.sums.step.take() {
+            Some(summed) if summed == step => {}
+            summed => return Err(StepError::Unpaid { summed, paid: step }),
+        }
         let Setting { plan, optimizer, learning_rate, lr_schedule, .. } = self.setting;
         let learning_rate = learning_rate * lr_schedule.at(step, plan.planned_steps);
         let Some(noise) = &mut self.noise else {

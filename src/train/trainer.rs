@@ -309,7 +309,7 @@ impl<'a> Run<'a> {
             return Err(self.not_finite(what)?);
         }
         let receipt = self.ledger.record(self.step)?;
-        let released = stepper.release(self.step, receipt)?;
+        let released = stepper.release(receipt)?;
         since_log.release(&released);
         self.step += 1;
         Ok(())

@@ -101,7 +101,7 @@ fn weights_in_constant_nodes_are_written_back_into_them() {
         assert_eq!(again.initializers[name].floats(), Some(tensor.data.as_slice()), "{name}");
     }
     assert_eq!(again.lifted, source.lifted);
-    // What is no weight is what it was.
+    // Everything but the weights is what it was.
     let constant = |model: &ModelProto, name: &str| nodes(model, "Constant").find(|n| n.output[0] == name).cloned();
     assert_eq!(constant(&model, "mask"), constant(&source.model, "mask"));
 }

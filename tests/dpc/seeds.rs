@@ -10,7 +10,8 @@ use dpc::onnx::{Source, discover};
 use dpc::options::NormChoice;
 use dpc::privacy::ClipRule;
 use dpc::privacy::ledger::Contents;
-use dpc::train::data::{Dataset, InputKind, InputSchema, Schema, TargetKind, TargetSchema};
+use dpc::schema::{InputKind, InputSchema, Schema, TargetKind, TargetSchema};
+use dpc::train::data::Dataset;
 use dpc::train::engine::Engine;
 
 use super::place::files;
@@ -23,9 +24,11 @@ fn seeds(target: &str) -> Vec<PathBuf> {
 
 #[test]
 fn models() {
+    let (mut opened, mut compiled) = (0, 0);
     for path in seeds("onnx") {
         let Ok(source) = Source::open(&path) else { continue };
         let Ok(parameters) = discover(&source, &[], &[]) else { continue };
+        opened += 1;
         for loss in [None, Some("mse".parse().expect("a loss"))] {
             let options = Options {
                 loss,
@@ -35,19 +38,22 @@ fn models() {
                 optimizer: "sgd".parse().expect("an optimizer"),
                 per_sample: false,
             };
-            let _ = compile(&source, &parameters, &options);
+            compiled += usize::from(compile(&source, &parameters, &options).is_ok());
         }
     }
+    assert!(opened > 5 && compiled > 5, "{opened} opened, {compiled} compiled");
 }
 
 #[test]
 fn artifacts() {
+    let mut loaded = 0;
     for path in seeds("artifact") {
         let Ok(artifact) = Artifact::load(&path) else { continue };
         let phases: Vec<Phase> = artifact.program.phases.keys().copied().collect();
         let _ = artifact.provenance();
-        let _ = Engine::new(&Cpu, artifact.program.into(), &artifact.weights, 2, &phases);
+        loaded += usize::from(Engine::new(&Cpu, artifact.program.into(), &artifact.weights, 2, &phases).is_ok());
     }
+    assert!(loaded > 0);
 }
 
 #[test]

@@ -83,6 +83,24 @@ fn floats(
     Some((id, values))
 }
 
+/// Record `n` alone in its batch: the sum is its share and nothing else, so there is no rounding of other records to allow
+/// for, and the bound holds to the last bit.
+fn check_alone(session: &mut dyn Session, compiled: &Compiled, [n, rows]: [usize; 2], what: &str) {
+    let mut weight = vec![0.0; rows];
+    weight[n] = 1.0;
+    let share = clipped_sum(session, compiled, &weight);
+    let square = |name: &String| share[name].iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+    for group in &compiled.clip_groups {
+        let length = group.parameters.iter().map(square).sum::<f64>().sqrt();
+        assert!(
+            length <= group.bound,
+            "{what}, alone, moves {} by {length} where {} is the bound",
+            group.name,
+            group.bound
+        );
+    }
+}
+
 fn check(device: &dyn Device, name: &str, way: NormChoice, rule: &ClipRule) {
     let model = named(name);
     let mut golden = Golden::open(&model.golden);
@@ -111,6 +129,8 @@ fn check(device: &dyn Device, name: &str, way: NormChoice, rule: &ClipRule) {
         }
     };
     within(&all, "a record");
+    let setting = format!("{name} {way:?} {rule} on {}", device.name());
+    (0..rows).for_each(|n| check_alone(session, &compiled, [n, rows], &format!("{setting}: record {n}")));
 
     let Some((input, values)) = float_input(session, &compiled) else { return };
     let width = values.len() / rows;
@@ -130,6 +150,7 @@ fn check(device: &dyn Device, name: &str, way: NormChoice, rule: &ClipRule) {
         let masked = clipped_sum(session, &compiled, &others);
         assert_eq!(masked, without, "{name} {way:?} {rule}: masked, {what} changes the sum");
         within(&clipped_sum(session, &compiled, &everyone), what);
+        check_alone(session, &compiled, [1, rows], &format!("{setting}: {what}"));
     }
 }
 
@@ -188,6 +209,8 @@ fn check_rounding(device: &dyn Device, name: &str, way: NormChoice, rule: &ClipR
             "{name} {way:?} {rule}: {what} move the sum by {moved} on {}",
             device.name()
         );
+        let setting = format!("{name} {way:?} {rule} on {}: {what}", device.name());
+        check_alone(session, &compiled, [rows - 1, rows], &setting);
     }
 }
 

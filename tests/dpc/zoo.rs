@@ -92,15 +92,12 @@ fn loss(name: &str, class_axis: &serde_json::Value) -> Loss {
     text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
-/// The clip bound of the tests, which some records of every model pass and some do not.
-pub const CLIP: f64 = 0.5;
-
-/// The options that the tests compile with: per-sample gradients, and [`CLIP`].
+/// The options that the tests compile with: per-sample gradients, and a bound of 0.5.
 pub fn options(loss: Loss, norm: NormChoice) -> Options {
     Options {
         loss: Some(loss),
         output: None,
-        clip: ClipRule::flat(CLIP).expect("a bound"),
+        clip: ClipRule::flat(0.5).expect("a bound"),
         norm,
         optimizer: "sgd".parse().expect("an optimizer"),
         per_sample: true,

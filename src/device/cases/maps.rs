@@ -255,7 +255,7 @@ fn update() -> Vec<Case> {
     let hyper = || Data::F32(vec![1.0 / 300.0, 0.05, 0.271, 0.0297]);
     for len in [1, 1027] {
         let read = vec![v.floats(len), v.floats(len), hyper()];
-        all.push(Case::new(format!("{len}"), 3, Privatize { len }, read, vec![output(len)]));
+        all.push(Case::new(format!("{len}"), 3, AddNoise { len }, read, vec![output(len)]));
         for (momentum, nesterov, weight_decay) in
             [(0.0, false, 0.0), (0.0, false, 0.1), (0.9, false, 0.01), (0.9, true, 0.0)]
         {

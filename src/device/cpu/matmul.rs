@@ -1,6 +1,7 @@
-//! Matrix products of strided views of slices: the one place that calls the `gemm` crate.
+//! Matrix products of strided views of slices: the one place that calls the `gemm-f32` crate.
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
+use gemm_f32::gemm::f32::get_gemm_fn;
 
 /// A matrix in a slice: element (`i`, `j`) is `data[i · row + j · col]`.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +61,11 @@ impl<'a> MatrixMut<'a> {
     pub fn contiguous(data: &'a mut [f32], rows: usize, cols: usize) -> MatrixMut<'a> {
         MatrixMut { data, rows, cols, row: cols, col: 1 }
     }
+
+    /// The matrix with rows and columns exchanged.
+    fn transposed(self) -> MatrixMut<'a> {
+        MatrixMut { rows: self.cols, cols: self.rows, row: self.col, col: self.row, ..self }
+    }
 }
 
 /// What a product does with what its destination holds.
@@ -97,13 +103,15 @@ pub fn matmul(out: MatrixMut, into: Into, scale: f32, a: Matrix, b: Matrix) {
     }
     check("left operand", a.data.len(), [m, k], [a.row, a.col]);
     check("right operand", b.data.len(), [k, n], [b.row, b.col]);
+    // The kernels want the columns of the product to be the longer step, and so may be given its transpose.
+    let (out, a, b) = if out.col < out.row { (out.transposed(), b.transposed(), a.transposed()) } else { (out, a, b) };
     // SAFETY: `check` has made sure that every element (i, j) of the three matrices lies inside its slice, and strides fit
     // an `isize`. `out.data` is borrowed mutably, so it overlaps neither operand. `read_dst` is set exactly where the
     // destination is added to; slices of f32 are always initialised.
     unsafe {
-        gemm::gemm(
-            m,
-            n,
+        get_gemm_fn()(
+            out.rows,
+            out.cols,
             k,
             out.data.as_mut_ptr(),
             out.col as isize,

@@ -56,7 +56,7 @@ native_table! {
     dropout { Dropout }
     clip_factor { ClipFactor }
     fold { Fold }
-    privatize { Privatize }
+    add_noise { AddNoise }
     sgd { Sgd }
     adam { Adam }
     nonfinite { Nonfinite }

@@ -74,10 +74,45 @@ pub fn describe(info: &AdapterInfo) -> String {
 }
 
 fn all() -> Vec<Adapter> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-    let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let mut adapters = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()));
     adapters.sort_by_key(|a| kind(a.get_info().device_type).0);
     adapters
+}
+
+fn instance() -> wgpu::Instance {
+    let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    #[cfg(target_os = "linux")]
+    if descriptor.backends.contains(wgpu::Backends::VULKAN)
+        && let Some(instance) = without_windows(&descriptor)
+    {
+        return instance;
+    }
+    wgpu::Instance::new(descriptor)
+}
+
+/// A Vulkan instance that shows nothing: Mesa's layer that sorts devices looks for a compositor where it could, and
+/// libwayland complains of machines that have none on the standard error of this process.
+#[cfg(target_os = "linux")]
+fn without_windows(descriptor: &wgpu::InstanceDescriptor) -> Option<wgpu::Instance> {
+    use wgpu::hal::vulkan::{CreateInstanceCallbackArgs, Instance};
+
+    const WINDOWS: [&[u8]; 3] = [b"VK_KHR_xlib_surface", b"VK_KHR_xcb_surface", b"VK_KHR_wayland_surface"];
+    let descriptor = wgpu::hal::InstanceDescriptor {
+        name: "dpc",
+        flags: descriptor.flags,
+        memory_budget_thresholds: descriptor.memory_budget_thresholds,
+        backend_options: descriptor.backend_options.clone(),
+        telemetry: None,
+        display: None,
+    };
+    let callback = |args: CreateInstanceCallbackArgs<'_, '_, '_>| {
+        args.extensions.retain(|name| !WINDOWS.contains(&name.to_bytes()));
+    };
+    // SAFETY: the Vulkan loader is trusted as it is by every `wgpu::Instance`. The three extensions are on the list only
+    // where the loader has them, and are looked up in it when a window's surface is made, which never happens here.
+    let instance = unsafe { Instance::init_with_callback(&descriptor, Some(Box::new(callback))) }.ok()?;
+    // SAFETY: the instance has just been made, and nothing else owns it.
+    Some(unsafe { wgpu::Instance::from_hal::<wgpu::hal::api::Vulkan>(instance) })
 }
 
 /// The rank of a kind of adapter, smallest first, and its name.

@@ -1,4 +1,4 @@
-//! Strided copies: transpose, slice, concatenate, broadcast, embed.
+//! Strided copies: transpose, slice, concatenate, broadcast, pad.
 
 use serde::{Deserialize, Serialize};
 

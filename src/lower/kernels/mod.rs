@@ -39,14 +39,16 @@ pub trait KernelRules {
 
 /// Declares the kernels: module, then the kernels in it.
 macro_rules! kernel_table {
-    ($($module:ident { $($kernel:ident),* })*) => {
+    ($($module:ident { $($(#[$meta:meta])* $kernel:ident),* })*) => {
         $(mod $module; pub use $module::*;)*
 
         /// A kernel and its parameters.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         #[allow(clippy::large_enum_variant)]
-        pub enum Kernel { $($(#[doc = concat!("See [`", stringify!($kernel), "`].")] $kernel($kernel),)*)* }
+        pub enum Kernel {
+            $($($(#[$meta])* #[doc = concat!("See [`", stringify!($kernel), "`].")] $kernel($kernel),)*)*
+        }
 
         impl Kernel {
             /// What the kernel knows about itself.
@@ -94,7 +96,7 @@ kernel_table! {
     dropout { Dropout }
     clip_factor { ClipFactor }
     fold { Fold }
-    privatize { Privatize }
+    add_noise { #[serde(alias = "privatize")] AddNoise }
     sgd { Sgd }
     adam { Adam }
     nonfinite { Nonfinite }

@@ -150,7 +150,7 @@ fn behind_is_constant(graph: &Graph, mut id: NodeId) -> bool {
     is_constant(graph, id)
 }
 
-/// What a value that is not only moved is made by; also where an exporter has taken a softmax apart.
+/// The function that makes a value, seen through movements; also where an exporter has taken a softmax apart.
 fn made(graph: &Graph, id: NodeId) -> Made {
     let operands = graph.operands(id);
     match graph.op(id) {

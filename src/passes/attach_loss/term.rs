@@ -12,7 +12,7 @@ use crate::ops::movement::Transpose;
 use crate::ops::reduce::Sum;
 use crate::ops::softmax::Softmax;
 use crate::options::{Classes, LossKind, Reduction};
-use crate::train::data::TargetKind;
+use crate::schema::TargetKind;
 
 /// An output that a loss is computed from.
 pub(super) struct Scores<'a> {

@@ -11,46 +11,53 @@
 //! All steps of a ledger are for one kind of unit, since the guarantee is for one.
 //!
 //! One process at a time can have a ledger open, by a lock on a file beside it that the system releases
-//! when the process ends, however it ends. Links are followed first, so that all names of a ledger are one.
+//! when the process ends, however it ends. Links are followed first, so that all names of a ledger are one. A caller of the
+//! library may keep the lines elsewhere, see [`LedgerStore`].
 
 mod chain;
 mod error;
+mod store;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 pub use chain::{Contents, Entry, Head};
 pub use error::LedgerError;
+use store::{FileStore, exists};
+pub use store::{LedgerStore, MemoryStore};
 
 use super::plan::PrivacyPlan;
-use crate::files::{self, FileError};
+use crate::files;
 
-/// A ledger open for recording. It stays locked until dropped.
+/// A ledger open for recording. Nobody else has it open until it is dropped.
 #[derive(Debug)]
 pub struct Ledger {
-    path: PathBuf,
-    file: File,
+    store: Box<dyn LedgerStore>,
     contents: Contents,
     run: String,
     plan: PrivacyPlan,
     failed: bool,
-    _lock: File,
 }
 
-/// Proof that a step has been paid for, so that its result may become observable.
+/// Proof that one step has been paid for, so that its result, and no other's, may become observable.
 #[must_use = "a step is recorded so that it can be taken"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// The number of the line that paid for it.
     seq: u64,
+    /// The step.
+    step: u64,
 }
 
 impl Receipt {
     /// For step number `step` of an audit, whose records are made up: there is nothing to pay for. No step over a
     /// user's data may be released by this.
     pub(crate) fn of_made_up_records(step: u64) -> Receipt {
-        Receipt { seq: step }
+        Receipt { seq: step, step }
+    }
+
+    /// The step that was paid for.
+    pub fn step(&self) -> u64 {
+        self.step
     }
 }
 
@@ -61,32 +68,32 @@ impl Ledger {
     /// # Errors
     /// When another process has it open, it is corrupt, its steps are for other units, or it cannot be read or written.
     pub fn open(path: &Path, run: &str, plan: &PrivacyPlan) -> Result<Ledger, LedgerError> {
-        let path = &files::resolve(path)?;
-        let lock = files::lock(&beside(path))?.ok_or_else(|| LedgerError::Locked { path: path.clone() })?;
-        let mut contents = if exists(path)? { Contents::read(path)? } else { Contents::default() };
+        Ledger::on(Box::new(FileStore::lock(path)?), run, plan)
+    }
+
+    /// [`Ledger::open`] of the ledger that `store` holds.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn on(mut store: Box<dyn LedgerStore>, run: &str, plan: &PrivacyPlan) -> Result<Ledger, LedgerError> {
+        let held = store.read()?;
+        let (fresh, place) = (held.is_none(), store.place().to_owned());
+        let mut contents = match held {
+            Some(text) => Contents::of(&text, place.clone())?,
+            None => Contents::default(),
+        };
         if let Some(unit) = contents.unit().filter(|unit| *unit != plan.unit) {
-            return Err(LedgerError::Unit { path: path.clone(), ledger: unit, plan: plan.unit });
+            return Err(LedgerError::Unit { path: place, ledger: unit, plan: plan.unit });
         }
-        if contents.torn || contents.unended || !exists(path)? {
+        if contents.torn || contents.unended || fresh {
             if contents.torn {
                 contents = contents.repaired(run, plan);
             }
             contents.unended = false;
-            let text = contents.to_text();
-            files::write_atomic(path, |file| file.write_all(text.as_bytes()))?;
+            store.replace(contents.to_text().as_bytes())?;
         }
-        // Its name, too, in case whoever made it was killed before it could.
-        files::sync_directory_of(path)?;
-        let file = OpenOptions::new().append(true).open(path).map_err(|e| FileError::write(path, e))?;
-        Ok(Ledger {
-            path: path.to_owned(),
-            file,
-            contents,
-            run: run.to_owned(),
-            plan: plan.clone(),
-            failed: false,
-            _lock: lock,
-        })
+        store.begin()?;
+        Ok(Ledger { store, contents, run: run.to_owned(), plan: plan.clone(), failed: false })
     }
 
     /// Pays for step number `step`: its line is on the disk on return.
@@ -96,17 +103,16 @@ impl Ledger {
     /// records nothing more until it is opened again.
     pub fn record(&mut self, step: u64) -> Result<Receipt, LedgerError> {
         if self.failed {
-            return Err(LedgerError::Failed { path: self.path.clone() });
+            return Err(LedgerError::Failed { path: self.store.place().to_owned() });
         }
         let entry = Entry::new(self.contents.len(), &self.run, step, &self.plan);
         let seq = entry.seq;
         let line = self.contents.push(entry);
-        let written = self.file.write_all(line.as_bytes());
-        if let Err(source) = written.and_then(|()| self.file.sync_data()) {
+        if let Err(error) = self.store.append(line.as_bytes()) {
             self.failed = true;
-            return Err(FileError::write(&self.path, source).into());
+            return Err(error.into());
         }
-        Ok(Receipt { seq })
+        Ok(Receipt { seq, step })
     }
 
     /// What the ledger holds, the recorded steps included.
@@ -121,12 +127,15 @@ impl Contents {
     /// # Errors
     /// When it cannot be read, or is corrupt other than in its last line.
     pub fn read(path: &Path) -> Result<Contents, LedgerError> {
-        let bytes = files::read(path)?;
-        let path = path.to_owned();
-        if Contents::is_v1(&bytes) {
+        Contents::of(&files::read(path)?, path.to_owned())
+    }
+
+    /// Reads the text of the ledger at `path`.
+    fn of(text: &[u8], path: PathBuf) -> Result<Contents, LedgerError> {
+        if Contents::is_v1(text) {
             return Err(LedgerError::Version { path });
         }
-        Contents::parse(&bytes).map_err(|line| LedgerError::Corrupt { path, line })
+        Contents::parse(text).map_err(|line| LedgerError::Corrupt { path, line })
     }
 
     /// Reads the ledger at `path`, which is empty where there is none.
@@ -150,24 +159,10 @@ impl Contents {
     }
 }
 
-fn exists(path: &Path) -> Result<bool, LedgerError> {
-    match path.try_exists() {
-        // What stands in the way is for whoever writes to say.
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
-        exists => Ok(exists.map_err(|source| FileError::read(path, source))?),
-    }
-}
-
-/// The file that is locked for a ledger.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    name.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::FileError;
     use crate::privacy::accountant::Mechanism;
     use crate::privacy::adjacency::{Adjacency, Unit};
     use crate::privacy::plan::{self, PlanSpec};
@@ -184,7 +179,7 @@ mod tests {
         let path = dir.path().join("ledger.jsonl");
         let mut ledger = Ledger::open(&path, "first", &plan(1.5)).unwrap();
         for step in 0..steps {
-            assert_eq!(ledger.record(step).unwrap().seq, step);
+            assert_eq!(ledger.record(step).unwrap(), Receipt { seq: step, step });
         }
         (dir, path)
     }
@@ -214,7 +209,7 @@ mod tests {
     fn goes_on_after_a_restart_and_counts_repeated_steps() {
         let (_dir, path) = ledger_of(4);
         let mut ledger = Ledger::open(&path, "second", &plan(1.5)).unwrap();
-        assert_eq!(ledger.record(2).unwrap().seq, 4);
+        assert_eq!(ledger.record(2).unwrap(), Receipt { seq: 4, step: 2 });
         assert_eq!(ledger.contents().history(&plan(1.5)), [taken(1.5, 5)]);
     }
 
@@ -429,10 +424,27 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
+    fn a_ledger_in_memory_goes_on_where_it_was() {
+        let store = MemoryStore::default();
+        for (run, steps) in [("first", 0..2), ("second", 2..3)] {
+            let mut ledger = Ledger::on(Box::new(store.clone()), run, &plan(1.5)).unwrap();
+            for step in steps {
+                assert_eq!(ledger.record(step).unwrap().step(), step);
+            }
+        }
+        assert_eq!(Contents::parse(&store.text()).unwrap().len(), 3);
+        let (_dir, path) = ledger_of(3);
+        assert_eq!(fs::read_to_string(path).unwrap().lines().count(), 3);
+        let torn = MemoryStore::holding(store.text()[..store.text().len() - 9].to_vec());
+        assert_eq!(Ledger::on(Box::new(torn), "third", &plan(1.5)).unwrap().contents().len(), 3);
+    }
+
+    #[test]
     fn nothing_is_recorded_after_a_failed_write() {
         let (_dir, path) = ledger_of(1);
         let mut ledger = Ledger::open(&path, "first", &plan(1.5)).unwrap();
-        ledger.file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let full = fs::OpenOptions::new().append(true).open("/dev/full").unwrap();
+        ledger.store = Box::new(FileStore::writing_to(&path, full));
         assert!(matches!(ledger.record(1), Err(LedgerError::File(FileError::Write { .. }))));
         assert!(matches!(ledger.record(1), Err(LedgerError::Failed { .. })));
         drop(ledger);

@@ -2,8 +2,8 @@
 
 use super::array::Array;
 use super::error::{BadRows, DataError};
-use super::schema::{Dims, GROUP, InputKind, InputSchema, OtherLabels, TargetKind, TargetSchema};
 use super::{Column, Values};
+use crate::schema::{Dims, GROUP, InputKind, InputSchema, OtherLabels, TargetKind, TargetSchema};
 
 /// The column of a model's input, and its number of records.
 pub(super) fn input(source_name: &str, schema: &InputSchema, array: Array) -> Result<(usize, Column), DataError> {
@@ -187,7 +187,7 @@ fn check_label(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::data::LABEL;
+    use crate::schema::LABEL;
     use crate::train::data::array::DType;
     use miette::Diagnostic;
 

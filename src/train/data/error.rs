@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::schema::Dims;
 use crate::files::FileError;
 use crate::options::Loss;
+use crate::schema::Dims;
 
 #[derive(Debug, Error, Diagnostic)]
 pub enum DataError {

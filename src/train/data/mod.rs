@@ -12,15 +12,14 @@ mod normalize;
 pub mod npz;
 mod random;
 mod safetensors;
-mod schema;
 mod source;
 
 use std::collections::BTreeMap;
 
+use crate::schema::{GROUP, Schema};
 pub use array::{Array, DType};
 pub use error::{BadRows, DataError};
 pub use normalize::Normalize;
-pub use schema::{Dims, GROUP, InputKind, InputSchema, LABEL, OtherLabels, Schema, TargetKind, TargetSchema};
 
 use source::Source;
 
@@ -64,7 +63,7 @@ impl Dataset {
     ///
     /// `spec` is `FILE.npz`, `IMAGES,LABELS` (two IDX files, gzipped or not) or
     /// `FILE.safetensors`; what a file is, its first bytes decide. Arrays are named as the model's
-    /// inputs and the schema's targets, [`LABEL`] first; integers in [`GROUP`] say which records belong together; others are ignored. Images of bytes in IDX become f32 in [0, 1].
+    /// inputs and the schema's targets, [`LABEL`](crate::schema::LABEL) first; integers in [`GROUP`] say which records belong together; others are ignored. Images of bytes in IDX become f32 in [0, 1].
     ///
     /// # Errors
     /// Every missing array, wrong dtype, wrong shape, differing length and value out of range
@@ -244,6 +243,7 @@ fn gather<T: Copy + Default>(from: &[T], width: usize, records: &[usize], rows: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::{InputKind, InputSchema, LABEL, TargetKind, TargetSchema};
 
     fn schema(dims: &[usize], classes: usize) -> Schema {
         Schema {

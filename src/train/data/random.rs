@@ -1,7 +1,7 @@
 //! Made-up records of a schema's shapes, for measurements.
 
-use super::schema::{InputKind, Schema, TargetKind};
 use super::{Column, Dataset, Values};
+use crate::schema::{InputKind, Schema, TargetKind};
 
 /// Ids that a column draws from where no table bounds them.
 const IDS: usize = 2;
@@ -54,7 +54,7 @@ impl Draw {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{InputSchema, LABEL, TargetSchema};
+    use crate::schema::{InputSchema, LABEL, TargetSchema};
     use super::*;
 
     #[test]

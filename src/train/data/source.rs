@@ -6,9 +6,9 @@ use super::array::{Array, DType};
 use super::error::DataError;
 use super::npz::Npz;
 use super::safetensors::SafetensorsFile;
-use super::schema::{InputKind, LABEL, Schema};
 use super::{idx, safetensors};
 use crate::files;
+use crate::schema::{InputKind, LABEL, Schema};
 
 /// An opened data specification.
 pub(super) enum Source {
@@ -118,9 +118,9 @@ impl IdxPair {
 
 #[cfg(test)]
 mod tests {
-    use super::super::schema::{InputSchema, TargetKind, TargetSchema};
     use super::super::{Dataset, Values};
     use super::*;
+    use crate::schema::{InputSchema, TargetKind, TargetSchema};
 
     fn schema() -> Schema {
         Schema {

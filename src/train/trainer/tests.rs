@@ -15,16 +15,19 @@ use crate::lower::program::Phase;
 use crate::lower::program::{Buffer, BufferId, Extent, Program, Role};
 use crate::lower::{host_inputs, hyper};
 use crate::options::NormChoice;
+use crate::options::optimizer::OptimizerSpec;
 use crate::privacy::accountant::Rdp;
 use crate::privacy::adjacency::Unit;
+use crate::privacy::ledger::Receipt;
 use crate::privacy::noise::{GaussianNoise, Noise};
 use crate::privacy::plan::PlanSpec;
 use crate::privacy::sampler::Sampler;
 use crate::privacy::sampling::Sampling;
+use crate::schema::{InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
 use crate::tensors::{Tensor, Tensors};
-use crate::train::data::{Array, InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
+use crate::train::data::Array;
 use crate::train::lr_schedule::LrSchedule;
-use crate::train::optimizer::OptimizerSpec;
+use crate::train::step::StepError;
 
 const WIDTH: usize = 3;
 const RECORDS: usize = 20;
@@ -590,4 +593,38 @@ fn without_privacy_a_record_that_is_not_finite_is_counted_and_ends_the_run() {
     let observed = last.not_private.unwrap();
     assert_eq!((observed.nonfinite_units, observed.nonfinite_losses), (Some(1), 1));
     assert!(observed.loss.unwrap().is_finite());
+}
+
+#[test]
+fn a_receipt_pays_for_its_own_step_and_once() {
+    let (artifact, data, plan) = (artifact(), data(), plan(1.0));
+    let program = Arc::new(artifact.program.clone());
+    let engine = Engine::new(&Regression::new(), program, &artifact.weights, 3, Stepper::phases(&plan)).unwrap();
+    let clip = ClipState::new(&plan.clip, &artifact.manifest.clip_groups);
+    let setting = Setting {
+        plan: &plan,
+        data: &data,
+        units: &Units::single(data.records()),
+        optimizer: artifact.manifest.optimizer,
+        learning_rate: 0.1,
+        lr_schedule: &LrSchedule::CONSTANT,
+    };
+    let mut stepper = Stepper::new(setting, engine, clip, &RunKey::for_plan(&plan).unwrap(), 0).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(&directory.path().join("ledger"), "a run", &plan).unwrap();
+    let mut pay = |step| ledger.record(step).unwrap();
+    let mut refused = |stepper: &mut Stepper<'_>, paid: u64, summed: Option<u64>| {
+        let before = stepper.engine().parameters().unwrap();
+        match stepper.release(pay(paid)) {
+            Err(StepError::Unpaid { summed: s, paid: p }) => assert_eq!((s, p), (summed, paid)),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(stepper.engine().parameters().unwrap(), before);
+    };
+    refused(&mut stepper, 0, None);
+    stepper.accumulate(0, |_, _, _| ()).unwrap();
+    refused(&mut stepper, 1, Some(0));
+    stepper.accumulate(0, |_, _, _| ()).unwrap();
+    stepper.release(Receipt::of_made_up_records(0)).unwrap();
+    refused(&mut stepper, 0, None);
 }

@@ -247,7 +247,7 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
                 y[0].iter_mut().zip(sum).for_each(|(unit, sum)| *unit += factor * sum);
             }
         }
-        Kernel::Privatize(k) => {
+        Kernel::AddNoise(k) => {
             (0..k.len).for_each(|i| y[0][i] = (x[0][i] + x[1][i]) * x[2][hyper::INVERSE_BATCH]);
         }
         Kernel::Nonfinite(k) => {

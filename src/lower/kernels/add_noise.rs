@@ -9,14 +9,14 @@ use super::{KernelRules, Launch};
 ///
 /// Buffers: `sum`, `noise`, `hyper`; then `y`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Privatize {
+pub struct AddNoise {
     /// Number of elements.
     pub len: usize,
 }
 
-impl KernelRules for Privatize {
+impl KernelRules for AddNoise {
     fn template(&self) -> &'static str {
-        "privatize"
+        "add_noise"
     }
 
     fn launches(&self, _rows: usize) -> Vec<Launch> {

@@ -1,4 +1,4 @@
-// Privatize: y[i] = (sum[i] + noise[i]) · hyper[INVERSE_BATCH].
+// AddNoise: y[i] = (sum[i] + noise[i]) · hyper[INVERSE_BATCH].
 
 struct Params {
     count: u32,
