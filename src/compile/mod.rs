@@ -39,6 +39,20 @@ pub struct Options {
     pub per_sample: bool,
 }
 
+impl Options {
+    /// Private training by the loss, with one clip bound of 1, SGD, and the cheapest norms.
+    pub fn private(loss: Loss) -> Options {
+        Options {
+            loss: Some(loss),
+            output: None,
+            clip: ClipRule::default(),
+            norm: NormChoice::Auto,
+            optimizer: OptimizerSpec::default(),
+            per_sample: false,
+        }
+    }
+}
+
 /// A compiled model with the graph of every stage.
 #[derive(Clone, Debug)]
 pub struct Compiled {

@@ -83,8 +83,8 @@ fn choices_have_values_and_gradients() {
 fn integers_and_booleans_are_values() {
     let mut sketch = Sketch::new("x · float((i + j) mod 5) where i ≠ j or given");
     let x = sketch.value(true, &[2, 5], &SIGNED);
-    let (i, j) = (sketch.ids(true, &[2, 5], 9), sketch.ids(false, &[5], 9));
-    let given = sketch.integers(DType::Bool, true, &[2, 1], 2);
+    let (i, j) = (sketch.ids(true, &[2, 5], 0..9), sketch.ids(false, &[5], 0..9));
+    let given = sketch.integers(DType::Bool, true, &[2, 1], 0..2);
     let sum = sketch.call(Func::AddI32, &[i, j]);
     let fives =
         sketch.add(crate::ops::leaf::Constant { dims: vec![], data: crate::ops::leaf::Data::I32([-5].into()) }, &[]);

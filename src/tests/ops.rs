@@ -123,7 +123,7 @@ fn elementwise() -> Vec<Sketch> {
                 let mut sketch = Sketch::new(format!("{} {shape:?} batched {batched:?}", func.name()));
                 let operand = |(k, dtype): (usize, &DType)| match dtype {
                     DType::F32 => sketch.value(batched[k], shape[k], &range),
-                    _ => sketch.integers(*dtype, batched[k], shape[k], 2),
+                    _ => sketch.integers(*dtype, batched[k], shape[k], 0..2),
                 };
                 let operands: Vec<NodeId> = func.operands().iter().enumerate().map(operand).collect();
                 let y = sketch.call(func, &operands);
@@ -341,7 +341,7 @@ fn gather() -> Vec<Sketch> {
             for dims in [&[][..], &[4], &[2, 3]] {
                 let name = format!("ids {dims:?} batched {batched}, a parameter as its table: {direct}");
                 let mut sketch = Sketch::new(name);
-                let ids = sketch.ids(batched, dims, 7);
+                let ids = sketch.ids(batched, dims, -7..7);
                 let table =
                     if direct { sketch.parameter(&[7, 3], &SIGNED) } else { sketch.value(false, &[7, 3], &SIGNED) };
                 let y = sketch.add(Gather::default(), &[table, ids]);
@@ -357,7 +357,7 @@ fn gather() -> Vec<Sketch> {
 /// A table that rows are taken from and that multiplies them again, as tied embeddings do.
 fn tied_table() -> Sketch {
     let mut sketch = Sketch::new("tied");
-    let (ids, table) = (sketch.ids(true, &[4], 7), sketch.parameter(&[7, 3], &SIGNED));
+    let (ids, table) = (sketch.ids(true, &[4], -7..7), sketch.parameter(&[7, 3], &SIGNED));
     let rows = sketch.add(Gather::default(), &[table, ids]);
     let states = sketch.call(Func::Tanh, &[rows]);
     let y = sketch.add(Contract::new(false, true), &[states, table]);
@@ -367,7 +367,7 @@ fn tied_table() -> Sketch {
 /// A table whose row 2 has no gradient, or a row 2 that is no part of the table.
 fn padded_table(padding: Option<usize>) -> Sketch {
     let mut sketch = Sketch::new("with a padding row");
-    let (ids, mut table) = (sketch.ids(true, &[5], 4), sketch.parameter(&[4, 3], &SIGNED));
+    let (ids, mut table) = (sketch.ids(true, &[5], -4..4), sketch.parameter(&[4, 3], &SIGNED));
     if padding.is_none() {
         let row = |is: bool, other: f32| if is { 1.0 - other } else { other };
         let mask = |other: f32| (0..4).flat_map(|k| [row(k == 2, other); 3]).collect::<Vec<f32>>();
@@ -426,7 +426,7 @@ fn dropout() -> Vec<Sketch> {
     let sketch = |batched: bool| {
         let mut sketch = Sketch::new(format!("batched {batched}"));
         let x = sketch.value(batched, &[2, 7], &SIGNED);
-        let keys = sketch.ids(true, &[2], 1 << 20);
+        let keys = sketch.ids(true, &[2], 0..1 << 20);
         let y = sketch.add(Dropout { ratio: 0.4, layer: 3 }, &[x, keys]);
         sketch.loss_of(y)
     };
@@ -473,7 +473,7 @@ fn cross_entropy() -> Vec<Sketch> {
                 let mut sketch = Sketch::new(name);
                 let scores = sketch.value(batched, &[tokens, &[5]].concat(), &SIGNED);
                 // Label 0 does not count.
-                let mut operands = vec![scores, sketch.ids(true, tokens, 5)];
+                let mut operands = vec![scores, sketch.ids(true, tokens, 0..5)];
                 if smoothing.is_some() {
                     operands.push(sketch.input("weights", Type::shared([5]), &(0.5..2.0)));
                 }

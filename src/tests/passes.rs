@@ -38,10 +38,10 @@ fn sketches() -> impl Iterator<Item = Sketch> {
 fn graphs(sketch: &Sketch) -> [Graph; 3] {
     let gradients = differentiate(&sketch.graph).unwrap();
     let plain = weigh_rows(&gradients).unwrap();
-    [sketch.graph.clone(), plain, private(&gradients)]
+    [sketch.graph.clone(), plain, private(&gradients, true)]
 }
 
-fn private(gradients: &Graph) -> Graph {
+fn private(gradients: &Graph, per_sample: bool) -> Graph {
     let clip = ClipRule::flat(0.5).unwrap();
     let groups = match with_gradient(gradients).next() {
         Some(_) => clip.resolve(with_gradient(gradients).map(|(name, _)| name)).unwrap(),
@@ -50,7 +50,7 @@ fn private(gradients: &Graph) -> Graph {
     if groups.is_empty() {
         return gradients.clone();
     }
-    privatize(gradients, &PrivateOptions { clip, groups, way: None, per_sample: true }).unwrap().graph
+    privatize(gradients, &PrivateOptions { clip, groups, way: None, per_sample }).unwrap().graph
 }
 
 /// The results of both graphs, which must be the same but for the order of additions.
@@ -114,7 +114,7 @@ fn privatize_leaves_out_rows_without_weight_whatever_they_hold() {
     let mut sketch = layer();
     sketch.values.insert(host_inputs::WEIGHT.into(), vec![1.0, 0.0, 1.0]);
     sketch.values.insert(host_inputs::CLIP_BOUNDS.into(), vec![0.5]);
-    let private = private(&differentiate(&sketch.graph).unwrap());
+    let private = private(&differentiate(&sketch.graph).unwrap(), true);
     let before = evaluate(&private, ROWS, &sketch.values);
     let row = sketch.values["x"].len() / ROWS;
     sketch.values.get_mut("x").unwrap()[row..2 * row].fill(f64::NAN);
@@ -132,7 +132,7 @@ fn privatize_leaves_out_rows_without_weight_whatever_they_hold() {
 fn privatize_leaves_no_gradient_that_is_not_clipped() {
     for sketch in sketches() {
         let gradients = differentiate(&sketch.graph).unwrap();
-        let private = private(&gradients);
+        let private = private(&gradients, true);
         for (name, _) in with_gradient(&gradients) {
             assert!(private.outputs.contains_key(&format!("{SUM}{name}")), "{}: {name}", sketch.name);
             assert!(private.outputs.contains_key(&format!("{PER_SAMPLE}{name}")), "{}: {name}", sketch.name);
@@ -223,14 +223,14 @@ fn each_pass_does_what_its_snapshot_shows() {
     let layer = simplify(&layer().graph).unwrap();
     let gradients = simplify(&differentiate(&layer).unwrap()).unwrap();
     snapshot("differentiate", &layer, &gradients);
-    let private = private(&gradients);
+    let private = private(&gradients, false);
     snapshot("privatize", &gradients, &private);
     let summed = fuse_sums(&private).unwrap();
     snapshot("fuse_sums", &private, &summed);
     snapshot("fuse", &summed, &fuse(&summed).unwrap());
 
     let mut sketch = Sketch::new("dropout");
-    let (x, keys) = (sketch.value(true, &[3], &SIGNED), sketch.ids(true, &[2], 9));
+    let (x, keys) = (sketch.value(true, &[3], &SIGNED), sketch.ids(true, &[2], 0..9));
     let y = sketch.add(Dropout { ratio: 0.5, layer: 0 }, &[x, keys]);
     let trained = sketch.loss_of(y).graph;
     let inferred = inference(&trained).unwrap();

@@ -69,16 +69,16 @@ impl Sketch {
         self.add(leaf::Input { name, ty }, &[])
     }
 
-    /// Integers below `below`.
-    pub fn ids(&mut self, batched: bool, dims: &[usize], below: usize) -> NodeId {
-        self.integers(DType::I32, batched, dims, below)
+    /// Integers from the range.
+    pub fn ids(&mut self, batched: bool, dims: &[usize], range: Range<i32>) -> NodeId {
+        self.integers(DType::I32, batched, dims, range)
     }
 
-    /// Integers below `below`, or booleans as such.
-    pub fn integers(&mut self, dtype: DType, batched: bool, dims: &[usize], below: usize) -> NodeId {
+    /// Integers from the range, or booleans as such.
+    pub fn integers(&mut self, dtype: DType, batched: bool, dims: &[usize], range: Range<i32>) -> NodeId {
         let name = format!("i{}", self.graph.len());
         let ty = Type { dtype, batched, dims: dims.into() };
-        let id = self.input(name.clone(), ty, &(0.0..below as f64));
+        let id = self.input(name.clone(), ty, &(range.start.into()..range.end.into()));
         self.values.entry(name).or_default().iter_mut().for_each(|x| *x = x.floor());
         id
     }

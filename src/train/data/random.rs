@@ -54,8 +54,8 @@ impl Draw {
 
 #[cfg(test)]
 mod tests {
-    use crate::schema::{InputSchema, LABEL, TargetSchema};
     use super::*;
+    use crate::schema::{InputSchema, LABEL, TargetSchema};
 
     #[test]
     fn values_are_in_range() {
