@@ -1,7 +1,7 @@
 //! Private graphs broken on purpose, each in one way.
 
 use super::private;
-use crate::graph::{Graph, NodeId, Origin, Type, TypeError};
+use crate::graph::{Graph, NodeId, Origin, Type};
 use crate::lower::host_outputs::LOSS;
 use crate::lower::scalar::Func;
 use crate::ops::Op;
