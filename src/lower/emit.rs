@@ -28,7 +28,7 @@ macro_rules! embed {
 /// The templates by name.
 const TEMPLATES: &[(&str, &str)] = embed!["":
     "accumulate" "adam" "add_noise" "clip_factor" "copy" "cross_entropy" "cross_entropy_vjp" "dropout" "elementwise" "fill" "fold"
-    "gather" "gemm" "ghost_norm" "lstm" "lstm_vjp" "nonfinite" "outer_norm" "outer_sum" "pool" "pool_vjp" "rearrange" "reduce"
+    "gather" "gemm" "ghost_norm" "nonfinite" "outer_norm" "outer_sum" "pool" "pool_vjp" "rearrange" "recurrence" "recurrence_vjp" "reduce"
     "scatter" "segment_cross" "segment_norm" "sgd" "softmax" "softmax_vjp" "sort_ids" "tile_norm"
     "weighted_cross_entropy" "weighted_cross_entropy_vjp"
 ];

@@ -1,5 +1,6 @@
 //! Lowering: from a graph to a [`Program`], and from a program's kernels to WGSL.
 
+pub mod cells;
 pub mod check;
 pub mod emit;
 pub mod kernels;

@@ -236,7 +236,7 @@ op_table! {
     pool { Pool, PoolVjp }
     softmax { Softmax, SoftmaxVjp }
     embedding { Gather, Scatter }
-    lstm { Lstm, LstmVjp }
+    recurrence { Recurrence, RecurrenceVjp }
     dropout { Dropout }
     detach { Detach }
     loss { CrossEntropy, CrossEntropyVjp }

@@ -123,7 +123,7 @@ impl Sketch {
     }
 
     /// The same graph with other finite differences: of `meant`'s graph, whose values this one takes up.
-    pub fn as_if(mut self, meant: Sketch) -> Sketch {
+    pub fn meaning(mut self, meant: Sketch) -> Sketch {
         self.values.extend(meant.values);
         self.meant = Some(meant.graph);
         self

@@ -52,7 +52,7 @@ native_table! {
     sort_ids { SortIds }
     segment_norm { SegmentNorm }
     segment_cross { SegmentCross }
-    lstm { Lstm, LstmVjp }
+    recurrence { Recurrence, RecurrenceVjp }
     dropout { Dropout }
     clip_factor { ClipFactor }
     fold { Fold }

@@ -92,7 +92,7 @@ kernel_table! {
     sort_ids { SortIds }
     segment_norm { SegmentNorm }
     segment_cross { SegmentCross }
-    lstm { Lstm, LstmVjp }
+    recurrence { Recurrence, RecurrenceVjp }
     dropout { Dropout }
     clip_factor { ClipFactor }
     fold { Fold }

@@ -19,6 +19,7 @@ pub(super) struct Gradient {
 
 /// What one sum over the batch adds.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)]
 enum Term {
     /// A value that is there, and whether its matrix is transposed.
     Value(NodeId, bool),
