@@ -14,6 +14,7 @@ pub mod files;
 pub mod glob;
 pub mod graph;
 pub mod import;
+pub mod library;
 pub mod lower;
 pub mod onnx;
 pub mod ops;
@@ -26,3 +27,6 @@ pub mod tensors;
 #[cfg(test)]
 mod tests;
 pub mod train;
+
+pub use compile::Options;
+pub use library::{Compiled, Error, Model, Setup, Step, Trainer};

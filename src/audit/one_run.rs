@@ -8,6 +8,7 @@
 //! were sampled, and scores each canary by what was released at its element. Of the scores that say most, high and low, it
 //! guesses the coins. How many guesses to make is decided before the run, from the claim alone.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::AuditError;
@@ -77,10 +78,10 @@ impl Training<'_> {
         let setting = Setting {
             plan,
             data: &data,
-            units: &units,
+            units: Cow::Borrowed(&units),
             optimizer,
             learning_rate: LEARNING_RATE,
-            lr_schedule: &LrSchedule::CONSTANT,
+            lr_schedule: Cow::Owned(LrSchedule::CONSTANT),
         };
         let mut stepper = Stepper::new(setting, engine, clip.clone(), key, 0)?;
         let sampler = Sampler::new(key, plan, data.records() + canaries.len())?;

@@ -3,6 +3,7 @@
 //! For an artifact as it is, both plans are the same. A plan broken on purpose (see [`super::mutation`]) is an edit of the
 //! subject, while the claim stays.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::AuditError;
@@ -112,10 +113,10 @@ impl<'a> Bench<'a> {
         let setting = Setting {
             plan: &self.plan,
             data: &self.records.data,
-            units: &self.records.units,
+            units: Cow::Borrowed(&self.records.units),
             optimizer: self.artifact.manifest.optimizer,
             learning_rate: self.learning_rate,
-            lr_schedule: &LrSchedule::CONSTANT,
+            lr_schedule: Cow::Owned(LrSchedule::CONSTANT),
         };
         let sizes = engine.noise_lengths();
         let stepper = Stepper::new(setting, engine, self.clip.clone(), &self.key, 0)?;

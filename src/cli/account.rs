@@ -7,11 +7,11 @@ use miette::{Diagnostic, Result};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::plan_args::Kind;
 use super::{output, values};
 use crate::privacy::accountant::{ACCOUNTANTS, Accountant, Mechanism};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::calibrate::{self, Target};
+use crate::privacy::request::Kind;
 use crate::privacy::sampling::Sampling;
 
 const ALL_BUT_ONE: &str = "Of --noise-multiplier, --sample-rate, --steps, --delta and --epsilon give all but one: \

@@ -9,11 +9,12 @@ use std::time::Duration;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use crate::graph::{Graph, TypeError, Violation};
+use crate::graph::{TypeError, Violation};
 use crate::import::{Proved, Refusal, Refused, prove_for};
 use crate::lower::program::Program;
 use crate::lower::{LowerError, emit};
 use crate::onnx::{Dim, OnnxError, Parameter, Source};
+use crate::ops::Graph;
 use crate::ops::VjpError;
 use crate::options::optimizer::OptimizerSpec;
 use crate::options::{Loss, NormChoice};
@@ -37,6 +38,20 @@ pub struct Options {
     pub optimizer: OptimizerSpec,
     /// Whether per-sample gradients are results of the private phase.
     pub per_sample: bool,
+}
+
+impl Options {
+    /// Private training by the loss, with one clip bound of 1, SGD, and the cheapest norms.
+    pub fn private(loss: Loss) -> Options {
+        Options {
+            loss: Some(loss),
+            output: None,
+            clip: ClipRule::default(),
+            norm: NormChoice::Auto,
+            optimizer: OptimizerSpec::default(),
+            per_sample: false,
+        }
+    }
 }
 
 /// A compiled model with the graph of every stage.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::{CompileError, Compiled, Options, phases, proved};
-use crate::graph::{Graph, Violation, verify as structure};
+use crate::graph::{Violation, verify as structure};
 use crate::import::Proved;
 use crate::onnx::{Parameter, Source};
+use crate::ops::Graph;
 use crate::options::NormChoice;
 use crate::passes::attach_loss::{LossInfo, attach};
 use crate::passes::collapse::collapse;

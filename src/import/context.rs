@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::axes::{Axes, Axis};
 use super::{Refusal, Value};
-use crate::graph::{DType, Graph, NodeId, Origin, Type};
+use crate::graph::{DType, NodeId, Origin, Type};
 use crate::onnx::{Dim, Elem, Facts, Int, OnnxError, OnnxNode, Parameter, Source, Tensor, TensorData};
+use crate::ops::Graph;
 use crate::ops::movement::Reshape;
 use crate::ops::{Op, leaf};
 
@@ -57,26 +58,6 @@ impl<'s> Import<'s> {
         }
     }
 
-    pub(super) fn declare_inputs(&mut self, problems: &mut Vec<Refusal>) -> BTreeMap<String, Axes> {
-        let mut declared = BTreeMap::new();
-        for input in &self.source.inputs {
-            let axes = Axes(input.dims.iter().map(Axis::from).collect());
-            let dtype = if input.dtype.is_float() { DType::F32 } else { DType::I32 };
-            let batched = axes.batch_axis().is_some();
-            self.batched_model |= batched;
-            let ty = Type { dtype, batched, dims: axes.per_record() };
-            let op = leaf::Input { name: input.name.clone(), ty };
-            match self.graph.add(op, &[], Origin::value(&input.name)) {
-                Ok(node) => {
-                    declared.insert(input.name.clone(), axes.clone());
-                    self.values.insert(input.name.clone(), Value { node, axes });
-                }
-                Err(e) => problems.push(Refusal::Invalid { node: input.name.clone(), op: "input".into(), why: e.why }),
-            }
-        }
-        declared
-    }
-
     /// Supposes that a refused node yields a float of the inferred shape, so that what follows is looked at too.
     pub(super) fn suppose(&mut self, output: &str) {
         let dims = self.facts.shape(output).map(<[Dim]>::to_vec);
@@ -94,58 +75,6 @@ impl<'s> Import<'s> {
             }
         }
         self.refused.insert(output.into());
-    }
-
-    /// The outputs of the model, and whether some that are not wanted were left out.
-    pub(super) fn declare_outputs(
-        &mut self,
-        wanted: &[String],
-        problems: &mut Vec<Refusal>,
-    ) -> (BTreeMap<String, Axes>, bool) {
-        let mut declared = BTreeMap::new();
-        let mut left_out = Vec::new();
-        for output in &self.source.outputs {
-            let spare = !wanted.is_empty() && !wanted.contains(&output.name);
-            if self.refused.contains(&output.name) || self.supposed.contains(&output.name) {
-                left_out.push(format!("`{}`", output.name));
-                continue;
-            }
-            let mut unfit = Vec::new();
-            let problems = if spare { &mut unfit } else { &mut *problems };
-            let describe = |why: String| Refusal::Invalid { node: output.name.clone(), op: "output".into(), why };
-            let value = match self.named(&output.name) {
-                Ok(Some(value)) => value,
-                Ok(None) => {
-                    problems.push(describe("no node makes it".into()));
-                    continue;
-                }
-                Err(why) => {
-                    problems.push(describe(why));
-                    continue;
-                }
-            };
-            match value.axes.batch_axis() {
-                Some(axis) if !value.axes.0[axis].is_batch() => problems.push(describe(format!(
-                    "its axes {} merge the batch with another axis, so its rows are not records",
-                    value.axes
-                ))),
-                None if self.batched_model => problems
-                    .push(describe(format!("its axes {} hold no batch: it does not belong to a record", value.axes))),
-                _ => {
-                    self.graph.outputs.insert(output.name.clone(), value.node);
-                    declared.insert(output.name.clone(), value.axes);
-                }
-            }
-            if !unfit.is_empty() {
-                left_out.push(format!("`{}`", output.name));
-            }
-        }
-        if !left_out.is_empty() {
-            let outputs = left_out.join(", ");
-            self.notes
-                .push(format!("the outputs {outputs}, which the loss does not need, cannot be had and are left out"));
-        }
-        (declared, !left_out.is_empty())
     }
 
     /// Whether all a node yields is known now and has nothing to do with records or parameters: shape arithmetic and
@@ -179,7 +108,7 @@ impl<'s> Import<'s> {
     }
 
     /// A value by its ONNX name, materialised from an initialiser or a known constant where need be.
-    fn named(&mut self, name: &str) -> Result<Option<Value>, String> {
+    pub(super) fn named(&mut self, name: &str) -> Result<Option<Value>, String> {
         if let Some(value) = self.values.get(name) {
             return Ok(Some(value.clone()));
         }

@@ -12,6 +12,7 @@
 //! | [`axes`] | the axes of an ONNX value, with the batch among their factors |
 //! | `rules/` | one file an ONNX op family |
 //! | [`Import`] | what a rule sees of the model, and how it refuses |
+//! | `interface` | the inputs and outputs of the model |
 //! | `check` | what a rule gave, held against shape inference |
 //! | `formula` | function ops as formulas |
 //! | `broadcast`, `reduction`, `select`, `window`, `fixed_batch` | batch rules that several families share |
@@ -22,6 +23,7 @@ mod check;
 mod context;
 mod fixed_batch;
 mod formula;
+mod interface;
 mod prove;
 mod reduction;
 mod refusal;

@@ -10,7 +10,7 @@ mod print;
 pub mod program;
 pub mod scalar;
 
-pub use lowering::{LowerError, Lowering, lower_graph};
+pub use lowering::{Lower, LowerError, Lowering, lower_graph};
 
 /// Inputs of a program that the host fills and no model declares.
 pub mod host_inputs {

@@ -46,6 +46,13 @@ pub struct Adam {
     pub weight_decay: f32,
 }
 
+/// SGD without momentum.
+impl Default for OptimizerSpec {
+    fn default() -> OptimizerSpec {
+        OptimizerSpec::Sgd(OptimizerSpec::SGD)
+    }
+}
+
 impl OptimizerSpec {
     const SGD: Sgd = Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
     const ADAM: Adam = Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };

@@ -36,6 +36,7 @@ pub mod ledger;
 pub mod noise;
 pub mod plan;
 pub mod release;
+pub mod request;
 pub mod sampler;
 pub mod sampling;
 pub mod schedule;

@@ -4,9 +4,10 @@
 use super::evaluate::{Values, evaluate};
 use super::ops::SKETCHES;
 use super::sketch::{ROWS, SIGNED, Sketch};
-use crate::graph::{Graph, NodeId};
+use crate::graph::NodeId;
 use crate::lower::scalar::Func;
 use crate::lower::{host_inputs, host_outputs};
+use crate::ops::Graph;
 use crate::ops::Op;
 use crate::ops::contract::Contract;
 use crate::ops::dropout::Dropout;

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::evaluate::Values;
-use crate::graph::{DType, Graph, NodeId, Origin, Type};
+use crate::graph::{DType, NodeId, Origin, Type};
 use crate::lower::host_outputs::LOSS;
 use crate::lower::scalar::Func;
+use crate::ops::Graph;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::reduce::Sum;
 use crate::ops::{Op, leaf};

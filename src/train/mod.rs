@@ -8,6 +8,7 @@ pub mod evaluate;
 pub mod finite;
 pub mod lr_schedule;
 pub mod metrics;
+pub mod paid;
 pub mod physical;
 pub mod predict;
 pub mod progress;

@@ -6,6 +6,7 @@
 //! updates the parameters; it takes the ledger's [`Receipt`], so that no step can be released that is not
 //! paid for. A step without units still gets its noise. Every number comes from the one [`PrivacyPlan`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use miette::Diagnostic;
@@ -28,20 +29,20 @@ use crate::privacy::release::Estimates;
 use crate::privacy::sampler::{Sampler, UnitMismatch};
 
 /// What a step works with.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Setting<'a> {
     /// The plan, followed in every number.
     pub plan: &'a PrivacyPlan,
     /// The records.
     pub data: &'a Dataset,
     /// Which records are one unit.
-    pub units: &'a Units,
+    pub units: Cow<'a, Units>,
     /// The optimizer that the program was compiled with.
     pub optimizer: OptimizerSpec,
     /// The learning rate before its schedule.
     pub learning_rate: f64,
     /// How the learning rate changes over the plan's steps.
-    pub lr_schedule: &'a LrSchedule,
+    pub lr_schedule: Cow<'a, LrSchedule>,
 }
 
 /// Takes the logical steps of a run.
@@ -64,6 +65,16 @@ struct Sums {
     /// Of each clip group, how many more units are below the bound than above it, halved.
     counts: Vec<f64>,
     estimates: [f64; Estimates::COUNT],
+}
+
+impl Sums {
+    /// Adds what is estimated of one unit.
+    fn estimate(&mut self, plan: &PrivacyPlan, loss: f64) {
+        if let Some(estimates) = &plan.estimates {
+            let unit = estimates.of_unit(loss);
+            self.estimates.iter_mut().zip(unit).for_each(|(sum, value)| *sum += value);
+        }
+    }
 }
 
 /// What a step released besides the update, all of it noisy and paid for.
@@ -129,9 +140,9 @@ impl<'a> Stepper<'a> {
             false => Some(NoiseSource::spawn(Arc::new(GaussianNoise::new(key, plan)), &lengths, first_step)?),
         };
         Ok(Self {
+            sampler: Sampler::new(key, plan, setting.units.len())?,
             setting,
             engine,
-            sampler: Sampler::new(key, plan, setting.units.len())?,
             dropout: DropoutKeys::new(key),
             noise,
             clip,
@@ -197,7 +208,7 @@ impl<'a> Stepper<'a> {
         drawn: &[usize],
         mut observe: impl FnMut(&Shown, &ClipState, f64),
     ) -> Result<(), StepError> {
-        let Setting { plan, data, units, .. } = self.setting;
+        let Self { setting: Setting { plan, data, units, .. }, engine, dropout, clip, sums, .. } = self;
         let phase = match plan.non_private {
             true => Phase::Plain,
             false => Phase::Private,
@@ -206,21 +217,21 @@ impl<'a> Stepper<'a> {
         match plan.unit {
             Unit::Group if !plan.non_private => {
                 for &unit in drawn {
-                    let shown = self.engine.add_unit(data, units.records(unit), Some((&self.dropout, step)))?;
+                    let shown = engine.add_unit(data, units.records(unit), Some((&*dropout, step)))?;
                     let loss = shown.loss.iter().map(|&loss| f64::from(loss)).sum::<f64>() / shown.loss.len() as f64;
-                    self.clip.count(&shown.group_norms, &mut self.sums.counts);
-                    self.estimate(loss);
-                    observe(&shown, &self.clip, scale);
+                    clip.count(&shown.group_norms, &mut sums.counts);
+                    sums.estimate(plan, loss);
+                    observe(&shown, clip, scale);
                 }
             }
             _ => {
                 let records: Vec<usize> = drawn.iter().flat_map(|&unit| units.records(unit)).copied().collect();
-                for batch in records.chunks(self.engine.rows()) {
-                    self.engine.run(phase, data, batch, Some((&self.dropout, step)))?;
-                    let shown = self.engine.shown(phase, batch.len())?;
-                    self.clip.count(&shown.group_norms, &mut self.sums.counts);
-                    shown.loss.iter().for_each(|&loss| self.estimate(f64::from(loss)));
-                    observe(&shown, &self.clip, scale);
+                for batch in records.chunks(engine.rows()) {
+                    engine.run(phase, data, batch, Some((&*dropout, step)))?;
+                    let shown = engine.shown(phase, batch.len())?;
+                    clip.count(&shown.group_norms, &mut sums.counts);
+                    shown.loss.iter().for_each(|&loss| sums.estimate(plan, f64::from(loss)));
+                    observe(&shown, clip, scale);
                 }
             }
         }
@@ -238,13 +249,6 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    fn estimate(&mut self, loss: f64) {
-        if let Some(estimates) = &self.setting.plan.estimates {
-            let unit = estimates.of_unit(loss);
-            self.sums.estimates.iter_mut().zip(unit).for_each(|(sum, value)| *sum += value);
-        }
-    }
-
     /// Ends the step that `receipt` paid for: noise, division, update, and what else the plan releases.
     ///
     /// # Errors
@@ -256,7 +260,7 @@ impl<'a> Stepper<'a> {
             Some(summed) if summed == step => {}
             summed => return Err(StepError::Unpaid { summed, paid: step }),
         }
-        let Setting { plan, optimizer, learning_rate, lr_schedule, .. } = self.setting;
+        let Setting { plan, optimizer, learning_rate, lr_schedule, .. } = &self.setting;
         let learning_rate = learning_rate * lr_schedule.at(step, plan.planned_steps);
         let Some(noise) = &mut self.noise else {
             self.engine.update(&optimizer, step + 1, learning_rate, plan.divisor(), None)?;

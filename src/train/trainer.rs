@@ -3,10 +3,10 @@
 //! Each step is paid for in the ledger between its two halves (see [`super::step`]), so that nothing of
 //! it is observable before its line is on the disk.
 
-mod budget;
 mod resume;
 mod since_log;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use miette::Diagnostic;
 use serde::Serialize;
 use thiserror::Error;
 
-use self::budget::affordable;
 use self::resume::{Context, check_resumable};
 pub use self::resume::{ledger_at, plan_at, plan_of};
 use self::since_log::SinceLog;
@@ -27,6 +26,7 @@ use super::evaluate::{Evaluation, Scored, evaluate};
 use super::finite;
 use super::lr_schedule::LrSchedule;
 use super::metrics::{MetricsLog, StepMetrics};
+use super::paid::{Affordable, Outcome, PaidSteps, affordable};
 use super::progress::Progress;
 use super::run_dir::RunDir;
 use super::step::{Setting, StepError, Stepper};
@@ -184,24 +184,31 @@ pub enum TrainError {
 /// and the run can be resumed.
 pub fn train(training: &Training<'_>) -> Result<Summary, TrainError> {
     let mut run = Run::start(training)?;
-    while run.step < run.end {
+    while !run.steps.ended() {
         run.logical_step()?;
-        run.log(run.step == run.end)?;
-        run.checkpoint(run.step == run.end)?;
+        let last = run.steps.ended();
+        run.log(last)?;
+        run.checkpoint(last)?;
     }
     run.finish()
+}
+
+/// The end of the steps from number `step` on that the plan's ε allows after those in `ledger`. None at all is an error
+/// for a run that begins.
+fn last_step(training: &Training<'_>, ledger: &Contents, step: u64) -> Result<u64, TrainError> {
+    match affordable(training.plan, training.accountant, ledger, step)? {
+        Affordable::Until(end) => Ok(end),
+        Affordable::Nothing { target, reached } => {
+            Err(TrainError::Spent { path: training.ledger.clone(), target, reached })
+        }
+    }
 }
 
 struct Run<'a> {
     training: &'a Training<'a>,
     id: String,
     provenance: Provenance,
-    /// Logical steps taken.
-    step: u64,
-    /// The last step that may be taken, and one.
-    end: u64,
-    stepper: Stepper<'a>,
-    ledger: Ledger,
+    steps: PaidSteps<'a>,
     checkpoints: Checkpoints,
     metrics: MetricsLog,
     progress: Progress,
@@ -251,20 +258,20 @@ impl<'a> Run<'a> {
         let setting = Setting {
             plan,
             data: training.data,
-            units: training.units,
+            units: Cow::Borrowed(training.units),
             optimizer: artifact.manifest.optimizer,
             learning_rate: training.learning_rate,
-            lr_schedule: &training.lr_schedule,
+            lr_schedule: Cow::Borrowed(&training.lr_schedule),
         };
         let stepper = Stepper::new(setting, engine, clip, &key, step)?;
 
         // Nothing is on the disk yet. A plan that no certificate could be had for ends here.
-        affordable(training, &Contents::read_if_any(&training.ledger)?, step)?;
+        last_step(training, &Contents::read_if_any(&training.ledger)?, step)?;
         files::create_directory(directory.path())?;
         let lock = files::lock(&directory.lock())?.ok_or_else(|| TrainError::InUse { path: path() })?;
         let id = run_id()?;
         let ledger = Ledger::open(&training.ledger, &id, plan)?;
-        let end = affordable(training, ledger.contents(), step)?;
+        let end = last_step(training, ledger.contents(), step)?;
         directory.use_ledger(&training.ledger)?;
         directory.remove_temporaries()?;
         // More is spent than an earlier certificate says, as soon as there is another step.
@@ -274,10 +281,7 @@ impl<'a> Run<'a> {
             training,
             id,
             provenance,
-            step,
-            end,
-            stepper,
-            ledger,
+            steps: PaidSteps::new(stepper, ledger, step, end),
             checkpoints,
             metrics: MetricsLog::open(&directory.metrics(), step)?,
             progress: match training.progress {
@@ -299,31 +303,27 @@ impl<'a> Run<'a> {
     }
 
     fn logical_step(&mut self) -> Result<(), TrainError> {
-        let Self { stepper, since_log, .. } = self;
+        let Self { steps, since_log, .. } = self;
         let before = since_log.clone();
-        stepper.accumulate(self.step, |shown, clip, scale| since_log.add(shown, clip, scale))?;
-        // What the last update left is known by now without waiting for it, and the next step is not paid for yet.
-        let what = stepper.engine().nonfinite()?;
-        if !what.is_empty() {
-            self.since_log = before;
-            return Err(self.not_finite(what)?);
+        match steps.take(|shown, clip, scale| since_log.add(shown, clip, scale))? {
+            Outcome::Taken(released) => since_log.release(&released),
+            Outcome::NotFinite(what) => {
+                self.since_log = before;
+                return Err(self.not_finite(what)?);
+            }
         }
-        let receipt = self.ledger.record(self.step)?;
-        let released = stepper.release(receipt)?;
-        since_log.release(&released);
-        self.step += 1;
         Ok(())
     }
 
     /// The end of a run whose parameters are not finite after its last step: with a line of metrics, and without a
     /// checkpoint.
     fn not_finite(&mut self, what: Vec<String>) -> Result<TrainError, TrainError> {
-        if self.since_log.step < self.step {
+        if self.since_log.step < self.steps.step() {
             self.log(true)?;
         }
         self.progress.finish();
         let path = self.training.directory.path().to_owned();
-        Ok(TrainError::NotFinite { path, step: self.step, saved: self.saved, what })
+        Ok(TrainError::NotFinite { path, step: self.steps.step(), saved: self.saved, what })
     }
 
     fn log(&mut self, last: bool) -> Result<(), TrainError> {
@@ -332,12 +332,12 @@ impl<'a> Run<'a> {
         }
         let plan = self.training.plan;
         let metrics = StepMetrics {
-            step: self.step,
-            epoch: self.step as f64 * plan.rate(),
+            step: self.steps.step(),
+            epoch: self.steps.step() as f64 * plan.rate(),
             epsilon: self.epsilon()?,
-            samples_per_second: (self.step - self.since_log.step) as f64 * plan.expected_batch
+            samples_per_second: (self.steps.step() - self.since_log.step) as f64 * plan.expected_batch
                 / self.since_log.started.elapsed().as_secs_f64(),
-            estimates: plan.estimates.map(|_| self.since_log.estimated(self.step)),
+            estimates: plan.estimates.map(|_| self.since_log.estimated(self.steps.step())),
             not_private: Some(self.since_log.observed()),
         };
         let recorded = match self.training.record_private_metrics || plan.non_private {
@@ -347,7 +347,7 @@ impl<'a> Run<'a> {
         self.metrics.write(&recorded)?;
         // Where nobody looks on, what is shown ends up in a file.
         self.progress.update(if self.progress.is_watched() { &metrics } else { &recorded });
-        self.since_log = SinceLog::new(self.step);
+        self.since_log = SinceLog::new(self.steps.step());
         Ok(())
     }
 
@@ -358,7 +358,7 @@ impl<'a> Run<'a> {
             return Ok(None);
         };
         let started = Instant::now();
-        let history = self.ledger.contents().history(plan);
+        let history = self.steps.ledger().history(plan);
         let epsilon = accountant.epsilon(&history, plan.adjacency, delta)?;
         self.log_interval = LOG_INTERVAL.max(started.elapsed() * LOG_COST);
         Ok(epsilon.is_finite().then_some(epsilon))
@@ -373,10 +373,10 @@ impl<'a> Run<'a> {
             provenance: self.provenance.clone(),
             learning_rate: self.training.learning_rate,
             lr_schedule: self.training.lr_schedule.clone(),
-            clip: self.stepper.clip().clone(),
-            ledger: self.ledger.contents().head(),
+            clip: self.steps.stepper().clip().clone(),
+            ledger: self.steps.ledger().head(),
         };
-        let engine = self.stepper.engine();
+        let engine = self.steps.stepper().engine();
         let (parameters, states) = (engine.parameters()?, engine.states()?);
         let what = finite::nonfinite(&engine.trained(), &parameters, &states);
         if !what.is_empty() {
@@ -384,25 +384,30 @@ impl<'a> Run<'a> {
         }
         let directory = self.training.directory.checkpoints();
         let context = serde_json::to_value(&context).map_err(|error| FileError::write(&directory, error.into()))?;
-        self.checkpoints.save(&Checkpoint { step: self.step, run: self.id.clone(), context, parameters, states })?;
+        self.checkpoints.save(&Checkpoint {
+            step: self.steps.step(),
+            run: self.id.clone(),
+            context,
+            parameters,
+            states,
+        })?;
         self.checkpointed = Instant::now();
-        self.saved = self.step;
+        self.saved = self.steps.step();
         Ok(())
     }
 
     fn finish(mut self) -> Result<Summary, TrainError> {
         self.progress.finish();
         let training = self.training;
-        let certificate =
-            Certificate::new(training.plan, self.ledger.contents(), training.accountant, self.provenance)?;
+        let certificate = Certificate::new(training.plan, self.steps.ledger(), training.accountant, self.provenance)?;
         certificate.write(&training.directory.certificate())?;
         certificate.write_page(&training.directory.certificate_page())?;
         let valid = match training.valid.zip(Scored::of(&training.artifact.manifest)) {
-            Some((data, scored)) => Some(evaluate(self.stepper.engine(), data, &scored)?),
+            Some((data, scored)) => Some(evaluate(self.steps.stepper().engine(), data, &scored)?),
             None => None,
         };
         Ok(Summary {
-            steps: self.step,
+            steps: self.steps.step(),
             planned_steps: training.plan.planned_steps,
             epsilon: certificate.epsilon.filter(|_| certificate.guarantee),
             delta: training.plan.delta,

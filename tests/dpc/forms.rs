@@ -218,3 +218,23 @@ fn ids_below_zero_count_from_the_end_of_each_table() {
     let text = place.fails(&format!("run {file} --data data.npz --out out.npz --device cpu"), 1);
     assert!(text.contains("indices"), "{text}");
 }
+
+#[test]
+fn a_sequence_is_no_output() {
+    let form = Form::new("ids");
+    let bytes = std::fs::read(form.file()).expect("a file");
+    let mut model = ModelProto::decode(bytes.as_slice()).expect("a model");
+    let graph = model.graph.as_mut().expect("a graph");
+    graph.node.push(NodeProto {
+        op_type: Some("SplitToSequence".into()),
+        input: vec!["data".into()],
+        output: vec!["parts".into()],
+        ..NodeProto::default()
+    });
+    let mut output = graph.output[0].clone();
+    (output.name, output.r#type) = (Some("parts".into()), None);
+    graph.output.push(output);
+    std::fs::write(form.place.path("parts.onnx"), model.encode_to_vec()).expect("a file");
+    let text = form.place.fails(&format!("run parts.onnx --data {} --out o.npz", models("forms/ids.npz")), 1);
+    assert!(text.contains("node `parts` (output): it is a sequence"), "{text}");
+}

@@ -1,6 +1,7 @@
 //! Whether norms are those of a gradient: found by taking both apart, not by how the rewrite made them.
 
-use crate::graph::{Graph, NodeId};
+use crate::graph::NodeId;
+use crate::ops::Graph;
 use crate::ops::Op;
 use crate::ops::embedding::Scatter;
 use crate::ops::norm::{GhostNorm, SegmentCross, SegmentNorm};

@@ -1,9 +1,10 @@
 //! Private graphs broken on purpose, each in one way.
 
 use super::private;
-use crate::graph::{Graph, NodeId, Origin, Type, TypeError};
+use crate::graph::{NodeId, Origin, Type, TypeError};
 use crate::lower::host_outputs::LOSS;
 use crate::lower::scalar::Func;
+use crate::ops::Graph;
 use crate::ops::Op;
 use crate::ops::contract::Contract;
 use crate::ops::elementwise::Elementwise;

@@ -41,6 +41,13 @@ pub struct ClipRule {
     adaptive: Option<Adaptive>,
 }
 
+/// All parameters together, to a norm of 1.
+impl Default for ClipRule {
+    fn default() -> ClipRule {
+        ClipRule { scope: ClipScope::Flat { bound: 1.0 }, function: ClipFunction::Threshold, adaptive: None }
+    }
+}
+
 /// Which parameters are clipped together, and to which bound on their L2 norm.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClipScope {

@@ -1,5 +1,6 @@
 //! The training loop against its definition, on a device that knows one model: linear regression.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -604,10 +605,10 @@ fn a_receipt_pays_for_its_own_step_and_once() {
     let setting = Setting {
         plan: &plan,
         data: &data,
-        units: &Units::single(data.records()),
+        units: Cow::Owned(Units::single(data.records())),
         optimizer: artifact.manifest.optimizer,
         learning_rate: 0.1,
-        lr_schedule: &LrSchedule::CONSTANT,
+        lr_schedule: Cow::Owned(LrSchedule::CONSTANT),
     };
     let mut stepper = Stepper::new(setting, engine, clip, &RunKey::for_plan(&plan).unwrap(), 0).unwrap();
     let directory = tempfile::tempdir().unwrap();

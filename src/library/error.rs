@@ -1,0 +1,96 @@
+//! What can go wrong from memory.
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::artifact::{ArtifactError, BuildError};
+use crate::compile::CompileError;
+use crate::onnx::OnnxError;
+use crate::privacy::accountant::InvalidInput;
+use crate::privacy::certificate::NoCertificate;
+use crate::privacy::keys::EntropyError;
+use crate::privacy::ledger::LedgerError;
+use crate::privacy::request::RequestError;
+use crate::train::data::DataError;
+use crate::train::engine::EngineError;
+use crate::train::finite;
+use crate::train::step::StepError;
+use crate::train::trainer::TrainError;
+
+/// Everything that can go wrong.
+#[derive(Debug, Error, Diagnostic)]
+#[allow(missing_docs)]
+pub enum Error {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Onnx(#[from] OnnxError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Compile(#[from] Box<CompileError>),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Artifact(#[from] ArtifactError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Request(#[from] RequestError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Entropy(#[from] EntropyError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Step(#[from] StepError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Train(#[from] Box<TrainError>),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Accounting(#[from] InvalidInput),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    NoCertificate(#[from] NoCertificate),
+
+    /// The model was compiled without a loss.
+    #[error("the model has no loss")]
+    #[diagnostic(code(dpc::library::loss), help("compile it with one, as by Options::private"))]
+    NoLoss,
+
+    /// ε is spent.
+    #[error("the ledger leaves nothing of ε = {target}: its steps and one more would cost {reached:.4}")]
+    #[diagnostic(
+        code(dpc::library::spent),
+        help("ask for a larger ε, or more noise; a ledger counts all runs on the same data")
+    )]
+    Spent { target: f64, reached: f64 },
+
+    /// The run has diverged.
+    #[error("after step {step} what is trained is not finite any more: {}", finite::list(what))]
+    #[diagnostic(
+        code(dpc::library::not_finite),
+        help("begin again with a smaller learning rate; the steps stay in the ledger")
+    )]
+    NotFinite { step: u64, what: Vec<String> },
+}
+
+impl From<CompileError> for Error {
+    fn from(error: CompileError) -> Error {
+        Error::Compile(Box::new(error))
+    }
+}
+
+impl From<TrainError> for Error {
+    fn from(error: TrainError) -> Error {
+        Error::Train(Box::new(error))
+    }
+}

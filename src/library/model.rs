@@ -1,0 +1,131 @@
+//! Models and what they are compiled to.
+
+use std::path::Path;
+
+use super::Error;
+use crate::artifact::{self, Artifact};
+use crate::compile::{CompileError, Options, compile};
+use crate::glob::Glob;
+use crate::import::{Proved, prove_for};
+use crate::onnx::{Parameters, Source, discover};
+use crate::privacy::adjacency::Unit;
+use crate::privacy::plan::PrivacyPlan;
+use crate::privacy::request::PlanRequest;
+use crate::schema::Schema;
+use crate::train::data::Dataset;
+use crate::train::data::npz::Npz;
+use crate::train::units::Units;
+
+/// The place of a model from memory, in errors.
+pub(super) fn in_memory() -> &'static Path {
+    Path::new("the model in memory")
+}
+
+/// Rows of the largest physical batch that is compiled for.
+const MAX_BATCH: usize = 256;
+
+/// An ONNX model.
+#[derive(Clone, Debug)]
+pub struct Model {
+    source: Source,
+    parameters: Parameters,
+}
+
+impl Model {
+    /// Reads the bytes of an ONNX file; what is trained is decided from what the file says.
+    ///
+    /// # Errors
+    /// When they are no model that dpc reads.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Model, Error> {
+        let mut source = Source::from_bytes(bytes.into(), in_memory())?;
+        source.take_batch(&[])?;
+        let parameters = discover(&source, &[], &[])?;
+        Ok(Model { source, parameters })
+    }
+
+    /// Trains the parameters whose names match one of `train`, beside those that are trained anyway, and none that match
+    /// one of `freeze`.
+    ///
+    /// # Errors
+    /// When a pattern matches nothing.
+    pub fn choosing(mut self, train: &[&str], freeze: &[&str]) -> Result<Model, Error> {
+        let globs = |patterns: &[&str]| patterns.iter().map(|pattern| Glob::new(*pattern)).collect::<Vec<_>>();
+        self.parameters = discover(&self.source, &globs(train), &globs(freeze))?;
+        Ok(self)
+    }
+
+    /// The parameters of the file, trained and frozen.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Proves that every record is treated alone, and says how.
+    ///
+    /// # Errors
+    /// Every node for which that cannot be shown.
+    pub fn check(&self) -> Result<Proved, Error> {
+        Ok(prove_for(&self.source, &self.parameters, &[]).map_err(CompileError::from)?)
+    }
+
+    /// Compiles the model.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn compile(&self, options: &Options) -> Result<Compiled, Error> {
+        let compiled = compile(&self.source, &self.parameters, options)?;
+        Ok(Compiled { artifact: artifact::build(&self.source, &self.parameters, compiled, options, MAX_BATCH)? })
+    }
+}
+
+/// A compiled model with its parameters' values.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    artifact: Artifact,
+}
+
+impl From<Artifact> for Compiled {
+    fn from(artifact: Artifact) -> Compiled {
+        Compiled { artifact }
+    }
+}
+
+impl Compiled {
+    /// The artifact: what `dpc compile` writes.
+    pub fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+
+    /// The arrays that data need.
+    pub fn schema(&self) -> &Schema {
+        &self.artifact.manifest.schema
+    }
+
+    /// The data in an NPZ archive.
+    ///
+    /// # Errors
+    /// Every way in which they do not fit the [schema](Compiled::schema).
+    pub fn dataset(&self, mut npz: Npz) -> Result<Dataset, Error> {
+        let name = npz.path().display().to_string();
+        let arrays = npz.names().into_iter().map(|name| Ok((name.clone(), npz.read(&name)?)));
+        Ok(Dataset::from_arrays(&name, &arrays.collect::<Result<_, Error>>()?, self.schema())?)
+    }
+
+    /// The plan that `request` makes for training on `data`, with each record a unit, or each group of records where `data`
+    /// have groups.
+    ///
+    /// # Errors
+    /// When there is no such plan.
+    pub fn plan(&self, request: &PlanRequest, data: &Dataset) -> Result<PrivacyPlan, Error> {
+        let (unit, units) = units(data);
+        let manifest = &self.artifact.manifest;
+        Ok(request.plan((&manifest.clip, manifest.clip_groups.len()), (unit, units.len()), &[], None)?)
+    }
+}
+
+/// What a run on `data` samples and clips as one.
+pub(super) fn units(data: &Dataset) -> (Unit, Units) {
+    match data.groups() {
+        Some(groups) => (Unit::Group, Units::grouped(groups)),
+        None => (Unit::Record, Units::single(data.records())),
+    }
+}

@@ -1,0 +1,189 @@
+//! Training from memory.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::Error;
+use super::model::{Compiled, units};
+use crate::artifact::Artifact;
+use crate::device::Device;
+use crate::lower::program::Phase;
+use crate::onnx::{self, Source};
+use crate::privacy::accountant::{ACCOUNTANTS, Accountant};
+use crate::privacy::adjacency::Unit;
+use crate::privacy::certificate::Certificate;
+use crate::privacy::clipping::ClipState;
+use crate::privacy::keys::{RunKey, run_id};
+use crate::privacy::ledger::{Ledger, LedgerStore, MemoryStore};
+use crate::privacy::plan::PrivacyPlan;
+use crate::tensors::Tensors;
+use crate::train::data::Dataset;
+use crate::train::engine::Engine;
+use crate::train::evaluate::{Evaluation, Scored, evaluate};
+use crate::train::finite;
+use crate::train::lr_schedule::LrSchedule;
+use crate::train::paid::{Affordable, Outcome, PaidSteps, affordable};
+use crate::train::physical;
+use crate::train::step::{Released, Setting, Stepper};
+
+/// How a plan is trained, beyond privacy.
+#[derive(Debug)]
+pub struct Setup {
+    /// The learning rate before its schedule.
+    pub learning_rate: f64,
+    /// How it changes over the plan's steps.
+    pub lr_schedule: LrSchedule,
+    /// Rows of a physical batch, which does not change the result; by default what fits the plan.
+    pub physical_batch: Option<usize>,
+    /// Where the ledger is kept, which other runs on the same data share; by default in memory.
+    pub ledger: Box<dyn LedgerStore>,
+    /// How the privacy loss is bounded.
+    pub accountant: &'static dyn Accountant,
+}
+
+impl Setup {
+    /// A constant learning rate, and a ledger in memory.
+    pub fn new(learning_rate: f64) -> Setup {
+        Setup {
+            learning_rate,
+            lr_schedule: LrSchedule::CONSTANT,
+            physical_batch: None,
+            ledger: Box::new(MemoryStore::default()),
+            accountant: ACCOUNTANTS[0],
+        }
+    }
+}
+
+/// A step that was taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Its number; the first is 1.
+    pub number: u64,
+    /// What was released besides the update, noisy and paid for.
+    pub released: Released,
+}
+
+/// Takes the steps of a plan.
+pub struct Trainer<'a> {
+    artifact: &'a Artifact,
+    plan: &'a PrivacyPlan,
+    accountant: &'static dyn Accountant,
+    steps: PaidSteps<'a>,
+}
+
+impl<'a> Trainer<'a> {
+    /// A trainer of `compiled` on `data` by `plan`.
+    ///
+    /// # Errors
+    /// When the model has no loss, the plan is for other data or another model, the ledger leaves nothing, or the device
+    /// fails.
+    pub fn new(
+        compiled: &'a Compiled,
+        data: &'a Dataset,
+        plan: &'a PrivacyPlan,
+        device: &dyn Device,
+        setup: Setup,
+    ) -> Result<Trainer<'a>, Error> {
+        let artifact = compiled.artifact();
+        let manifest = &artifact.manifest;
+        if manifest.loss.is_none() {
+            return Err(Error::NoLoss);
+        }
+        let (_, units) = match plan.non_private {
+            true => (Unit::Record, crate::train::units::Units::single(data.records())),
+            false => units(data),
+        };
+        let rows = setup.physical_batch.unwrap_or_else(|| match plan.unit {
+            Unit::Record => physical::rows(plan.expected_batch, manifest.max_batch),
+            Unit::Group => units.longest().min(manifest.max_batch),
+        });
+        let phases = [&[Phase::Forward], Stepper::phases(plan)].concat();
+        let mut engine = Engine::new(device, Arc::new(artifact.program.clone()), &artifact.weights, rows, &phases)?;
+        let what = finite::nonfinite(&engine.trained(), &engine.parameters()?, &engine.states()?);
+        if !what.is_empty() {
+            return Err(Error::NotFinite { step: 0, what });
+        }
+        let ledger = Ledger::on(setup.ledger, &run_id()?, plan)?;
+        let end = match affordable(plan, setup.accountant, ledger.contents(), 0)? {
+            Affordable::Until(end) => end,
+            Affordable::Nothing { target, reached } => return Err(Error::Spent { target, reached }),
+        };
+        let setting = Setting {
+            plan,
+            data,
+            units: Cow::Owned(units),
+            optimizer: manifest.optimizer,
+            learning_rate: setup.learning_rate,
+            lr_schedule: Cow::Owned(setup.lr_schedule),
+        };
+        let clip = ClipState::new(&plan.clip, &manifest.clip_groups);
+        let stepper = Stepper::new(setting, engine, clip, &RunKey::for_plan(plan)?, 0)?;
+        Ok(Trainer { artifact, plan, accountant: setup.accountant, steps: PaidSteps::new(stepper, ledger, 0, end) })
+    }
+
+    /// Takes the next step; `None` where the plan, or its ε, allows no more.
+    ///
+    /// # Errors
+    /// When it could not be taken, or what is trained is not finite any more.
+    pub fn step(&mut self) -> Result<Option<Step>, Error> {
+        if self.steps.ended() {
+            return Ok(None);
+        }
+        match self.steps.take(|_, _, _| {})? {
+            Outcome::Taken(released) => Ok(Some(Step { number: self.steps.step(), released })),
+            Outcome::NotFinite(what) => Err(Error::NotFinite { step: self.steps.step(), what }),
+        }
+    }
+
+    /// Takes all steps that are left, and tells `seen` of each.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn train(&mut self, mut seen: impl FnMut(&Step)) -> Result<(), Error> {
+        while let Some(step) = self.step()? {
+            seen(&step);
+        }
+        Ok(())
+    }
+
+    /// Loss and accuracy over `data`. They are not private if those are not public.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn evaluate(&mut self, data: &Dataset) -> Result<Evaluation, Error> {
+        let scored = Scored::of(&self.artifact.manifest).ok_or(Error::NoLoss)?;
+        Ok(evaluate(self.steps.stepper().engine(), data, &scored)?)
+    }
+
+    /// The parameters' values.
+    ///
+    /// # Errors
+    /// When the device fails, or a value of what is trained is not finite.
+    pub fn parameters(&mut self) -> Result<Tensors, Error> {
+        let step = self.steps.step();
+        let engine = self.steps.stepper().engine();
+        let parameters = engine.parameters()?;
+        let what = finite::nonfinite(&engine.trained(), &parameters, &Tensors::new());
+        if what.is_empty() { Ok(parameters) } else { Err(Error::NotFinite { step, what }) }
+    }
+
+    /// The model with the trained values, as the bytes of an ONNX file.
+    ///
+    /// # Errors
+    /// As [`Trainer::parameters`].
+    pub fn export(&mut self) -> Result<Vec<u8>, Error> {
+        let parameters = self.parameters()?;
+        let source = Source::from_bytes(self.artifact.source.clone().into(), super::model::in_memory())?;
+        let metadata = [("dpc.privacy".to_owned(), self.certificate()?.statement)];
+        Ok(onnx::export(&source, &parameters, &metadata)?)
+    }
+
+    /// What is guaranteed of all steps in the ledger.
+    ///
+    /// # Errors
+    /// When the accountant gives no bounds, or cannot work with the ledger.
+    pub fn certificate(&self) -> Result<Certificate, Error> {
+        let provenance = self.artifact.provenance()?;
+        Ok(Certificate::new(self.plan, self.steps.ledger(), self.accountant, provenance)?)
+    }
+}

@@ -1,0 +1,131 @@
+//! Logical steps that are paid for: the one way from gradients to the parameters.
+//!
+//! A step's line is in the ledger before its noisy sum is released, and no more steps are taken than the plan's ε allows
+//! after all that the ledger holds.
+
+use super::step::{Released, Stepper};
+use super::trainer::TrainError;
+use crate::privacy::accountant::{Accountant, InvalidInput};
+use crate::privacy::clipping::ClipState;
+use crate::privacy::ledger::{Contents, Ledger};
+use crate::privacy::plan::PrivacyPlan;
+use crate::train::engine::Shown;
+
+/// The steps of a run.
+pub struct PaidSteps<'a> {
+    stepper: Stepper<'a>,
+    ledger: Ledger,
+    /// Steps taken.
+    step: u64,
+    /// The last step that may be taken, and one.
+    end: u64,
+}
+
+/// What became of a step.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was taken, and this was released besides the update.
+    Taken(Released),
+    /// What the step before left is not finite, so nothing was paid for and nothing taken.
+    NotFinite(Vec<String>),
+}
+
+impl<'a> PaidSteps<'a> {
+    /// Steps from number `step` on, which `ledger` pays for: those before `end`, as [`affordable`] says.
+    pub fn new(stepper: Stepper<'a>, ledger: Ledger, step: u64, end: u64) -> Self {
+        PaidSteps { stepper, ledger, step, end }
+    }
+
+    /// Steps taken.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Whether every step that may be taken has been.
+    pub fn ended(&self) -> bool {
+        self.step >= self.end
+    }
+
+    /// The last step that may be taken, and one.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// What the ledger holds.
+    pub fn ledger(&self) -> &Contents {
+        self.ledger.contents()
+    }
+
+    /// The stepper between two steps.
+    pub fn stepper(&mut self) -> &mut Stepper<'a> {
+        &mut self.stepper
+    }
+
+    /// Takes the next step; `observe` gets what the devices show of every physical batch, which is not private.
+    ///
+    /// # Errors
+    /// When it could not be taken or paid for. It is counted then if its line may be in the ledger.
+    pub fn take(&mut self, observe: impl FnMut(&Shown, &ClipState, f64)) -> Result<Outcome, TrainError> {
+        self.stepper.accumulate(self.step, observe)?;
+        // What the last update left is known by now without waiting for it, and the next step is not paid for yet.
+        let what = self.stepper.engine().nonfinite()?;
+        if !what.is_empty() {
+            return Ok(Outcome::NotFinite(what));
+        }
+        let receipt = self.ledger.record(self.step)?;
+        let released = self.stepper.release(receipt)?;
+        self.step += 1;
+        Ok(Outcome::Taken(released))
+    }
+}
+
+/// How many steps a plan's ε allows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Affordable {
+    /// The end of the steps: fewer than planned where steps were repeated after a crash, or other runs share the ledger.
+    Until(u64),
+    /// None of a run that begins: all before and one more would cost this much.
+    Nothing {
+        /// The plan's ε.
+        target: f64,
+        /// That of one step more.
+        reached: f64,
+    },
+}
+
+/// The steps from number `step` on that the plan's ε allows after those in `ledger`.
+///
+/// # Errors
+/// When the ledger holds what `accountant` cannot work with.
+pub fn affordable(
+    plan: &PrivacyPlan,
+    accountant: &dyn Accountant,
+    ledger: &Contents,
+    step: u64,
+) -> Result<Affordable, InvalidInput> {
+    let planned = plan.planned_steps;
+    let Some(delta) = plan.delta else {
+        return Ok(Affordable::Until(planned));
+    };
+    let history = ledger.history(plan);
+    let after = |end: u64| {
+        let all = [history.clone(), plan.planned(step..end)].concat();
+        accountant.epsilon(&all, plan.adjacency, delta)
+    };
+    let target = plan.target_epsilon.map_or(f64::INFINITY, |target| target * (1.0 + 1e-9));
+    // Steps below `low` are allowed, and those from `high` on are not.
+    let (mut low, mut high) = (step, planned + 1);
+    let mut next = planned;
+    while low + 1 < high {
+        if after(next)? <= target {
+            low = next
+        } else {
+            high = next
+        }
+        next = low.midpoint(high);
+    }
+    match plan.target_epsilon {
+        Some(target) if low == 0 && planned > 0 => Ok(Affordable::Nothing { target, reached: after(1)? }),
+        _ => Ok(Affordable::Until(low)),
+    }
+}
