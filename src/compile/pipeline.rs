@@ -16,7 +16,7 @@ use crate::passes::fuse_sums::fuse_sums;
 use crate::passes::inference::inference;
 use crate::passes::privatize::{Choice, PrivateOptions, privatize, weigh_rows, with_gradient};
 use crate::passes::simplify::simplify;
-use crate::passes::strategy::Way;
+use crate::passes::strategy::NormStrategy;
 use crate::passes::verify;
 use crate::privacy::clipping::ClipGroup;
 
@@ -195,14 +195,14 @@ impl Compilation<'_> {
     }
 
     fn privatize(&mut self) -> Result<(), CompileError> {
-        let way = match self.options.norm {
+        let strategy = match self.options.norm {
             NormChoice::Auto => None,
-            NormChoice::Materialize => Some(Way::Materialize),
-            NormChoice::Ghost => Some(Way::Ghost),
-            NormChoice::Tile => Some(Way::Tile),
+            NormChoice::Materialize => Some(NormStrategy::Materialize),
+            NormChoice::Ghost => Some(NormStrategy::Ghost),
+            NormChoice::Tile => Some(NormStrategy::Tile),
         };
         let (clip, groups) = (self.options.clip.clone(), self.clip_groups.clone());
-        let options = PrivateOptions { clip, groups, way, per_sample: self.options.per_sample };
+        let options = PrivateOptions { clip, groups, strategy, per_sample: self.options.per_sample };
         let rewritten = privatize(self.graph(Stage::Gradients), &options)?;
         self.graphs.insert(Stage::Private, rewritten.graph);
         self.choices = rewritten.choices;

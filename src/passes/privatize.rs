@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use self::norms::Norm;
 use self::rounding::Hidden;
 use super::differentiate::GRADIENT;
-use super::strategy::Way;
+use super::strategy::NormStrategy;
 use crate::graph::{NodeId, Origin, Type, TypeError};
 use crate::lower::host_inputs;
 use crate::lower::host_outputs::LOSS;
@@ -42,8 +42,8 @@ pub struct PrivateOptions {
     pub clip: ClipRule,
     /// The rule's groups of the parameters that have a gradient.
     pub groups: Vec<ClipGroup>,
-    /// The way forced on every norm that has it, or the cost model's choice.
-    pub way: Option<Way>,
+    /// The strategy forced on every norm that has it, or the cost model's choice.
+    pub strategy: Option<NormStrategy>,
     /// Whether per-sample gradients are outputs too.
     pub per_sample: bool,
 }
@@ -53,8 +53,9 @@ pub struct PrivateOptions {
 pub struct Choice {
     /// The parameter.
     pub parameter: String,
-    /// The ways of its terms: one per use, and of their cross terms.
-    pub ways: Vec<Way>,
+    /// The strategies of its terms: one per use, and of their cross terms.
+    #[serde(alias = "ways")]
+    pub strategies: Vec<NormStrategy>,
     /// The sizes that decided it, for people.
     pub why: String,
 }
@@ -88,7 +89,7 @@ pub fn privatize(gradients: &Graph, options: &PrivateOptions) -> Result<Private,
     let (mut each, mut norms, mut choices) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for (name, gradient) in &parameters {
         let per_sample = rewrite.per_sample(*gradient, name)?;
-        let (norm, choice) = rewrite.norm_of(name, per_sample, options.way)?;
+        let (norm, choice) = rewrite.norm_of(name, per_sample, options.strategy)?;
         norms.insert(name.as_str(), norm);
         choices.push(choice);
         if options.per_sample {

@@ -51,7 +51,7 @@ fn private(gradients: &Graph, per_sample: bool) -> Graph {
     if groups.is_empty() {
         return gradients.clone();
     }
-    privatize(gradients, &PrivateOptions { clip, groups, way: None, per_sample }).unwrap().graph
+    privatize(gradients, &PrivateOptions { clip, groups, strategy: None, per_sample }).unwrap().graph
 }
 
 /// The results of both graphs, which must be the same but for the order of additions.

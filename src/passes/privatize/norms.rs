@@ -1,4 +1,4 @@
-//! The square norm of one parameter's per-sample gradient, by one of the ways of [`strategy`](crate::passes::strategy).
+//! The square norm of one parameter's per-sample gradient, by one of the strategies of [`strategy`](crate::passes::strategy).
 
 use super::rounding::Hidden;
 use super::{Choice, Rewrite};
@@ -9,7 +9,7 @@ use crate::ops::embedding::Scatter;
 use crate::ops::norm::{GhostNorm, OuterNorm, SegmentCross, SegmentNorm, SquareNorm, TileNorm};
 use crate::ops::outer::Outer;
 use crate::passes::fuse_sums::{before_permutations, is_permutation};
-use crate::passes::strategy::{Rates, Way, choose};
+use crate::passes::strategy::{NormStrategy, Rates, choose};
 
 /// One use of a parameter: a per-sample gradient, and whether its matrix is transposed on the way to the parameter.
 struct Term {
@@ -33,8 +33,8 @@ pub(super) struct Norm {
     pub additions: usize,
 }
 
-/// A norm, the ways to its parts, and the sizes that decided.
-type Chosen = (Norm, Vec<Way>, String);
+/// A norm, the strategies of its parts, and the sizes that decided.
+type Chosen = (Norm, Vec<NormStrategy>, String);
 
 impl Rewrite {
     /// The terms of a per-sample gradient, if it is a sum of such of products and tables seen through permutations.
@@ -75,22 +75,22 @@ impl Rewrite {
         &mut self,
         name: &str,
         gradient: NodeId,
-        forced: Option<Way>,
+        forced: Option<NormStrategy>,
     ) -> Result<(Norm, Choice), TypeError> {
         let label = format!("sq.{name}");
-        let done = |norm, ways, why: String| (norm, Choice { parameter: name.into(), ways, why });
-        if forced != Some(Way::Materialize)
+        let done = |norm, strategies, why: String| (norm, Choice { parameter: name.into(), strategies, why });
+        if forced != Some(NormStrategy::Materialize)
             && let Some(terms) = self.terms(gradient, false)
         {
             match terms.as_slice() {
                 [term] => {
-                    if let Some((norm, ways, why)) = self.single(term, forced, &label)? {
-                        return Ok(done(norm, ways, why));
+                    if let Some((norm, strategies, why)) = self.single(term, forced, &label)? {
+                        return Ok(done(norm, strategies, why));
                     }
                 }
                 many => {
-                    if let Some((norm, ways, why)) = self.paired(many, forced, &label)? {
-                        return Ok(done(norm, ways, why));
+                    if let Some((norm, strategies, why)) = self.paired(many, forced, &label)? {
+                        return Ok(done(norm, strategies, why));
                     }
                 }
             }
@@ -100,36 +100,38 @@ impl Rewrite {
         let square = self.add(SquareNorm, &[kept], &label)?;
         let len = self.graph.ty(kept).len();
         let norm = Norm { squares: vec![square], hidden: vec![], additions: additions(0) };
-        Ok(done(norm, vec![Way::Materialize], format!("{len} elements a record")))
+        Ok(done(norm, vec![NormStrategy::Materialize], format!("{len} elements a record")))
     }
 
-    fn single(&mut self, term: &Term, forced: Option<Way>, label: &str) -> Result<Option<Chosen>, TypeError> {
+    fn single(&mut self, term: &Term, forced: Option<NormStrategy>, label: &str) -> Result<Option<Chosen>, TypeError> {
         let used = Use { op: self.graph.op(term.node).clone(), operands: self.graph.operands(term.node) };
         let operands = &used.operands;
-        let (square, way, why, width) = match &used.op {
+        let (square, strategy, why, width) = match &used.op {
             Op::Outer(outer) => {
-                let way = match forced {
-                    Some(way @ (Way::Ghost | Way::Tile)) => way,
+                let strategy = match forced {
+                    Some(strategy @ (NormStrategy::Ghost | NormStrategy::Tile)) => strategy,
                     _ => choose(outer, Rates::default()),
                 };
-                let square = match way {
-                    Way::Ghost => self.add(GhostNorm { first: outer.clone(), second: None }, operands, label)?,
-                    Way::Tile => self.add(TileNorm(outer.clone()), operands, label)?,
-                    Way::Outer => self.add(OuterNorm(outer.clone()), operands, label)?,
-                    Way::Materialize | Way::Segment => return Ok(None),
+                let square = match strategy {
+                    NormStrategy::Ghost => {
+                        self.add(GhostNorm { first: outer.clone(), second: None }, operands, label)?
+                    }
+                    NormStrategy::Tile => self.add(TileNorm(outer.clone()), operands, label)?,
+                    NormStrategy::Outer => self.add(OuterNorm(outer.clone()), operands, label)?,
+                    NormStrategy::Materialize | NormStrategy::Segment => return Ok(None),
                 };
-                (square, way, sizes(outer), outer.rows.max(outer.cols))
+                (square, strategy, sizes(outer), outer.rows.max(outer.cols))
             }
             Op::Scatter(scatter) => {
                 let Some(segment) = self.segment(scatter, operands) else { return Ok(None) };
                 let why = format!("{} ids a record, rows of {}", segment.count, segment.width);
                 let width = segment.width;
-                (self.add(segment, operands, label)?, Way::Segment, why, width)
+                (self.add(segment, operands, label)?, NormStrategy::Segment, why, width)
             }
             _ => return Ok(None),
         };
-        let Some(hidden) = self.hidden_of_one(&used, way, label)? else { return Ok(None) };
-        Ok(Some((Norm { squares: vec![square], hidden, additions: additions(width) }, vec![way], why)))
+        let Some(hidden) = self.hidden_of_one(&used, strategy, label)? else { return Ok(None) };
+        Ok(Some((Norm { squares: vec![square], hidden, additions: additions(width) }, vec![strategy], why)))
     }
 
     fn segment(&self, scatter: &Scatter, operands: &[NodeId]) -> Option<SegmentNorm> {
@@ -142,7 +144,12 @@ impl Rewrite {
     }
 
     /// The norm of a sum of terms, from the terms' own norms and all cross terms; `None` if some pair has no kernel.
-    fn paired(&mut self, terms: &[Term], forced: Option<Way>, label: &str) -> Result<Option<Chosen>, TypeError> {
+    fn paired(
+        &mut self,
+        terms: &[Term],
+        forced: Option<NormStrategy>,
+        label: &str,
+    ) -> Result<Option<Chosen>, TypeError> {
         let uses: Vec<Use> = terms.iter().map(|t| self.oriented(t)).collect();
         let pairs = |i: usize, j: usize| match (&uses[i].op, &uses[j].op) {
             (Op::Outer(x), Op::Outer(y)) => {
@@ -153,7 +160,7 @@ impl Rewrite {
             }
             _ => false,
         };
-        let outers_only_forced = forced.is_none_or(|w| matches!(w, Way::Ghost | Way::Tile));
+        let outers_only_forced = forced.is_none_or(|w| matches!(w, NormStrategy::Ghost | NormStrategy::Tile));
         for i in 0..terms.len() {
             let scatter_ok = match &uses[i].op {
                 Op::Scatter(s) => !terms[i].transposed && self.segment(s, &uses[i].operands).is_some(),
@@ -164,26 +171,27 @@ impl Rewrite {
                 return Ok(None);
             }
         }
-        let (mut parts, mut ways) = (Vec::new(), Vec::new());
+        let (mut parts, mut strategies) = (Vec::new(), Vec::new());
         let cross_label = label.replacen("sq.", "cross.", 1);
         for (i, Use { op, operands }) in uses.iter().enumerate() {
-            let (own, way) = match op {
+            let (own, strategy) = match op {
                 Op::Outer(x) => {
-                    let way = if forced == Some(Way::Tile) { Way::Tile } else { Way::Ghost };
-                    let id = match way {
-                        Way::Tile => self.add(TileNorm(x.clone()), operands, label)?,
+                    let strategy =
+                        if forced == Some(NormStrategy::Tile) { NormStrategy::Tile } else { NormStrategy::Ghost };
+                    let id = match strategy {
+                        NormStrategy::Tile => self.add(TileNorm(x.clone()), operands, label)?,
                         _ => self.add(GhostNorm { first: x.clone(), second: None }, operands, label)?,
                     };
-                    (id, way)
+                    (id, strategy)
                 }
                 Op::Scatter(scatter) => {
                     let Some(op) = self.segment(scatter, operands) else { return Ok(None) };
-                    (self.add(op, operands, label)?, Way::Segment)
+                    (self.add(op, operands, label)?, NormStrategy::Segment)
                 }
                 _ => return Ok(None),
             };
             parts.push(own);
-            ways.push(way);
+            strategies.push(strategy);
             for Use { op: other, operands: others } in &uses[i + 1..] {
                 let cross = match (op, other) {
                     (Op::Outer(x), Op::Outer(y)) => {
@@ -195,7 +203,7 @@ impl Rewrite {
                     _ => return Ok(None),
                 };
                 parts.push(cross);
-                ways.push(Way::Ghost);
+                strategies.push(NormStrategy::Ghost);
             }
         }
         let Some(hidden) = self.hidden_of_many(&uses, label)? else { return Ok(None) };
@@ -204,7 +212,11 @@ impl Rewrite {
             _ => self.graph.ty(used.operands[1]).len() / self.graph.ty(used.operands[0]).len().max(1),
         });
         let additions = additions(widest.max().unwrap_or(0));
-        Ok(Some((Norm { squares: parts, hidden, additions }, ways, format!("{} uses, with cross terms", terms.len()))))
+        Ok(Some((
+            Norm { squares: parts, hidden, additions },
+            strategies,
+            format!("{} uses, with cross terms", terms.len()),
+        )))
     }
 
     fn cross(&mut self, table: &[NodeId], outer: &Outer, sides: &[NodeId], label: &str) -> Result<NodeId, TypeError> {

@@ -34,7 +34,7 @@ use crate::lower::kernels::GhostNorm;
 use crate::ops::Op;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::norm::LengthBound;
-use crate::passes::strategy::Way;
+use crate::passes::strategy::NormStrategy;
 
 /// The unit roundoff of `f32`.
 const ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;
@@ -61,20 +61,20 @@ pub(super) struct Hidden {
 }
 
 impl Rewrite {
-    /// What rounding hides of a parameter's only use, whose norm was found in a `way` that does not store it; `None` if there is
+    /// What rounding hides of a parameter's only use, whose norm was found by a `strategy` that does not store it; `None` if there is
     /// no bound.
     pub(super) fn hidden_of_one(
         &mut self,
         used: &Use,
-        way: Way,
+        strategy: NormStrategy,
         label: &str,
     ) -> Result<Option<Vec<Hidden>>, TypeError> {
         // A single product is all there is to add.
-        if way == Way::Outer {
+        if strategy == NormStrategy::Outer {
             return Ok(Some(vec![]));
         }
         let below = match &used.op {
-            Op::Outer(x) if way == Way::Ghost => ghost_rounding(x.rows, x.cols, [x.steps; 2]),
+            Op::Outer(x) if strategy == NormStrategy::Ghost => ghost_rounding(x.rows, x.cols, [x.steps; 2]),
             _ => 0.0,
         };
         let Some((length, positions)) = self.length(used, label)? else { return Ok(None) };
