@@ -6,7 +6,9 @@
 //! compiler's inside, and [`cli`] is the program around all of it. The README tells the whole story.
 
 pub mod artifact;
+#[cfg(all(feature = "cpu", feature = "gpu", feature = "host"))]
 pub mod audit;
+#[cfg(all(feature = "cpu", feature = "gpu", feature = "host"))]
 pub mod cli;
 pub mod compile;
 pub mod device;

@@ -11,7 +11,8 @@ pub use loss::{Classes, GRAMMAR, LABEL, Loss, LossKind, Reduction, Term};
 
 /// How the norms of per-sample gradients are worked out: by the cost model, or one way wherever it
 /// applies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "host", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum NormChoice {
     /// The cheapest way for each parameter.

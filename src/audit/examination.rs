@@ -16,7 +16,7 @@ use crate::device::Device;
 use crate::options::NormChoice;
 use crate::privacy::ClipRule;
 use crate::privacy::adjacency::Unit;
-use crate::privacy::keys::RunKey;
+use crate::privacy::keys::{RunKey, SystemEntropy};
 use crate::privacy::plan::PrivacyPlan;
 use crate::train::step::Stepper;
 
@@ -52,7 +52,7 @@ impl<P: FnMut(&str)> Examination<'_, P> {
     fn key(&mut self) -> Result<RunKey, AuditError> {
         self.keys += 1;
         let seed = self.settings.insecure_seed.map(|seed| seed.wrapping_add(self.keys));
-        Ok(seed.map_or_else(RunKey::fresh, |seed| Ok(RunKey::insecure(seed)))?)
+        Ok(seed.map_or_else(|| RunKey::fresh(&SystemEntropy), |seed| Ok(RunKey::insecure(seed)))?)
     }
 
     /// The places of adversarial records in a program that is not the artifact's.

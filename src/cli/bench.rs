@@ -14,7 +14,7 @@ use crate::device;
 use crate::lower::program::Phase;
 use crate::options::DeviceChoice;
 use crate::privacy::clipping::ClipState;
-use crate::privacy::keys::RunKey;
+use crate::privacy::keys::{RunKey, SystemEntropy};
 use crate::privacy::noise::{GaussianNoise, NoiseSource};
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
@@ -97,7 +97,7 @@ fn measure(args: &StepArgs) -> Result<Times> {
         insecure_seed: Some(0),
         ..PlanSpec::new(Sampling::Poisson { rate: 1.0 }, rows as f64, artifact.manifest.clip.clone())
     })?;
-    let key = RunKey::for_plan(&plan)?;
+    let key = RunKey::for_plan(&plan, &SystemEntropy)?;
     let data = Dataset::random(&artifact.manifest.schema, rows);
     let records: Vec<usize> = (0..rows).collect();
     let device = device::open(&args.device)?;

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use miette::Result;
@@ -85,9 +86,9 @@ pub fn run(args: &Args) -> Result<()> {
         per_sample: false,
     };
     let emit = args.emit.as_deref();
-    let (mut text, mut timings) = (None, Vec::new());
-    let compiled = model.compile_seen(&options, &mut |pass, time, made| {
-        timings.push((pass_name(pass), time));
+    let (mut text, mut timings, mut begun) = (None, Vec::new(), Instant::now());
+    let compiled = model.compile_seen(&options, &mut |pass, made| {
+        timings.push((pass_name(pass), begun.elapsed()));
         if emit == Some(pass.stage.name()) || emit.is_some_and(|emit| emit == pass_name(pass)) {
             let shown = match pass.stage {
                 Stage::Program => gpu::listing(made.program()),
@@ -95,6 +96,7 @@ pub fn run(args: &Args) -> Result<()> {
             };
             text = Some((format!("{}.txt", emit.unwrap_or_default()), shown));
         }
+        begun = Instant::now();
     })?;
     if args.timings {
         timings

@@ -69,8 +69,8 @@ fn parameters(artifact: &Artifact) -> String {
 
 fn norms(artifact: &Artifact) -> String {
     let rows = artifact.manifest.norms.iter().map(|choice| {
-        let ways: Vec<&str> = choice.ways.iter().map(|way| way.name()).collect();
-        [choice.parameter.clone(), ways.join(" + "), choice.why.clone()]
+        let strategies: Vec<&str> = choice.strategies.iter().map(|strategy| strategy.name()).collect();
+        [choice.parameter.clone(), strategies.join(" + "), choice.why.clone()]
     });
     format!("norms of per-sample gradients\n{}", table(rows.collect()))
 }

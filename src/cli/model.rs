@@ -1,7 +1,6 @@
 //! Models on the command line: an ONNX file, compiled as the flags say, or an artifact.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use miette::{Diagnostic, Result};
 use thiserror::Error;
@@ -124,7 +123,7 @@ impl Model {
     pub fn compile_seen(
         &self,
         options: &Options,
-        seen: &mut dyn FnMut(&Pass, Duration, &mut Compilation<'_>),
+        seen: &mut dyn FnMut(&Pass, &mut Compilation<'_>),
     ) -> Result<Compiled> {
         Ok(compile_seen(&self.source, &self.parameters, options, TARGETS, seen)?)
     }

@@ -4,17 +4,16 @@ mod fold;
 mod phases;
 mod pipeline;
 
-use std::time::Duration;
-
 use miette::Diagnostic;
 use thiserror::Error;
 
-use crate::graph::{Graph, TypeError, Violation};
+use crate::graph::{TypeError, Violation};
 use crate::import::{Proved, Refusal, Refused, prove_for};
 use crate::lower::LowerError;
 use crate::lower::program::Program;
 use crate::lower::target::{Targets, Unrunnable};
 use crate::onnx::{Dim, OnnxError, Parameter, Source};
+use crate::ops::Graph;
 use crate::ops::VjpError;
 use crate::options::optimizer::OptimizerSpec;
 use crate::options::{Loss, NormChoice};
@@ -196,10 +195,10 @@ pub fn compile(
     options: &Options,
     targets: Targets<'_>,
 ) -> Result<Compiled, CompileError> {
-    compile_seen(source, parameters, options, targets, &mut |_, _, _| {})
+    compile_seen(source, parameters, options, targets, &mut |_, _| {})
 }
 
-/// Compiles a model and shows every pass of the [`PIPELINE`] that has run: the pass, its time and what has been made.
+/// Compiles a model and shows every pass of the [`PIPELINE`] that has run: the pass and what has been made.
 ///
 /// # Errors
 /// As [`compile`].
@@ -208,7 +207,7 @@ pub fn compile_seen(
     parameters: &[Parameter],
     options: &Options,
     targets: Targets<'_>,
-    seen: &mut dyn FnMut(&Pass, Duration, &mut Compilation<'_>),
+    seen: &mut dyn FnMut(&Pass, &mut Compilation<'_>),
 ) -> Result<Compiled, CompileError> {
     pipeline::run(source, parameters, options, targets, seen)
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::graph::{DType, Graph};
+use crate::graph::DType;
 use crate::lower::kernels::{Accumulate, Adam, AddNoise, Copy, CopyAxis, Fill, Kernel, Nonfinite, Sgd};
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
 use crate::lower::{LowerError, host_inputs, host_outputs, hyper, lower_graph, memory};
+use crate::ops::Graph;
 use crate::options::optimizer::OptimizerSpec;
 use crate::passes::privatize::SUM;
 

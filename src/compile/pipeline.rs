@@ -1,15 +1,15 @@
 //! The passes in the order in which they run, each with the graph that it makes and the check of that.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use super::{CompileError, Compiled, Options, phases, proved};
-use crate::graph::{Graph, Violation, verify as structure};
+use crate::graph::{Violation, verify as structure};
 use crate::import::Proved;
 use crate::lower::check::{MAX_ROWS, check};
 use crate::lower::program::Program;
 use crate::lower::target::Targets;
 use crate::onnx::{Parameter, Source};
+use crate::ops::Graph;
 use crate::options::NormChoice;
 use crate::passes::attach_loss::{LossInfo, attach};
 use crate::passes::collapse::collapse;
@@ -19,7 +19,7 @@ use crate::passes::fuse_sums::fuse_sums;
 use crate::passes::inference::inference;
 use crate::passes::privatize::{Choice, PrivateOptions, privatize, weigh_rows, with_gradient};
 use crate::passes::simplify::simplify;
-use crate::passes::strategy::Way;
+use crate::passes::strategy::NormStrategy;
 use crate::passes::verify;
 use crate::privacy::clipping::ClipGroup;
 
@@ -204,14 +204,14 @@ impl Compilation<'_> {
     }
 
     fn privatize(&mut self) -> Result<(), CompileError> {
-        let way = match self.options.norm {
+        let strategy = match self.options.norm {
             NormChoice::Auto => None,
-            NormChoice::Materialize => Some(Way::Materialize),
-            NormChoice::Ghost => Some(Way::Ghost),
-            NormChoice::Tile => Some(Way::Tile),
+            NormChoice::Materialize => Some(NormStrategy::Materialize),
+            NormChoice::Ghost => Some(NormStrategy::Ghost),
+            NormChoice::Tile => Some(NormStrategy::Tile),
         };
         let (clip, groups) = (self.options.clip.clone(), self.clip_groups.clone());
-        let options = PrivateOptions { clip, groups, way, per_sample: self.options.per_sample };
+        let options = PrivateOptions { clip, groups, strategy, per_sample: self.options.per_sample };
         let targets = self.targets;
         let rewritten = privatize(self.graph(Stage::Gradients), &options, targets)?;
         self.graphs.insert(Stage::Private, rewritten.graph);
@@ -235,13 +235,13 @@ impl Compilation<'_> {
     }
 }
 
-/// Runs the pipeline, and tells `seen` of every pass that has run, what it took, and all that has been made.
+/// Runs the pipeline, and tells `seen` of every pass that has run, and all that has been made.
 pub(super) fn run(
     source: &Source,
     parameters: &[Parameter],
     options: &Options,
     targets: Targets<'_>,
-    seen: &mut dyn FnMut(&Pass, Duration, &mut Compilation<'_>),
+    seen: &mut dyn FnMut(&Pass, &mut Compilation<'_>),
 ) -> Result<Compiled, CompileError> {
     let mut compilation = Compilation {
         source,
@@ -256,10 +256,9 @@ pub(super) fn run(
         program: Default::default(),
     };
     for pass in PIPELINE.iter().filter(|pass| pass.forward || options.loss.is_some()) {
-        let begun = Instant::now();
         (pass.run)(&mut compilation)?;
         (pass.verify)(compilation.graph(pass.stage), pass.name).map_err(CompileError::Violations)?;
-        seen(pass, begun.elapsed(), &mut compilation);
+        seen(pass, &mut compilation);
     }
     let Compilation { proved, loss, mut graphs, clip_groups, choices, program, .. } = compilation;
     let mut graph = |stage| graphs.remove(&stage).unwrap_or_default();

@@ -3,22 +3,32 @@
 //! Two devices keep the same contract, the doc of each kernel: `cpu` natively, `gpu` through wgpu. A device loads a
 //! program for a fixed number of physical rows; the session that comes back holds the buffers and runs phases.
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cpu", feature = "gpu"))]
 pub mod cases;
+#[cfg(feature = "cpu")]
 pub mod cpu;
+#[cfg(feature = "gpu")]
 pub mod gpu;
 
 use std::sync::Arc;
 
+#[cfg(feature = "cpu")]
 use self::cpu::Cpu;
+#[cfg(feature = "gpu")]
 use self::gpu::Gpu;
 use crate::lower::check::Invalid;
 use crate::lower::program::{BufferId, Phase, Program};
 use crate::lower::target::{Targets, Unrunnable};
+#[cfg(all(feature = "cpu", feature = "gpu"))]
 use crate::options::DeviceChoice;
 
-/// The kinds of device that there are; a program is compiled so that any of them can run it.
-pub const TARGETS: Targets<'static> = Targets(&[&gpu::WebGpu, &Cpu]);
+/// The kinds of device of this build; a program is compiled so that any of them can run it, and for no others.
+pub const TARGETS: Targets<'static> = Targets(&[
+    #[cfg(feature = "gpu")]
+    &gpu::WebGpu,
+    #[cfg(feature = "cpu")]
+    &Cpu,
+]);
 
 /// Opens the device that is meant: `auto` is a hardware GPU where one opens, and the CPU where none does or there is only
 /// software Vulkan.
@@ -26,6 +36,7 @@ pub const TARGETS: Targets<'static> = Targets(&[&gpu::WebGpu, &Cpu]);
 /// # Errors
 /// [`DeviceError::NoAdapter`] if no adapter answers to a GPU that was asked for, [`DeviceError::Refused`] if its driver
 /// does not open it.
+#[cfg(all(feature = "cpu", feature = "gpu"))]
 pub fn open(choice: &DeviceChoice) -> Result<Box<dyn Device>, DeviceError> {
     Ok(match choice {
         DeviceChoice::Cpu => Box::new(Cpu),

@@ -15,7 +15,6 @@ use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
-use crate::ops::Op;
 pub(crate) use print::names;
 pub use types::{DType, MAX_LEN, Type, broadcast, product, strides};
 pub use verify::{Violation, verify};
@@ -57,11 +56,29 @@ impl Origin {
     }
 }
 
+/// What a graph needs to know of its ops.
+pub trait Operator: Clone + fmt::Debug {
+    /// The name in the textual form.
+    fn mnemonic(&self) -> String;
+
+    /// The right-hand side of a node's line in the textual form.
+    fn text(&self, operands: &[String]) -> String;
+
+    /// The type of the result, or why these operands cannot be taken.
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String>;
+
+    /// Whether it takes batched values and yields a shared one, so that records meet in it.
+    fn crosses_batch(&self) -> bool;
+
+    /// Whether the host fills its value.
+    fn is_input(&self) -> bool;
+}
+
 /// An op, the type of the value it yields, and where it comes from.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub struct Node<O> {
     /// What is computed.
-    pub op: Op,
+    pub op: O,
     /// The type of the value.
     pub ty: Type,
     /// Where it comes from.
@@ -81,24 +98,30 @@ pub struct TypeError {
 }
 
 /// A directed acyclic graph of ops.
-#[derive(Clone, Debug, Default)]
-pub struct Graph {
-    dag: DiGraph<Node, u32>,
+#[derive(Clone, Debug)]
+pub struct Graph<O> {
+    dag: DiGraph<Node<O>, u32>,
     /// The named results, in order of name.
     pub outputs: BTreeMap<String, NodeId>,
 }
 
-impl Graph {
+impl<O> Default for Graph<O> {
+    fn default() -> Self {
+        Graph { dag: DiGraph::default(), outputs: BTreeMap::new() }
+    }
+}
+
+impl<O: Operator> Graph<O> {
     /// Appends a node, working out its type from its operands.
-    pub fn add(&mut self, op: impl Into<Op>, operands: &[NodeId], origin: Origin) -> Result<NodeId, TypeError> {
+    pub fn add(&mut self, op: impl Into<O>, operands: &[NodeId], origin: Origin) -> Result<NodeId, TypeError> {
         let op = op.into();
         let types: Vec<&Type> = operands.iter().map(|&o| self.ty(o)).collect();
         let small = |ty: Type| match ty.len() <= MAX_LEN {
             true => Ok(ty),
             false => Err(format!("{ty} has more than {MAX_LEN} elements")),
         };
-        let ty = op.rules().infer(&types).and_then(small).map_err(|why| TypeError {
-            op: op.rules().mnemonic(),
+        let ty = op.infer(&types).and_then(small).map_err(|why| TypeError {
+            op: op.mnemonic(),
             operands: types.iter().map(|&t| t.clone()).collect(),
             why,
         })?;
@@ -110,12 +133,12 @@ impl Graph {
     }
 
     /// The node behind an id.
-    pub fn node(&self, id: NodeId) -> &Node {
+    pub fn node(&self, id: NodeId) -> &Node<O> {
         &self.dag[id.0]
     }
 
     /// The op of a node.
-    pub fn op(&self, id: NodeId) -> &Op {
+    pub fn op(&self, id: NodeId) -> &O {
         &self.dag[id.0].op
     }
 
@@ -154,7 +177,7 @@ impl Graph {
     }
 
     /// All nodes, in topological order.
-    pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<O> {
         (0..self.dag.node_count()).map(|i| NodeId(NodeIndex::new(i)))
     }
 
@@ -202,8 +225,8 @@ impl Graph {
     /// the new graph that stands for the old node; outputs follow.
     pub fn rewrite<E>(
         &self,
-        mut f: impl FnMut(&mut Graph, NodeId, Vec<NodeId>) -> Result<NodeId, E>,
-    ) -> Result<(Graph, Vec<NodeId>), E> {
+        mut f: impl FnMut(&mut Graph<O>, NodeId, Vec<NodeId>) -> Result<NodeId, E>,
+    ) -> Result<(Graph<O>, Vec<NodeId>), E> {
         let mut out = Graph::default();
         let mut map: Vec<NodeId> = Vec::with_capacity(self.len());
         for id in self.ids() {
@@ -216,24 +239,24 @@ impl Graph {
     }
 
     /// Appends a copy of `id` of another graph with new operands; the copied type is kept as it was.
-    pub fn copy(&mut self, from: &Graph, id: NodeId, operands: &[NodeId]) -> Result<NodeId, TypeError> {
+    pub fn copy(&mut self, from: &Graph<O>, id: NodeId, operands: &[NodeId]) -> Result<NodeId, TypeError> {
         let node = from.node(id);
         self.add(node.op.clone(), operands, node.origin.clone())
     }
 
     /// Drops every node that no output needs; inputs stay, so that the interface of a program never changes.
-    pub fn prune(&self) -> Graph {
-        let inputs = self.ids().filter(|&id| matches!(self.op(id), Op::Input(_)));
+    pub fn prune(&self) -> Graph<O> {
+        let inputs = self.ids().filter(|&id| self.op(id).is_input());
         self.restricted(self.ancestors(self.outputs.values().copied().chain(inputs)))
     }
 
     /// Drops every node, inputs too, that no output needs.
-    pub fn prune_inputs(&self) -> Graph {
+    pub fn prune_inputs(&self) -> Graph<O> {
         self.restricted(self.ancestors(self.outputs.values().copied()))
     }
 
     /// The nodes that `live`, a mask by index that is closed under operands, has.
-    fn restricted(&self, live: Vec<bool>) -> Graph {
+    fn restricted(&self, live: Vec<bool>) -> Graph<O> {
         let mut out = Graph::default();
         let mut map: Vec<Option<NodeId>> = vec![None; self.len()];
         for id in self.ids().filter(|id| live[id.index()]) {
@@ -250,7 +273,7 @@ impl Graph {
     }
 }
 
-impl fmt::Display for Graph {
+impl<O: Operator> fmt::Display for Graph<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         print::print(self, f)
     }

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Graph, NodeId};
+use super::{Graph, NodeId, Operator};
 
 /// Names of all values: the given one, made unique, or a number.
-pub(crate) fn names(graph: &Graph) -> Vec<String> {
+pub(crate) fn names<O: Operator>(graph: &Graph<O>) -> Vec<String> {
     let mut taken: BTreeMap<String, usize> = BTreeMap::new();
     let mut number = 0;
     graph
@@ -27,7 +27,7 @@ pub(crate) fn names(graph: &Graph) -> Vec<String> {
         .collect()
 }
 
-pub(super) fn print(graph: &Graph, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(super) fn print<O: Operator>(graph: &Graph<O>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let names = names(graph);
     let name = |id: &NodeId| names[id.index()].clone();
     let rows: Vec<[String; 3]> = graph
@@ -35,7 +35,7 @@ pub(super) fn print(graph: &Graph, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         .map(|id| {
             let node = graph.node(id);
             let operands: Vec<String> = graph.operands(id).iter().map(name).collect();
-            [name(&id), node.op.rules().text(&operands), node.ty.to_string()]
+            [name(&id), node.op.text(&operands), node.ty.to_string()]
         })
         .collect();
     let width =

@@ -3,12 +3,12 @@
 //! - operands of a node are numbered 0, 1, 2, … without a gap, and precede it (so the order of ids is topological);
 //! - the type of a node is what its op infers from its operands;
 //! - outputs name nodes of the graph;
-//! - records meet in a sum over the batch and nowhere else: no op but
-//!   [`SumBatch`](crate::ops::sum_batch::SumBatch) takes a batched operand and yields a shared value.
+//! - records meet in a sum over the batch and nowhere else: no op takes a batched operand and yields a
+//!   shared value but one that [says so](Operator::crosses_batch).
 //!
-//! The last one is what proofs about the rewritten gradients start from, see [`crate::passes::verify`].
+//! The last one is what proofs about the rewritten gradients start from.
 
-use super::{Graph, NodeId};
+use super::{Graph, NodeId, Operator};
 
 /// An invariant that a graph breaks.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -21,11 +21,11 @@ pub struct Violation {
 }
 
 /// Checks all invariants and reports every violation.
-pub fn verify(graph: &Graph, pass: &str) -> Result<(), Vec<Violation>> {
+pub fn verify<O: Operator>(graph: &Graph<O>, pass: &str) -> Result<(), Vec<Violation>> {
     let names = super::print::names(graph);
     let mut found = Vec::new();
     let mut report = |id: NodeId, what: String| {
-        let text = format!("{} = {}: {what}", names[id.index()], graph.op(id).rules().mnemonic());
+        let text = format!("{} = {}: {what}", names[id.index()], graph.op(id).mnemonic());
         found.push(Violation { pass: pass.into(), what: text });
     };
     for id in graph.ids() {
@@ -36,13 +36,13 @@ pub fn verify(graph: &Graph, pass: &str) -> Result<(), Vec<Violation>> {
             continue;
         }
         let types: Vec<_> = operands.iter().map(|&o| graph.ty(o)).collect();
-        match node.op.rules().infer(&types) {
+        match node.op.infer(&types) {
             Ok(ty) if ty == node.ty => {}
             Ok(ty) => report(id, format!("has type {}, its operands give {ty}", node.ty)),
             Err(why) => report(id, why),
         }
         let meets = types.iter().any(|t| t.batched) && !node.ty.batched;
-        if meets && !node.op.rules().crosses_batch() {
+        if meets && !node.op.crosses_batch() {
             report(id, "reduces over the batch but is not a sum over it".into());
         }
     }

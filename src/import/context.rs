@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::axes::{Axes, Axis};
 use super::{Refusal, Value};
-use crate::graph::{DType, Graph, NodeId, Origin, Type};
+use crate::graph::{DType, NodeId, Origin, Type};
 use crate::onnx::{Dim, Elem, Facts, Int, OnnxError, OnnxNode, Parameter, Source, Tensor, TensorData};
+use crate::ops::Graph;
 use crate::ops::movement::Reshape;
 use crate::ops::{Op, leaf};
 

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::axes::Axes;
 use super::rules::rules;
 use super::{Import, Refusal, Refused, Rule};
-use crate::graph::{Graph, Origin};
+use crate::graph::Origin;
 use crate::onnx::{Parameter, Source};
+use crate::ops::Graph;
 use crate::ops::Op;
 
 /// A proved model.

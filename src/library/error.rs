@@ -15,7 +15,6 @@ use crate::train::data::DataError;
 use crate::train::engine::EngineError;
 use crate::train::finite;
 use crate::train::step::StepError;
-use crate::train::trainer::TrainError;
 
 /// Everything that can go wrong.
 #[derive(Debug, Error, Diagnostic)]
@@ -53,9 +52,6 @@ pub enum Error {
     Step(#[from] StepError),
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Train(#[from] Box<TrainError>),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
     Accounting(#[from] InvalidInput),
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -86,11 +82,5 @@ pub enum Error {
 impl From<CompileError> for Error {
     fn from(error: CompileError) -> Error {
         Error::Compile(Box::new(error))
-    }
-}
-
-impl From<TrainError> for Error {
-    fn from(error: TrainError) -> Error {
-        Error::Train(Box::new(error))
     }
 }

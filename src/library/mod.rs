@@ -16,9 +16,9 @@
 //! let options = Options { optimizer: "sgd:momentum=0.9".parse()?, ..Options::private("cross-entropy".parse()?) };
 //! let compiled = model.compile(&options)?;
 //!
-//! let npz = |file: &str| Npz::from_bytes(file, std::fs::read(format!("models/{file}"))?);
-//! let train = compiled.dataset(&mut npz("digits_train.npz")?)?;
-//! let test = compiled.dataset(&mut npz("digits_test.npz")?)?;
+//! let train = Npz::from_bytes("train", std::fs::read("models/digits_train.npz")?)?;
+//! let test = Npz::from_bytes("test", std::fs::read("models/digits_test.npz")?)?;
+//! let (train, test) = (compiled.dataset(train)?, compiled.dataset(test)?);
 //!
 //! // As little noise as keeps to ε = 3 at δ = 1e-4, in batches of about 128 records for 10 passes over the data.
 //! let plan = compiled.plan(&PlanRequest::epsilon(3.0, 1e-4, 128.0).epochs(10.0), &train)?;

@@ -105,7 +105,7 @@ impl Compiled {
     ///
     /// # Errors
     /// Every way in which they do not fit the [schema](Compiled::schema).
-    pub fn dataset(&self, npz: &mut Npz) -> Result<Dataset, Error> {
+    pub fn dataset(&self, mut npz: Npz) -> Result<Dataset, Error> {
         let name = npz.path().display().to_string();
         let arrays = npz.names().into_iter().map(|name| Ok((name.clone(), npz.read(&name)?)));
         Ok(Dataset::from_arrays(&name, &arrays.collect::<Result<_, Error>>()?, self.schema())?)

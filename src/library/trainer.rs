@@ -13,7 +13,7 @@ use crate::privacy::accountant::{ACCOUNTANTS, Accountant};
 use crate::privacy::adjacency::Unit;
 use crate::privacy::certificate::Certificate;
 use crate::privacy::clipping::ClipState;
-use crate::privacy::keys::{RunKey, run_id};
+use crate::privacy::keys::{Entropy, RunKey, run_id};
 use crate::privacy::ledger::{Ledger, LedgerStore, MemoryStore};
 use crate::privacy::plan::PrivacyPlan;
 use crate::tensors::Tensors;
@@ -37,14 +37,23 @@ pub struct Setup {
     pub physical_batch: Option<usize>,
     /// Where the ledger is kept, which other runs on the same data share; by default in memory.
     pub ledger: Box<dyn LedgerStore>,
+    /// Where the randomness of sampling and noise comes from.
+    pub entropy: Box<dyn Entropy>,
     /// How the privacy loss is bounded.
     pub accountant: &'static dyn Accountant,
 }
 
 impl Setup {
-    /// A constant learning rate, and a ledger in memory.
+    /// A constant learning rate, a ledger in memory, and the system's randomness.
+    #[cfg(feature = "host")]
     pub fn new(learning_rate: f64) -> Setup {
+        Setup::with(learning_rate, Box::new(crate::privacy::keys::SystemEntropy))
+    }
+
+    /// A constant learning rate, and a ledger in memory.
+    pub fn with(learning_rate: f64, entropy: Box<dyn Entropy>) -> Setup {
         Setup {
+            entropy,
             learning_rate,
             lr_schedule: LrSchedule::CONSTANT,
             physical_batch: None,
@@ -103,7 +112,7 @@ impl<'a> Trainer<'a> {
         if !what.is_empty() {
             return Err(Error::NotFinite { step: 0, what });
         }
-        let ledger = Ledger::on(setup.ledger, &run_id()?, plan)?;
+        let ledger = Ledger::on(setup.ledger, &run_id(&*setup.entropy)?, plan)?;
         let end = match affordable(plan, setup.accountant, ledger.contents(), 0)? {
             Affordable::Until(end) => end,
             Affordable::Nothing { target, reached } => return Err(Error::Spent { target, reached }),
@@ -116,8 +125,9 @@ impl<'a> Trainer<'a> {
             learning_rate: setup.learning_rate,
             lr_schedule: Cow::Owned(setup.lr_schedule),
         };
+        let key = RunKey::for_plan(plan, &*setup.entropy)?;
         let clip = ClipState::new(&plan.clip, &manifest.clip_groups);
-        let stepper = Stepper::new(setting, engine, clip, &RunKey::for_plan(plan)?, 0)?;
+        let stepper = Stepper::new(setting, engine, clip, &key, 0)?;
         Ok(Trainer { artifact, plan, accountant: setup.accountant, steps: PaidSteps::new(stepper, ledger, 0, end) })
     }
 

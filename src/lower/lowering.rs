@@ -3,7 +3,7 @@
 use super::check::length;
 use super::kernels::{Copy, CopyAxis, Kernel};
 use super::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
-use crate::graph::{DType, Graph, NodeId, Type};
+use crate::graph::{DType, Graph, NodeId, Operator, Origin, Type};
 
 /// A graph that cannot be lowered.
 #[derive(Debug, Clone, thiserror::Error, miette::Diagnostic)]
@@ -21,35 +21,43 @@ pub enum LowerError {
     },
 }
 
+/// An op that kernels compute.
+pub trait Lower: Operator {
+    /// Appends the kernels that compute the node to the program.
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError>;
+}
+
 /// What an op's lowering sees: its node, the buffers of its operands, and the program to append to.
 pub struct Lowering<'a> {
-    graph: &'a Graph,
     program: &'a mut Program,
     phase: Phase,
-    buffers: Vec<Option<BufferId>>,
-    node: NodeId,
+    ty: &'a Type,
+    mnemonic: String,
+    origin: &'a Origin,
+    operands: Vec<(&'a Type, BufferId)>,
+    /// The buffer of the node's own value.
+    value: Option<BufferId>,
 }
 
 impl Lowering<'_> {
     /// The type of the node being lowered.
     pub fn ty(&self) -> &Type {
-        self.graph.ty(self.node)
+        self.ty
     }
 
     /// The type of operand `i`.
     pub fn operand_ty(&self, i: usize) -> &Type {
-        self.graph.ty(self.graph.operands(self.node)[i])
+        self.operands[i].0
     }
 
     /// Number of operands.
     pub fn arity(&self) -> usize {
-        self.graph.operands(self.node).len()
+        self.operands.len()
     }
 
     /// The buffer of operand `i`.
     pub fn operand(&self, i: usize) -> BufferId {
-        let id = self.graph.operands(self.node)[i];
-        self.buffers[id.index()].unwrap_or(BufferId(u32::MAX))
+        self.operands[i].1
     }
 
     /// Elements between records of operand `i`: its length, or 0 if it is shared.
@@ -62,7 +70,7 @@ impl Lowering<'_> {
     pub fn output(&mut self) -> BufferId {
         let ty = self.ty().clone();
         let id = self.buffer(self.name(), ty.dtype, Extent::of(ty.len(), ty.batched), Role::Temporary);
-        self.buffers[self.node.index()] = Some(id);
+        self.value = Some(id);
         id
     }
 
@@ -75,7 +83,7 @@ impl Lowering<'_> {
 
     /// Lets the node share the buffer of operand `i`: the same elements in the same order under another shape.
     pub fn alias(&mut self, i: usize) {
-        self.buffers[self.node.index()] = Some(self.operand(i));
+        self.value = Some(self.operand(i));
     }
 
     /// Makes a buffer for a kernel's intermediate result.
@@ -110,7 +118,7 @@ impl Lowering<'_> {
         let ty = self.ty().clone();
         let found = self.program.find(&role);
         let id = found.unwrap_or_else(|| self.buffer(self.name(), ty.dtype, Extent::of(ty.len(), ty.batched), role));
-        self.buffers[self.node.index()] = Some(id);
+        self.value = Some(id);
     }
 
     /// Appends a dispatch: `reads` in the order of the kernel's doc, then `writes`.
@@ -124,8 +132,7 @@ impl Lowering<'_> {
 
     /// The error of a form that no kernel computes.
     pub fn no_kernel(&self, what: impl Into<String>) -> LowerError {
-        let node = self.graph.node(self.node);
-        LowerError::NoKernel { op: node.op.rules().mnemonic(), onnx: node.origin.onnx.clone(), what: what.into() }
+        LowerError::NoKernel { op: self.mnemonic.clone(), onnx: self.origin.onnx.clone(), what: what.into() }
     }
 
     fn buffer(&mut self, name: String, dtype: DType, len: Extent, role: Role) -> BufferId {
@@ -134,32 +141,41 @@ impl Lowering<'_> {
     }
 
     fn name(&self) -> String {
-        let node = self.graph.node(self.node);
-        if node.origin.value.is_empty() { node.op.rules().mnemonic() } else { node.origin.value.clone() }
+        if self.origin.value.is_empty() { self.mnemonic.clone() } else { self.origin.value.clone() }
     }
 
     fn label(&self) -> String {
-        let onnx = &self.graph.node(self.node).origin.onnx;
+        let onnx = &self.origin.onnx;
         if onnx.is_empty() { self.name() } else { format!("{} {onnx}", self.name()) }
     }
 }
 
 /// Appends the dispatches of a graph to a phase of the program, and returns the buffer of each of its outputs, by name.
-pub fn lower_graph(
-    graph: &Graph,
+pub fn lower_graph<O: Lower>(
+    graph: &Graph<O>,
     program: &mut Program,
     phase: Phase,
 ) -> Result<std::collections::BTreeMap<String, BufferId>, LowerError> {
     program.phases.entry(phase).or_default();
-    let mut buffers = vec![None; graph.len()];
-    for node in graph.ids() {
+    let mut buffers: Vec<Option<BufferId>> = vec![None; graph.len()];
+    for id in graph.ids() {
         let before = program.buffers.len();
-        let mut cx = Lowering { graph, program, phase, buffers, node };
-        graph.op(node).rules().lower(&mut cx)?;
+        let node = graph.node(id);
+        let operand = |id: NodeId| (graph.ty(id), buffers[id.index()].unwrap_or(BufferId(u32::MAX)));
+        let mut cx = Lowering {
+            program,
+            phase,
+            ty: &node.ty,
+            mnemonic: node.op.mnemonic(),
+            origin: &node.origin,
+            operands: graph.operands(id).into_iter().map(operand).collect(),
+            value: None,
+        };
+        node.op.lower(&mut cx)?;
         if cx.program.buffers[before..].iter().any(|buffer| length(&buffer.len).is_none()) {
             return Err(cx.no_kernel("values of this size"));
         }
-        buffers = cx.buffers;
+        buffers[id.index()] = cx.value;
     }
     Ok(graph.outputs.iter().filter_map(|(name, id)| buffers[id.index()].map(|b| (name.clone(), b))).collect())
 }

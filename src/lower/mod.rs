@@ -1,5 +1,6 @@
 //! Lowering: from a graph to a [`Program`](program::Program), the kernels that it is made of, and what it asks of devices.
 
+pub mod cells;
 pub mod check;
 pub mod kernels;
 mod lowering;
@@ -10,7 +11,7 @@ pub mod program;
 pub mod scalar;
 pub mod target;
 
-pub use lowering::{LowerError, Lowering, lower_graph};
+pub use lowering::{Lower, LowerError, Lowering, lower_graph};
 
 /// Inputs of a program that the host fills and no model declares.
 pub mod host_inputs {

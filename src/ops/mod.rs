@@ -5,8 +5,8 @@
 
 use std::fmt::Debug;
 
-use crate::graph::{Graph, NodeId, Origin, Type, TypeError};
-use crate::lower::{LowerError, Lowering};
+use crate::graph::{self, NodeId, Operator, Origin, Type, TypeError};
+use crate::lower::{Lower, LowerError, Lowering};
 
 /// What an op is: its text, its types, its derivative and its kernels.
 pub trait OpRules: Debug + Send + Sync {
@@ -45,6 +45,40 @@ pub trait OpRules: Debug + Send + Sync {
     /// Whether the op takes batched values and yields a shared one, so that records meet in it.
     fn crosses_batch(&self) -> bool {
         false
+    }
+}
+
+/// A graph of ops.
+pub type Graph = graph::Graph<Op>;
+
+/// A node of a [`Graph`].
+pub type Node = graph::Node<Op>;
+
+impl Operator for Op {
+    fn mnemonic(&self) -> String {
+        self.rules().mnemonic()
+    }
+
+    fn text(&self, operands: &[String]) -> String {
+        self.rules().text(operands)
+    }
+
+    fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
+        self.rules().infer(operands)
+    }
+
+    fn crosses_batch(&self) -> bool {
+        self.rules().crosses_batch()
+    }
+
+    fn is_input(&self) -> bool {
+        matches!(self, Op::Input(_))
+    }
+}
+
+impl Lower for Op {
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
+        self.rules().lower(cx)
     }
 }
 
@@ -202,7 +236,7 @@ op_table! {
     pool { Pool, PoolVjp }
     softmax { Softmax, SoftmaxVjp }
     embedding { Gather, Scatter }
-    lstm { Lstm, LstmVjp }
+    recurrence { Recurrence, RecurrenceVjp }
     dropout { Dropout }
     detach { Detach }
     loss { CrossEntropy, CrossEntropyVjp }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Backward, OpRules, VjpError, leaf};
-use crate::graph::{DType, Graph, NodeId, Type, broadcast, strides};
+use crate::graph::{DType, NodeId, Type, broadcast, strides};
 use crate::lower::kernels::{self, CopyAxis};
 use crate::lower::program::{BufferId, Extent};
 use crate::lower::{LowerError, Lowering};
+use crate::ops::Graph;
 use crate::ops::Op;
 
 /// The same elements in the same order under other dims.

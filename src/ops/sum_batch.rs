@@ -26,6 +26,7 @@ pub struct SumBatch {
 
 /// What a [`SumBatch`] sums.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[allow(clippy::large_enum_variant)]
 pub enum Terms {
     /// The operand.
     #[default]

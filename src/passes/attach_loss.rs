@@ -8,11 +8,12 @@ mod term;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use crate::graph::{DType, Graph, NodeId, Origin, Type, TypeError};
+use crate::graph::{DType, NodeId, Origin, Type, TypeError};
 use crate::import::Proved;
 use crate::import::axes::Axes;
 use crate::lower::host_outputs::{self, LOSS};
 use crate::lower::scalar::Func;
+use crate::ops::Graph;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::leaf;
 use crate::options::{Loss, Term};

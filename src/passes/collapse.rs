@@ -4,7 +4,8 @@
 //! uses every element of one parameter exactly once, it is a permutation, and the norm of the slot's gradient is that of
 //! the parameter's. The pass follows each element back to the parameter that it comes from.
 
-use crate::graph::{Graph, NodeId, TypeError, strides};
+use crate::graph::{NodeId, TypeError, strides};
+use crate::ops::Graph;
 use crate::ops::Op;
 use crate::ops::movement::Rearrange;
 

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::graph::{Graph, NodeId, Origin, Type};
+use crate::graph::{NodeId, Origin, Type};
 use crate::lower::host_outputs::LOSS;
 use crate::lower::scalar::Func;
+use crate::ops::Graph;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::{Backward, Op, VjpError, leaf};
 

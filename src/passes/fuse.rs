@@ -2,8 +2,9 @@
 //!
 //! A value is fused away only if its single user takes it, so nothing is computed twice.
 
-use crate::graph::{Graph, NodeId, Type, TypeError};
+use crate::graph::{NodeId, Type, TypeError};
 use crate::lower::scalar::Func;
+use crate::ops::Graph;
 use crate::ops::Op;
 use crate::ops::contract::Contract;
 use crate::ops::elementwise::Elementwise;

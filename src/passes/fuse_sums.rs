@@ -4,8 +4,9 @@
 //! is summed. Every other one that is a sum of per-sample gradients of products or tables is never stored: each use is
 //! summed by a kernel that makes the products on the way. Permutations are applied to the sum in place of the records.
 
-use crate::graph::{Graph, NodeId, Origin, TypeError};
+use crate::graph::{NodeId, Origin, TypeError};
 use crate::lower::scalar::Func;
+use crate::ops::Graph;
 use crate::ops::Op;
 use crate::ops::sum_batch::{SumBatch, Terms};
 

@@ -1,6 +1,7 @@
 //! The graph for inference: dropout is left out.
 
-use crate::graph::{Graph, TypeError};
+use crate::graph::TypeError;
+use crate::ops::Graph;
 use crate::ops::Op;
 
 /// Replaces every dropout by its operand.

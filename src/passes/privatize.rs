@@ -1,7 +1,7 @@
 //! The DP rewrite: every gradient becomes the per-sample gradients, their square norms, and a sum over the batch weighted
 //! by one clip factor per record and clip group.
 //!
-//! Records stay apart all the way to the *parameter*: a map that lies between a parameter and the slot where it is used is
+//! Records stay apart all the strategy to the *parameter*: a map that lies between a parameter and the slot where it is used is
 //! applied to each record's gradient, contributions to one parameter are added before its norm is taken, and one
 //! [`SumBatch`] per parameter stands last. So the norm is that of the parameter's own gradient, and the sum has one place.
 //!
@@ -18,12 +18,13 @@ use std::collections::BTreeMap;
 use self::norms::Norm;
 use self::rounding::{Bounds, Hidden};
 use super::differentiate::GRADIENT;
-use super::strategy::Way;
-use crate::graph::{Graph, NodeId, Origin, Type, TypeError};
+use super::strategy::NormStrategy;
+use crate::graph::{NodeId, Origin, Type, TypeError};
 use crate::lower::host_inputs;
 use crate::lower::host_outputs::LOSS;
 use crate::lower::scalar::Func;
 use crate::lower::target::Targets;
+use crate::ops::Graph;
 use crate::ops::clip::ClipFactor;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::sum_batch::SumBatch;
@@ -42,8 +43,8 @@ pub struct PrivateOptions {
     pub clip: ClipRule,
     /// The rule's groups of the parameters that have a gradient.
     pub groups: Vec<ClipGroup>,
-    /// The way forced on every norm that has it, or the cost model's choice.
-    pub way: Option<Way>,
+    /// The strategy forced on every norm that has it, or the cost model's choice.
+    pub strategy: Option<NormStrategy>,
     /// Whether per-sample gradients are outputs too.
     pub per_sample: bool,
 }
@@ -53,13 +54,14 @@ pub struct PrivateOptions {
 pub struct Choice {
     /// The parameter.
     pub parameter: String,
-    /// The ways of its terms: one per use, and of their cross terms.
-    pub ways: Vec<Way>,
+    /// The strategies of its terms: one per use, and of their cross terms.
+    #[serde(alias = "ways")]
+    pub strategies: Vec<NormStrategy>,
     /// The sizes that decided it, for people.
     pub why: String,
 }
 
-/// The private graph and the choices made on the way.
+/// The private graph and the choices made on the strategy.
 #[derive(Clone, Debug)]
 pub struct Private {
     /// The graph, with the outputs of the forward graph, `sum/PARAMETER` and, if asked for, `per_sample/PARAMETER`.
@@ -91,7 +93,7 @@ pub fn privatize(gradients: &Graph, options: &PrivateOptions, targets: Targets<'
     let (mut each, mut norms, mut choices) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for (name, gradient) in &parameters {
         let per_sample = rewrite.per_sample(*gradient, name)?;
-        let (norm, choice) = rewrite.norm_of(name, per_sample, options.way)?;
+        let (norm, choice) = rewrite.norm_of(name, per_sample, options.strategy)?;
         norms.insert(name.as_str(), norm);
         choices.push(choice);
         if options.per_sample {

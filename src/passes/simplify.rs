@@ -2,8 +2,9 @@
 //!
 //! One sweep in topological order; each rule looks at a node whose operands have been simplified already.
 
-use crate::graph::{Graph, NodeId, TypeError};
+use crate::graph::{NodeId, TypeError};
 use crate::lower::scalar::Expr;
+use crate::ops::Graph;
 use crate::ops::Op;
 use crate::ops::contract::Contract;
 use crate::ops::movement::{Reshape, Transpose};

@@ -2,7 +2,7 @@
 //!
 //! For `g = Σ_t a_t ⊗ b_t` with `T` positions, `a` of width `d` and `b` of width `p`, per record and group:
 //!
-//! | way | extra FLOPs | bytes moved | then the weighted sum |
+//! | strategy | extra FLOPs | bytes moved | then the weighted sum |
 //! |---|---|---|---|
 //! | materialize | `2pd` (norm) `+ 2pd` (sum), the product replaces the weighted one | `4·3pd` | from the stored gradients |
 //! | ghost | `T²(p+d)`, symmetric | tiles only | one product |
@@ -17,10 +17,10 @@
 use super::privatize::rounding::{Bounds, ghost_rounding};
 use crate::ops::outer::Outer;
 
-/// A way to a square norm.
+/// A strategy for a square norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Way {
+pub enum NormStrategy {
     /// Store the per-sample gradient.
     Materialize,
     /// Gram matrices of positions.
@@ -33,15 +33,15 @@ pub enum Way {
     Segment,
 }
 
-impl Way {
+impl NormStrategy {
     /// The name in the textual form and on the command line.
     pub fn name(self) -> &'static str {
         match self {
-            Way::Materialize => "materialize",
-            Way::Ghost => "ghost",
-            Way::Tile => "tile",
-            Way::Outer => "outer",
-            Way::Segment => "segment",
+            NormStrategy::Materialize => "materialize",
+            NormStrategy::Ghost => "ghost",
+            NormStrategy::Tile => "tile",
+            NormStrategy::Outer => "outer",
+            NormStrategy::Segment => "segment",
         }
     }
 }
@@ -70,28 +70,28 @@ const LARGEST_STORED: usize = 1 << 18;
 /// What rounding may hide of a square without making much of a difference, where nothing cancels.
 const LARGEST_ROUNDING: f64 = 1e-2;
 
-/// Seconds per record that each way costs on top of the non-private pass.
-pub fn costs(outer: &Outer, rates: Rates, bounds: Bounds<'_>) -> Vec<(Way, f64)> {
+/// Seconds per record that each strategy costs on top of the non-private pass.
+pub fn costs(outer: &Outer, rates: Rates, bounds: Bounds<'_>) -> Vec<(NormStrategy, f64)> {
     let (t, d, p, g) = (outer.steps as f64, outer.rows as f64, outer.cols as f64, outer.groups as f64);
     let norm = rates.flops * rates.norm_efficiency;
-    let mut out = vec![(Way::Tile, g * 2.0 * t * p * d / norm)];
+    let mut out = vec![(NormStrategy::Tile, g * 2.0 * t * p * d / norm)];
     // Where no terms cancel, the square of their total length is about T times that of the gradient.
     let hidden = t * ghost_rounding(bounds, outer);
     match outer.steps {
-        1 => out.push((Way::Outer, g * (p + d) / norm)),
+        1 => out.push((NormStrategy::Outer, g * (p + d) / norm)),
         _ if hidden > LARGEST_ROUNDING => {}
-        _ => out.push((Way::Ghost, g * t * t * (p + d) / norm)),
+        _ => out.push((NormStrategy::Ghost, g * t * t * (p + d) / norm)),
     }
     if outer.groups * outer.rows * outer.cols <= LARGEST_STORED {
-        out.push((Way::Materialize, g * (4.0 * p * d / norm + 12.0 * p * d / rates.bytes)));
+        out.push((NormStrategy::Materialize, g * (4.0 * p * d / norm + 12.0 * p * d / rates.bytes)));
     }
     out
 }
 
-/// The cheapest way.
-pub fn choose(outer: &Outer, rates: Rates, bounds: Bounds<'_>) -> Way {
+/// The cheapest strategy.
+pub fn choose(outer: &Outer, rates: Rates, bounds: Bounds<'_>) -> NormStrategy {
     let costs = costs(outer, rates, bounds);
-    costs.into_iter().min_by(|x, y| x.1.total_cmp(&y.1)).map_or(Way::Tile, |(way, _)| way)
+    costs.into_iter().min_by(|x, y| x.1.total_cmp(&y.1)).map_or(NormStrategy::Tile, |(strategy, _)| strategy)
 }
 
 #[cfg(test)]
@@ -107,9 +107,9 @@ mod tests {
 
     #[test]
     fn each_way_wins_where_it_should() {
-        assert_eq!(choose(&outer(1, 32, 512), Rates::default(), Bounds(TARGETS)), Way::Outer);
-        assert_eq!(choose(&outer(196, 16, 64), Rates::default(), Bounds(TARGETS)), Way::Materialize);
-        assert_eq!(choose(&outer(4, 768, 2304), Rates::default(), Bounds(TARGETS)), Way::Ghost);
-        assert_eq!(choose(&outer(4096, 768, 2304), Rates::default(), Bounds(TARGETS)), Way::Tile);
+        assert_eq!(choose(&outer(1, 32, 512), Rates::default(), Bounds(TARGETS)), NormStrategy::Outer);
+        assert_eq!(choose(&outer(196, 16, 64), Rates::default(), Bounds(TARGETS)), NormStrategy::Materialize);
+        assert_eq!(choose(&outer(4, 768, 2304), Rates::default(), Bounds(TARGETS)), NormStrategy::Ghost);
+        assert_eq!(choose(&outer(4096, 768, 2304), Rates::default(), Bounds(TARGETS)), NormStrategy::Tile);
     }
 }

@@ -26,21 +26,20 @@ pub const BLOCK_BYTES: usize = 64;
 pub struct RunKey([u8; 32]);
 
 impl RunKey {
-    /// A fresh key from the operating system, or, where `plan` carries an insecure seed, the key fixed
-    /// by that seed.
+    /// A fresh key from `entropy`, or, where `plan` carries an insecure seed, the key fixed by that seed.
     ///
     /// # Errors
-    /// When the operating system gives no randomness.
-    pub fn for_plan(plan: &PrivacyPlan) -> Result<RunKey, EntropyError> {
-        plan.insecure_seed.map_or_else(RunKey::fresh, |seed| Ok(RunKey::insecure(seed)))
+    /// When there is no randomness.
+    pub fn for_plan(plan: &PrivacyPlan, entropy: &dyn Entropy) -> Result<RunKey, EntropyError> {
+        plan.insecure_seed.map_or_else(|| RunKey::fresh(entropy), |seed| Ok(RunKey::insecure(seed)))
     }
 
-    /// A fresh key from the operating system.
+    /// A fresh key.
     ///
     /// # Errors
-    /// When the operating system gives no randomness.
-    pub fn fresh() -> Result<RunKey, EntropyError> {
-        Ok(RunKey(from_os()?))
+    /// When there is no randomness.
+    pub fn fresh(entropy: &dyn Entropy) -> Result<RunKey, EntropyError> {
+        Ok(RunKey(drawn(entropy)?))
     }
 
     /// The key that everyone who knows `seed` knows too. For tests only.
@@ -107,13 +106,33 @@ impl Stream {
     }
 }
 
-/// A name that tells this run from every other one in a shared ledger: 16 hexadecimal digits from the
-/// operating system, unrelated to the run key.
+/// Where fresh randomness comes from. All privacy rests on it: nobody else may know or guess its bytes.
+pub trait Entropy: fmt::Debug + Send + Sync {
+    /// Fills `out` with bytes that are independent and uniform.
+    ///
+    /// # Errors
+    /// When there are none.
+    fn fill(&self, out: &mut [u8]) -> Result<(), EntropyError>;
+}
+
+/// The operating system's random generator.
+#[cfg(feature = "host")]
+#[derive(Clone, Copy, Debug)]
+pub struct SystemEntropy;
+
+#[cfg(feature = "host")]
+impl Entropy for SystemEntropy {
+    fn fill(&self, out: &mut [u8]) -> Result<(), EntropyError> {
+        getrandom::fill(out).map_err(|error| EntropyError(error.into()))
+    }
+}
+
+/// A name that tells this run from every other one in a shared ledger: 16 hexadecimal digits, unrelated to the run key.
 ///
 /// # Errors
-/// When the operating system gives no randomness.
-pub fn run_id() -> Result<String, EntropyError> {
-    let bytes: [u8; 8] = from_os()?;
+/// When there is no randomness.
+pub fn run_id(entropy: &dyn Entropy) -> Result<String, EntropyError> {
+    let bytes: [u8; 8] = drawn(entropy)?;
     Ok(hex(&bytes))
 }
 
@@ -126,20 +145,20 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn from_os<const N: usize>() -> Result<[u8; N], EntropyError> {
+fn drawn<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], EntropyError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)?;
+    entropy.fill(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The operating system gave no randomness.
+/// There is no randomness.
 #[derive(Debug, Error, Diagnostic)]
 #[error("the operating system gave no random bytes")]
 #[diagnostic(
     code(dpc::privacy::entropy),
     help("private training needs the system's random generator; nothing was trained")
 )]
-pub struct EntropyError(#[from] getrandom::Error);
+pub struct EntropyError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
 #[cfg(test)]
 mod tests {
@@ -178,7 +197,7 @@ mod tests {
         assert_ne!(run.derive(Domain::Sampling), run.derive(Domain::Noise));
         assert_ne!(run.derive(Domain::Noise), other.derive(Domain::Noise));
         assert_eq!(run.derive(Domain::Noise), RunKey::insecure(1).derive(Domain::Noise));
-        assert_ne!(run_id().unwrap(), run_id().unwrap());
+        assert_ne!(run_id(&SystemEntropy).unwrap(), run_id(&SystemEntropy).unwrap());
     }
 
     #[test]

@@ -86,12 +86,18 @@ fn normal_pair(bits: u128) -> [f64; 2] {
     [sign(2) * first, sign(4) * second]
 }
 
-/// The noise of one run, made one step ahead by a thread of its own.
+/// The noise of one run: made one step ahead by a thread of its own, or when it is needed where there are no threads.
 pub struct NoiseSource {
+    noise: Arc<dyn Noise>,
+    current: Vec<Vec<f32>>,
+    worker: Option<Worker>,
+}
+
+/// A thread that makes noise ahead.
+struct Worker {
     requests: Option<Sender<Prepared>>,
     prepared: Receiver<Prepared>,
-    current: Vec<Vec<f32>>,
-    worker: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 struct Prepared {
@@ -103,30 +109,17 @@ impl NoiseSource {
     /// Starts making the noise of `first_step` for parameters of `sizes` elements each.
     ///
     /// # Errors
-    /// When there are too many parameters, or the system starts no thread.
+    /// When there are too many parameters.
     pub fn spawn(noise: Arc<dyn Noise>, sizes: &[usize], first_step: u64) -> Result<NoiseSource, NoiseError> {
         if sizes.len() > MAX_PARAMETERS {
             return Err(NoiseError::TooManyParameters { count: sizes.len() });
         }
         let buffers = || sizes.iter().map(|&size| vec![0.0; size]).collect();
-        let (requests, work) = channel::<Prepared>();
-        let (done, prepared) = channel();
-        let worker = std::thread::Builder::new()
-            .name("dpc noise".to_owned())
-            .spawn(move || {
-                for mut request in work {
-                    for (parameter, values) in (0..).zip(&mut request.values) {
-                        noise.fill(request.step, parameter, values);
-                    }
-                    if done.send(request).is_err() {
-                        break;
-                    }
-                }
-            })
-            .map_err(NoiseError::Thread)?;
-        let source = NoiseSource { requests: Some(requests), prepared, current: buffers(), worker: Some(worker) };
-        source.request(first_step, buffers())?;
-        Ok(source)
+        let worker = Worker::spawn(noise.clone());
+        if let Some(worker) = &worker {
+            worker.request(first_step, buffers())?;
+        }
+        Ok(NoiseSource { noise, current: buffers(), worker })
     }
 
     /// The noise of `step`, a slice for each parameter with the standard deviation that `std` has for it,
@@ -140,17 +133,55 @@ impl NoiseSource {
     /// If `std` does not have one number for each parameter.
     pub fn take(&mut self, step: u64, std: &[f64]) -> Result<&[Vec<f32>], NoiseError> {
         assert_eq!(std.len(), self.current.len(), "every parameter has a standard deviation");
+        let mut values = match &self.worker {
+            Some(worker) => worker.made(step)?,
+            None => {
+                let mut values = std::mem::take(&mut self.current);
+                fill(&*self.noise, step, &mut values);
+                values
+            }
+        };
+        for (values, std) in values.iter_mut().zip(std) {
+            values.iter_mut().for_each(|value| *value = (f64::from(*value) * std) as f32);
+        }
+        let spent = std::mem::replace(&mut self.current, values);
+        if let Some(worker) = &self.worker {
+            worker.request(step.wrapping_add(1), spent)?;
+        }
+        Ok(&self.current)
+    }
+}
+
+fn fill(noise: &dyn Noise, step: u64, values: &mut [Vec<f32>]) {
+    for (parameter, values) in (0..).zip(values) {
+        noise.fill(step, parameter, values);
+    }
+}
+
+impl Worker {
+    /// `None` where the system starts no thread.
+    fn spawn(noise: Arc<dyn Noise>) -> Option<Worker> {
+        let (requests, work) = channel::<Prepared>();
+        let (done, prepared) = channel();
+        let thread = std::thread::Builder::new().name("dpc noise".to_owned()).spawn(move || {
+            for mut request in work {
+                fill(&*noise, request.step, &mut request.values);
+                if done.send(request).is_err() {
+                    break;
+                }
+            }
+        });
+        Some(Worker { requests: Some(requests), prepared, thread: Some(thread.ok()?) })
+    }
+
+    /// The noise of `step`, standard normal.
+    fn made(&self, step: u64) -> Result<Vec<Vec<f32>>, NoiseError> {
         let mut ready = self.receive()?;
         if ready.step != step {
             self.request(step, ready.values)?;
             ready = self.receive()?;
         }
-        for (values, std) in ready.values.iter_mut().zip(std) {
-            values.iter_mut().for_each(|value| *value = (f64::from(*value) * std) as f32);
-        }
-        let spent = std::mem::replace(&mut self.current, ready.values);
-        self.request(step.wrapping_add(1), spent)?;
-        Ok(&self.current)
+        Ok(ready.values)
     }
 
     fn request(&self, step: u64, values: Vec<Vec<f32>>) -> Result<(), NoiseError> {
@@ -166,12 +197,12 @@ impl NoiseSource {
     }
 }
 
-impl Drop for NoiseSource {
+impl Drop for Worker {
     fn drop(&mut self) {
         self.requests = None;
-        if let Some(worker) = self.worker.take() {
-            // A panic of the worker was reported by `take`; there is nobody to tell in a drop.
-            let _ = worker.join();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was reported by `take`; there is nobody to tell in a drop.
+            let _ = thread.join();
         }
     }
 }
@@ -183,9 +214,6 @@ pub enum NoiseError {
     #[error("{count} parameters are more than one noise stream can serve ({MAX_PARAMETERS})")]
     #[diagnostic(code(dpc::privacy::noise_parameters), help("train fewer parameters, or merge small ones"))]
     TooManyParameters { count: usize },
-    #[error("the system started no thread for the noise")]
-    #[diagnostic(code(dpc::privacy::noise_thread), help("check the limit on threads and memory (`ulimit -a`)"))]
-    Thread(#[source] std::io::Error),
     #[error("the noise thread stopped")]
     #[diagnostic(
         code(dpc::privacy::noise_stopped),

@@ -7,13 +7,14 @@ use super::ops::{SKETCHES, UNDERIVABLE};
 use super::sketch::{ROWS, Sketch};
 use crate::device::TARGETS;
 use crate::device::cases::reference::Floats;
-use crate::graph::{Graph, Violation};
+use crate::graph::Violation;
 use crate::lower::{host_inputs, host_outputs};
+use crate::ops::Graph;
 use crate::ops::{Backward, Op, VjpError};
 use crate::passes::differentiate::differentiate;
 use crate::passes::fuse_sums::fuse_sums;
 use crate::passes::privatize::{PER_SAMPLE, PrivateOptions, SUM, privatize, weigh_rows, with_gradient};
-use crate::passes::strategy::Way;
+use crate::passes::strategy::NormStrategy;
 use crate::passes::verify;
 use crate::privacy::ClipRule;
 
@@ -99,8 +100,10 @@ fn check(sketch: &Sketch) -> Result<Vec<Graph>, String> {
     let mut graphs = vec![gradients.clone()];
     graphs.extend(plain);
     if with_gradient(&gradients).next().is_some() {
-        for way in [None, Some(Way::Materialize), Some(Way::Ghost), Some(Way::Tile)] {
-            graphs.extend(check_private(&gradients, &expected, &values, way).map_err(|e| format!("{way:?}: {e}"))?);
+        for strategy in [None, Some(NormStrategy::Materialize), Some(NormStrategy::Ghost), Some(NormStrategy::Tile)] {
+            graphs.extend(
+                check_private(&gradients, &expected, &values, strategy).map_err(|e| format!("{strategy:?}: {e}"))?,
+            );
         }
     }
     Ok(graphs)
@@ -111,7 +114,7 @@ fn check_private(
     gradients: &Graph,
     expected: &PerRecord,
     values: &Values,
-    way: Option<Way>,
+    strategy: Option<NormStrategy>,
 ) -> Result<[Graph; 2], String> {
     let square = |n: usize| expected.values().flat_map(|g| &g[n]).map(|x| x * x).sum::<f64>();
     let norms: Floats = (0..ROWS).map(|n| square(n).sqrt()).collect();
@@ -121,7 +124,7 @@ fn check_private(
     let bound = Some(sorted[ROWS / 2]).filter(|median| *median > 0.0).unwrap_or(1e3);
     let clip = ClipRule::flat(bound).map_err(|e| e.to_string())?;
     let groups = clip.resolve(with_gradient(gradients).map(|(name, _)| name)).map_err(|e| e.to_string())?;
-    let options = PrivateOptions { clip, groups, way, per_sample: true };
+    let options = PrivateOptions { clip, groups, strategy, per_sample: true };
     let private = verified(verify::private, privatize(gradients, &options, TARGETS).map_err(|e| e.to_string())?.graph)?;
     let mut values = values.clone();
     values.insert(host_inputs::CLIP_BOUNDS.into(), vec![bound]);

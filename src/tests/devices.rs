@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::evaluate::evaluate;
-use super::ops::{conv, conv_input_gradient, pool};
+use super::ops::{conv, conv_input_gradient, pool, recurrence};
 use super::sketch::{ROWS, SIGNED, Sketch};
 use crate::device::Device;
 use crate::device::cases::Data;
 use crate::device::cpu::Cpu;
 use crate::device::gpu::Gpu;
-use crate::graph::{DType, Graph};
+use crate::graph::DType;
 use crate::lower::lower_graph;
 use crate::lower::program::{Phase, Program, Role};
 use crate::lower::scalar::Func;
+use crate::ops::Graph;
 use crate::ops::{Op, elementwise::Elementwise};
 use crate::passes::differentiate::differentiate;
 use crate::passes::fuse::fuse;
@@ -103,4 +104,12 @@ fn integers_and_booleans_are_values() {
 #[test]
 fn windows_slide_over_one_two_and_three_axes() {
     check_everywhere(&[conv(), conv_input_gradient(), pool()].concat());
+}
+
+#[test]
+fn recurrences_run_in_both_directions() {
+    // Those of several steps.
+    let sketches: Vec<Sketch> = recurrence().into_iter().filter(|sketch| sketch.name.starts_with('3')).collect();
+    assert!(sketches.iter().any(|sketch| sketch.name.contains("Reverse")));
+    check_everywhere(&sketches);
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::device::cases::reference::{Floats, kernel};
-use crate::graph::Graph;
 use crate::lower::lower_graph;
 use crate::lower::program::{Phase, Program, Role};
+use crate::ops::Graph;
 
 /// The contents of inputs and parameters, by name.
 pub type Values = BTreeMap<String, Floats>;

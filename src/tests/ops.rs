@@ -3,6 +3,7 @@
 use super::sketch::{ROWS, SIGNED, Sketch};
 use crate::device::cases::window;
 use crate::graph::{DType, NodeId, Type};
+use crate::lower::cells::{Cell, Direction};
 use crate::lower::host_inputs;
 use crate::lower::kernels::{ConvGeometry, PoolKind};
 use crate::lower::scalar::{Double, Expr, Func, Step, Value, double};
@@ -13,15 +14,18 @@ use crate::ops::dropout::Dropout;
 use crate::ops::embedding::Gather;
 use crate::ops::leaf::{Constant, Data, Fill};
 use crate::ops::loss::CrossEntropy;
-use crate::ops::lstm::Lstm;
 use crate::ops::movement::{Broadcast, Concat, Pad, Rearrange, Reshape, Slice, Transpose};
 use crate::ops::pool::Pool;
+use crate::ops::recurrence::Recurrence;
 use crate::ops::reduce::Sum;
 use crate::ops::softmax::Softmax;
 use crate::ops::{Op, elementwise::Elementwise};
 
+/// Makes the graphs of an op.
+type MakeSketches = fn() -> Vec<Sketch>;
+
 /// Graphs with an op that has a derivative, by its name in the op table.
-pub const SKETCHES: &[(&str, fn() -> Vec<Sketch>)] = &[
+pub const SKETCHES: &[(&str, MakeSketches)] = &[
     ("Input", leaves),
     ("Parameter", leaves),
     ("Constant", leaves),
@@ -41,7 +45,7 @@ pub const SKETCHES: &[(&str, fn() -> Vec<Sketch>)] = &[
     ("Pool", pool),
     ("Softmax", softmax),
     ("Gather", gather),
-    ("Lstm", lstm),
+    ("Recurrence", recurrence),
     ("Dropout", dropout),
     ("Detach", detach),
     ("CrossEntropy", cross_entropy),
@@ -54,7 +58,7 @@ pub const UNDERIVABLE: &[&str] = &[
     "PoolVjp",
     "SoftmaxVjp",
     "Scatter",
-    "LstmVjp",
+    "RecurrenceVjp",
     "CrossEntropyVjp",
     "SquareNorm",
     "OuterNorm",
@@ -346,7 +350,7 @@ fn gather() -> Vec<Sketch> {
         }
     }
     all.push(tied_table());
-    all.push(padded_table(Some(2)).as_if(padded_table(None)));
+    all.push(padded_table(Some(2)).meaning(padded_table(None)));
     all
 }
 
@@ -380,8 +384,9 @@ fn padded_table(padding: Option<usize>) -> Sketch {
     sketch.loss_of(y)
 }
 
-fn lstm() -> Vec<Sketch> {
+pub fn recurrence() -> Vec<Sketch> {
     const HIDDEN: usize = 2;
+    const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Reverse];
     let mut all = Vec::new();
     for steps in [1, 3] {
         for batched in EITHER {
@@ -390,8 +395,9 @@ fn lstm() -> Vec<Sketch> {
                 if !batched && state.is_none_or(|state| state == [false; 2]) {
                     continue;
                 }
-                for cell in EITHER {
-                    let name = format!("{steps} steps batched {batched}, states batched {state:?}, cells {cell}");
+                for (cell, direction) in EITHER.into_iter().flat_map(|cell| DIRECTIONS.map(|d| (cell, d))) {
+                    let name =
+                        format!("{steps} {direction:?} batched {batched}, states batched {state:?}, cells {cell}");
                     let mut sketch = Sketch::new(name);
                     let pre = sketch.value(batched, &[steps, 4 * HIDDEN], &SIGNED);
                     let weight = sketch.value(false, &[4 * HIDDEN, HIDDEN], &SIGNED);
@@ -402,7 +408,9 @@ fn lstm() -> Vec<Sketch> {
                         let c = Type { batched: c, ..Type::shared([HIDDEN]) };
                         operands.push(sketch.input("c0", c, &SIGNED));
                     }
-                    let tape = sketch.add(Lstm { hidden: HIDDEN, initial: state.is_some() }, &operands);
+                    let (hidden, initial) = (HIDDEN, state.is_some());
+                    let op = Recurrence { cell: Cell::Lstm, direction, hidden, initial };
+                    let tape = sketch.add(op, &operands);
                     // Cells and states are planes 4 and 5 of the tape.
                     let first = if cell { 4 } else { 5 };
                     let y = sketch.add(Slice { axis: 0, start: first, len: 6 - first }, &[tape]);
@@ -450,7 +458,7 @@ fn detach() -> Vec<Sketch> {
         let y = sketch.call(Func::Mul, &[x, held]);
         sketch.loss_of(y)
     };
-    EITHER.map(|batched| sketch(batched, true).as_if(sketch(batched, false))).into()
+    EITHER.map(|batched| sketch(batched, true).meaning(sketch(batched, false))).into()
 }
 
 fn cross_entropy() -> Vec<Sketch> {

@@ -5,9 +5,10 @@ use super::evaluate::{Values, evaluate};
 use super::ops::SKETCHES;
 use super::sketch::{ROWS, SIGNED, Sketch};
 use crate::device::TARGETS;
-use crate::graph::{Graph, NodeId};
+use crate::graph::NodeId;
 use crate::lower::scalar::Func;
 use crate::lower::{host_inputs, host_outputs};
+use crate::ops::Graph;
 use crate::ops::Op;
 use crate::ops::contract::Contract;
 use crate::ops::dropout::Dropout;
@@ -51,7 +52,7 @@ fn private(gradients: &Graph, per_sample: bool) -> Graph {
     if groups.is_empty() {
         return gradients.clone();
     }
-    privatize(gradients, &PrivateOptions { clip, groups, way: None, per_sample }, TARGETS).unwrap().graph
+    privatize(gradients, &PrivateOptions { clip, groups, strategy: None, per_sample }, TARGETS).unwrap().graph
 }
 
 /// The results of both graphs, which must be the same but for the order of additions.

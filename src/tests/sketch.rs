@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::evaluate::Values;
-use crate::graph::{DType, Graph, NodeId, Origin, Type};
+use crate::graph::{DType, NodeId, Origin, Type};
 use crate::lower::host_outputs::LOSS;
 use crate::lower::scalar::Func;
+use crate::ops::Graph;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::reduce::Sum;
 use crate::ops::{Op, leaf};
@@ -122,7 +123,7 @@ impl Sketch {
     }
 
     /// The same graph with other finite differences: of `meant`'s graph, whose values this one takes up.
-    pub fn as_if(mut self, meant: Sketch) -> Sketch {
+    pub fn meaning(mut self, meant: Sketch) -> Sketch {
         self.values.extend(meant.values);
         self.meant = Some(meant.graph);
         self

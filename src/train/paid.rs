@@ -3,8 +3,7 @@
 //! A step's line is in the ledger before its noisy sum is released, and no more steps are taken than the plan's ε allows
 //! after all that the ledger holds.
 
-use super::step::{Released, Stepper};
-use super::trainer::TrainError;
+use super::step::{Released, StepError, Stepper};
 use crate::privacy::accountant::{Accountant, InvalidInput};
 use crate::privacy::clipping::ClipState;
 use crate::privacy::ledger::{Contents, Ledger};
@@ -65,7 +64,7 @@ impl<'a> PaidSteps<'a> {
     ///
     /// # Errors
     /// When it could not be taken or paid for. It is counted then if its line may be in the ledger.
-    pub fn take(&mut self, observe: impl FnMut(&Shown, &ClipState, f64)) -> Result<Outcome, TrainError> {
+    pub fn take(&mut self, observe: impl FnMut(&Shown, &ClipState, f64)) -> Result<Outcome, StepError> {
         self.stepper.accumulate(self.step, observe)?;
         // What the last update left is known by now without waiting for it, and the next step is not paid for yet.
         let what = self.stepper.engine().nonfinite()?;

@@ -22,7 +22,7 @@ use crate::options::optimizer::OptimizerSpec;
 use crate::privacy::adjacency::Unit;
 use crate::privacy::clipping::{ClipState, count_sensitivity};
 use crate::privacy::keys::RunKey;
-use crate::privacy::ledger::Receipt;
+use crate::privacy::ledger::{LedgerError, Receipt};
 use crate::privacy::noise::{GaussianNoise, NoiseError, NoiseSource};
 use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::release::Estimates;
@@ -93,6 +93,10 @@ pub enum StepError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Engine(#[from] EngineError),
+    /// It could not be paid for.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Ledger(#[from] LedgerError),
     /// There is no noise.
     #[error(transparent)]
     #[diagnostic(transparent)]

@@ -38,7 +38,7 @@ use crate::lower::program::Phase;
 use crate::privacy::accountant::{Accountant, InvalidInput};
 use crate::privacy::certificate::{Certificate, CertificateError, NoCertificate, Provenance};
 use crate::privacy::clipping::ClipState;
-use crate::privacy::keys::{EntropyError, RunKey, run_id};
+use crate::privacy::keys::{EntropyError, RunKey, SystemEntropy, run_id};
 use crate::privacy::ledger::{Contents, Ledger, LedgerError};
 use crate::privacy::plan::PrivacyPlan;
 
@@ -254,7 +254,7 @@ impl<'a> Run<'a> {
         if !what.is_empty() {
             return Err(TrainError::NotFiniteAtStart { from, what });
         }
-        let key = RunKey::for_plan(plan)?;
+        let key = RunKey::for_plan(plan, &SystemEntropy)?;
         let setting = Setting {
             plan,
             data: training.data,
@@ -269,7 +269,7 @@ impl<'a> Run<'a> {
         last_step(training, &Contents::read_if_any(&training.ledger)?, step)?;
         files::create_directory(directory.path())?;
         let lock = files::lock(&directory.lock())?.ok_or_else(|| TrainError::InUse { path: path() })?;
-        let id = run_id()?;
+        let id = run_id(&SystemEntropy)?;
         let ledger = Ledger::open(&training.ledger, &id, plan)?;
         let end = last_step(training, ledger.contents(), step)?;
         directory.use_ledger(&training.ledger)?;

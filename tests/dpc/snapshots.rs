@@ -91,7 +91,7 @@ fn norm_strategies() {
             private.lines().filter(rewritten).for_each(|line| text += &format!("{line}\n"));
             text += "\n";
         }
-        snapshot(&format!("{name}.ways"), text);
+        snapshot(&format!("{name}.norms"), text);
     }
 }
 

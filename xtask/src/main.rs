@@ -1,7 +1,9 @@
 //! `cargo xtask test`: everything that a change must pass, with one command.
 //!
 //! The steps, in order: a Vulkan adapter for the gpu tests (installed where apt can, since they are never skipped), the
-//! formatting of every file, the tests, the examples in the documentation, the lints.
+//! layers of the sources, the formatting of every file, the tests, the examples in the documentation, the lints.
+
+mod layers;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -36,6 +38,11 @@ fn test() -> Result<(), String> {
     println!("xtask: building dpc and its tests");
     cargo(&["test", "--workspace", "--no-run"])?;
     ensure_adapter()?;
+    println!("xtask: the layers of the sources");
+    let problems = layers::problems(Path::new("src"))?;
+    if !problems.is_empty() {
+        return Err(format!("src/ breaks its layers:\n{}", problems.join("\n")));
+    }
     formatting()?;
     for (what, arguments) in STEPS {
         println!("xtask: {what}: cargo {}", arguments.join(" "));
@@ -50,10 +57,8 @@ const SOURCES: &[&str] = &["src", "tests", "benches", "fuzz", "xtask/src"];
 
 /// Checks every file by itself: `cargo fmt` follows `mod` lines, and so sees none of the modules that a macro declares.
 fn formatting() -> Result<(), String> {
-    let mut files = Vec::new();
-    for folder in SOURCES {
-        rust_files(Path::new(folder), &mut files).map_err(|e| format!("{folder} cannot be read: {e}"))?;
-    }
+    let files = SOURCES.iter().map(|folder| layers::rust_files(Path::new(folder)));
+    let files: Vec<PathBuf> = files.collect::<Result<Vec<_>, _>>()?.concat();
     println!("xtask: formatting: rustfmt --check on {} files", files.len());
     let arguments = ["--edition", "2024", "--check"];
     let status = Command::new("rustfmt").args(arguments).args(&files).status();
@@ -61,18 +66,6 @@ fn formatting() -> Result<(), String> {
         true => Ok(()),
         false => Err("some files are not formatted as `rustfmt --edition 2024` does".into()),
     }
-}
-
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
-            rust_files(&path, found)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    Ok(())
 }
 
 /// Makes sure that some Vulkan, Metal or DX12 adapter answers: the machine's own, or Mesa's software one.

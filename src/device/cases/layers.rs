@@ -2,6 +2,7 @@
 
 use super::Case;
 use super::data::{Data, Values, output, weights, window};
+use crate::lower::cells::{Cell, Direction};
 use crate::lower::kernels::*;
 use crate::lower::program::Extent;
 
@@ -9,7 +10,7 @@ pub fn cases() -> Vec<Case> {
     let mut all = pool();
     all.extend(softmax());
     all.extend(embeddings());
-    all.extend(lstm());
+    all.extend(recurrences());
     all
 }
 
@@ -180,36 +181,35 @@ pub(super) fn order_of(ids: &Data, count: usize, table_rows: usize) -> Vec<i32> 
     order.collect()
 }
 
-fn lstm() -> Vec<Case> {
+fn recurrences() -> Vec<Case> {
     let mut all = Vec::new();
     let mut v = Values::new(800);
-    for (rows, steps, hidden) in [(1, 1, 1), (3, 5, 7), (5, 3, 33), (35, 2, 4), (2, 13, 65)] {
+    let sizes = [(1, 1, 1), (3, 5, 7), (5, 3, 33), (35, 2, 4), (2, 13, 65)];
+    let directions = [Direction::Forward, Direction::Reverse];
+    for ((rows, steps, hidden), direction) in sizes.into_iter().flat_map(|s| directions.map(|d| (s, d))) {
         for initial_record in [None, Some(0), Some(hidden)] {
-            let sizes = LstmSizes {
-                steps,
-                hidden,
-                initial: initial_record.is_some(),
-                initial_record: initial_record.unwrap_or(0),
-            };
-            let name = format!("{rows}x{steps}x{hidden}_{initial_record:?}");
+            let cell = Cell::Lstm;
+            let (initial, record) = (initial_record.is_some(), initial_record.unwrap_or(0));
+            let of = Recurrence { cell, direction, steps, hidden, initial, initial_record: record };
+            let name = format!("{direction:?}_{rows}x{steps}x{hidden}_{initial_record:?}");
             let state = if initial_record == Some(0) { hidden } else { rows * hidden };
             let gates = 4 * hidden;
             let mut read = vec![v.floats(rows * steps * gates), v.floats(gates * hidden)];
-            if sizes.initial {
+            if initial {
                 read.extend([v.floats(state), v.floats(state)]);
             }
-            all.push(Case::new(&name, rows, Lstm(sizes), read, vec![output(rows * 6 * steps * hidden)]));
-            for cell in [false, true] {
+            all.push(Case::new(&name, rows, of, read, vec![output(rows * 6 * steps * hidden)]));
+            for inner in [false, true] {
                 let mut read = vec![Data::F32(v.range(rows * 6 * steps * hidden, 0.1, 0.9)), v.floats(gates * hidden)];
-                if sizes.initial {
+                if initial {
                     read.push(v.floats(state));
                 }
                 read.push(v.floats(rows * steps * hidden));
-                if cell {
+                if inner {
                     read.push(v.floats(rows * steps * hidden));
                 }
-                let kernel = LstmVjp { sizes, cell };
-                all.push(Case::new(format!("{name}_{cell}"), rows, kernel, read, vec![output(rows * steps * gates)]));
+                let kernel = RecurrenceVjp { of, inner };
+                all.push(Case::new(format!("{name}_{inner}"), rows, kernel, read, vec![output(rows * steps * gates)]));
             }
         }
     }

@@ -5,13 +5,14 @@
 use crate::graph::{NodeId, Type};
 use crate::import::axes::{Axes, Axis};
 use crate::import::{Import, Refusal, Rule, Value};
+use crate::lower::cells::{Cell, Direction};
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
 use crate::ops::contract::Contract;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::leaf::Fill;
-use crate::ops::lstm::{CELL, Lstm, STATE};
 use crate::ops::movement::{Reshape, Slice, is_zero};
+use crate::ops::recurrence::Recurrence;
 
 pub(super) const RULES: &[(&str, Rule)] = &[("LSTM", lstm)];
 
@@ -48,7 +49,8 @@ fn lstm(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     }
     let mut operands = vec![pre, r];
     operands.extend(initial_states(cx, node, batch, hidden)?.into_iter().flatten());
-    let op = Lstm { hidden, initial: operands.len() > 2 };
+    let (cell, direction) = (Cell::Lstm, Direction::Forward);
+    let op = Recurrence { cell, direction, hidden, initial: operands.len() > 2 };
     if !cx.ty(pre).batched {
         return Err(cx.unsupported(node, "an input that does not depend on the record"));
     }
@@ -65,7 +67,8 @@ fn lstm(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         if layout == 0 { [one, Axis::batch(), h] } else { [Axis::batch(), one, h] }
     };
     let mut out = Vec::new();
-    for (k, plane) in [STATE, STATE, CELL].into_iter().enumerate() {
+    // The states c and h are 0 and 1.
+    for (k, plane) in [1, 1, 0].map(|state| op.plane(state)).into_iter().enumerate() {
         let mut value = cx.emit(node, Slice { axis: 0, start: plane, len: 1 }, &[tape])?;
         if k > 0 {
             value = cx.emit(node, Slice { axis: 1, start: steps - 1, len: 1 }, &[value])?;

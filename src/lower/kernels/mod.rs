@@ -58,7 +58,7 @@ macro_rules! for_each_kernel {
             sort_ids { SortIds }
             segment_norm { SegmentNorm }
             segment_cross { SegmentCross }
-            lstm { Lstm, LstmVjp }
+            recurrence { Recurrence, RecurrenceVjp }
             dropout { Dropout }
             clip_factor { ClipFactor }
             fold { Fold }

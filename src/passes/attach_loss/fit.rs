@@ -3,10 +3,11 @@
 //! Nothing is refused, since nobody can know what is meant; every case is a note that says what to do. An output is followed
 //! back through ops that only move values, and through constant factors.
 
-use crate::graph::{Graph, NodeId};
+use crate::graph::NodeId;
 use crate::import::Proved;
 use crate::import::axes::Axes;
 use crate::lower::scalar::{Func, Step};
+use crate::ops::Graph;
 use crate::ops::Op;
 use crate::options::{Loss, LossKind, Term};
 

@@ -1,9 +1,10 @@
 //! The terms of a loss: what labels each takes, and its value for each record from an output and them.
 
 use super::LossError;
-use crate::graph::{DType, Graph, NodeId, Origin, Type, TypeError};
+use crate::graph::{DType, NodeId, Origin, Type, TypeError};
 use crate::import::axes::Axes;
 use crate::lower::scalar::Func;
+use crate::ops::Graph;
 use crate::ops::Op;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::leaf;

@@ -1,4 +1,4 @@
-//! The square norm of one parameter's per-sample gradient, by one of the ways of [`strategy`](crate::passes::strategy).
+//! The square norm of one parameter's per-sample gradient, by one of the strategies of [`strategy`](crate::passes::strategy).
 
 use super::rounding::Hidden;
 use super::{Choice, Rewrite};
@@ -10,9 +10,9 @@ use crate::ops::embedding::Scatter;
 use crate::ops::norm::{GhostNorm, OuterNorm, SegmentCross, SegmentNorm, SquareNorm, TileNorm};
 use crate::ops::outer::Outer;
 use crate::passes::fuse_sums::{before_permutations, is_permutation};
-use crate::passes::strategy::{Rates, Way, choose};
+use crate::passes::strategy::{NormStrategy, Rates, choose};
 
-/// One use of a parameter: a per-sample gradient, and whether its matrix is transposed on the way to the parameter.
+/// One use of a parameter: a per-sample gradient, and whether its matrix is transposed on the strategy to the parameter.
 struct Term {
     node: NodeId,
     transposed: bool,
@@ -30,12 +30,12 @@ pub(super) struct Norm {
     pub squares: Vec<NodeId>,
     /// What rounding may hide of it where terms cancel.
     pub hidden: Vec<Hidden>,
-    /// The longest chain of additions on the way to one of the squares.
+    /// The longest chain of additions on the strategy to one of the squares.
     pub additions: usize,
 }
 
-/// A norm, the ways to its parts, and the sizes that decided.
-type Chosen = (Norm, Vec<Way>, String);
+/// A norm, the strategies to its parts, and the sizes that decided.
+type Chosen = (Norm, Vec<NormStrategy>, String);
 
 impl Rewrite<'_> {
     /// The terms of a per-sample gradient, if it is a sum of such of products and tables seen through permutations.
@@ -76,63 +76,63 @@ impl Rewrite<'_> {
         &mut self,
         name: &str,
         gradient: NodeId,
-        forced: Option<Way>,
+        forced: Option<NormStrategy>,
     ) -> Result<(Norm, Choice), TypeError> {
         let label = format!("sq.{name}");
-        let done = |norm, ways, why: String| (norm, Choice { parameter: name.into(), ways, why });
-        if forced != Some(Way::Materialize)
+        let done = |norm, strategies, why: String| (norm, Choice { parameter: name.into(), strategies, why });
+        if forced != Some(NormStrategy::Materialize)
             && let Some(terms) = self.terms(gradient, false)
         {
             match terms.as_slice() {
                 [term] => {
-                    if let Some((norm, ways, why)) = self.single(term, forced, &label)? {
-                        return Ok(done(norm, ways, why));
+                    if let Some((norm, strategies, why)) = self.single(term, forced, &label)? {
+                        return Ok(done(norm, strategies, why));
                     }
                 }
                 many => {
-                    if let Some((norm, ways, why)) = self.paired(many, forced, &label)? {
-                        return Ok(done(norm, ways, why));
+                    if let Some((norm, strategies, why)) = self.paired(many, forced, &label)? {
+                        return Ok(done(norm, strategies, why));
                     }
                 }
             }
         }
-        // Stored, and summed from there: before the permutations on the way to the parameter.
+        // Stored, and summed from there: before the permutations on the strategy to the parameter.
         let kept = before_permutations(&self.graph, gradient);
         let square = self.add(SquareNorm, &[kept], &label)?;
         let len = self.graph.ty(kept).len();
         let norm = Norm { squares: vec![square], hidden: vec![], additions: self.bounds.stored(len).square };
-        Ok(done(norm, vec![Way::Materialize], format!("{len} elements a record")))
+        Ok(done(norm, vec![NormStrategy::Materialize], format!("{len} elements a record")))
     }
 
-    fn single(&mut self, term: &Term, forced: Option<Way>, label: &str) -> Result<Option<Chosen>, TypeError> {
+    fn single(&mut self, term: &Term, forced: Option<NormStrategy>, label: &str) -> Result<Option<Chosen>, TypeError> {
         let used = Use { op: self.graph.op(term.node).clone(), operands: self.graph.operands(term.node) };
         let operands = &used.operands;
-        let (square, way, why, rounding) = match &used.op {
+        let (square, strategy, why, rounding) = match &used.op {
             Op::Outer(outer) => {
-                let way = match forced {
-                    Some(way @ (Way::Ghost | Way::Tile)) => way,
+                let strategy = match forced {
+                    Some(strategy @ (NormStrategy::Ghost | NormStrategy::Tile)) => strategy,
                     _ => choose(outer, Rates::default(), self.bounds),
                 };
-                let (op, rounding): (Op, _) = match way {
-                    Way::Ghost => {
+                let (op, rounding): (Op, _) = match strategy {
+                    NormStrategy::Ghost => {
                         (GhostNorm { first: outer.clone(), second: None }.into(), self.bounds.ghost(outer, None))
                     }
-                    Way::Tile => (TileNorm(outer.clone()).into(), self.bounds.tile(outer)),
-                    Way::Outer => (OuterNorm(outer.clone()).into(), self.bounds.outer(outer)),
-                    Way::Materialize | Way::Segment => return Ok(None),
+                    NormStrategy::Tile => (TileNorm(outer.clone()).into(), self.bounds.tile(outer)),
+                    NormStrategy::Outer => (OuterNorm(outer.clone()).into(), self.bounds.outer(outer)),
+                    NormStrategy::Materialize | NormStrategy::Segment => return Ok(None),
                 };
-                (self.add(op, operands, label)?, way, sizes(outer), rounding)
+                (self.add(op, operands, label)?, strategy, sizes(outer), rounding)
             }
             Op::Scatter(scatter) => {
                 let Some(segment) = self.segment(scatter, operands) else { return Ok(None) };
                 let why = format!("{} ids a record, rows of {}", segment.count, segment.width);
                 let rounding = self.bounds.segment(&segment);
-                (self.add(segment, operands, label)?, Way::Segment, why, rounding)
+                (self.add(segment, operands, label)?, NormStrategy::Segment, why, rounding)
             }
             _ => return Ok(None),
         };
-        let Some(hidden) = self.hidden_of_one(&used, way, rounding, label)? else { return Ok(None) };
-        Ok(Some((Norm { squares: vec![square], hidden, additions: rounding.square }, vec![way], why)))
+        let Some(hidden) = self.hidden_of_one(&used, strategy, rounding, label)? else { return Ok(None) };
+        Ok(Some((Norm { squares: vec![square], hidden, additions: rounding.square }, vec![strategy], why)))
     }
 
     fn segment(&self, scatter: &Scatter, operands: &[NodeId]) -> Option<SegmentNorm> {
@@ -145,7 +145,12 @@ impl Rewrite<'_> {
     }
 
     /// The norm of a sum of terms, from the terms' own norms and all cross terms; `None` if some pair has no kernel.
-    fn paired(&mut self, terms: &[Term], forced: Option<Way>, label: &str) -> Result<Option<Chosen>, TypeError> {
+    fn paired(
+        &mut self,
+        terms: &[Term],
+        forced: Option<NormStrategy>,
+        label: &str,
+    ) -> Result<Option<Chosen>, TypeError> {
         let uses: Vec<Use> = terms.iter().map(|t| self.oriented(t)).collect();
         let pairs = |i: usize, j: usize| match (&uses[i].op, &uses[j].op) {
             (Op::Outer(x), Op::Outer(y)) => {
@@ -156,7 +161,7 @@ impl Rewrite<'_> {
             }
             _ => false,
         };
-        let outers_only_forced = forced.is_none_or(|w| matches!(w, Way::Ghost | Way::Tile));
+        let outers_only_forced = forced.is_none_or(|w| matches!(w, NormStrategy::Ghost | NormStrategy::Tile));
         for i in 0..terms.len() {
             let scatter_ok = match &uses[i].op {
                 Op::Scatter(s) => !terms[i].transposed && self.segment(s, &uses[i].operands).is_some(),
@@ -172,19 +177,22 @@ impl Rewrite<'_> {
         for (i, Use { op, operands }) in uses.iter().enumerate() {
             let (own, rounding) = match op {
                 Op::Outer(x) => {
-                    let way = if forced == Some(Way::Tile) { Way::Tile } else { Way::Ghost };
-                    match way {
-                        Way::Tile => (self.add(TileNorm(x.clone()), operands, label)?, (way, self.bounds.tile(x))),
+                    let strategy =
+                        if forced == Some(NormStrategy::Tile) { NormStrategy::Tile } else { NormStrategy::Ghost };
+                    match strategy {
+                        NormStrategy::Tile => {
+                            (self.add(TileNorm(x.clone()), operands, label)?, (strategy, self.bounds.tile(x)))
+                        }
                         _ => {
                             let op = GhostNorm { first: x.clone(), second: None };
-                            (self.add(op, operands, label)?, (way, self.bounds.ghost(x, None)))
+                            (self.add(op, operands, label)?, (strategy, self.bounds.ghost(x, None)))
                         }
                     }
                 }
                 Op::Scatter(scatter) => {
                     let Some(op) = self.segment(scatter, operands) else { return Ok(None) };
                     let rounding = self.bounds.segment(&op);
-                    (self.add(op, operands, label)?, (Way::Segment, rounding))
+                    (self.add(op, operands, label)?, (NormStrategy::Segment, rounding))
                 }
                 _ => return Ok(None),
             };
@@ -202,13 +210,17 @@ impl Rewrite<'_> {
                     _ => return Ok(None),
                 };
                 parts.push(cross);
-                roundings.push((Way::Ghost, rounding));
+                roundings.push((NormStrategy::Ghost, rounding));
             }
         }
         let Some(hidden) = self.hidden_of_many(&uses, &roundings, label)? else { return Ok(None) };
         let additions = roundings.iter().map(|(_, rounding)| rounding.square).max().unwrap_or(0);
-        let ways = roundings.into_iter().map(|(way, _)| way).collect();
-        Ok(Some((Norm { squares: parts, hidden, additions }, ways, format!("{} uses, with cross terms", terms.len()))))
+        let strategies = roundings.into_iter().map(|(strategy, _)| strategy).collect();
+        Ok(Some((
+            Norm { squares: parts, hidden, additions },
+            strategies,
+            format!("{} uses, with cross terms", terms.len()),
+        )))
     }
 
     fn cross(

@@ -10,7 +10,7 @@
 //! - a ghost norm's square is a sum of products of inner products: `k u M²` below the root (Higham, Accuracy and Stability
 //!   of Numerical Algorithms, §3.1);
 //! - of a parameter with several uses, M is the sum over its uses, whose sums over the P rows of a physical batch stay
-//!   apart to the end: each of the m roundings of an element on its way through the sum may lose `u M`, of which those that
+//!   apart to the end: each of the m roundings of an element on its strategy through the sum may lose `u M`, of which those that
 //!   are as many as the rows are `apart`.
 //!
 //! A sum of squares loses a little too, in proportion to itself, which is the number of additions of a clip factor. How often
@@ -38,7 +38,7 @@ use crate::ops::elementwise::Elementwise;
 use crate::ops::norm::{GhostNorm, LengthBound, OuterNorm, SegmentCross, SegmentNorm, SquareNorm, TileNorm};
 use crate::ops::outer::Outer;
 use crate::ops::sum_batch::products_kernel;
-use crate::passes::strategy::Way;
+use crate::passes::strategy::NormStrategy;
 
 /// The unit roundoff of `f32`.
 const ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;
@@ -133,22 +133,22 @@ pub(super) struct Hidden {
 const FEW: usize = 8;
 
 impl Rewrite<'_> {
-    /// What rounding hides of a parameter's only use, whose norm was found in a `way` that does not store it, with the
+    /// What rounding hides of a parameter's only use, whose norm was found by a `strategy` that does not store it, with the
     /// roundings `norm`; `None` if there is no bound.
     pub(super) fn hidden_of_one(
         &mut self,
         used: &Use,
-        way: Way,
+        strategy: NormStrategy,
         norm: Rounding,
         label: &str,
     ) -> Result<Option<Vec<Hidden>>, TypeError> {
         // A single product is all there is to add.
-        if way == Way::Outer {
+        if strategy == NormStrategy::Outer {
             return Ok(Some(vec![]));
         }
         let sum = self.sum_rounding(used);
-        let (below, element) = match way {
-            Way::Ghost => (share([norm.element, norm.square]), 0),
+        let (below, element) = match strategy {
+            NormStrategy::Ghost => (share([norm.element, norm.square]), 0),
             _ => (0.0, norm.element),
         };
         let beside = share([element, sum.element, FEW]);
@@ -161,13 +161,13 @@ impl Rewrite<'_> {
     pub(super) fn hidden_of_many(
         &mut self,
         uses: &[Use],
-        roundings: &[(Way, Rounding)],
+        roundings: &[(NormStrategy, Rounding)],
         label: &str,
     ) -> Result<Option<Vec<Hidden>>, TypeError> {
         // (Σᵢ Mᵢ)² is at most the number of uses times Σᵢ Mᵢ².
         let number = uses.len() as f64;
-        let of_part = |(way, Rounding { element, square, .. }): &(Way, Rounding)| match way {
-            Way::Ghost => share([*element, *square]),
+        let of_part = |(strategy, Rounding { element, square, .. }): &(NormStrategy, Rounding)| match strategy {
+            NormStrategy::Ghost => share([*element, *square]),
             // An element that is squared counts twice.
             _ => share([*element, *element, *square]),
         };

@@ -22,8 +22,9 @@ mod private;
 #[cfg(test)]
 mod tests;
 
-use crate::graph::{Graph, NodeId, Type, Violation, names, verify};
+use crate::graph::{NodeId, Type, Violation, names, verify};
 use crate::lower::{host_inputs, host_outputs};
+use crate::ops::Graph;
 use crate::ops::Op;
 use crate::passes::differentiate::GRADIENT;
 #[cfg(test)]

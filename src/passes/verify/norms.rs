@@ -1,6 +1,7 @@
 //! Whether norms are those of a gradient: found by taking both apart, not by how the rewrite made them.
 
-use crate::graph::{Graph, NodeId};
+use crate::graph::NodeId;
+use crate::ops::Graph;
 use crate::ops::Op;
 use crate::ops::embedding::Scatter;
 use crate::ops::norm::{GhostNorm, SegmentCross, SegmentNorm};
@@ -18,6 +19,7 @@ pub(super) struct Gradient {
 
 /// What one sum over the batch adds.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)]
 enum Term {
     /// A value that is there, and whether its matrix is transposed.
     Value(NodeId, bool),

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::norms::{self, Gradient};
 use super::{Report, is_row_weight};
-use crate::graph::{Graph, NodeId, Violation};
+use crate::graph::{NodeId, Violation};
 use crate::lower::host_inputs;
 use crate::lower::scalar::Func;
+use crate::ops::Graph;
 use crate::ops::Op;
 use crate::passes::fuse_sums::{as_add, is_permutation};
 use crate::passes::privatize::SUM;

@@ -2,9 +2,10 @@
 
 use super::private;
 use crate::device::TARGETS;
-use crate::graph::{Graph, NodeId, Origin, Type, TypeError};
+use crate::graph::{NodeId, Origin, Type};
 use crate::lower::host_outputs::LOSS;
 use crate::lower::scalar::Func;
+use crate::ops::Graph;
 use crate::ops::Op;
 use crate::ops::contract::Contract;
 use crate::ops::elementwise::Elementwise;
@@ -15,7 +16,7 @@ use crate::ops::sum_batch::SumBatch;
 use crate::passes::differentiate::differentiate;
 use crate::passes::fuse_sums::fuse_sums;
 use crate::passes::privatize::{PrivateOptions, privatize, with_gradient};
-use crate::passes::strategy::Way;
+use crate::passes::strategy::NormStrategy;
 use crate::privacy::clipping::ClipRule;
 
 /// Gradients of `(W V W x)²` summed over 3 positions, for a square matrix `W` that is used twice and a `V` used once.
@@ -35,19 +36,22 @@ fn gradients() -> Graph {
     differentiate(&graph).expect("differentiable")
 }
 
-fn rewritten(rule: &str, way: Option<Way>) -> Graph {
+fn rewritten(rule: &str, strategy: Option<NormStrategy>) -> Graph {
     let gradients = gradients();
     let clip: ClipRule = rule.parse().expect("a rule");
     let groups = clip.resolve(with_gradient(&gradients).map(|(name, _)| name)).expect("groups");
-    privatize(&gradients, &PrivateOptions { clip, groups, way, per_sample: false }, TARGETS).expect("rewritten").graph
+    privatize(&gradients, &PrivateOptions { clip, groups, strategy, per_sample: false }, TARGETS)
+        .expect("rewritten")
+        .graph
 }
 
 const RULES: [&str; 2] = ["flat:1", "per-layer:1"];
-const WAYS: [Option<Way>; 4] = [None, Some(Way::Materialize), Some(Way::Ghost), Some(Way::Tile)];
+const STRATEGIES: [Option<NormStrategy>; 4] =
+    [None, Some(NormStrategy::Materialize), Some(NormStrategy::Ghost), Some(NormStrategy::Tile)];
 
 /// Every rewritten graph, as the passes leave it.
 fn every() -> impl Iterator<Item = Graph> {
-    let graphs = RULES.iter().flat_map(|rule| WAYS.iter().map(|&way| rewritten(rule, way)));
+    let graphs = RULES.iter().flat_map(|rule| STRATEGIES.iter().map(|&strategy| rewritten(rule, strategy)));
     graphs.flat_map(|graph| [fuse_sums(&graph).expect("fused"), graph])
 }
 
@@ -56,7 +60,7 @@ fn broken(graph: &Graph, change: impl Fn(&mut Graph, NodeId, &mut Op, &mut Vec<N
     let changed = graph.rewrite(|out, id, mut operands| {
         let mut op = graph.op(id).clone();
         change(out, id, &mut op, &mut operands);
-        Ok::<_, TypeError>(out.add(op, &operands, graph.node(id).origin.clone())?)
+        out.add(op, &operands, graph.node(id).origin.clone())
     });
     changed.expect("well typed").0
 }
@@ -107,8 +111,8 @@ fn weights_of_the_rows_alone_are_refused() {
 
 #[test]
 fn the_weight_of_another_group_is_refused() {
-    for way in WAYS {
-        let graph = rewritten("per-layer:1", way);
+    for strategy in STRATEGIES {
+        let graph = rewritten("per-layer:1", strategy);
         let factors = ids(&graph, |op| matches!(op, Op::ClipFactor(_)));
         assert_eq!(factors.len(), 2);
         let wrong = broken(&graph, |out, id, op, operands| {
@@ -215,8 +219,8 @@ fn a_norm_of_something_else_is_refused() {
 
 #[test]
 fn rounding_that_is_left_out_is_refused() {
-    for way in [Way::Ghost, Way::Tile] {
-        let graph = rewritten("flat:1", Some(way));
+    for strategy in [NormStrategy::Ghost, NormStrategy::Tile] {
+        let graph = rewritten("flat:1", Some(strategy));
         let wrong = broken(&graph, |_, _, op, operands| {
             if matches!(op, Op::ClipFactor(_)) {
                 operands.drain(1..operands.len() - 2);

@@ -314,7 +314,7 @@ impl Case {
 /// DP-SGD as it is defined (Abadi et al. 2016, Algorithm 1; Andrew et al. 2021, Algorithm 1, for bounds that adapt), in
 /// double precision: the parameters and the clip bound after the last step.
 fn by_definition(plan: &PrivacyPlan, data: &Dataset) -> (Vec<f64>, f64) {
-    let key = RunKey::for_plan(plan).unwrap();
+    let key = RunKey::for_plan(plan, &SystemEntropy).unwrap();
     let sampler = Sampler::new(&key, plan, data.records()).unwrap();
     let noise = GaussianNoise::new(&key, plan);
     let (x, label) = match (&data.inputs()[0].values, &data.targets()[0].values) {
@@ -611,7 +611,8 @@ fn a_receipt_pays_for_its_own_step_and_once() {
         learning_rate: 0.1,
         lr_schedule: Cow::Owned(LrSchedule::CONSTANT),
     };
-    let mut stepper = Stepper::new(setting, engine, clip, &RunKey::for_plan(&plan).unwrap(), 0).unwrap();
+    let mut stepper =
+        Stepper::new(setting, engine, clip, &RunKey::for_plan(&plan, &SystemEntropy).unwrap(), 0).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(&directory.path().join("ledger"), "a run", &plan).unwrap();
     let mut pay = |step| ledger.record(step).unwrap();

@@ -52,13 +52,14 @@ pub fn weighted_shares(k: &WeightedTokens, weights: &[f64], label: usize) -> Vec
     (0..classes).map(|class| weights[class] * (hit(class) + smoothing / classes as f64)).collect()
 }
 
-pub fn lstm(k: &LstmSizes, rows: usize, x: &[Floats], tape: &mut [f64]) {
+pub fn lstm(k: &Recurrence, rows: usize, x: &[Floats], tape: &mut [f64]) {
     let (steps, hidden) = (k.steps, k.hidden);
     for n in 0..rows {
         let state = |i: usize, j: usize| if k.initial { x[i][n * k.initial_record + j] } else { 0.0 };
         let mut h: Floats = (0..hidden).map(|j| state(2, j)).collect();
         let mut c: Floats = (0..hidden).map(|j| state(3, j)).collect();
-        for t in 0..steps {
+        for made in 0..steps {
+            let t = k.direction.step(made, steps);
             let z = |gate: usize| {
                 let recurrent: f64 = (0..hidden).map(|j| x[1][gate * hidden + j] * h[j]).sum();
                 x[0][(n * steps + t) * 4 * hidden + gate] + recurrent
@@ -78,24 +79,25 @@ pub fn lstm(k: &LstmSizes, rows: usize, x: &[Floats], tape: &mut [f64]) {
     }
 }
 
-pub fn lstm_vjp(k: &LstmVjp, rows: usize, x: &[Floats], dpre: &mut [f64]) {
-    let LstmSizes { steps, hidden, initial, initial_record } = k.sizes;
+pub fn lstm_vjp(k: &RecurrenceVjp, rows: usize, x: &[Floats], dpre: &mut [f64]) {
+    let Recurrence { direction, steps, hidden, initial, initial_record, .. } = k.of;
     let (c0, dh, dc) = (2, 2 + usize::from(initial), 3 + usize::from(initial));
     for n in 0..rows {
         let tape = |plane: usize, t: usize, j: usize| x[0][((n * 6 + plane) * steps + t) * hidden + j];
         let (mut dz, mut carried) = (vec![0.0; 4 * hidden], vec![0.0; hidden]);
-        for t in (0..steps).rev() {
+        for made in (0..steps).rev() {
+            let t = direction.step(made, steps);
             let mut now = vec![0.0; 4 * hidden];
             for j in 0..hidden {
                 let [i, o, f, g, c] = [0, 1, 2, 3, 4].map(|plane| tape(plane, t, j));
-                let before = match t {
+                let before = match made {
                     0 if initial => x[c0][n * initial_record + j],
                     0 => 0.0,
-                    t => tape(4, t - 1, j),
+                    made => tape(4, direction.step(made - 1, steps), j),
                 };
                 let at = (n * steps + t) * hidden + j;
                 let dh = x[dh][at] + (0..4 * hidden).map(|gate| x[1][gate * hidden + j] * dz[gate]).sum::<f64>();
-                let dc = if k.cell { x[dc][at] } else { 0.0 } + carried[j] + dh * o * (1.0 - c.tanh().powi(2));
+                let dc = if k.inner { x[dc][at] } else { 0.0 } + carried[j] + dh * o * (1.0 - c.tanh().powi(2));
                 now[j] = dc * g * i * (1.0 - i);
                 now[hidden + j] = dh * c.tanh() * o * (1.0 - o);
                 now[2 * hidden + j] = dc * before * f * (1.0 - f);
