@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::contract::work;
 use super::{Binding, KernelRules};
 use crate::lower::program::Extent;
-use crate::privacy::clipping::ClipFunction;
+pub use crate::privacy::clipping::ClipFunction;
 
 /// For each of `R` records, `norm[n, group] = √sq[n]`, and `factor[n]` = the clip function's factor of a bound on that norm
 /// and of `bounds[group]`, times `weight[n]`; 0 where `weight[n]` is 0 or any number is not finite.

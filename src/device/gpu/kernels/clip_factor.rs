@@ -1,8 +1,7 @@
 //! Schedule of [`ClipFactor`].
 
 use super::{Launch, Schedule, Specialise, Template, literal};
-use crate::lower::kernels::ClipFactor;
-use crate::privacy::clipping::ClipFunction;
+use crate::lower::kernels::{ClipFactor, ClipFunction};
 
 impl Template for ClipFactor {
     const WGSL: &'static str = include_str!("../../../../shaders/clip_factor.wgsl");
