@@ -102,6 +102,11 @@ impl fmt::Display for Axis {
 pub struct Axes(pub Vec<Axis>);
 
 impl Axes {
+    /// Whether there are no elements, as one of the axes has none.
+    pub fn hold_nothing(&self) -> bool {
+        self.0.iter().any(|axis| axis.per_record() == 0)
+    }
+
     /// Axes of constant sizes.
     pub fn shared(dims: &[usize]) -> Axes {
         Axes(dims.iter().map(|&d| Axis::size(d)).collect())

@@ -159,8 +159,25 @@ impl<'s> Import<'s> {
         self.optional(node, i)?.ok_or_else(|| self.invalid(node, format!("input {i} is missing")))
     }
 
-    /// Input `i` of a node, if it is there.
+    /// [`Import::value`], also if it has no elements.
+    pub fn value_or_nothing(&mut self, node: &OnnxNode, i: usize) -> Result<Value, Refusal> {
+        self.any(node, i)?.ok_or_else(|| self.invalid(node, format!("input {i} is missing")))
+    }
+
+    /// Input `i` of a node, if it is there. One without elements is refused: no kernel is for nothing.
     pub fn optional(&mut self, node: &OnnxNode, i: usize) -> Result<Option<Value>, Refusal> {
+        let value = self.any(node, i)?;
+        match &value {
+            Some(Value { axes, .. }) if axes.hold_nothing() => {
+                let name = node.input(i).unwrap_or_default();
+                let why = format!("its operand `{name}` of dims {axes} has no elements");
+                Err(self.unsupported(node, &why))
+            }
+            _ => Ok(value),
+        }
+    }
+
+    fn any(&mut self, node: &OnnxNode, i: usize) -> Result<Option<Value>, Refusal> {
         let Some(name) = node.input(i) else { return Ok(None) };
         self.read_supposed |= self.supposed.contains(name);
         if self.counts.contains(name) {

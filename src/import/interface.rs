@@ -69,6 +69,9 @@ impl Import<'_> {
         }
         let value = self.named(name)?.ok_or("no node makes it")?;
         let axes = &value.axes;
+        if axes.hold_nothing() {
+            return Err(format!("its axes {axes} hold no elements"));
+        }
         match axes.batch_axis() {
             Some(axis) if !axes.0[axis].is_batch() => {
                 Err(format!("its axes {axes} merge the batch with another axis, so its rows are not records"))

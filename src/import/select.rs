@@ -4,6 +4,7 @@ use super::axes::{Axes, Axis};
 use super::{Import, Refusal, Value};
 use crate::graph::NodeId;
 use crate::onnx::OnnxNode;
+use crate::ops::leaf::Fill;
 use crate::ops::movement::{Concat, Rearrange, Slice};
 
 /// What to do about a selection along the batch.
@@ -19,10 +20,17 @@ pub(super) fn run(
     len: usize,
 ) -> Result<NodeId, Refusal> {
     match len {
-        0 => Err(cx.unsupported(node, "a selection of no elements")),
+        0 => nothing(cx, node, x, axis),
         _ if len == cx.ty(x).dims[axis] => Ok(x),
         _ => cx.emit(node, Slice { axis, start, len }, &[x]),
     }
+}
+
+/// No elements along an axis of one record: a part of a concatenation, perhaps, that adds nothing.
+fn nothing(cx: &mut Import<'_>, node: &OnnxNode, x: NodeId, axis: usize) -> Result<NodeId, Refusal> {
+    let mut ty = cx.ty(x).clone();
+    ty.dims[axis] = 0;
+    cx.emit(node, Fill { ty, value: 0.0 }, &[])
 }
 
 /// Refuses to list more elements than are worth it.
@@ -45,7 +53,7 @@ pub(super) fn take(
     let dims = cx.ty(x).dims.clone();
     let size = dims[axis];
     let Some(&first) = at.first() else {
-        return Err(cx.unsupported(node, "a selection of no elements"));
+        return nothing(cx, node, x, axis);
     };
     if at.iter().enumerate().all(|(k, &p)| p == first + k) {
         return run(cx, node, x, axis, first, at.len());

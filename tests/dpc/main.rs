@@ -6,6 +6,7 @@ mod cli;
 mod clipping;
 mod crash;
 mod damaged;
+mod empty;
 mod faults;
 mod forms;
 mod gradients;

@@ -10,7 +10,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[("Concat", concat)];
 
 fn concat(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     const HELP: &str = "keep the batch on the same axis of every operand, and concatenate along another";
-    let operands = (0..node.inputs.len()).map(|i| cx.value(node, i)).collect::<Result<Vec<_>, _>>()?;
+    let operands = (0..node.inputs.len()).map(|i| cx.value_or_nothing(node, i)).collect::<Result<Vec<_>, _>>()?;
     let Some(first) = operands.first() else {
         return Err(cx.invalid(node, "it has no operands"));
     };
@@ -40,7 +40,11 @@ fn concat(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         return Err(cx.invalid(node, "it has no axis to concatenate along"));
     };
     axes.0[axis] = Axis::size(size);
-    let nodes: Vec<NodeId> = operands.iter().map(|v| v.node).collect();
-    let id = if nodes.len() == 1 { nodes[0] } else { cx.emit(node, Concat { axis: at }, &nodes)? };
+    let nodes: Vec<NodeId> = operands.iter().filter(|v| !v.axes.hold_nothing()).map(|v| v.node).collect();
+    let id = match nodes[..] {
+        [] => operands[0].node,
+        [only] => only,
+        _ => cx.emit(node, Concat { axis: at }, &nodes)?,
+    };
     Ok(vec![Value { node: id, axes }])
 }

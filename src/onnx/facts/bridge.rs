@@ -34,6 +34,10 @@ impl Operator {
         if !node.domain.is_empty() {
             return Err(format!("there is no rule for operators of domain `{}`", node.domain));
         }
+        // tract builds what stands in the graphs of If, Loop and Scan as it reads it, without a bound.
+        if node.attributes().any(|a| a.g.is_some() || !a.graphs.is_empty()) {
+            return Err("there is no inference for operators that hold graphs".to_owned());
+        }
         const AXES: [&str; 3] = ["axis", "axes", "perm"];
         if node.attributes().any(|a| AXES.contains(&a.name()) && (far(a.i()) || a.ints.iter().any(|&i| far(i)))) {
             return Err("an axis is out of range".to_owned());

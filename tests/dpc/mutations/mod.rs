@@ -22,7 +22,7 @@ use crate::place::{Place, files, models};
 use mutate::Random;
 
 /// Cases that failed once.
-const ONCE_FAILED: &[u64] = &[4_294_975_055, 6_000_023_805];
+const ONCE_FAILED: &[u64] = &[4_294_975_055, 6_000_023_805, 8_000_019_937, 8_000_023_274, 9_000_083_314];
 
 const LOSSES: [&str; 5] = ["cross-entropy", "cross-entropy:axis=last", "nll", "mse", "bce"];
 
@@ -163,7 +163,10 @@ fn a_branch_that_reads_what_is_outside_of_it_is_refused_without_a_panic() {
     let bytes = model.encode_to_vec();
     let source = Source::from_bytes(bytes.clone().into(), Path::new("model.onnx")).expect("a model");
     let notes = source.facts.notes();
-    assert!(notes.iter().any(|note| note.contains("(If): shape inference failed: index out of bounds")), "{notes:?}");
+    assert!(
+        notes.iter().any(|note| note.contains("(If): there is no inference for operators that hold graphs")),
+        "{notes:?}"
+    );
     let place = Place::new();
     std::fs::write(place.path("model.onnx"), bytes).expect("a file");
     let output =
