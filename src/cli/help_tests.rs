@@ -11,7 +11,10 @@ use super::Cli;
 use crate::import;
 
 /// Flags of other tools that texts name.
-const OF_OTHERS: [&str; 10] = [
+const OF_OTHERS: [&str; 13] = [
+    "--lib",
+    "--no-default-features",
+    "--target",
     "--dim_param",
     "--dim_value",
     "--exact",

@@ -6,7 +6,9 @@
 //! units where the update reads it.
 
 use super::phases::Builder;
-use crate::lower::kernels::{Accumulate, Broadcast, ClipFactor, Elementwise, Fill, Fold, Records, Reduce, Walk};
+use crate::lower::kernels::{
+    Accumulate, Broadcast, ClipFactor, Elementwise, Fill, Fold, Kernel, Records, Reduce, Walk,
+};
 use crate::lower::program::{BufferId, Extent, Phase, Role};
 use crate::lower::scalar::{Expr, Func};
 use crate::lower::target::Targets;
@@ -119,5 +121,5 @@ fn square_norm(len: usize) -> Vec<Reduce> {
 
 /// How often the square norm of `len` elements is rounded at most on the way.
 fn roundings(len: usize, targets: Targets<'_>) -> usize {
-    square_norm(len).into_iter().map(|kernel| targets.rounding(kernel).square).sum()
+    targets.rounding_of(&square_norm(len).into_iter().map(Kernel::from).collect::<Vec<_>>()).square
 }

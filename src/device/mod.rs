@@ -10,6 +10,7 @@ pub mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 #[cfg(feature = "cpu")]
@@ -58,6 +59,9 @@ pub trait Device: Send + Sync {
     fn load(&self, program: Arc<Program>, rows: usize) -> Result<Box<dyn Session>, DeviceError>;
 }
 
+/// The words of some buffers, when they are there.
+pub type Reading<'a> = Pin<Box<dyn Future<Output = Result<Vec<Vec<u32>>, DeviceError>> + 'a>>;
+
 /// A program on a device.
 pub trait Session: Send {
     /// Rows of a physical batch.
@@ -72,6 +76,11 @@ pub trait Session: Send {
     /// [`Session::read`] of several buffers, at the cost of one.
     fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Vec<u32>>, DeviceError> {
         buffers.iter().map(|&buffer| self.read(buffer)).collect()
+    }
+
+    /// [`Session::read_all`] without blocking, as a browser needs it.
+    fn read_async<'a>(&'a mut self, buffers: &'a [BufferId]) -> Reading<'a> {
+        Box::pin(std::future::ready(self.read_all(buffers)))
     }
 
     /// Runs the dispatches of a phase; may return before they are done.
@@ -97,6 +106,7 @@ pub trait Session: Send {
 }
 
 /// The memory of a buffer and its length, or an error where it has none.
+#[cfg(any(feature = "cpu", feature = "gpu"))]
 fn place(device: &str, program: &Program, buffer: BufferId, rows: usize) -> Result<(usize, usize), DeviceError> {
     let what = || format!("access to buffer {}, which has no memory", buffer.0);
     program.place(buffer, rows).ok_or_else(|| DeviceError::Refused { device: device.to_owned(), what: what() })

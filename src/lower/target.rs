@@ -69,8 +69,18 @@ impl Targets<'_> {
 
     /// How often a kernel rounds at most on any target.
     pub fn rounding(&self, kernel: impl Into<Kernel>) -> Rounding {
-        let kernel = kernel.into();
-        self.0.iter().map(|target| target.rounding(&kernel)).fold(Rounding::sum(0), Rounding::max)
+        self.rounding_of(&[kernel.into()])
+    }
+
+    /// How often kernels round at most on any target, of which each after the first adds up what the one before it yields.
+    pub fn rounding_of(&self, kernels: &[Kernel]) -> Rounding {
+        let of = |target: &&dyn Target| {
+            let mut kernels = kernels.iter().map(|kernel| target.rounding(kernel));
+            let first = kernels.next().unwrap_or(Rounding::UNBOUNDED);
+            let square = kernels.fold(first.square, |square, next| square.saturating_add(next.square));
+            Rounding { square, ..first }
+        };
+        self.0.iter().map(of).fold(Rounding::sum(0), Rounding::max)
     }
 
     /// Makes sure that every dispatch can run on every target.

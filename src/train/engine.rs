@@ -24,6 +24,8 @@ pub struct Engine {
     program: Arc<Program>,
     /// In the order of the program's parameters.
     parameters: Vec<Parameter>,
+    inputs: BTreeMap<String, BufferId>,
+    results: BTreeMap<String, BufferId>,
     batch: Batch,
     words: Vec<u32>,
 }
@@ -89,7 +91,9 @@ impl Engine {
         let program = Arc::new(program.restricted(phases));
         let session = device.load(program.clone(), rows)?;
         let parameters = parameters(&program, weights)?;
-        let mut engine = Self { session, program, parameters, batch: Batch::default(), words: Vec::new() };
+        let (inputs, results) = names(&program);
+        let batch = Batch::default();
+        let mut engine = Self { session, program, parameters, inputs, results, batch, words: Vec::new() };
         engine.set_parameters(weights)?;
         Ok(engine)
     }
@@ -249,8 +253,9 @@ impl Engine {
     /// The sum of a parameter's (clipped) gradients over the physical batches since the last
     /// update.
     pub fn gradient_sum(&mut self, parameter: &str) -> Result<Vec<f32>, EngineError> {
-        let role = Role::GradientSum(parameter.to_owned());
-        let buffer = self.require(&role, || format!("gradient of `{parameter}`"))?;
+        let named = self.parameters.iter().find(|p| p.name == parameter);
+        let missing = || EngineError::Incomplete { what: format!("gradient of `{parameter}`") };
+        let buffer = named.and_then(|p| p.sum).ok_or_else(missing)?;
         Ok(self.session.read_f32(buffer)?)
     }
 
@@ -276,8 +281,8 @@ impl Engine {
             numbers[hyper::BIAS_CORRECTION_1] = first as f32;
             numbers[hyper::BIAS_CORRECTION_2] = second as f32;
         }
-        let role = Role::Input(host_inputs::HYPER.to_owned());
-        let buffer = self.require(&role, || format!("input `{}`", host_inputs::HYPER))?;
+        let missing = || EngineError::Incomplete { what: format!("input `{}`", host_inputs::HYPER) };
+        let buffer = self.input(host_inputs::HYPER).ok_or_else(missing)?;
         self.session.write_f32(buffer, &numbers)?;
         self.run_once(Phase::Update)
     }
@@ -333,8 +338,7 @@ impl Engine {
     /// none as a rule. The device looks after every update. Programs of artifacts that earlier versions compiled do not;
     /// there the host does, now.
     pub fn nonfinite(&mut self) -> Result<Vec<String>, EngineError> {
-        let role = Role::Output(host_outputs::NONFINITE.to_owned());
-        let Some(flags) = self.program.find(&role) else {
+        let Some(&flags) = self.results.get(host_outputs::NONFINITE) else {
             return Ok(finite::nonfinite(&self.trained(), &self.parameters()?, &self.states()?));
         };
         let flags = self.session.read(flags)?;
@@ -357,11 +361,12 @@ impl Engine {
     }
 
     fn result(&self, name: &str) -> Result<BufferId, EngineError> {
-        self.require(&Role::Output(name.to_owned()), || format!("result `{name}`"))
+        let missing = || EngineError::Incomplete { what: format!("result `{name}`") };
+        self.results.get(name).copied().ok_or_else(missing)
     }
 
     fn input(&self, name: &str) -> Option<BufferId> {
-        self.program.find(&Role::Input(name.to_owned()))
+        self.inputs.get(name).copied()
     }
 
     /// Fills an input that all records share, or a whole physical batch. An input that the program does not read is
@@ -375,11 +380,23 @@ impl Engine {
         }
         Ok(())
     }
+}
 
-    fn require(&self, role: &Role, what: impl FnOnce() -> String) -> Result<BufferId, EngineError> {
-        let found = self.program.find(role);
-        found.ok_or_else(|| EngineError::Incomplete { what: what() })
+/// The buffers of a program's inputs and outputs, by name.
+fn names(program: &Program) -> (BTreeMap<String, BufferId>, BTreeMap<String, BufferId>) {
+    let (mut inputs, mut results) = (BTreeMap::new(), BTreeMap::new());
+    for id in program.ids() {
+        match &program.buffer(id).role {
+            Role::Input(name) => {
+                inputs.entry(name.clone()).or_insert(id);
+            }
+            Role::Output(name) => {
+                results.entry(name.clone()).or_insert(id);
+            }
+            _ => {}
+        }
     }
+    (inputs, results)
 }
 
 impl Parameter {

@@ -267,7 +267,7 @@ impl<'a> Stepper<'a> {
         let Setting { plan, optimizer, learning_rate, lr_schedule, .. } = &self.setting;
         let learning_rate = learning_rate * lr_schedule.at(step, plan.planned_steps);
         let Some(noise) = &mut self.noise else {
-            self.engine.update(&optimizer, step + 1, learning_rate, plan.divisor(), None)?;
+            self.engine.update(optimizer, step + 1, learning_rate, plan.divisor(), None)?;
             return Ok(Released::default());
         };
         let multipliers = plan.multipliers(step);
@@ -277,7 +277,7 @@ impl<'a> Stepper<'a> {
         std.extend(multipliers.counts.map(|counts| counts * count_sensitivity(self.clip.groups())));
         std.extend(multipliers.estimate);
         let (gradient, beside) = noise.take(step, &std)?.split_at(trained);
-        self.engine.update(&optimizer, step + 1, learning_rate, plan.divisor(), Some(gradient))?;
+        self.engine.update(optimizer, step + 1, learning_rate, plan.divisor(), Some(gradient))?;
         let mut beside = beside.iter();
         let mut released = Released::default();
         if multipliers.counts.is_some()

@@ -1,7 +1,8 @@
 //! `cargo xtask test`: everything that a change must pass, with one command.
 //!
 //! The steps, in order: a Vulkan adapter for the gpu tests (installed where apt can, since they are never skipped), the
-//! layers of the sources, the formatting of every file, the tests, the examples in the documentation, the lints.
+//! layers of the sources, the formatting of every file, the tests, the examples in the documentation, the lints, the library
+//! without an operating system.
 
 mod layers;
 
@@ -48,8 +49,21 @@ fn test() -> Result<(), String> {
         println!("xtask: {what}: cargo {}", arguments.join(" "));
         cargo(arguments)?;
     }
+    browser()?;
     println!("xtask: all of it passed");
     Ok(())
+}
+
+/// Checks that the library without devices and operating system builds for the browser. Where the target cannot be
+/// installed, that is said and nothing more.
+fn browser() -> Result<(), String> {
+    const TARGET: &str = "wasm32-unknown-unknown";
+    println!("xtask: the library for the browser ({TARGET})");
+    if !runs(Command::new("rustup").args(["target", "add", TARGET])) {
+        println!("xtask: NOT CHECKED: rustup cannot add the target {TARGET}");
+        return Ok(());
+    }
+    cargo(&["check", "--lib", "--no-default-features", "--target", TARGET])
 }
 
 /// Folders that hold Rust files.

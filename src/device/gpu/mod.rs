@@ -7,6 +7,7 @@ pub mod emit;
 mod faults;
 mod kernels;
 mod load;
+mod mapped;
 mod pipelines;
 mod session;
 

@@ -5,7 +5,8 @@ use std::sync::{Arc, mpsc};
 
 use super::Gpu;
 use super::faults::Faults;
-use crate::device::{DeviceError, Session, place};
+use super::mapped::Mapped;
+use crate::device::{DeviceError, Reading, Session, place};
 use crate::lower::program::{BufferId, Phase, Program};
 
 /// Floating-point operations after which commands are handed to the driver: long submissions make it lose the device.
@@ -122,38 +123,26 @@ impl Session for GpuSession {
     }
 
     fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Vec<u32>>, DeviceError> {
-        let place = |&buffer: &BufferId| place(&self.name, &self.program, buffer, self.rows);
-        let places: Vec<(usize, usize)> = buffers.iter().map(place).collect::<Result<_, _>>()?;
-        let bytes = 4 * places.iter().map(|(_, len)| len).sum::<usize>() as u64;
-        if bytes == 0 {
-            return Ok(vec![Vec::new(); buffers.len()]);
-        }
-        let staging = self.staging(bytes)?;
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        let mut to = 0;
-        for &(home, len) in places.iter().filter(|(_, len)| *len > 0) {
-            encoder.copy_buffer_to_buffer(&self.buffers[home], 0, &staging, to, 4 * len as u64);
-            to += 4 * len as u64;
-        }
-        self.queue.submit([encoder.finish()]);
+        let copies = self.copy_out(buffers)?;
+        let Some((staging, bytes)) = &copies.staging else { return Ok(vec![Vec::new(); buffers.len()]) };
         let (sender, receiver) = mpsc::channel();
-        staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+        staging.map_async(wgpu::MapMode::Read, 0..*bytes, move |result| {
             let _ = sender.send(result);
         });
         self.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| self.faults.lost(e))?;
         self.faults.check()?;
         receiver.recv().map_err(|e| self.faults.lost(e))?.map_err(|e| self.faults.lost(e))?;
-        let view = staging.get_mapped_range(0..bytes).map_err(|e| self.faults.lost(e))?;
-        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&view[..]);
-        drop(view);
-        staging.unmap();
-        let mut rest = &words[..];
-        let mut next = |len: usize| {
-            let (words, others) = rest.split_at(len);
-            rest = others;
-            words.to_vec()
-        };
-        Ok(places.into_iter().map(|(_, len)| next(len)).collect())
+        self.words(&copies)
+    }
+
+    fn read_async<'a>(&'a mut self, buffers: &'a [BufferId]) -> Reading<'a> {
+        Box::pin(async move {
+            let copies = self.copy_out(buffers)?;
+            let Some((staging, bytes)) = &copies.staging else { return Ok(vec![Vec::new(); buffers.len()]) };
+            Mapped::begin(&self.device, staging, *bytes).await.map_err(|e| self.faults.lost(e))?;
+            self.faults.check()?;
+            self.words(&copies)
+        })
     }
 
     fn run(&mut self, phase: Phase) -> Result<(), DeviceError> {
@@ -174,5 +163,50 @@ impl Session for GpuSession {
 
     fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+/// Buffers that are copied to where the host can read them, one after the other.
+struct Copies {
+    /// The length of each.
+    lengths: Vec<usize>,
+    /// Where they are copied to, and the bytes; `None` if there are none.
+    staging: Option<(wgpu::Buffer, u64)>,
+}
+
+impl GpuSession {
+    fn copy_out(&mut self, buffers: &[BufferId]) -> Result<Copies, DeviceError> {
+        let place = |&buffer: &BufferId| place(&self.name, &self.program, buffer, self.rows);
+        let places: Vec<(usize, usize)> = buffers.iter().map(place).collect::<Result<_, _>>()?;
+        let bytes = 4 * places.iter().map(|(_, len)| len).sum::<usize>() as u64;
+        let lengths = places.iter().map(|&(_, len)| len).collect();
+        if bytes == 0 {
+            return Ok(Copies { lengths, staging: None });
+        }
+        let staging = self.staging(bytes)?;
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let mut to = 0;
+        for &(home, len) in places.iter().filter(|(_, len)| *len > 0) {
+            encoder.copy_buffer_to_buffer(&self.buffers[home], 0, &staging, to, 4 * len as u64);
+            to += 4 * len as u64;
+        }
+        self.queue.submit([encoder.finish()]);
+        Ok(Copies { lengths, staging: Some((staging, bytes)) })
+    }
+
+    /// The words of copies whose staging buffer is mapped.
+    fn words(&self, copies: &Copies) -> Result<Vec<Vec<u32>>, DeviceError> {
+        let Some((staging, bytes)) = &copies.staging else { return Ok(vec![]) };
+        let view = staging.get_mapped_range(0..*bytes).map_err(|e| self.faults.lost(e))?;
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&view[..]);
+        drop(view);
+        staging.unmap();
+        let mut rest = &words[..];
+        let next = |&len: &usize| {
+            let (words, others) = rest.split_at(len);
+            rest = others;
+            words.to_vec()
+        };
+        Ok(copies.lengths.iter().map(next).collect())
     }
 }

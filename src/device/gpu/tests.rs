@@ -53,6 +53,19 @@ fn load(program: Program, rows: usize) -> Result<Box<dyn Session>, DeviceError> 
 }
 
 #[test]
+fn reading_without_blocking_reads_the_same() {
+    let mut session = load(accumulate(Extent::fixed(3), false), 1).unwrap();
+    session.write_f32(BufferId(0), &[1.0, 2.0, 3.0]).unwrap();
+    session.run(Phase::Forward).unwrap();
+    let both = [BufferId(0), BufferId(1)];
+    for _ in 0..2 {
+        let read = pollster::block_on(session.read_async(&both)).unwrap();
+        assert_eq!(read, session.read_all(&both).unwrap());
+    }
+    assert_eq!(pollster::block_on(session.read_async(&[])).unwrap(), Vec::<Vec<u32>>::new());
+}
+
+#[test]
 fn buffers_start_as_zeros_and_keep_what_is_written() {
     let mut session = load(accumulate(Extent::fixed(3), false), 1).unwrap();
     session.write_f32(BufferId(0), &[1.0, 2.0, 3.0]).unwrap();

@@ -69,6 +69,7 @@ macro_rules! for_each_kernel {
         }
     };
 }
+#[cfg(any(feature = "cpu", feature = "gpu"))]
 pub(crate) use for_each_kernel;
 
 /// Declares the kernels.

@@ -99,9 +99,7 @@ impl Bounds<'_> {
 
     /// A kernel of tiles and what adds them up.
     fn of_tiles(self, [kernel, sum]: [Option<Kernel>; 2]) -> Rounding {
-        let [kernel, sum] = [kernel, sum].map(|kernel| kernel.map(|kernel| self.0.rounding(kernel)));
-        let (kernel, sum) = (kernel.unwrap_or(Rounding::UNBOUNDED), sum.map_or(0, |sum| sum.square));
-        Rounding { square: kernel.square.saturating_add(sum), ..kernel }
+        self.0.rounding_of(&[kernel, sum].into_iter().flatten().collect::<Vec<_>>())
     }
 }
 
