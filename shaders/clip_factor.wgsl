@@ -1,11 +1,11 @@
 // ClipFactor: norm = √sq; factor = weight · min(1, C / most), or weight · C / (most + γ) if AUTOMATIC, where most is norm,
-// or √(sq + below) + √beside if ROUNDING, + rows √apart if APART, all times `excess`; and 0 where weight is 0 or a number is
-// not finite, or sq negative if not ROUNDING. Such numbers are told by their bits, since a shader compiler may assume that
-// there are none.
+// or √(sq + square_error) + √norm_error if ROUNDING, + rows √row_error if ROW_ERRORS, all times `excess`; and 0 where
+// weight is 0 or a number is not finite, or sq negative if not ROUNDING. Such numbers are told by their bits, since a shader
+// compiler may assume that there are none.
 
 const AUTOMATIC: bool = false;
 const ROUNDING: bool = false;
-const APART: bool = false;
+const ROW_ERRORS: bool = false;
 
 struct Params {
     count: u32,
@@ -19,9 +19,9 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> sq: array<f32>;
-@group(0) @binding(2) var<storage, read> below: array<f32>;
-@group(0) @binding(3) var<storage, read> beside: array<f32>;
-@group(0) @binding(4) var<storage, read> apart: array<f32>;
+@group(0) @binding(2) var<storage, read> square_error: array<f32>;
+@group(0) @binding(3) var<storage, read> norm_error: array<f32>;
+@group(0) @binding(4) var<storage, read> row_error: array<f32>;
 @group(0) @binding(5) var<storage, read> weight: array<f32>;
 @group(0) @binding(6) var<storage, read> bounds: array<f32>;
 @group(0) @binding(7) var<storage, read_write> factor: array<f32>;
@@ -51,14 +51,14 @@ fn main(
     let shows = counts || (ROUNDING && (bits & ~MINUS_ZERO) < INFINITE);
     var most = sqrt(square);
     if (ROUNDING) {
-        let bits_below = bitcast<u32>(below[i]);
-        let bits_beside = bitcast<u32>(beside[i]);
-        counts = shows && bits_below < INFINITE && bits_beside < INFINITE;
+        let bits_of_square_error = bitcast<u32>(square_error[i]);
+        let bits_of_norm_error = bitcast<u32>(norm_error[i]);
+        counts = shows && bits_of_square_error < INFINITE && bits_of_norm_error < INFINITE;
         let signed = select(0.0, bitcast<f32>(bits), shows);
-        most = root(signed + below[i]) + root(beside[i]);
-        if (APART) {
-            counts = counts && bitcast<u32>(apart[i]) < INFINITE;
-            most += params.rows * root(apart[i]);
+        most = root(signed + square_error[i]) + root(norm_error[i]);
+        if (ROW_ERRORS) {
+            counts = counts && bitcast<u32>(row_error[i]) < INFINITE;
+            most += params.rows * root(row_error[i]);
         }
     }
     most *= params.excess;

@@ -71,7 +71,7 @@ impl Builder {
             let (records, groups) = (Extent::fixed(1), groups.len());
             let longest = sums.iter().map(|sum| roundings(sum.len, targets)).max();
             let additions = longest.unwrap_or(0) + sums.len();
-            let clip = ClipFactor { records, function, group: k, groups, hidden: 0, additions };
+            let clip = ClipFactor { records, function, group: k, groups, errors: 0, additions };
             let buffers = [square, square, square, square, weight, bounds, factor, norm];
             self.dispatch(Phase::Fold, clip, &buffers, &group.name);
             for Sum { parameter, buffer, len } in sums {

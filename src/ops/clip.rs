@@ -9,8 +9,8 @@ use crate::privacy::clipping::ClipFunction;
 
 /// From the square norm of each record's gradient in one clip group and the weight of its row, both `f32[N]`, and the
 /// bounds of all groups, `f32[K]`, to the factor that bounds the record's share of the group's sum; see
-/// [`kernels::ClipFactor`]. Between square norm and weight may stand what rounding hides, below the root, beside it, and
-/// for each row of a physical batch, `f32[N]` each.
+/// [`kernels::ClipFactor`]. Between square norm and weight may stand bounds on the rounding errors of the square and, squared,
+/// of the norm and of the norm for each row of a physical batch, `f32[N]` each.
 ///
 /// A sum of squares loses a little by rounding too, in proportion to itself, which `additions` make up for.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,15 +54,15 @@ impl OpRules for ClipFactor {
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
-        let hidden = cx.arity() - 3;
-        // What is not hidden has its buffers all the same, which the kernel does not read.
-        let at = |i: usize| if i <= hidden { i } else { 0 };
-        let reads = [0, at(1), at(2), at(3), hidden + 1, hidden + 2].map(|i| cx.operand(i));
+        let errors = cx.arity() - 3;
+        // Bounds that are not there have their buffers all the same, which the kernel does not read.
+        let at = |i: usize| if i <= errors { i } else { 0 };
+        let reads = [0, at(1), at(2), at(3), errors + 1, errors + 2].map(|i| cx.operand(i));
         let out = cx.output();
         let norm = cx.result(host_outputs::NORM, self.groups);
         let ClipFactor { function, group, groups, additions, .. } = *self;
         let records = Extent::rows(1);
-        cx.launch(kernels::ClipFactor { records, function, group, groups, hidden, additions }, &reads, &[out, norm]);
+        cx.launch(kernels::ClipFactor { records, function, group, groups, errors, additions }, &reads, &[out, norm]);
         Ok(())
     }
 }

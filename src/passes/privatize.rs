@@ -1,7 +1,7 @@
 //! The DP rewrite: every gradient becomes the per-sample gradients, their square norms, and a sum over the batch weighted
 //! by one clip factor per record and clip group.
 //!
-//! Records stay apart all the strategy to the *parameter*: a map that lies between a parameter and the slot where it is used is
+//! Records stay apart all the way to the *parameter*: a map that lies between a parameter and the slot where it is used is
 //! applied to each record's gradient, contributions to one parameter are added before its norm is taken, and one
 //! [`SumBatch`] per parameter stands last. So the norm is that of the parameter's own gradient, and the sum has one place.
 //!
@@ -16,7 +16,7 @@ pub(super) mod rounding;
 use std::collections::BTreeMap;
 
 use self::norms::Norm;
-use self::rounding::{Bounds, Hidden};
+use self::rounding::{Bounds, ErrorBounds};
 use super::differentiate::GRADIENT;
 use super::strategy::NormStrategy;
 use crate::graph::{NodeId, Origin, Type, TypeError};
@@ -61,7 +61,7 @@ pub struct Choice {
     pub why: String,
 }
 
-/// The private graph and the choices made on the strategy.
+/// The private graph and the choices made on the way.
 #[derive(Clone, Debug)]
 pub struct Private {
     /// The graph, with the outputs of the forward graph, `sum/PARAMETER` and, if asked for, `per_sample/PARAMETER`.
@@ -110,8 +110,8 @@ pub fn privatize(gradients: &Graph, options: &PrivateOptions, targets: Targets<'
         let own: Vec<&Norm> = group.parameters.iter().filter_map(|name| norms.get(name.as_str())).collect();
         let squares: Vec<NodeId> = own.iter().flat_map(|norm| &norm.squares).copied().collect();
         let mut total = vec![rewrite.total(&squares, &named("sq", group))?];
-        let hidden: Vec<Hidden> = own.iter().flat_map(|norm| &norm.hidden).copied().collect();
-        total.extend(rewrite.hidden_totals(&hidden, |what| named(what, group))?);
+        let errors: Vec<ErrorBounds> = own.iter().flat_map(|norm| &norm.errors).copied().collect();
+        total.extend(rewrite.error_totals(&errors, |what| named(what, group))?);
         let additions = own.iter().map(|norm| norm.additions).max().unwrap_or(0) + squares.len();
         totals.push((total, additions));
     }

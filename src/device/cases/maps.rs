@@ -281,14 +281,15 @@ fn clip_factors() -> Vec<Case> {
     for (name, function) in functions {
         for (rows, group, groups) in [(1, 0, 1), (5, 0, 1), (67, 2, 3)] {
             let bounds = [&vec![9.0; group], &[0.75][..], &vec![9.0; groups - group - 1]].concat();
-            for hidden in [0, 2, 3] {
+            for errors in [0, 2, 3] {
                 let mut numbers = |most: f32| Data::F32(v.range(rows, 0.0, most));
-                let [sq, below, beside, apart] = [2.0, 0.5, 0.25, 1e-3].map(&mut numbers);
-                let read = vec![sq, below, beside, apart, Data::F32(weights(rows)), Data::F32(bounds.clone())];
+                let [sq, square_error, norm_error, row_error] = [2.0, 0.5, 0.25, 1e-3].map(&mut numbers);
+                let read =
+                    vec![sq, square_error, norm_error, row_error, Data::F32(weights(rows)), Data::F32(bounds.clone())];
                 let additions = 1000 * rows;
-                let kernel = ClipFactor { records: Extent::rows(1), function, group, groups, hidden, additions };
+                let kernel = ClipFactor { records: Extent::rows(1), function, group, groups, errors, additions };
                 let written = vec![output(rows), output(rows * groups)];
-                let name = format!("{name}_{rows}_{group}_of_{groups}_{hidden}");
+                let name = format!("{name}_{rows}_{group}_of_{groups}_{errors}");
                 all.push(Case::new(name, rows, kernel, read, written));
             }
         }
@@ -307,20 +308,27 @@ fn clip_factors() -> Vec<Case> {
         ];
         let weights = vec![1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0, 1.0, 1.0, 1.0, 1.0];
         for bound in [1e-12, 1.0, 1e30] {
-            for (hidden, number) in [(0, 0.5), (2, 0.0), (2, 0.5), (3, 0.5), (3, f32::NAN), (3, f32::INFINITY)] {
+            for (errors, number) in [(0, 0.5), (2, 0.0), (2, 0.5), (3, 0.5), (3, f32::NAN), (3, f32::INFINITY)] {
                 let records = Extent::rows(1);
-                let kernel = ClipFactor { records, function, group: 0, groups: 1, hidden, additions: 0 };
+                let kernel = ClipFactor { records, function, group: 0, groups: 1, errors, additions: 0 };
                 for numbers in [[number, 0.25, 0.25], [0.25, number, 0.25], [0.25, 0.25, number]] {
-                    let [below, beside, apart] = numbers.map(|number| Data::F32(vec![number; 11]));
+                    let [square_error, norm_error, row_error] = numbers.map(|number| Data::F32(vec![number; 11]));
                     let sq = Data::F32(squares.clone());
-                    let read = vec![sq, below, beside, apart, Data::F32(weights.clone()), Data::F32(vec![bound])];
-                    let name = format!("{name}_not_finite_{bound:e}_{hidden}_{number}");
+                    let read = vec![
+                        sq,
+                        square_error,
+                        norm_error,
+                        row_error,
+                        Data::F32(weights.clone()),
+                        Data::F32(vec![bound]),
+                    ];
+                    let name = format!("{name}_not_finite_{bound:e}_{errors}_{number}");
                     all.push(Case::new(name, 11, kernel.clone(), read, vec![output(11), output(11)]).only(0));
                 }
             }
         }
         let records = Extent::fixed(1);
-        let kernel = ClipFactor { records, function, group: 0, groups: 1, hidden: 0, additions: 0 };
+        let kernel = ClipFactor { records, function, group: 0, groups: 1, errors: 0, additions: 0 };
         let read = [4.0, 0.0, 0.0, 0.0, 1.0, 1.0].map(|number| Data::F32(vec![number])).to_vec();
         all.push(Case::new(format!("{name}_one_of_7_rows"), 7, kernel, read, vec![output(1), output(1)]));
     }

@@ -10,10 +10,10 @@ impl Native for ClipFactor {
         let bound = read[5].f32()[self.group];
         for n in 0..self.records.at(rows) {
             let (square, weight) = (read[0].f32()[n], read[4].f32()[n]);
-            let rounding = self.hidden >= 2;
+            let rounding = self.errors >= 2;
             let (most, counts) = if rounding {
-                let apart = if self.hidden >= 3 { rows as f32 * read[3].f32()[n].sqrt() } else { 0.0 };
-                let most = (square + read[1].f32()[n]).max(0.0).sqrt() + read[2].f32()[n].sqrt() + apart;
+                let row_error = if self.errors >= 3 { rows as f32 * read[3].f32()[n].sqrt() } else { 0.0 };
+                let most = (square + read[1].f32()[n]).max(0.0).sqrt() + read[2].f32()[n].sqrt() + row_error;
                 (most, (square + read[1].f32()[n]).is_finite())
             } else {
                 (square.sqrt().abs(), square.is_finite() && square >= 0.0)
@@ -39,7 +39,7 @@ mod tests {
     fn a_negative_zero_is_not_clipped() {
         let (mut factor, mut norm) = ([0.0], [0.0]);
         let function = ClipFunction::Threshold;
-        let kernel = ClipFactor { records: Extent::rows(1), function, group: 0, groups: 1, hidden: 0, additions: 0 };
+        let kernel = ClipFactor { records: Extent::rows(1), function, group: 0, groups: 1, errors: 0, additions: 0 };
         let read = [&[-0.0], &[][..], &[], &[], &[1.0], &[1.0]].map(Read::F32);
         let written = &mut [Written::F32(&mut factor), Written::F32(&mut norm)];
         kernel.run(1, Buffers { read: &read, written, scratch: &mut [] });

@@ -10,15 +10,15 @@ pub use crate::privacy::clipping::ClipFunction;
 /// For each of `R` records, `norm[n, group] = √sq[n]`, and `factor[n]` = the clip function's factor of a bound on that norm
 /// and of `bounds[group]`, times `weight[n]`; 0 where `weight[n]` is 0 or any number is not finite.
 ///
-/// The bound on the norm is `√(sq + below) + √beside + P √apart` with P the rows of a physical batch, which covers what
-/// rounding may hide where terms cancel: `below` of the square, the rest of the sum over records (see
-/// [`crate::passes::privatize`]). Of these three the first `hidden` are read. Where none is, no terms cancel, and a negative
+/// The bound on the norm is `√(sq + square_error) + √norm_error + P √row_error` with P the rows of a physical batch, which
+/// covers what rounding may hide where terms cancel: `square_error` of the square, the others of norm and share (see
+/// [`crate::passes::privatize`]). Of these three the first `errors` are read. Where none is, no terms cancel, and a negative
 /// square counts as not finite. All of it is then increased by what `additions` of positive numbers may hide.
 ///
 /// Tests for NaN and infinity read the bits, since a shader compiler may assume neither occurs.
 ///
-/// Buffers: `sq`, `below`, `beside`, `apart` and `weight`, `f32[R]`; `bounds`, `f32[K]`; then `factor`, `f32[R]`, and `norm`,
-/// `f32[R, K]`, of which other groups' columns stay.
+/// Buffers: `sq`, `square_error`, `norm_error`, `row_error` and `weight`, `f32[R]`; `bounds`, `f32[K]`; then `factor`,
+/// `f32[R]`, and `norm`, `f32[R, K]`, of which other groups' columns stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClipFactor {
     /// R.
@@ -29,8 +29,8 @@ pub struct ClipFactor {
     pub group: usize,
     /// Number of clip groups, K.
     pub groups: usize,
-    /// How many of the ways in which rounding may hide some of the norm there are: 0, 2 or 3.
-    pub hidden: usize,
+    /// How many bounds on what rounding hides there are: 0, 2 or 3.
+    pub errors: usize,
     /// The longest chain of additions on the way to the square.
     pub additions: usize,
 }
@@ -50,7 +50,7 @@ impl KernelRules for ClipFactor {
 
     fn buffers(&self) -> Vec<Binding> {
         let each = |name| Binding::floats(name, self.records);
-        let read = ["sq", "below", "beside", "apart", "weight"].map(each);
+        let read = ["sq", "square_error", "norm_error", "row_error", "weight"].map(each);
         let bounds = Binding::floats("bounds", Extent::fixed(self.groups));
         let norm = Binding::floats("norm", self.records.times(self.groups)).written();
         [&read[..], &[bounds, each("factor").written(), norm]].concat()

@@ -1,6 +1,6 @@
 //! The square norm of one parameter's per-sample gradient, by one of the strategies of [`strategy`](crate::passes::strategy).
 
-use super::rounding::Hidden;
+use super::rounding::ErrorBounds;
 use super::{Choice, Rewrite};
 use crate::graph::{DType, NodeId, TypeError};
 use crate::lower::scalar::Func;
@@ -12,7 +12,7 @@ use crate::ops::outer::Outer;
 use crate::passes::fuse_sums::{before_permutations, is_permutation};
 use crate::passes::strategy::{NormStrategy, Rates, choose};
 
-/// One use of a parameter: a per-sample gradient, and whether its matrix is transposed on the strategy to the parameter.
+/// One use of a parameter: a per-sample gradient, and whether its matrix is transposed on the way to the parameter.
 struct Term {
     node: NodeId,
     transposed: bool,
@@ -29,8 +29,8 @@ pub(super) struct Norm {
     /// The square norms, and cross terms, that add up to its square.
     pub squares: Vec<NodeId>,
     /// What rounding may hide of it where terms cancel.
-    pub hidden: Vec<Hidden>,
-    /// The longest chain of additions on the strategy to one of the squares.
+    pub errors: Vec<ErrorBounds>,
+    /// The longest chain of additions on the way to one of the squares.
     pub additions: usize,
 }
 
@@ -96,11 +96,11 @@ impl Rewrite<'_> {
                 }
             }
         }
-        // Stored, and summed from there: before the permutations on the strategy to the parameter.
+        // Stored, and summed from there: before the permutations on the way to the parameter.
         let kept = before_permutations(&self.graph, gradient);
         let square = self.add(SquareNorm, &[kept], &label)?;
         let len = self.graph.ty(kept).len();
-        let norm = Norm { squares: vec![square], hidden: vec![], additions: self.bounds.stored(len).square };
+        let norm = Norm { squares: vec![square], errors: vec![], additions: self.bounds.stored(len).square };
         Ok(done(norm, vec![NormStrategy::Materialize], format!("{len} elements a record")))
     }
 
@@ -131,8 +131,8 @@ impl Rewrite<'_> {
             }
             _ => return Ok(None),
         };
-        let Some(hidden) = self.hidden_of_one(&used, strategy, rounding, label)? else { return Ok(None) };
-        Ok(Some((Norm { squares: vec![square], hidden, additions: rounding.square }, vec![strategy], why)))
+        let Some(errors) = self.errors_of_one(&used, strategy, rounding, label)? else { return Ok(None) };
+        Ok(Some((Norm { squares: vec![square], errors, additions: rounding.square }, vec![strategy], why)))
     }
 
     fn segment(&self, scatter: &Scatter, operands: &[NodeId]) -> Option<SegmentNorm> {
@@ -213,11 +213,11 @@ impl Rewrite<'_> {
                 roundings.push((NormStrategy::Ghost, rounding));
             }
         }
-        let Some(hidden) = self.hidden_of_many(&uses, &roundings, label)? else { return Ok(None) };
+        let Some(errors) = self.errors_of_many(&uses, &roundings, label)? else { return Ok(None) };
         let additions = roundings.iter().map(|(_, rounding)| rounding.square).max().unwrap_or(0);
         let strategies = roundings.into_iter().map(|(strategy, _)| strategy).collect();
         Ok(Some((
-            Norm { squares: parts, hidden, additions },
+            Norm { squares: parts, errors, additions },
             strategies,
             format!("{} uses, with cross terms", terms.len()),
         )))
@@ -278,7 +278,7 @@ mod tests {
     fn hold(case: &Case) {
         let additions = TARGETS.rounding(case.kernel().clone()).square;
         let (records, function) = (Extent::rows(1), ClipFunction::Threshold);
-        let clip = ClipFactor { records, function, group: 0, groups: 1, hidden: 0, additions };
+        let clip = ClipFactor { records, function, group: 0, groups: 1, errors: 0, additions };
         let gpu: Box<dyn Device> = Box::new(Gpu::open(None).expect("a GPU"));
         for device in [Box::new(Cpu), gpu] {
             let found = wide::found(&*device, case);

@@ -6,19 +6,19 @@
 //! large terms cancel, rounding may leave little of the norm, or of the share. Both are in proportion to the terms' total
 //! length `M = Σ_t ‖a_t‖ ‖b_t‖`, u being the unit roundoff and T the number of positions:
 //!
-//! - each element of norm or share is a sum of T terms that is rounded k times: `k u M` each beside the norm;
-//! - a ghost norm's square is a sum of products of inner products: `k u M²` below the root (Higham, Accuracy and Stability
-//!   of Numerical Algorithms, §3.1);
+//! - each element of norm or share is a sum of T terms that is rounded k times: `k u M` each, the error of the norm;
+//! - a ghost norm's square is a sum of products of inner products: `k u M²`, the error of the square (Higham, Accuracy and
+//!   Stability of Numerical Algorithms, §3.1);
 //! - of a parameter with several uses, M is the sum over its uses, whose sums over the P rows of a physical batch stay
-//!   apart to the end: each of the m roundings of an element on its strategy through the sum may lose `u M`, of which those that
-//!   are as many as the rows are `apart`.
+//!   apart to the end: each of the m roundings of an element on its way through the sum may lose `u M`; those that are as
+//!   many as the rows are the error of each row.
 //!
 //! A sum of squares loses a little too, in proportion to itself, which is the number of additions of a clip factor. How often
 //! a kernel rounds, each device states for itself ([`Rounding`]), and the largest counts.
 //!
-//! Such a factor is that of `√(‖g‖² + below) + beside + P apart`. Where nothing cancels, this is a small part of a percent
-//! more than the norm; where nearly everything does, the record counts for less. Other trainers leave this out, and can be
-//! made to add a gradient of any length unclipped.
+//! Such a factor is that of `√(‖g‖² + square error) + norm error + P row error`. Where nothing cancels, this is a small part
+//! of a percent more than the norm; where nearly everything does, the record counts for less. Other trainers leave this out,
+//! and can be made to add a gradient of any length unclipped.
 //!
 //! # What is not bounded
 //!
@@ -114,17 +114,17 @@ pub fn ghost_rounding(bounds: Bounds<'_>, outer: &Outer) -> f64 {
     share([element, square])
 }
 
-/// What rounding may hide of a norm: multiples of a [`LengthBound`].
+/// Bounds on what rounding may hide of a norm, as multiples of a [`LengthBound`].
 #[derive(Clone, Copy)]
-pub(super) struct Hidden {
+pub(super) struct ErrorBounds {
     /// The square of a bound on the terms' total length.
     length: NodeId,
-    /// Of that square, below the root.
-    below: f64,
-    /// Of the length, beside the root.
-    beside: f64,
-    /// Of the length, beside the root, for each row of a physical batch.
-    apart: f64,
+    /// The error of the square norm, relative to that square.
+    square_error: f64,
+    /// The error of norm and share, relative to the length.
+    norm_error: f64,
+    /// The error of the share for each row of a physical batch, relative to the length.
+    row_error: f64,
 }
 
 /// Roundings that a norm or a share has beside its additions: of multiplications, and of the clip factor.
@@ -133,35 +133,35 @@ const FEW: usize = 8;
 impl Rewrite<'_> {
     /// What rounding hides of a parameter's only use, whose norm was found by a `strategy` that does not store it, with the
     /// roundings `norm`; `None` if there is no bound.
-    pub(super) fn hidden_of_one(
+    pub(super) fn errors_of_one(
         &mut self,
         used: &Use,
         strategy: NormStrategy,
         norm: Rounding,
         label: &str,
-    ) -> Result<Option<Vec<Hidden>>, TypeError> {
+    ) -> Result<Option<Vec<ErrorBounds>>, TypeError> {
         // A single product is all there is to add.
         if strategy == NormStrategy::Outer {
             return Ok(Some(vec![]));
         }
         let sum = self.sum_rounding(used);
-        let (below, element) = match strategy {
+        let (square_error, element) = match strategy {
             NormStrategy::Ghost => (share([norm.element, norm.square]), 0),
             _ => (0.0, norm.element),
         };
-        let beside = share([element, sum.element, FEW]);
+        let norm_error = share([element, sum.element, FEW]);
         let Some(length) = self.length(used, label)? else { return Ok(None) };
-        Ok(Some(vec![Hidden { length, below, beside, apart: 0.0 }]))
+        Ok(Some(vec![ErrorBounds { length, square_error, norm_error, row_error: 0.0 }]))
     }
 
     /// What rounding hides of a sum of uses, whose square norm is that of their norms and cross terms, with the `roundings`
     /// of each of these; `None` if there is no bound.
-    pub(super) fn hidden_of_many(
+    pub(super) fn errors_of_many(
         &mut self,
         uses: &[Use],
         roundings: &[(NormStrategy, Rounding)],
         label: &str,
-    ) -> Result<Option<Vec<Hidden>>, TypeError> {
+    ) -> Result<Option<Vec<ErrorBounds>>, TypeError> {
         // (Σᵢ Mᵢ)² is at most the number of uses times Σᵢ Mᵢ².
         let number = uses.len() as f64;
         let of_part = |(strategy, Rounding { element, square, .. }): &(NormStrategy, Rounding)| match strategy {
@@ -171,15 +171,20 @@ impl Rewrite<'_> {
         };
         let largest = roundings.iter().map(of_part).fold(0.0, f64::max);
         // They are added one after the other.
-        let below = number * (largest + share([roundings.len() + 1]));
-        let mut hidden = Vec::new();
+        let square_error = number * (largest + share([roundings.len() + 1]));
+        let mut errors = Vec::new();
         for used in uses {
             let sum = self.sum_rounding(used);
             let Some(length) = self.length(used, label)? else { return Ok(None) };
-            let beside = number.sqrt() * share([sum.element, sum.records.fixed, FEW]);
-            hidden.push(Hidden { length, below, beside, apart: number.sqrt() * share([sum.records.per_row]) });
+            let norm_error = number.sqrt() * share([sum.element, sum.records.fixed, FEW]);
+            errors.push(ErrorBounds {
+                length,
+                square_error,
+                norm_error,
+                row_error: number.sqrt() * share([sum.records.per_row]),
+            });
         }
-        Ok(Some(hidden))
+        Ok(Some(errors))
     }
 
     fn sum_rounding(&self, used: &Use) -> Rounding {
@@ -188,30 +193,35 @@ impl Rewrite<'_> {
         self.bounds.sum(&used.op, count, lens.get(1).copied().unwrap_or(0) / count.max(1))
     }
 
-    /// The operands of a clip factor that tell what rounding hides: none, or those of [`ClipFactor`] for `below`, `beside`
-    /// and, if any, `apart`.
+    /// The operands of a clip factor that tell what rounding hides: none, or those of [`ClipFactor`] for the errors of square
+    /// and norm and, if there is one, of rows.
     ///
     /// [`ClipFactor`]: crate::ops::clip::ClipFactor
-    pub(super) fn hidden_totals(
+    pub(super) fn error_totals(
         &mut self,
-        hidden: &[Hidden],
+        errors: &[ErrorBounds],
         named: impl Fn(&str) -> String,
     ) -> Result<Vec<NodeId>, TypeError> {
         let mut totals = Vec::new();
-        if !hidden.is_empty() {
-            totals.push(self.scaled(hidden, |h| h.below, &named("below"))?);
-            totals.push(self.scaled(hidden, |h| h.beside * h.beside, &named("beside"))?);
+        if !errors.is_empty() {
+            totals.push(self.scaled(errors, |h| h.square_error, &named("square_error"))?);
+            totals.push(self.scaled(errors, |h| h.norm_error * h.norm_error, &named("norm_error"))?);
         }
-        if hidden.iter().any(|h| h.apart > 0.0) {
-            totals.push(self.scaled(hidden, |h| h.apart * h.apart, &named("apart"))?);
+        if errors.iter().any(|h| h.row_error > 0.0) {
+            totals.push(self.scaled(errors, |h| h.row_error * h.row_error, &named("row_error"))?);
         }
         Ok(totals)
     }
 
     /// The sum of the length bounds, each multiplied by its `share`.
-    fn scaled(&mut self, hidden: &[Hidden], share: impl Fn(&Hidden) -> f64, name: &str) -> Result<NodeId, TypeError> {
+    fn scaled(
+        &mut self,
+        errors: &[ErrorBounds],
+        share: impl Fn(&ErrorBounds) -> f64,
+        name: &str,
+    ) -> Result<NodeId, TypeError> {
         let mut parts = Vec::new();
-        for part in hidden.iter().filter(|part| share(part) > 0.0) {
+        for part in errors.iter().filter(|part| share(part) > 0.0) {
             parts.push(self.add(Elementwise::scale(share(part) as f32), &[part.length], "")?);
         }
         let total = self.total(&parts, name)?;

@@ -224,18 +224,18 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
         Kernel::ClipFactor(k) => {
             let bound = x[5][k.group];
             for n in 0..k.records.at(rows) {
-                let (square, weight, rounding) = (x[0][n], x[4][n], k.hidden >= 2);
-                let (below, beside) = if rounding { (x[1][n], x[2][n]) } else { (0.0, 0.0) };
-                let apart = if k.hidden >= 3 { x[3][n] } else { 0.0 };
+                let (square, weight, rounding) = (x[0][n], x[4][n], k.errors >= 2);
+                let (square_error, norm_error) = if rounding { (x[1][n], x[2][n]) } else { (0.0, 0.0) };
+                let row_error = if k.errors >= 3 { x[3][n] } else { 0.0 };
                 let shown = if rounding && square < 0.0 { 0.0 } else { square.sqrt().abs() };
                 y[1][n * k.groups + k.group] = shown;
-                let norm = (square + below).max(0.0).sqrt() + beside.sqrt() + rows as f64 * apart.sqrt();
+                let norm = (square + square_error).max(0.0).sqrt() + norm_error.sqrt() + rows as f64 * row_error.sqrt();
                 let norm = norm * f64::from(k.excess());
                 let factor = match k.function {
                     ClipFunction::Threshold => (bound / norm).min(1.0),
                     ClipFunction::Automatic { gamma } => (bound / (norm + gamma)).min(f64::from(ClipFunction::LARGEST)),
                 };
-                let finite = [square, below, beside, apart].iter().all(|number| number.is_finite());
+                let finite = [square, square_error, norm_error, row_error].iter().all(|number| number.is_finite());
                 let counts = weight != 0.0 && finite && (rounding || square >= 0.0);
                 y[0][n] = if counts { factor * weight } else { 0.0 };
             }

@@ -10,8 +10,8 @@ impl Template for ClipFactor {
 impl Schedule for ClipFactor {
     fn specialise(&self, template: &mut Specialise) {
         template.constant("AUTOMATIC", matches!(self.function, ClipFunction::Automatic { .. }));
-        template.constant("ROUNDING", self.hidden >= 2);
-        template.constant("APART", self.hidden >= 3);
+        template.constant("ROUNDING", self.errors >= 2);
+        template.constant("ROW_ERRORS", self.errors >= 3);
         template.constant("INFINITE", literal(f32::INFINITY.to_bits()));
         template.constant("LARGEST", format!("{:?}", ClipFunction::LARGEST));
     }
