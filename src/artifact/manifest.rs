@@ -20,7 +20,7 @@ pub struct FormatVersion {
 
 impl FormatVersion {
     /// What this dpc writes.
-    pub const CURRENT: Self = Self { major: 6, minor: 0 };
+    pub const CURRENT: Self = Self { major: 7, minor: 0 };
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -228,7 +228,7 @@ impl Compilation<'_> {
             program.units(self.options.clip.function(), &self.clip_groups, self.targets);
             program.update(&self.options.optimizer);
         }
-        self.program = program.finish();
+        self.program = Program { targets: self.targets.ids(), ..program.finish() };
         self.targets.check(&self.program)?;
         check(&self.program, &[1, MAX_ROWS]).map_err(|invalid| CompileError::Contract(invalid.what))?;
         Ok(())

@@ -19,7 +19,7 @@ use self::cpu::Cpu;
 use self::gpu::Gpu;
 use crate::lower::check::Invalid;
 use crate::lower::program::{BufferId, Phase, Program};
-use crate::lower::target::{Targets, Unrunnable};
+use crate::lower::target::{OtherTarget, Targets, Unrunnable};
 #[cfg(all(feature = "cpu", feature = "gpu"))]
 use crate::options::DeviceChoice;
 
@@ -155,6 +155,10 @@ pub enum DeviceError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Invalid(#[from] Invalid),
+    /// The program was compiled for other devices.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    OtherTarget(#[from] OtherTarget),
     /// A kernel passes a limit of the device.
     #[error(transparent)]
     #[diagnostic(transparent)]

@@ -160,6 +160,7 @@ mod tests {
             buffers: vec![buffer(Role::Temporary, 0), buffer(Role::ConstantF32(vec![1.0, 2.0]), 1)],
             slots: vec![slot.clone(), slot],
             phases: [(Phase::Forward, vec![fill])].into(),
+            targets: vec![],
         }
     }
 

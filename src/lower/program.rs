@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kernels::Kernel;
 use super::memory;
+use super::target::{OtherTarget, Target};
 use crate::graph::DType;
 
 /// A count that depends on the physical batch: `per_row · P + fixed`.
@@ -190,6 +191,9 @@ pub struct Program {
     pub slots: Vec<Slot>,
     /// The dispatches of each phase.
     pub phases: BTreeMap<Phase, Vec<Dispatch>>,
+    /// The targets that it was compiled for: its clip factors allow for how they round, and for no others.
+    #[serde(default)]
+    pub targets: Vec<String>,
 }
 
 impl Program {
@@ -201,6 +205,19 @@ impl Program {
     /// Ids of all buffers.
     pub fn ids(&self) -> impl Iterator<Item = BufferId> + use<> {
         (0..self.buffers.len() as u32).map(BufferId)
+    }
+
+    /// Makes sure that the program's clip factors allow for how a target rounds.
+    ///
+    /// # Errors
+    /// [`OtherTarget`] if there are any, and the program was not compiled for it.
+    pub fn allows_for(&self, target: &dyn Target) -> Result<(), OtherTarget> {
+        let clips = self.phases.values().flatten().any(|d| matches!(d.kernel, Kernel::ClipFactor(_)));
+        let id = target.id();
+        match clips && !self.targets.iter().any(|own| own == id) {
+            true => Err(OtherTarget { target: id.to_owned(), targets: self.targets.clone() }),
+            false => Ok(()),
+        }
     }
 
     /// The first buffer whose role is `role`.
@@ -221,7 +238,7 @@ impl Program {
         };
         let (mine, others) = (used(true), used(false));
         let kept = |id: &BufferId| mine.contains(id) || !others.contains(id);
-        let mut program = Program::default();
+        let mut program = Program { targets: self.targets.clone(), ..Program::default() };
         let mut renamed = BTreeMap::new();
         for id in self.ids().filter(kept) {
             renamed.insert(id, BufferId(program.buffers.len() as u32));

@@ -44,6 +44,10 @@ impl Rounding {
 
 /// A kind of device that a program is compiled for.
 pub trait Target: Sync {
+    /// A name for it and the version of the bounds that [`Target::rounding`] gives: another number with every change that
+    /// makes one larger, so that no device runs a program that allows for less than it needs.
+    fn id(&self) -> &'static str;
+
     /// What keeps every device of the kind from running a dispatch, whatever the physical batch.
     fn refusal(&self, dispatch: &Dispatch) -> Option<Refusal>;
 
@@ -59,6 +63,11 @@ pub trait Target: Sync {
 pub struct Targets<'a>(pub &'a [&'a dyn Target]);
 
 impl Targets<'_> {
+    /// The [`Target::id`] of each.
+    pub fn ids(&self) -> Vec<String> {
+        self.0.iter().map(|target| target.id().to_owned()).collect()
+    }
+
     /// Bytes that a program takes at a physical batch of `rows` on the target that needs most.
     pub fn bytes(&self, program: &Program, rows: usize) -> usize {
         let kernels = || program.phases.values().flatten().map(|dispatch| &dispatch.kernel);
@@ -93,6 +102,20 @@ impl Targets<'_> {
             dispatches.flat_map(|dispatch| self.0.iter().find_map(|target| target.refusal(dispatch))).collect();
         if problems.is_empty() { Ok(()) } else { Err(Unrunnable { problems }) }
     }
+}
+
+/// A program whose clip factors do not allow for how a device rounds, so that a record might count for more than its bound.
+#[derive(Debug, Error, Diagnostic)]
+#[error("the program was compiled for {}, and not for `{target}`", if .targets.is_empty() { "no device".to_owned() } else { format!("`{}`", .targets.join("`, `")) })]
+#[diagnostic(
+    code(dpc::device::other_target),
+    help("compile the model again with a dpc that has this device: clipping allows for how each device rounds")
+)]
+pub struct OtherTarget {
+    /// The device's kind.
+    pub target: String,
+    /// Those that it was compiled for.
+    pub targets: Vec<String>,
 }
 
 /// A program that some target cannot run.

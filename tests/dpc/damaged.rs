@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dpc::compile::compile;
 use dpc::device::Device;
 use dpc::device::cpu::Cpu;
 use dpc::device::gpu::Gpu;
 use dpc::graph::DType;
 use dpc::lower::check::{MAX_ROWS, check};
-use dpc::lower::program::{Program, Role};
+use dpc::lower::program::{Phase, Program, Role};
+use dpc::lower::target::Targets;
+use dpc::onnx::{Source, discover};
 use dpc::options::NormChoice;
 use serde_json::Value;
 
@@ -20,6 +23,22 @@ const ROWS: usize = 3;
 const MOST_BYTES: usize = 64 << 20;
 /// What a damaged program may take at most.
 const LONGEST: Duration = Duration::from_secs(60);
+
+/// Clipping allows for how the devices round that the model was compiled for.
+#[test]
+fn a_program_that_clips_is_refused_by_a_device_that_it_was_not_compiled_for() {
+    let source = Source::open(&models("zoo/mlp.ts.onnx")).expect("a model");
+    let parameters = discover(&source, &[], &[]).expect("parameters");
+    let options = options("cross-entropy".parse().expect("a loss"), NormChoice::Auto);
+    let compiled = compile(&source, &parameters, &options, Targets(&[&Cpu])).expect("a program");
+    let program = Arc::new(compiled.program);
+    Cpu.load(program.clone(), ROWS).expect("it was compiled for this device");
+    let gpu = Gpu::open(None).expect("a gpu");
+    let refused = gpu.load(program.clone(), ROWS).map(|_| ()).expect_err("it was not compiled for this device");
+    assert_eq!(refused.to_string(), "the program was compiled for `cpu 1`, and not for `gpu 1`");
+    // What is only run forward does not clip.
+    gpu.load(Arc::new(program.restricted(&[Phase::Forward])), ROWS).expect("nothing depends on the device");
+}
 
 /// A generator of damage (SplitMix64).
 struct Damage(u64);

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 pub use data::{Data, window};
 
 use super::Device;
+use crate::device::TARGETS;
 use crate::lower::kernels::Kernel;
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role, Slot};
 
@@ -47,7 +48,7 @@ impl Case {
     ) -> Case {
         let kernel = kernel.into();
         assert_eq!(kernel.writes(), written.len(), "written buffers of {kernel:?}");
-        let mut program = Program::default();
+        let mut program = Program { targets: TARGETS.ids(), ..Program::default() };
         let mut inputs = Vec::new();
         let reads = read.len();
         for (i, data) in read.into_iter().chain(written).enumerate() {

@@ -60,6 +60,7 @@ impl Device for Cpu {
 
     fn load(&self, program: Arc<Program>, rows: usize) -> Result<Box<dyn Session>, DeviceError> {
         check::check(&program, &[rows])?;
+        program.allows_for(self)?;
         let name = self.name();
         let memory = if program.slots.is_empty() {
             let buffers = program.buffers.iter();
@@ -93,6 +94,10 @@ impl Device for Cpu {
 }
 
 impl Target for Cpu {
+    fn id(&self) -> &'static str {
+        "cpu 1"
+    }
+
     fn refusal(&self, _dispatch: &Dispatch) -> Option<Refusal> {
         None
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use wgpu::util::DeviceExt;
 
-use super::Gpu;
 use super::emit::{self, Shader};
 use super::kernels::{Launch, schedule, scratch};
 use super::pipelines::Bindings;
 use super::session::{Command, GpuSession};
+use super::{Gpu, WebGpu};
 use crate::device::DeviceError;
 use crate::lower::check;
 use crate::lower::kernels::Kernel;
@@ -19,6 +19,7 @@ use crate::lower::target::Unrunnable;
 /// Prepares a program for physical batches of `rows`.
 pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession, DeviceError> {
     check::check(&program, &[rows])?;
+    program.allows_for(&WebGpu)?;
     let shaders = Shaders::emit(&program, rows)?;
     let memory = Memory::plan(&program, rows);
     memory.check(gpu, &program)?;

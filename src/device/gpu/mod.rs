@@ -31,6 +31,10 @@ const SHOWN_ROWS: usize = 64;
 pub struct WebGpu;
 
 impl Target for WebGpu {
+    fn id(&self) -> &'static str {
+        "gpu 1"
+    }
+
     fn refusal(&self, dispatch: &Dispatch) -> Option<Refusal> {
         emit::refusal(dispatch)
     }
