@@ -14,6 +14,7 @@
 //! | [`Import`] | what a rule sees of the model, and how it refuses |
 //! | `interface` | the inputs and outputs of the model |
 //! | `check` | what a rule gave, held against shape inference |
+//! | `own_rows` | the number of a record within its batch, and what may be done with it |
 //! | `formula` | function ops as formulas |
 //! | `broadcast`, `reduction`, `select`, `window`, `fixed_batch` | batch rules that several families share |
 
@@ -24,6 +25,7 @@ mod context;
 mod fixed_batch;
 mod formula;
 mod interface;
+mod own_rows;
 mod prove;
 mod reduction;
 mod refusal;

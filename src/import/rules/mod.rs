@@ -1,5 +1,6 @@
 //! The import rules, one file an ONNX op family.
 
+mod activation;
 mod batch_normalization;
 mod cast;
 mod concat;
@@ -9,21 +10,26 @@ mod dropout;
 mod elementwise;
 mod expand;
 mod gather;
+mod gather_nd;
 mod identity;
 mod lstm;
 mod matmul;
+mod normalization;
 mod pool;
+mod range;
 mod reduce;
 mod reshape;
 mod slice;
 mod softmax;
 mod split;
 mod transpose;
+mod variadic;
 
 use super::Rule;
 
 /// A line a family.
 const FAMILIES: &[&[(&str, Rule)]] = &[
+    activation::RULES,
     batch_normalization::RULES,
     cast::RULES,
     concat::RULES,
@@ -33,16 +39,20 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     elementwise::RULES,
     expand::RULES,
     gather::RULES,
+    gather_nd::RULES,
     identity::RULES,
     lstm::RULES,
     matmul::RULES,
+    normalization::RULES,
     pool::RULES,
+    range::RULES,
     reduce::RULES,
     reshape::RULES,
     slice::RULES,
     softmax::RULES,
     split::RULES,
     transpose::RULES,
+    variadic::RULES,
 ];
 
 /// Every rule, by ONNX op type.
