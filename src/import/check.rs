@@ -30,7 +30,7 @@ impl Import<'_> {
             elem if elem.is_float() => DType::F32,
             _ => DType::I32,
         };
-        let same_elem = elem.is_none_or(|elem| dtype(elem) == ty.dtype);
+        let same_elem = elem.is_none_or(|elem| dtype(elem) == ty.dtype) || self.masks.contains(output);
         let same_dims = dims.is_none_or(|dims| {
             let mut pairs = dims.iter().zip(&value.axes.0);
             dims.len() == value.axes.rank() && pairs.all(|(dim, axis)| is_size(*dim, axis, self.fixed_batch()))

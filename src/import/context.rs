@@ -27,6 +27,10 @@ pub struct Import<'s> {
     pub(super) own_rows: BTreeMap<String, OwnRow>,
     /// Whether the rule at work hands those on, as its op only moves elements.
     pub(super) moves_own_rows: bool,
+    /// The layer of the dropout that random numbers make, see `rules::random`.
+    pub(super) random: BTreeMap<String, u32>,
+    /// Masks of dropouts: floats, where the file has booleans.
+    pub(super) masks: BTreeSet<String>,
     /// Values that a refused node would yield and of which nothing else is known.
     pub(super) refused: BTreeSet<String>,
     /// Values behind a refused node, by their inferred type: their readers are looked at all the same.
@@ -53,6 +57,8 @@ impl<'s> Import<'s> {
             constants: BTreeSet::new(),
             counts: BTreeSet::new(),
             own_rows: BTreeMap::new(),
+            random: BTreeMap::new(),
+            masks: BTreeSet::new(),
             moves_own_rows: false,
             refused: BTreeSet::new(),
             supposed: BTreeSet::new(),
@@ -199,6 +205,27 @@ impl<'s> Import<'s> {
         self.own_rows.extend(node.output(0).map(|name| (name.to_owned(), OwnRow::Number)));
     }
 
+    /// Notes that the output of a node is random numbers between 0 and 1, for the mask of a dropout.
+    pub fn mark_random(&mut self, node: &OnnxNode, layer: u32) {
+        self.random.extend(node.output(0).map(|name| (name.to_owned(), layer)));
+    }
+
+    /// The layer and the axes of the random numbers that input `i` of a node is.
+    pub fn random(&self, node: &OnnxNode, i: usize) -> Option<(u32, Axes)> {
+        let name = node.input(i)?;
+        Some((*self.random.get(name)?, self.values.get(name)?.axes.clone()))
+    }
+
+    /// Notes that the output of a node is the mask of a dropout.
+    pub fn mark_mask(&mut self, node: &OnnxNode) {
+        self.masks.extend(node.output(0).map(str::to_owned));
+    }
+
+    /// The mask of a dropout that input `i` of a node is.
+    pub fn mask(&self, node: &OnnxNode, i: usize) -> Option<Value> {
+        self.values.get(node.input(i).filter(|name| self.masks.contains(*name))?).cloned()
+    }
+
     /// Whether input `i` of a node is a tuple of indices, the first of which is the record's own number.
     pub fn indexes_own_row(&self, node: &OnnxNode, i: usize) -> bool {
         node.input(i).and_then(|name| self.own_rows.get(name)) == Some(&OwnRow::Index)
@@ -221,6 +248,9 @@ impl<'s> Import<'s> {
                 format!("`{name}` is computed from the number of records in the batch"),
                 "use a constant instead; losses and their means are attached by dpc",
             ));
+        }
+        if self.random.contains_key(name) || self.masks.contains(name) {
+            return Err(self.unsupported(node, "random numbers of another use than a dropout's"));
         }
         if self.own_rows.contains_key(name) && !self.moves_own_rows {
             return Err(self.mixes(

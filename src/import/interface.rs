@@ -71,6 +71,9 @@ impl Import<'_> {
         if self.source.nodes.iter().find(makes).is_some_and(|node| node.op_type == "SplitToSequence") {
             return Err("it is a sequence; make a tensor of each of its elements an output".into());
         }
+        if self.random.contains_key(name) || self.masks.contains(name) {
+            return Err("it is random".into());
+        }
         if self.own_rows.contains_key(name) {
             return Err("it is made of the numbers of the records in the batch".into());
         }

@@ -12,6 +12,12 @@ use crate::ops::leaf::{Constant, Data};
 pub(super) const RULES: &[(&str, Rule)] = &[("Cast", cast), ("CastLike", cast)];
 
 fn cast(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    if let Some(mask) = cx.mask(node, 0) {
+        return match cx.output_elem(node, 0) {
+            Some(elem) if elem.is_float() => Ok(vec![mask]),
+            _ => Err(cx.unsupported(node, "a random mask that is no float")),
+        };
+    }
     let value = cx.value(node, 0)?;
     let to = match cx.output_elem(node, 0) {
         Some(Elem::Bool) => DType::Bool,

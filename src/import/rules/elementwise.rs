@@ -3,6 +3,7 @@
 //!
 //! Integers are of 32 bits: their arithmetic wraps around there, where ONNX's int64 goes on.
 
+use super::random;
 use crate::graph::DType;
 use crate::import::broadcast::{self, call_typed};
 use crate::import::formula::formula;
@@ -44,7 +45,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("Relu", |cx, n| of(cx, n, &[Func::Relu])),
     ("Tanh", |cx, n| of(cx, n, &[Func::Tanh])),
     ("Sigmoid", |cx, n| of(cx, n, &[Func::Sigmoid])),
-    ("Less", |cx, n| of(cx, n, &[Func::Less, Func::LessI32])),
+    ("Less", less),
     ("LessOrEqual", |cx, n| of(cx, n, &[Func::LessOrEqual, Func::LessOrEqualI32])),
     ("Greater", |cx, n| reversed(cx, n, &[Func::Less, Func::LessI32])),
     ("GreaterOrEqual", |cx, n| reversed(cx, n, &[Func::LessOrEqual, Func::LessOrEqualI32])),
@@ -62,6 +63,13 @@ pub(super) const RULES: &[(&str, Rule)] = &[
 fn of(cx: &mut Import<'_>, node: &OnnxNode, funcs: &[Func]) -> Result<Vec<Value>, Refusal> {
     let operands = (0..funcs[0].arity()).map(|i| cx.value(node, i)).collect::<Result<Vec<_>, _>>()?;
     Ok(vec![call_typed(cx, node, funcs, &operands)?])
+}
+
+fn less(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    match random::kept(cx, node)? {
+        Some(mask) => Ok(vec![mask]),
+        None => of(cx, node, &[Func::Less, Func::LessI32]),
+    }
 }
 
 /// The same of a pair of operands in the other order.

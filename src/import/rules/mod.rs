@@ -1,6 +1,7 @@
 //! The import rules, one file an ONNX op family.
 
 mod activation;
+mod attention;
 mod batch_normalization;
 mod cast;
 mod concat;
@@ -16,6 +17,7 @@ mod lstm;
 mod matmul;
 mod normalization;
 mod pool;
+mod random;
 mod range;
 mod reduce;
 mod reshape;
@@ -30,6 +32,7 @@ use super::Rule;
 /// A line a family.
 const FAMILIES: &[&[(&str, Rule)]] = &[
     activation::RULES,
+    attention::RULES,
     batch_normalization::RULES,
     cast::RULES,
     concat::RULES,
@@ -45,6 +48,7 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     matmul::RULES,
     normalization::RULES,
     pool::RULES,
+    random::RULES,
     range::RULES,
     reduce::RULES,
     reshape::RULES,
