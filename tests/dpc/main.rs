@@ -4,6 +4,7 @@ mod accounting;
 mod audit;
 mod cli;
 mod clipping;
+mod conformance;
 mod crash;
 mod damaged;
 mod empty;
