@@ -15,7 +15,7 @@
 //! | `interface` | the inputs and outputs of the model |
 //! | `check` | what a rule gave, held against shape inference |
 //! | `formula` | function ops as formulas |
-//! | `broadcast`, `reduction`, `select`, `window`, `fixed_batch` | batch rules that several families share |
+//! | `broadcast`, `reduction`, `rows`, `select`, `window`, `fixed_batch` | batch rules that several families share |
 
 pub mod axes;
 mod broadcast;
@@ -27,6 +27,7 @@ mod interface;
 mod prove;
 mod reduction;
 mod refusal;
+mod rows;
 mod rules;
 mod select;
 mod window;
