@@ -15,6 +15,7 @@
 //! | `interface` | the inputs and outputs of the model |
 //! | `check` | what a rule gave, held against shape inference |
 //! | `formula` | function ops as formulas |
+//! | `interpolate` | the coefficients of resized axes |
 //! | `broadcast`, `reduction`, `rows`, `select`, `window`, `fixed_batch` | batch rules that several families share |
 
 pub mod axes;
@@ -24,6 +25,7 @@ mod context;
 mod fixed_batch;
 mod formula;
 mod interface;
+mod interpolate;
 mod prove;
 mod reduction;
 mod refusal;

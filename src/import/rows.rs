@@ -13,13 +13,7 @@ use crate::ops::movement::{Concat, Reshape, Slice, Transpose};
 use crate::ops::pool::Pool;
 
 /// Where an ONNX axis that an op works along stands among the dims of one record; one that holds the batch is refused.
-pub(super) fn along(
-    cx: &Import<'_>,
-    node: &OnnxNode,
-    x: &Value,
-    axis: usize,
-    does: &str,
-) -> Result<usize, Refusal> {
+pub(super) fn along(cx: &Import<'_>, node: &OnnxNode, x: &Value, axis: usize, does: &str) -> Result<usize, Refusal> {
     let at = x.axes.record_axis(axis).filter(|_| !x.axes.0[axis].is_batched());
     at.ok_or_else(|| {
         cx.mixes(node, format!("it {does} along axis {axis} of {}, which holds the batch", x.axes), ALONG_BATCH)
@@ -38,12 +32,7 @@ pub(super) fn reshape(
 }
 
 /// A value with its axes in another order.
-pub(super) fn transpose(
-    cx: &mut Import<'_>,
-    node: &OnnxNode,
-    x: NodeId,
-    perm: Vec<usize>,
-) -> Result<NodeId, Refusal> {
+pub(super) fn transpose(cx: &mut Import<'_>, node: &OnnxNode, x: NodeId, perm: Vec<usize>) -> Result<NodeId, Refusal> {
     if perm.is_sorted() { Ok(x) } else { cx.emit(node, Transpose { perm }, &[x]) }
 }
 
@@ -95,12 +84,7 @@ pub(super) fn integers(
 }
 
 /// A function of values whose dims for one record broadcast.
-pub(super) fn apply(
-    cx: &mut Import<'_>,
-    node: &OnnxNode,
-    func: Func,
-    operands: &[NodeId],
-) -> Result<NodeId, Refusal> {
+pub(super) fn apply(cx: &mut Import<'_>, node: &OnnxNode, func: Func, operands: &[NodeId]) -> Result<NodeId, Refusal> {
     cx.emit(node, Elementwise::call(func), operands)
 }
 

@@ -90,7 +90,8 @@ impl Images {
 /// factors; each of a record's images is treated alone.
 pub fn images(cx: &Import<'_>, node: &OnnxNode, x: &Value) -> Result<Images, Refusal> {
     if let Some(axis @ 1..) = x.axes.batch_axis() {
-        let why = format!("the batch is axis {axis} of {}, over which the window slides or which holds channels", x.axes);
+        let why =
+            format!("the batch is axis {axis} of {}, over which the window slides or which holds channels", x.axes);
         return Err(cx.mixes(node, why, "move the batch to axis 0 with Transpose"));
     }
     if !(3..=5).contains(&x.axes.rank()) {

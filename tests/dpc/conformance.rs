@@ -238,7 +238,11 @@ fn the_cases_of_onnx_that_passed_still_pass() {
     }
     for tier in [1, 2] {
         let of_tier: Vec<&Case> = cases.iter().filter(|case| case.tier == tier).collect();
-        println!("tier {tier}: {} of {} cases pass", of_tier.iter().copied().filter(|c| passes(c)).count(), of_tier.len());
+        println!(
+            "tier {tier}: {} of {} cases pass",
+            of_tier.iter().copied().filter(|c| passes(c)).count(),
+            of_tier.len()
+        );
     }
     let passing: Vec<&str> = cases.iter().filter(passes).map(|case| case.name.as_str()).collect();
     let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dpc/conformance.expected");

@@ -1,48 +1,78 @@
 //! The import rules, one file an ONNX op family.
 
+mod arg;
 mod batch_normalization;
 mod cast;
+mod compress;
 mod concat;
 mod constant_of_shape;
 mod conv;
+mod cum_sum;
+mod depth_to_space;
 mod dropout;
+mod einsum;
 mod elementwise;
 mod expand;
+mod eye_like;
 mod gather;
+mod gather_elements;
 mod identity;
+mod loss;
+mod lrn;
 mod lstm;
 mod matmul;
+mod one_hot;
+mod pad;
 mod pool;
 mod reduce;
 mod reshape;
+mod resize;
+mod scatter;
 mod slice;
 mod softmax;
 mod split;
+mod tile;
 mod transpose;
+mod trilu;
 
 use super::Rule;
 
 /// A line a family.
 const FAMILIES: &[&[(&str, Rule)]] = &[
+    arg::RULES,
     batch_normalization::RULES,
     cast::RULES,
+    compress::RULES,
     concat::RULES,
     constant_of_shape::RULES,
     conv::RULES,
+    cum_sum::RULES,
+    depth_to_space::RULES,
     dropout::RULES,
+    einsum::RULES,
     elementwise::RULES,
     expand::RULES,
+    eye_like::RULES,
     gather::RULES,
+    gather_elements::RULES,
     identity::RULES,
+    loss::RULES,
+    lrn::RULES,
     lstm::RULES,
     matmul::RULES,
+    one_hot::RULES,
+    pad::RULES,
     pool::RULES,
     reduce::RULES,
     reshape::RULES,
+    resize::RULES,
+    scatter::RULES,
     slice::RULES,
     softmax::RULES,
     split::RULES,
+    tile::RULES,
     transpose::RULES,
+    trilu::RULES,
 ];
 
 /// Every rule, by ONNX op type.
