@@ -21,6 +21,7 @@ mod refused;
 mod runs;
 mod seeds;
 mod sensitivity;
+mod shapes;
 mod situations;
 mod snapshots;
 mod units;

@@ -88,7 +88,7 @@ fn constant_ids(cx: &Import<'_>, node: &OnnxNode) -> Result<Option<ConstantIds>,
 
 /// Follows ids to where they come from: an input of the model is noted to address `rows` rows, and constants must lie
 /// within them, counted from either end. The op itself counts from the end where an id is below zero.
-fn address(cx: &mut Import<'_>, node: &OnnxNode, ids: NodeId, rows: usize) -> Result<(), Refusal> {
+pub(super) fn address(cx: &mut Import<'_>, node: &OnnxNode, ids: NodeId, rows: usize) -> Result<(), Refusal> {
     let mut open = vec![ids];
     while let Some(id) = open.pop() {
         match cx.graph().op(id) {

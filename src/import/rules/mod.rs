@@ -27,6 +27,7 @@ mod pool;
 mod reduce;
 mod reshape;
 mod resize;
+mod rotary_embedding;
 mod scatter;
 mod slice;
 mod softmax;
@@ -66,6 +67,7 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     reduce::RULES,
     reshape::RULES,
     resize::RULES,
+    rotary_embedding::RULES,
     scatter::RULES,
     slice::RULES,
     softmax::RULES,

@@ -17,50 +17,48 @@ fn tile(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     if repeats.len() != x.axes.rank() {
         return Err(cx.invalid(node, format!("{} repeats for axes {}", repeats.len(), x.axes)));
     }
-    let own = cx.ty(x.node).dims.clone();
-    let (mut axes, mut apart, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+    // Per axis of a record: how often it is repeated, and its size.
+    let (mut axes, mut counts) = (Vec::new(), Vec::new());
     let batched = x.axes.batch_axis();
     for (k, (axis, repeat)) in x.axes.0.iter().zip(repeats).enumerate() {
         let size = axis.per_record();
-        let times = match repeat {
-            Int::Known(1) => 1,
+        let (times, becomes) = match repeat {
+            Int::Known(1) => (1, axis.clone()),
             _ if axis.is_batched() => {
                 return Err(cx.mixes(node, format!("it repeats axis {k} of {}, which holds the batch", x.axes), HELP));
             }
-            Int::Known(times @ 1..) if times < 1 << 31 => times as usize,
-            Int::Batch(factor @ 1..) if size == 1 && batched.is_none() => {
-                // All records have the same.
-                axes.push(Axis::of(&[Factor::Batch, Factor::Size(factor as usize)]));
-                if factor != 1 {
-                    apart.push(1);
-                    whole.push(factor as usize);
-                }
-                continue;
+            Int::Known(times @ 1..) if times < 1 << 31 => {
+                (times as usize, Axis::size(size.saturating_mul(times as usize)))
+            }
+            // All records have the same.
+            Int::Batch(factor @ 1..) if factor < 1 << 31 && size == 1 && batched.is_none() => {
+                (factor as usize, Axis::of(&[Factor::Batch, Factor::Size(factor as usize)]))
             }
             Int::Batch(_) => return Err(cx.mixes(node, "it repeats as many times as there are records", HELP)),
             Int::Known(_) => return Err(cx.unsupported(node, "a result without elements")),
         };
-        if times > 1 {
-            apart.push(1);
-            whole.push(times);
-        }
         if !axis.is_batch() {
-            apart.push(size);
-            whole.push(size);
+            counts.push((times, size));
         }
-        axes.push(if times == 1 { axis.clone() } else { Axis::size(size.saturating_mul(times)) });
+        axes.push(becomes);
     }
     let axes = Axes(axes);
     if axes.0.iter().filter(|axis| axis.is_batched()).count() > 1 {
         return Err(cx.mixes(node, "several axes would hold the batch", HELP));
     }
-    if whole.iter().try_fold(1_usize, |n, &size| n.checked_mul(size)).is_none_or(|n| n >= 1 << 31) {
+    let len = counts.iter().try_fold(1_usize, |n, &(times, size)| n.checked_mul(times)?.checked_mul(size));
+    if len.is_none_or(|len| len >= 1 << 31) {
         return Err(cx.unsupported(node, "a result of more than 2³¹ elements"));
     }
     let mut y = x.node;
-    if whole != own {
-        y = reshape(cx, node, y, apart)?;
-        y = cx.emit(node, Broadcast { dims: whole }, &[y])?;
+    for (at, &(times, size)) in counts.iter().enumerate().filter(|(_, (times, _))| *times > 1) {
+        let mut dims = cx.ty(y).dims.clone();
+        dims.insert(at, 1);
+        y = reshape(cx, node, y, dims.clone())?;
+        dims[at] = times;
+        y = cx.emit(node, Broadcast { dims: dims.clone() }, &[y])?;
+        dims.splice(at..at + 2, [times * size]);
+        y = reshape(cx, node, y, dims)?;
     }
     Ok(vec![cx.relabel(node, y, axes)?])
 }

@@ -1,0 +1,341 @@
+//! The operators that move, select, reduce and slide, in models that are trained: each record's gradient against differences
+//! of its loss, and a record's values against those that it has alone.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dpc::compile::{CompileError, Compiled, compile};
+use dpc::device::cpu::Cpu;
+use dpc::device::{Device, Session, TARGETS};
+use dpc::glob::Glob;
+use dpc::graph::DType;
+use dpc::lower::program::{Phase, Role};
+use dpc::lower::{host_inputs, host_outputs};
+use dpc::onnx::proto::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorType, TypeProto,
+    TypeValue, ValueInfoProto,
+};
+use dpc::onnx::{Source, discover};
+use dpc::options::NormChoice;
+use prost::Message;
+
+use crate::zoo::{options, result};
+
+/// A model `y = op(x · w, …)` of records of these dims, with the constants that the nodes read.
+struct Net {
+    dims: Vec<i64>,
+    nodes: Vec<NodeProto>,
+    tensors: Vec<TensorProto>,
+}
+
+const RECORDS: usize = 3;
+
+/// Numbers without ties, between -1 and 1.
+fn numbers(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn floats(name: &str, dims: &[i64], values: Vec<f32>) -> TensorProto {
+    assert_eq!(dims.iter().product::<i64>() as usize, values.len());
+    TensorProto {
+        name: Some(name.into()),
+        data_type: Some(1),
+        dims: dims.to_vec(),
+        float_data: values,
+        ..Default::default()
+    }
+}
+
+fn ints(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
+    TensorProto {
+        name: Some(name.into()),
+        data_type: Some(7),
+        dims: dims.to_vec(),
+        int64_data: values.to_vec(),
+        ..Default::default()
+    }
+}
+
+/// A node as text: `Op(input, …; name=3; name=[1, 2]; name=text; name=0.5)`.
+fn node(text: &str, output: &str) -> NodeProto {
+    let (op, rest) = text.trim_end_matches(')').split_once('(').expect("an op");
+    let mut parts = rest.split(';');
+    let inputs = parts.next().unwrap_or_default().split(',').map(|name| name.trim().to_owned()).collect();
+    let attribute = |part: &str| {
+        let (name, value) = part.trim().split_once('=').expect("a value");
+        let mut attribute = AttributeProto { name: Some(name.into()), ..Default::default() };
+        if let Some(list) = value.strip_prefix('[') {
+            attribute.r#type = Some(7);
+            attribute.ints =
+                list.trim_end_matches(']').split(',').map(|n| n.trim().parse().expect("a number")).collect();
+        } else if let Ok(number) = value.parse() {
+            (attribute.r#type, attribute.i) = (Some(2), Some(number));
+        } else if let Ok(number) = value.parse() {
+            (attribute.r#type, attribute.f) = (Some(1), Some(number));
+        } else {
+            (attribute.r#type, attribute.s) = (Some(3), Some(value.as_bytes().to_vec().into()));
+        }
+        attribute
+    };
+    NodeProto {
+        op_type: Some(op.into()),
+        name: Some(format!("node_{output}")),
+        input: inputs,
+        output: vec![output.into()],
+        attribute: parts.map(attribute).collect(),
+        ..Default::default()
+    }
+}
+
+fn net(dims: &[i64], op: &str, tensors: Vec<TensorProto>) -> Net {
+    let count = dims.iter().product::<i64>() as usize;
+    let weight = floats("w", dims, numbers(count, 7).into_iter().map(|w| w + 0.3 * w.signum()).collect());
+    Net {
+        dims: dims.to_vec(),
+        nodes: vec![node("Mul(x, w)", "h"), node(op, "y")],
+        tensors: [vec![weight], tensors].concat(),
+    }
+}
+
+impl Net {
+    fn source(&self) -> Source {
+        let info = |name: &str, dims: Option<&[i64]>| {
+            use dpc::onnx::proto::{Dimension, DimensionValue, TensorShapeProto};
+            let shape = dims.map(|dims| {
+                let batch = Dimension { value: Some(DimensionValue::Param("N".into())), ..Default::default() };
+                let sizes =
+                    dims.iter().map(|&n| Dimension { value: Some(DimensionValue::Value(n)), ..Default::default() });
+                TensorShapeProto { dim: std::iter::once(batch).chain(sizes).collect() }
+            });
+            let tensor = TensorType { elem_type: Some(1), shape };
+            ValueInfoProto {
+                name: Some(name.into()),
+                r#type: Some(TypeProto { value: Some(TypeValue::Tensor(tensor)), ..Default::default() }),
+                ..Default::default()
+            }
+        };
+        let graph = GraphProto {
+            node: self.nodes.clone(),
+            initializer: self.tensors.clone(),
+            input: vec![info("x", Some(&self.dims))],
+            output: vec![info("y", None)],
+            ..Default::default()
+        };
+        let model = ModelProto {
+            ir_version: Some(10),
+            opset_import: vec![OperatorSetIdProto { version: Some(20), ..Default::default() }],
+            graph: Some(graph),
+            ..Default::default()
+        };
+        Source::from_bytes(model.encode_to_vec().into(), Path::new("net.onnx")).expect("a model")
+    }
+
+    fn compile(&self) -> Result<(Source, Compiled), String> {
+        let source = self.source();
+        let trained: Vec<Glob> = ["w", "w?"].map(Glob::new).into_iter().take(1 + usize::from(self.has("w2"))).collect();
+        let parameters = discover(&source, &trained, &[]).map_err(|e| e.to_string())?;
+        let options = options("mse".parse().expect("a loss"), NormChoice::Auto);
+        let compiled = compile(&source, &parameters, &options, TARGETS).map_err(|error| match error {
+            CompileError::Refused(refused) => {
+                refused.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            }
+            other => format!("{other}"),
+        })?;
+        Ok((source, compiled))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.tensors.iter().any(|tensor| tensor.name() == name)
+    }
+}
+
+/// The program with its inputs filled.
+fn session(source: &Source, compiled: &Compiled) -> Box<dyn Session> {
+    let program = &compiled.program;
+    let mut session = Cpu.load(Arc::new(program.clone()), RECORDS).expect("the program loads");
+    for id in program.ids() {
+        let buffer = program.buffer(id);
+        let len = buffer.len.fixed + buffer.len.per_row * RECORDS;
+        match &buffer.role {
+            Role::Parameter(name) => {
+                session.write_f32(id, source.initializers[name].floats().expect("floats")).expect("a write");
+            }
+            Role::Input(name) if name == host_inputs::WEIGHT => {
+                session.write_f32(id, &[1.0; RECORDS]).expect("a write");
+            }
+            Role::Input(name) if name == host_inputs::CLIP_BOUNDS => {
+                session.write_f32(id, &vec![0.5; len]).expect("a write");
+            }
+            Role::Input(_) if buffer.dtype == DType::F32 => {
+                session.write_f32(id, &numbers(len, 3)).expect("a write");
+            }
+            _ => {}
+        }
+    }
+    session
+}
+
+/// What is wrong with a model's gradients.
+fn problem(net: &Net) -> Option<String> {
+    const STEP: f32 = 2e-3;
+    let (source, compiled) = match net.compile() {
+        Ok(compiled) => compiled,
+        Err(why) => return Some(why),
+    };
+    let mut session = session(&source, &compiled);
+    session.run(Phase::Private).expect("a run");
+    let norms = result(&mut *session, &compiled, host_outputs::NORM);
+    let mut squares = [0.0_f64; RECORDS];
+    let names: Vec<String> = compiled.clip_groups.iter().flat_map(|group| group.parameters.clone()).collect();
+    for name in names {
+        session.run(Phase::Private).expect("a run");
+        let gradient = result(&mut *session, &compiled, &format!("per_sample/{name}"));
+        let len = gradient.len() / RECORDS;
+        let largest = gradient.iter().fold(1e-3_f32, |m, g| m.max(g.abs()));
+        let id = compiled.program.find(&Role::Parameter(name.clone())).expect("the parameter");
+        let values = source.initializers[&name].floats().expect("floats").to_vec();
+        for k in 0..len {
+            let mut loss = |step: f32| {
+                let mut values = values.clone();
+                values[k] += step;
+                session.write_f32(id, &values).expect("a write");
+                session.run(Phase::Private).expect("a run");
+                result(&mut *session, &compiled, host_outputs::LOSS)
+            };
+            let (above, below) = (loss(STEP), loss(-STEP));
+            for n in 0..RECORDS {
+                let difference = (f64::from(above[n]) - f64::from(below[n])) / f64::from(2.0 * STEP);
+                let found = f64::from(gradient[n * len + k]);
+                if (difference - found).abs() > 1e-2 * f64::from(largest) {
+                    return Some(format!(
+                        "{name}[{k}] of record {n}: {found} by the rule, {difference} by differences"
+                    ));
+                }
+                squares[n] += found * found;
+            }
+        }
+        session.write_f32(id, &values).expect("a write");
+    }
+    for (norm, square) in norms.iter().zip(squares) {
+        if (f64::from(*norm) - square.sqrt()).abs() > 1e-4 * square.sqrt() + 1e-6 {
+            return Some(format!("a norm is {norm}, and that of the gradients {}", square.sqrt()));
+        }
+    }
+    None
+}
+
+/// Every operator, in a model of records of these dims, with its constants.
+fn nets() -> Vec<(&'static str, Net)> {
+    let weight = |dims: &[i64]| floats("w2", dims, numbers(dims.iter().product::<i64>() as usize, 11));
+    let list = |name: &str, values: &[i64]| ints(name, &[values.len() as i64], values);
+    let f = |name: &str, values: &[f32]| floats(name, &[values.len() as i64], values.to_vec());
+    let mut nets = Vec::new();
+    let mut add = |dims: &[i64], op: &'static str, tensors: Vec<TensorProto>| nets.push((op, net(dims, op, tensors)));
+    add(
+        &[2, 3, 4],
+        "ConvTranspose(h, w2; strides=[2, 1]; pads=[1, 0, 0, 1]; output_padding=[1, 0])",
+        vec![weight(&[2, 3, 2, 2])],
+    );
+    add(&[4, 5], "ConvTranspose(h, w2; group=2; dilations=[2])", vec![weight(&[4, 2, 2])]);
+    add(&[2, 2, 3, 2], "ConvTranspose(h, w2; strides=[1, 2, 1])", vec![weight(&[2, 1, 2, 2, 2])]);
+    add(&[2, 3, 4, 3], "Conv(h, w2; pads=[1, 0, 1, 0, 0, 1]; strides=[1, 2, 1])", vec![weight(&[3, 2, 2, 2, 2])]);
+    add(&[2, 3, 4, 3], "MaxPool(h; kernel_shape=[2, 2, 2]; ceil_mode=1; strides=[2, 2, 1])", vec![]);
+    add(&[2, 3, 4, 3], "AveragePool(h; kernel_shape=[2, 2, 2]; pads=[1, 0, 0, 0, 1, 1])", vec![]);
+    add(&[2, 4, 5], "LpPool(h; kernel_shape=[2, 3]; p=3; pads=[1, 1, 0, 0])", vec![]);
+    add(&[2, 4, 5], "GlobalLpPool(h; p=2)", vec![]);
+    add(&[2, 4, 5], "GlobalMaxPool(h)", vec![]);
+    for op in [
+        "ReduceMax(h, axes)",
+        "ReduceMin(h, axes)",
+        "ReduceL1(h, axes; keepdims=0)",
+        "ReduceL2(h, axes)",
+        "ReduceSumSquare(h, axes)",
+        "ReduceLogSumExp(h, axes; keepdims=0)",
+        "ReduceProd(h, axes)",
+    ] {
+        add(&[2, 3, 4], op, vec![list("axes", &[3, 1])]);
+    }
+    add(
+        &[2, 5],
+        "Pad(h, pads, v, axes; mode=constant)",
+        vec![list("pads", &[2, -1]), f("v", &[0.5]), list("axes", &[-1])],
+    );
+    for op in ["Pad(h, pads; mode=reflect)", "Pad(h, pads; mode=edge)"] {
+        add(&[2, 5], op, vec![list("pads", &[0, 1, 3, 0, 0, 4])]);
+    }
+    add(&[2, 5], "Pad(h, pads; mode=wrap)", vec![list("pads", &[0, 0, 7, 0, 1, 6])]);
+    add(&[2, 3], "Tile(h, repeats)", vec![list("repeats", &[1, 3, 2])]);
+    add(&[3, 4], "Trilu(h, k; upper=0)", vec![ints("k", &[], &[1])]);
+    add(&[3, 4], "CumSum(h, axis; exclusive=1; reverse=1)", vec![ints("axis", &[], &[2])]);
+    add(&[3, 4], "CumSum(h, axis)", vec![ints("axis", &[], &[1])]);
+    add(&[1, 3, 4], "Resize(h, , scales; mode=linear)", vec![f("scales", &[1.0, 1.0, 2.0, 1.5])]);
+    add(&[1, 3, 4], "Resize(h, , , sizes; mode=cubic; axes=[2, 3])", vec![list("sizes", &[5, 3])]);
+    add(&[2, 3, 4], "Resize(h, , scales; mode=nearest)", vec![f("scales", &[1.0, 1.0, 2.0, 1.5])]);
+    add(&[4, 2, 3], "DepthToSpace(h; blocksize=2; mode=CRD)", vec![]);
+    add(&[2, 4, 6], "SpaceToDepth(h; blocksize=2)", vec![]);
+    add(&[5, 2, 3], "LRN(h; size=3; alpha=0.5; beta=0.75; bias=1.0)", vec![]);
+    add(&[6], "TopK(h, k)", vec![list("k", &[3])]);
+    add(&[2, 4], "TopK(h, k; axis=2; largest=0)", vec![list("k", &[2])]);
+    add(&[3, 4], "Einsum(h, w2; equation=nij,jk->nki)", vec![weight(&[4, 2])]);
+    add(&[3, 4], "Einsum(h, w2, h; equation=nij,ijk,nil->nlk)", vec![weight(&[3, 4, 2])]);
+    add(&[3, 3], "Einsum(h, w2; equation=nii,i->ni)", vec![weight(&[3])]);
+    add(&[3, 4], "Einsum(h, w2; equation=...ij,kj->...)", vec![weight(&[2, 4])]);
+    add(&[3, 4], "GatherND(h2, ids)", vec![ints("ids", &[3, 2], &[0, 1, 2, -1, 0, 1])]);
+    add(&[3, 4], "ScatterND(h2, ids, h3)", vec![ints("ids", &[1, 1], &[1])]);
+    for (op, net) in &mut nets {
+        // The batch goes behind the axes that are addressed, which comes back.
+        if op.contains("h2") {
+            net.nodes.insert(1, node("Transpose(h; perm=[1, 2, 0])", "h2"));
+            net.nodes.insert(2, node("Slice(h2, zero, one)", "h3"));
+            net.tensors.extend([list("zero", &[0]), list("one", &[1])]);
+            net.nodes.last_mut().expect("a node").output = vec!["z".into()];
+            let back = if op.contains("GatherND") { "[1, 0]" } else { "[2, 0, 1]" };
+            net.nodes.push(node(&format!("Transpose(z; perm={back})"), "y"));
+        }
+    }
+    nets
+}
+
+#[test]
+fn gradients_are_those_of_differences() {
+    let problems: Vec<String> =
+        nets().iter().filter_map(|(op, net)| Some(format!("{op}: {}", problem(net)?))).collect();
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn what_lets_records_meet_is_refused() {
+    let list = |name: &str, values: &[i64]| ints(name, &[values.len() as i64], values);
+    for (op, tensors) in [
+        ("ReduceMax(h, axes)", vec![list("axes", &[0])]),
+        ("ReduceL2(h)", vec![]),
+        ("Pad(h, pads)", vec![list("pads", &[1, 0, 0, 0, 0, 0])]),
+        ("Tile(h, repeats)", vec![list("repeats", &[2, 1, 1])]),
+        ("CumSum(h, axis)", vec![ints("axis", &[], &[0])]),
+        ("ArgMax(h; axis=0)", vec![]),
+        ("TopK(h, k; axis=0)", vec![list("k", &[1])]),
+        ("Einsum(h; equation=nij->ij)", vec![]),
+        ("Einsum(h, h; equation=nij,mij->nm)", vec![]),
+        ("GatherND(h, ids)", vec![ints("ids", &[1, 1], &[0])]),
+        ("ScatterND(h, ids, h)", vec![ints("ids", &[1, 1], &[0])]),
+        ("Resize(h, , scales; mode=linear)", vec![floats("scales", &[3], vec![2.0, 1.0, 1.0])]),
+        (
+            "Compress(h, condition)",
+            vec![TensorProto {
+                name: Some("condition".into()),
+                data_type: Some(9),
+                dims: vec![2],
+                int32_data: vec![1, 0],
+                ..Default::default()
+            }],
+        ),
+    ] {
+        let why = net(&[3, 4], op, tensors).compile().err().unwrap_or_else(|| panic!("{op} is not refused"));
+        assert!(why.contains("would depend on other records"), "{op}: {why}");
+    }
+}
