@@ -4,8 +4,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use dpc::compile::{CompileError, Compiled, compile};
+use dpc::artifact;
+use dpc::compile::{CompileError, Compiled, Options, compile};
 use dpc::device::cpu::Cpu;
+use dpc::device::gpu::Gpu;
 use dpc::device::{Device, Session, TARGETS};
 use dpc::glob::Glob;
 use dpc::graph::DType;
@@ -17,6 +19,8 @@ use dpc::onnx::proto::{
 };
 use dpc::onnx::{Source, discover};
 use dpc::options::NormChoice;
+use dpc::train::data::Array;
+use dpc::train::predict::predict;
 use prost::Message;
 
 use crate::zoo::{options, result};
@@ -92,14 +96,14 @@ fn node(text: &str, output: &str) -> NodeProto {
     }
 }
 
-fn net(dims: &[i64], op: &str, tensors: Vec<TensorProto>) -> Net {
+/// A model of operators one after the other, ` | ` between them: the results are `t0`, `t1` and so on.
+fn net(dims: &[i64], ops: &str, tensors: Vec<TensorProto>) -> Net {
     let count = dims.iter().product::<i64>() as usize;
     let weight = floats("w", dims, numbers(count, 7).into_iter().map(|w| w + 0.3 * w.signum()).collect());
-    Net {
-        dims: dims.to_vec(),
-        nodes: vec![node("Mul(x, w)", "h"), node(op, "y")],
-        tensors: [vec![weight], tensors].concat(),
-    }
+    let mut nodes = vec![node("Mul(x, w)", "h")];
+    nodes.extend(ops.split(" | ").enumerate().map(|(k, op)| node(op, &format!("t{k}"))));
+    nodes.last_mut().expect("a node").output = vec!["y".into()];
+    Net { dims: dims.to_vec(), nodes, tensors: [vec![weight], tensors].concat() }
 }
 
 impl Net {
@@ -155,9 +159,9 @@ impl Net {
 }
 
 /// The program with its inputs filled.
-fn session(source: &Source, compiled: &Compiled) -> Box<dyn Session> {
+fn session(device: &dyn Device, source: &Source, compiled: &Compiled) -> Box<dyn Session> {
     let program = &compiled.program;
-    let mut session = Cpu.load(Arc::new(program.clone()), RECORDS).expect("the program loads");
+    let mut session = device.load(Arc::new(program.clone()), RECORDS).expect("the program loads");
     for id in program.ids() {
         let buffer = program.buffer(id);
         let len = buffer.len.fixed + buffer.len.per_row * RECORDS;
@@ -187,7 +191,7 @@ fn problem(net: &Net) -> Option<String> {
         Ok(compiled) => compiled,
         Err(why) => return Some(why),
     };
-    let mut session = session(&source, &compiled);
+    let mut session = session(&Cpu, &source, &compiled);
     session.run(Phase::Private).expect("a run");
     let norms = result(&mut *session, &compiled, host_outputs::NORM);
     let mut squares = [0.0_f64; RECORDS];
@@ -285,19 +289,37 @@ fn nets() -> Vec<(&'static str, Net)> {
     add(&[3, 4], "Einsum(h, w2, h; equation=nij,ijk,nil->nlk)", vec![weight(&[3, 4, 2])]);
     add(&[3, 3], "Einsum(h, w2; equation=nii,i->ni)", vec![weight(&[3])]);
     add(&[3, 4], "Einsum(h, w2; equation=...ij,kj->...)", vec![weight(&[2, 4])]);
-    add(&[3, 4], "GatherND(h2, ids)", vec![ints("ids", &[3, 2], &[0, 1, 2, -1, 0, 1])]);
-    add(&[3, 4], "ScatterND(h2, ids, h3)", vec![ints("ids", &[1, 1], &[1])]);
-    for (op, net) in &mut nets {
-        // The batch goes behind the axes that are addressed, which comes back.
-        if op.contains("h2") {
-            net.nodes.insert(1, node("Transpose(h; perm=[1, 2, 0])", "h2"));
-            net.nodes.insert(2, node("Slice(h2, zero, one)", "h3"));
-            net.tensors.extend([list("zero", &[0]), list("one", &[1])]);
-            net.nodes.last_mut().expect("a node").output = vec!["z".into()];
-            let back = if op.contains("GatherND") { "[1, 0]" } else { "[2, 0, 1]" };
-            net.nodes.push(node(&format!("Transpose(z; perm={back})"), "y"));
-        }
+    // The batch behind the axes that are addressed, which comes back.
+    let ids = ints("ids", &[3, 2], &[0, 1, 2, -1, 0, 1]);
+    add(&[3, 4], "Transpose(h; perm=[1, 2, 0]) | GatherND(t0, ids) | Transpose(t1; perm=[1, 0])", vec![ids]);
+    let bounds = vec![ints("ids", &[1, 1], &[1]), list("zero", &[0]), list("one", &[1])];
+    add(
+        &[3, 4],
+        "Transpose(h; perm=[1, 2, 0]) | Slice(t0, zero, one) | ScatterND(t0, ids, t1) | Transpose(t2; perm=[2, 0, 1])",
+        bounds.clone(),
+    );
+    add(
+        &[3, 4],
+        "Transpose(h; perm=[1, 2, 0]) | Slice(t0, zero, one) | ScatterND(t0, ids, t1; reduction=mul) | Transpose(t2; perm=[2, 0, 1])",
+        bounds,
+    );
+    // Several images of each record.
+    let frames = |tensors: Vec<TensorProto>| {
+        [vec![list("merged", &[-1, 2, 3, 4]), list("apart", &[-1, 2, 72])], tensors].concat()
+    };
+    for op in ["Conv(t0, w2; pads=[1, 1, 1, 1])", "ConvTranspose(t0, w2; pads=[1, 1, 1, 1])"] {
+        let ops: &'static str = format!("Reshape(h, merged) | {op} | Flatten(t1) | Reshape(t2, apart)").leak();
+        add(
+            &[2, 2, 3, 4],
+            ops,
+            frames(vec![weight(&if op.contains("Transpose") { [2, 6, 3, 3] } else { [6, 2, 3, 3] })]),
+        );
     }
+    let ops = "Reshape(h, merged) | MaxPool(t0; kernel_shape=[2, 2]) | Flatten(t1) | Reshape(t2, apart)";
+    add(&[2, 2, 3, 4], ops, vec![list("merged", &[-1, 2, 3, 4]), list("apart", &[-1, 2, 12])]);
+    // A selection by what the data say, and one by its own order.
+    let pick = "ArgMax(h; axis=1; keepdims=1) | GatherElements(h, t0; axis=1)";
+    add(&[3, 4], pick, vec![]);
     nets
 }
 
@@ -306,6 +328,70 @@ fn gradients_are_those_of_differences() {
     let problems: Vec<String> =
         nets().iter().filter_map(|(op, net)| Some(format!("{op}: {}", problem(net)?))).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// The operators whose results have no derivative, or are integers.
+fn positions() -> Vec<(&'static str, Net)> {
+    let depth = || [ints("depth", &[], &[4]), floats("values", &[2], vec![-1.0, 2.0])];
+    [
+        ("ArgMax(h; axis=1)", vec![]),
+        ("ArgMin(h; axis=-1; keepdims=0; select_last_index=1)", vec![]),
+        ("Hardmax(h; axis=1)", vec![]),
+        ("ArgMax(h; axis=2; keepdims=0) | OneHot(t0, depth, values; axis=1)", depth().to_vec()),
+    ]
+    .map(|(ops, tensors)| (ops, net(&[3, 4], ops, tensors)))
+    .into()
+}
+
+#[test]
+fn the_gpu_has_the_same_gradients() {
+    let gpu = Gpu::open(None).unwrap_or_else(|e| panic!("{:?}", miette::Report::from(e)));
+    for (ops, net) in nets() {
+        let (source, compiled) = net.compile().unwrap_or_else(|e| panic!("{ops}: {e}"));
+        let devices: [&dyn Device; 2] = [&Cpu, &gpu];
+        let [expected, found] = devices.map(|device| {
+            let mut session = session(device, &source, &compiled);
+            session.run(Phase::Private).expect("a run");
+            let parameters = compiled.clip_groups.iter().flat_map(|group| &group.parameters);
+            let names = parameters.map(|name| format!("per_sample/{name}"));
+            let names = names.chain([host_outputs::LOSS, host_outputs::NORM].map(String::from));
+            names.flat_map(|name| result(&mut *session, &compiled, &name)).collect::<Vec<f32>>()
+        });
+        let largest = expected.iter().fold(1e-3_f32, |m, x| m.max(x.abs()));
+        let off = found.iter().zip(&expected).map(|(f, e)| (f - e).abs()).fold(0.0, f32::max);
+        assert!(off <= 1e-4 * largest && found.len() == expected.len(), "{ops}: the gpu is off by {off}");
+    }
+}
+
+#[test]
+fn a_record_has_the_values_that_it_has_alone() {
+    for (ops, net) in nets().into_iter().chain(positions()) {
+        let source = net.source();
+        let parameters = discover(&source, &[], &[]).expect("parameters");
+        let options =
+            Options { loss: None, per_sample: false, ..options("mse".parse().expect("a loss"), NormChoice::Auto) };
+        let compiled = compile(&source, &parameters, &options, TARGETS).unwrap_or_else(|e| panic!("{ops}: {e}"));
+        let artifact = artifact::build(&source, &parameters, compiled, &options, 8).expect("an artifact");
+        let len = net.dims.iter().product::<i64>() as usize;
+        let dims = |records| [records].into_iter().chain(net.dims.iter().map(|&n| n as usize)).collect::<Vec<_>>();
+        let all = numbers(RECORDS * len, 5);
+        let of = |values: &[f32]| {
+            let x = Array::from_f32(dims(values.len() / len), values);
+            let outputs = predict(&Cpu, &artifact, "memory", &[("x".to_owned(), x)].into())
+                .unwrap_or_else(|e| panic!("{ops}: {e}"));
+            outputs["y"].to_f32()
+        };
+        let together = of(&all);
+        let alone: Vec<f32> = all.chunks(len).flat_map(of).collect();
+        // Results that have the batch elsewhere than first are not one record after the other.
+        assert_eq!(together.len(), alone.len(), "{ops}");
+        let close = together.iter().zip(&alone).all(|(a, b)| (a - b).abs() <= 1e-6 * b.abs().max(1.0));
+        assert!(close, "{ops}: {together:?} and {alone:?}");
+        assert!(
+            together.iter().all(|value| value.is_finite()) && together.iter().any(|value| *value != together[0]),
+            "{ops}"
+        );
+    }
 }
 
 #[test]
