@@ -1,8 +1,8 @@
 //! Values of one record as rows along some of its axes, and constant matrices along them.
 
-use super::select::ALONG_BATCH;
+use super::select::{ALONG_BATCH, selectable};
 use super::{Import, Refusal, Value};
-use crate::graph::NodeId;
+use crate::graph::{NodeId, product};
 use crate::lower::kernels::{PoolKind, Window};
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
@@ -41,7 +41,8 @@ pub(super) fn rows(cx: &mut Import<'_>, node: &OnnxNode, x: NodeId, along: &[usi
     let dims = cx.ty(x).dims.clone();
     let kept = (0..dims.len()).filter(|k| !along.contains(k));
     let perm: Vec<usize> = kept.clone().chain(along.iter().copied()).collect();
-    let (outer, inner): (usize, usize) = (kept.map(|k| dims[k]).product(), along.iter().map(|&k| dims[k]).product());
+    let sizes = |axes: &[usize]| product(&axes.iter().map(|&axis| dims[axis]).collect::<Vec<_>>());
+    let (outer, inner) = (sizes(&kept.collect::<Vec<_>>()), sizes(along));
     let x = transpose(cx, node, x, perm)?;
     reshape(cx, node, x, [outer, inner])
 }
@@ -106,10 +107,20 @@ pub(super) fn matrix(
 
 /// The largest element of each row of a matrix of floats, as a column. Its cotangent goes to the first of the largest.
 pub(super) fn row_max(cx: &mut Import<'_>, node: &OnnxNode, x: NodeId) -> Result<NodeId, Refusal> {
-    let (channels, size) = (cx.ty(x).dims[0], cx.ty(x).dims[1]);
-    let mut window = Window::point(1);
-    (window.input[2], window.kernel[2]) = (size, size);
-    cx.emit(node, Pool { kind: PoolKind::Max, channels, window }, &[x])
+    // No window of a pool is larger than its kernel takes.
+    const MOST: usize = 1 << 15;
+    let mut x = x;
+    loop {
+        let (channels, size) = (cx.ty(x).dims[0], cx.ty(x).dims[1]);
+        let kernel = size.min(MOST);
+        let mut window = Window::point(1);
+        (window.input[2], window.kernel[2], window.stride[2]) = (size, kernel, kernel);
+        window.output[2] = size.div_ceil(kernel);
+        x = cx.emit(node, Pool { kind: PoolKind::Max, channels, window }, &[x])?;
+        if size <= MOST {
+            return Ok(x);
+        }
+    }
 }
 
 /// Each row of a matrix folded by a function that is associative, as a column.
@@ -140,6 +151,12 @@ pub(super) fn row_argmax(cx: &mut Import<'_>, node: &OnnxNode, x: NodeId, last: 
     first_of(cx, node, is_largest, size, last)
 }
 
+/// The positions of an axis of this size.
+pub(super) fn positions(cx: &mut Import<'_>, node: &OnnxNode, size: usize) -> Result<NodeId, Refusal> {
+    selectable(cx, node, size)?;
+    integers(cx, node, [size], (0..size as i32).collect())
+}
+
 /// The first or the last position that is true in each row of `size` booleans, as a column of integers.
 pub(super) fn first_of(
     cx: &mut Import<'_>,
@@ -148,7 +165,7 @@ pub(super) fn first_of(
     size: usize,
     last: bool,
 ) -> Result<NodeId, Refusal> {
-    let positions = integers(cx, node, [size], (0..size as i32).collect())?;
+    let positions = positions(cx, node, size)?;
     let none = integers(cx, node, [1], vec![if last { 0 } else { size as i32 - 1 }])?;
     let positions = apply(cx, node, Func::SelectI32, &[found, positions, none])?;
     folded(cx, node, positions, if last { Func::MaxI32 } else { Func::MinI32 })

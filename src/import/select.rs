@@ -59,7 +59,7 @@ pub(super) fn take(
     if at.iter().enumerate().all(|(k, &p)| p == first + k) {
         return run(cx, node, x, axis, first, at.len());
     }
-    selectable(cx, node, cx.ty(x).len())?;
+    selectable(cx, node, cx.ty(x).len().max((cx.ty(x).len() / size).saturating_mul(at.len())))?;
     let mut seen = vec![false; size];
     if !at.iter().any(|&p| std::mem::replace(&mut seen[p], true)) {
         let inner: usize = dims[axis + 1..].iter().product();

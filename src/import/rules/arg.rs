@@ -4,7 +4,7 @@
 
 use crate::graph::{DType, NodeId};
 use crate::import::axes::{Axes, Axis};
-use crate::import::rows::{along, apply, first_of, floats, integers, reshape, row_argmax, row_max, rows, unrows};
+use crate::import::rows::{along, apply, first_of, floats, positions, reshape, row_argmax, row_max, rows, unrows};
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
@@ -71,7 +71,7 @@ fn top_k(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         return Err(cx.unsupported(node, &format!("more than {MOST} largest elements")));
     }
     let (at, matrix) = operand(cx, node, &x, axis, largest)?;
-    let positions = integers(cx, node, [size], (0..size as i32).collect())?;
+    let positions = positions(cx, node, size)?;
     let (lowest, zero) = (floats(cx, node, [], vec![f32::NEG_INFINITY])?, floats(cx, node, [], vec![0.0])?);
     let (mut rest, mut taken) = (matrix, None);
     let (mut values, mut places) = (Vec::new(), Vec::new());
@@ -127,7 +127,7 @@ fn hardmax(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> 
     let matrix = rows(cx, node, x.node, &places)?;
     let size = cx.ty(matrix).dims[1];
     let place = row_argmax(cx, node, matrix, false)?;
-    let positions = integers(cx, node, [size], (0..size as i32).collect())?;
+    let positions = positions(cx, node, size)?;
     let is_most = apply(cx, node, Func::EqualI32, &[place, positions])?;
     let hard = apply(cx, node, Func::BoolToF32, &[is_most])?;
     let hard = match places[..] {

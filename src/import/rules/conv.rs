@@ -142,6 +142,9 @@ fn transposed(cx: &Import<'_>, node: &OnnxNode, output: &[usize], kernel: &[usiz
         let extent = (kernel[k] as i64 - 1).saturating_mul(dilation[k]) + 1;
         // What comes out without padding.
         let full = stride[k].saturating_mul(output[k] as i64 - 1).saturating_add(extent).saturating_add(extra[k]);
+        if !(1..=LARGEST).contains(&full) {
+            return Err(cx.invalid(node, format!("its result would have a size of {full} along spatial axis {k}")));
+        }
         let size = match (&stated, auto) {
             (Some(shape), _) => Some(shape[k]),
             (None, "SAME_UPPER" | "SAME_LOWER") => Some(stride[k].saturating_mul(output[k] as i64)),

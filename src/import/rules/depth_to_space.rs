@@ -24,9 +24,17 @@ fn moved(cx: &mut Import<'_>, node: &OnnxNode, to_space: bool) -> Result<Vec<Val
     }
     let count = images.count;
     let (apart, perm, dims) = match (to_space, mode) {
-        (true, "DCR") => ([count, b, b, c / (b * b), h, w], [0, 3, 4, 1, 5, 2], [c / (b * b), h * b, w * b]),
-        (true, "CRD") => ([count, c / (b * b), b, b, h, w], [0, 1, 4, 2, 5, 3], [c / (b * b), h * b, w * b]),
-        (false, _) => ([count, c, h / b, b, w / b, b], [0, 3, 5, 1, 2, 4], [c * b * b, h / b, w / b]),
+        (true, "DCR") => (
+            [count, b, b, c / (b * b), h, w],
+            [0, 3, 4, 1, 5, 2],
+            [c / (b * b), h.saturating_mul(b), w.saturating_mul(b)],
+        ),
+        (true, "CRD") => (
+            [count, c / (b * b), b, b, h, w],
+            [0, 1, 4, 2, 5, 3],
+            [c / (b * b), h.saturating_mul(b), w.saturating_mul(b)],
+        ),
+        (false, _) => ([count, c, h / b, b, w / b, b], [0, 3, 5, 1, 2, 4], [c.saturating_mul(b * b), h / b, w / b]),
         (true, other) => return Err(cx.invalid(node, format!("mode `{other}` is not one of ONNX's"))),
     };
     let y = reshape(cx, node, x.node, apart)?;

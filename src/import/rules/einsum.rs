@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::graph::{DType, NodeId};
+use crate::graph::{DType, NodeId, product as count};
 use crate::import::axes::{Axes, Axis};
 use crate::import::rows::{apply, reshape, transpose};
-use crate::import::select::elements;
+use crate::import::select::{elements, selectable};
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
@@ -164,6 +164,7 @@ fn factor(
         return Err(cx.mixes(node, "an operand has the batch twice", "give the batch one axis"));
     }
     let dims: Vec<usize> = indices.iter().map(|index| axes[index].per_record()).collect();
+    selectable(cx, node, count(&dims))?;
     let places = super::gather_elements::coordinates(&dims).map(|at| {
         let along = own.iter().map(|(index, _)| indices.iter().position(|i| i == index).map_or(0, |k| at[k]));
         Some(super::gather_elements::flat(&along.collect::<Vec<_>>(), &sizes))
@@ -209,9 +210,8 @@ fn multiplied(cx: &mut Import<'_>, node: &OnnxNode, a: Factor, b: Factor, needed
         let right = reshape(cx, node, right, [&lead[..], &vec![1; dims_a.len()], &dims_b].concat())?;
         return Ok(Factor { node: apply(cx, node, Func::Mul, &[left, right])?, indices });
     }
-    let size = |dims: &[usize]| dims.iter().product::<usize>();
-    let (rows, columns, shared) = (size(&dims_a), size(&dims_b), size(&sizes(cx, &a, &inner)));
-    let stack = if both.is_empty() { vec![] } else { vec![size(&lead)] };
+    let (rows, columns, shared) = (count(&dims_a), count(&dims_b), count(&sizes(cx, &a, &inner)));
+    let stack = if both.is_empty() { vec![] } else { vec![count(&lead)] };
     let left = ordered(cx, node, &a, &[&both[..], &free_a, &inner].concat())?;
     let left = reshape(cx, node, left, [&stack[..], &[rows, shared]].concat())?;
     // A weight that lies so already is taken as it is.

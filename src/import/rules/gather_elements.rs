@@ -1,9 +1,9 @@
 //! Elements by number: [GatherElements](https://onnx.ai/onnx/operators/onnx__GatherElements.html),
 //! [GatherND](https://onnx.ai/onnx/operators/onnx__GatherND.html).
 
-use crate::graph::DType;
+use crate::graph::{DType, product};
 use crate::import::axes::{Axes, Axis};
-use crate::import::rows::{along, apply, floats, integers, reshape, rows, unrows};
+use crate::import::rows::{along, apply, floats, integers, positions, reshape, rows, unrows};
 use crate::import::select::{ALONG_BATCH, elements, run, selectable, take};
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::scalar::Func;
@@ -26,7 +26,7 @@ pub(super) fn from_front(cx: &Import<'_>, node: &OnnxNode, id: i64, size: usize)
 
 /// For each element of a value of dims `dims`, row-major, its place along the axes.
 pub(super) fn coordinates(dims: &[usize]) -> impl Iterator<Item = Vec<usize>> + '_ {
-    (0..dims.iter().product()).map(move |mut element: usize| {
+    (0..product(dims)).map(move |mut element: usize| {
         let mut at = vec![0; dims.len()];
         for (at, &size) in at.iter_mut().zip(dims).rev() {
             *at = element % size;
@@ -38,7 +38,7 @@ pub(super) fn coordinates(dims: &[usize]) -> impl Iterator<Item = Vec<usize>> + 
 
 /// The number of an element in row-major order.
 pub(super) fn flat(at: &[usize], dims: &[usize]) -> usize {
-    at.iter().zip(dims).fold(0, |flat, (&at, &size)| flat * size + at)
+    at.iter().zip(dims).fold(0_usize, |flat, (&at, &size)| flat.saturating_mul(size).saturating_add(at))
 }
 
 fn gather_elements(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
@@ -94,7 +94,7 @@ fn gather_elements(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, R
     let below = apply(cx, node, Func::LessI32, &[id, zero])?;
     let from_end = apply(cx, node, Func::AddI32, &[id, end])?;
     let id = apply(cx, node, Func::SelectI32, &[below, from_end, id])?;
-    let positions = integers(cx, node, [size], (0..size as i32).collect())?;
+    let positions = positions(cx, node, size)?;
     let here = apply(cx, node, Func::EqualI32, &[id, positions])?;
     let none = floats(cx, node, [], vec![0.0])?;
     let found = apply(cx, node, Func::Select, &[here, table, none])?;
@@ -109,13 +109,14 @@ fn gather_nd(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal
         return Err(cx.unsupported(node, "indices that are not known when the model is compiled"));
     };
     let Indexed { lead, picked, sizes } = indexed(cx, node, &data, &dims, lead)?;
-    let inner: usize = data.axes.0[lead + sizes.len()..].iter().map(Axis::per_record).product();
-    let (groups, all): (usize, usize) = (dims[..lead].iter().product(), sizes.iter().product());
+    let inner = product(&data.axes.0[lead + sizes.len()..].iter().map(Axis::per_record).collect::<Vec<_>>());
+    let (groups, all) = (product(&dims[..lead]), product(&sizes));
     let mut places = Vec::with_capacity(picked);
     for (k, id) in ids.chunks(sizes.len().max(1)).enumerate() {
-        places.push(k / (picked / groups.max(1)).max(1) * all + place(cx, node, id, &sizes)?);
+        let group = k / (picked / groups.max(1)).max(1);
+        places.push(group.saturating_mul(all).saturating_add(place(cx, node, id, &sizes)?));
     }
-    let table = reshape(cx, node, data.node, [groups * all, inner])?;
+    let table = reshape(cx, node, data.node, [groups.saturating_mul(all), inner])?;
     let taken = take(cx, node, table, 0, &places)?;
     let own = dims[..dims.len() - 1].iter().map(|&dim| Axis::size(dim));
     let axes = Axes(own.chain(data.axes.0[lead + sizes.len()..].iter().cloned()).collect());
@@ -154,7 +155,7 @@ pub(super) fn indexed(
         let why = format!("it picks records by number along axis {batch} of {}", data.axes);
         return Err(cx.mixes(node, why, ALONG_BATCH));
     }
-    let picked = picked.iter().product();
+    let picked = product(picked);
     selectable(cx, node, picked)?;
     Ok(Indexed { lead, picked, sizes: sizes[lead..named].to_vec() })
 }

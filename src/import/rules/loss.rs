@@ -2,12 +2,13 @@
 //! [SoftmaxCrossEntropyLoss](https://onnx.ai/onnx/operators/onnx__SoftmaxCrossEntropyLoss.html). One that sums over the batch
 //! is refused: dpc attaches losses to scores by itself.
 
-use crate::graph::DType;
+use crate::graph::{DType, Type};
 use crate::import::axes::Axes;
-use crate::import::rows::{apply, floats, integers, reshape, rows};
+use crate::import::rows::{apply, floats, integers, positions, reshape, rows};
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
+use crate::ops::leaf::Fill;
 use crate::ops::reduce::Sum;
 use crate::ops::softmax::Softmax;
 
@@ -57,7 +58,7 @@ fn picked(cx: &mut Import<'_>, node: &OnnxNode, scores: &Value) -> Result<Value,
     let rows = rows(cx, node, scores.node, &[at])?;
     let (count, classes) = (cx.ty(rows).dims[0], cx.ty(rows).dims[1]);
     let ids = reshape(cx, node, labels.node, [count, 1])?;
-    let numbers = integers(cx, node, [classes], (0..classes as i32).collect())?;
+    let numbers = positions(cx, node, classes)?;
     let here = apply(cx, node, Func::EqualI32, &[ids, numbers])?;
     let zero = floats(cx, node, [], vec![0.0])?;
     let pick = |cx: &mut Import<'_>, from| {
@@ -71,7 +72,7 @@ fn picked(cx: &mut Import<'_>, node: &OnnxNode, scores: &Value) -> Result<Value,
         Some(weights) => {
             return Err(cx.invalid(node, format!("weights of axes {} for {classes} classes", weights.axes)));
         }
-        None => floats(cx, node, [count], vec![1.0; count])?,
+        None => cx.emit(node, Fill { ty: Type::shared([count]), value: 1.0 }, &[])?,
     };
     losses = apply(cx, node, Func::Mul, &[losses, weight])?;
     if let Some(ignored) = ignored.and_then(|ignored| i32::try_from(ignored).ok()) {

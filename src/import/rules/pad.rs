@@ -3,7 +3,7 @@
 use crate::graph::{DType, NodeId};
 use crate::import::axes::Axis;
 use crate::import::rows::{along, floats, integers, reshape};
-use crate::import::select::{run, take};
+use crate::import::select::{run, selectable, take};
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::onnx::OnnxNode;
 use crate::ops::movement::{Broadcast, Concat};
@@ -34,6 +34,9 @@ fn pad(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         }
         let at = along(cx, node, &x, axis, "pads")?;
         let size = x.axes.0[axis].per_record();
+        if [before, after].iter().any(|pad| pad.unsigned_abs() >= 1 << 31) {
+            return Err(cx.invalid(node, format!("pads {before} and {after} are too many")));
+        }
         let span = i64::try_from(size).ok().and_then(|size| size.checked_add(before)?.checked_add(after));
         let Some(span) = span.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0 && n < 1 << 31) else {
             return Err(cx.invalid(node, format!("pads {before} and {after} do not fit an axis of size {size}")));
@@ -41,6 +44,7 @@ fn pad(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         x.node = match value {
             Some(value) => constant(cx, node, x.node, at, (before, after), value)?,
             None => {
+                selectable(cx, node, span)?;
                 let place = |k: usize| place(k as i64 - before, size as i64, mode);
                 let Some(places) = (0..span).map(place).collect::<Option<Vec<_>>>() else {
                     return Err(cx.invalid(node, format!("mode `{mode}` does not fit an axis of size {size}")));

@@ -7,6 +7,7 @@ use crate::graph::NodeId;
 use crate::import::axes::Axis;
 use crate::import::formula::formula;
 use crate::import::rows::{apply, floats, reshape, row_max, rows};
+use crate::import::select::selectable;
 use crate::import::window::{Images, images, window};
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::kernels::{PoolKind, Window};
@@ -60,7 +61,7 @@ fn pooled(
     kind: PoolKind,
 ) -> Result<Value, Refusal> {
     // Channels are pooled alone, and so are those of several images.
-    let channels = images.dims[0] * images.count;
+    let channels = images.dims[0].saturating_mul(images.count);
     let planes = reshape(cx, node, x, window.dims(channels, window.input))?;
     let y = cx.emit(node, Pool { kind, channels, window }, &[planes])?;
     cx.relabel(node, y, images.axes(&window.dims(images.dims[0], window.output)))
@@ -101,6 +102,7 @@ fn lp_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> 
     let (x, p) = (cx.value(node, 0)?, power(cx, node)?);
     let images = images(cx, node, &x)?;
     let window = window(cx, node, &images.dims[1..], None)?;
+    selectable(cx, node, window.positions())?;
     let powers = powers(cx, node, x.node, p)?;
     let mean = pooled(cx, node, powers, &images, window, PoolKind::AverageInside)?;
     let counts = floats(cx, node, &window.dims(1, window.output)[1..], counts(&window))?;
@@ -111,14 +113,18 @@ fn lp_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> 
 /// How many elements inside of the input each window has.
 fn counts(w: &Window) -> Vec<f32> {
     let inside = |axis: usize, position: usize| {
-        let at = |k: usize| (position * w.stride[axis] + k * w.dilation[axis]).wrapping_sub(w.pad[axis]);
-        (0..w.kernel[axis]).filter(|&k| at(k) < w.input[axis]).count() as f32
+        // Element k of the window is at `start + k·dilation` of the padded input.
+        let (start, dilation) = (position * w.stride[axis], w.dilation[axis]);
+        let before = w.pad[axis].saturating_sub(start).div_ceil(dilation);
+        let last = (w.pad[axis] + w.input[axis]).saturating_sub(start);
+        last.div_ceil(dilation).min(w.kernel[axis]).saturating_sub(before) as f32
     };
-    let along = |axis: usize| (0..w.output[axis]).map(move |position| inside(axis, position));
+    let [depths, rows, columns] =
+        [0, 1, 2].map(|axis| (0..w.output[axis]).map(|position| inside(axis, position)).collect::<Vec<_>>());
     let mut counts = Vec::with_capacity(w.positions());
-    for depth in along(0) {
-        for row in along(1) {
-            counts.extend(along(2).map(|column| depth * row * column));
+    for depth in depths {
+        for row in &rows {
+            counts.extend(columns.iter().map(|column| depth * row * column));
         }
     }
     counts

@@ -200,6 +200,10 @@ fn changes(cx: &Import<'_>, node: &OnnxNode, x: &Value, how: &Interpolation) -> 
         }
     }
     let part = |k: usize| [region[k], region[axes.len() + k]].map(f64::from);
+    // What is scaled down further than this is no image.
+    if changes.iter().any(|&(_, _, scale)| scale < 1.0 / f64::from(1 << 24)) {
+        return Err(wrong("scales"));
+    }
     let changes = changes
         .into_iter()
         .filter(|&(k, size, scale)| size != from[k] || scale != 1.0 || (cropped && part(k) != [0.0, 1.0]));

@@ -2,7 +2,7 @@
 //! [ScatterND](https://onnx.ai/onnx/operators/onnx__ScatterND.html), by indices that are known when the model is compiled.
 
 use super::gather_elements::{Indexed, coordinates, flat, from_front, indexed, known_indices, place};
-use crate::graph::{DType, NodeId, Type};
+use crate::graph::{DType, NodeId, Type, product};
 use crate::import::axes::Axis;
 use crate::import::rows::{apply, integers, reshape};
 use crate::import::select::{ALONG_BATCH, selectable, take};
@@ -50,7 +50,7 @@ fn scatter_nd(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusa
     let (ids, dims) = indices(cx, node)?;
     let Indexed { sizes, .. } = indexed(cx, node, &data, &dims, 0)?;
     let rest = &data.axes.0[sizes.len()..];
-    let inner = rest.iter().map(Axis::per_record).product();
+    let inner = product(&rest.iter().map(Axis::per_record).collect::<Vec<_>>());
     let picked = dims[..dims.len() - 1].iter().map(|&dim| Axis::size(dim));
     if !picked.chain(rest.iter().cloned()).eq(updates.axes.0.iter().cloned()) {
         let why = format!("updates of axes {} do not replace parts of {}", updates.axes, data.axes);
@@ -70,6 +70,7 @@ fn scattered(
     targets: &[usize],
     inner: usize,
 ) -> Result<Vec<Value>, Refusal> {
+    const MOST_ROUNDS: usize = 256;
     let reduction = node.string("reduction", "none").map_err(|e| cx.attribute(node, e))?;
     let count = cx.ty(data.node).len() / inner.max(1);
     let (table, rows) =
@@ -85,9 +86,13 @@ fn scattered(
     if cx.ty(table).dtype != DType::F32 {
         return Err(cx.unsupported(node, "a combination of values that are no floats"));
     }
+    let rounds = rounds(targets);
+    if rounds.len() > MOST_ROUNDS {
+        return Err(cx.unsupported(node, &format!("more than {MOST_ROUNDS} updates of an element")));
+    }
+    selectable(cx, node, count)?;
     let mut result = table;
-    for round in rounds(targets) {
-        let hit: Vec<i32> = (0..count).map(|row| i32::from(round.iter().any(|&k| targets[k] == row))).collect();
+    for round in rounds {
         let missing = count - round.len();
         let mut source = rows;
         if missing > 0 {
@@ -96,6 +101,7 @@ fn scattered(
         }
         let mut at: Vec<Option<usize>> = vec![None; count];
         round.iter().for_each(|&k| at[targets[k]] = Some(k));
+        let hit = at.iter().map(|k| i32::from(k.is_some())).collect();
         let mut none = targets.len()..;
         let at: Vec<usize> = at.into_iter().map(|k| k.or_else(|| none.next()).unwrap_or(0)).collect();
         let update = take(cx, node, source, 0, &at)?;

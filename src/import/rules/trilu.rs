@@ -2,6 +2,7 @@
 
 use crate::graph::DType;
 use crate::import::rows::{along, apply, floats, integers};
+use crate::import::select::selectable;
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
@@ -24,6 +25,7 @@ fn trilu(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         along(cx, node, &x, axis, "takes a triangle")?;
     }
     let [rows, columns] = [rank - 2, rank - 1].map(|axis| x.axes.0[axis].per_record());
+    selectable(cx, node, rows.saturating_mul(columns))?;
     let inside = |row: usize, column: usize| {
         let diagonal = column as i64 - row as i64;
         if upper { diagonal >= k } else { diagonal <= k }
