@@ -3,7 +3,7 @@
 use super::select::{ALONG_BATCH, selectable};
 use super::{Import, Refusal, Value};
 use crate::graph::{NodeId, product};
-use crate::lower::kernels::{PoolKind, Window};
+use crate::lower::kernels::{MAX_WINDOW, PoolKind, Window};
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
 use crate::ops::contract::Contract;
@@ -107,8 +107,7 @@ pub(super) fn matrix(
 
 /// The largest element of each row of a matrix of floats, as a column. Its cotangent goes to the first of the largest.
 pub(super) fn row_max(cx: &mut Import<'_>, node: &OnnxNode, x: NodeId) -> Result<NodeId, Refusal> {
-    // No window of a pool is larger than its kernel takes.
-    const MOST: usize = 1 << 15;
+    const MOST: usize = MAX_WINDOW;
     let mut x = x;
     loop {
         let (channels, size) = (cx.ty(x).dims[0], cx.ty(x).dims[1]);

@@ -80,6 +80,7 @@ fn convolved(
     op: impl FnOnce(ConvGeometry) -> Op,
 ) -> Result<Value, Refusal> {
     let images = &own.images;
+    fits(cx, node, &geometry)?;
     let mut y = if images.count == 1 {
         let image = reshape(cx, node, own.x.node, images.dims.clone())?;
         cx.emit(node, op(geometry), &[image, own.w.node])?
@@ -89,6 +90,7 @@ fn convolved(
             return Err(cx.unsupported(node, "several 3-D images of each record"));
         }
         let geometry = ConvGeometry { window: over_images(&geometry.window, images.count), ..geometry };
+        fits(cx, node, &geometry)?;
         let all: Vec<usize> = [images.count].iter().chain(&images.dims).copied().collect();
         let x = reshape(cx, node, own.x.node, all)?;
         let x = exchanged(cx, node, x)?;
@@ -106,6 +108,14 @@ fn convolved(
         y = cx.emit(node, Elementwise::call(Func::Add), &[y, bias])?;
     }
     cx.relabel(node, y, images.axes(result))
+}
+
+/// Refuses sizes that no kernel takes.
+fn fits(cx: &Import<'_>, node: &OnnxNode, geometry: &ConvGeometry) -> Result<(), Refusal> {
+    match geometry.problem() {
+        None => Ok(()),
+        Some(problem) => Err(cx.unsupported(node, &format!("a convolution that {problem}"))),
+    }
 }
 
 /// A value with its first two axes exchanged.
@@ -152,6 +162,9 @@ fn transposed(cx: &Import<'_>, node: &OnnxNode, output: &[usize], kernel: &[usiz
             (None, other) => return Err(cx.invalid(node, format!("auto_pad `{other}` is not one of ONNX's"))),
         };
         let (before, size) = match size {
+            Some(size) if !(1..=LARGEST).contains(&size) => {
+                return Err(cx.invalid(node, format!("its result would have a size of {size} along spatial axis {k}")));
+            }
             Some(size) => {
                 let total = (full - size).max(0);
                 (if auto == "SAME_UPPER" { total / 2 } else { total - total / 2 }, size)

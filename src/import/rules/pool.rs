@@ -10,7 +10,7 @@ use crate::import::rows::{apply, floats, reshape, row_max, rows};
 use crate::import::select::selectable;
 use crate::import::window::{Images, images, window};
 use crate::import::{Import, Refusal, Rule, Value};
-use crate::lower::kernels::{PoolKind, Window};
+use crate::lower::kernels::{MAX_WINDOW, PoolKind, Window};
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
 use crate::ops::elementwise::Elementwise;
@@ -62,6 +62,9 @@ fn pooled(
 ) -> Result<Value, Refusal> {
     // Channels are pooled alone, and so are those of several images.
     let channels = images.dims[0].saturating_mul(images.count);
+    if window.taps() > MAX_WINDOW {
+        return Err(cx.unsupported(node, &format!("windows of {} elements", window.taps())));
+    }
     let planes = reshape(cx, node, x, window.dims(channels, window.input))?;
     let y = cx.emit(node, Pool { kind, channels, window }, &[planes])?;
     cx.relabel(node, y, images.axes(&window.dims(images.dims[0], window.output)))

@@ -71,7 +71,8 @@ fn resize(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
         let Change { axis, size, scale, part } = change;
         let at = along(cx, node, &x, axis, "interpolates")?;
         let from = x.axes.0[axis].per_record();
-        selectable(cx, node, size.saturating_mul(from))?;
+        // A matrix, one row a position.
+        selectable(cx, node, size.saturating_mul(from).saturating_mul(4))?;
         if how.rounds_size(from, size, scale) {
             cx.note(format!(
                 "node `{}`: its scale {scale} gives axis {axis} of {from} the size {size}; corners are aligned by the scale, as \

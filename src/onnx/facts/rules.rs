@@ -20,6 +20,7 @@ pub(super) fn infer(node: &OnnxNode, pinned: &mut Pinned) -> Option<Results> {
         "Dropout" => dropout(node, pinned),
         "BatchNormalization" => batch_normalization(node, pinned),
         "Size" => elements(node, pinned),
+        "EyeLike" => shapes::eye_like(node, pinned),
         "Pad" => return shapes::pad(node, pinned),
         "LpPool" => shapes::lp_pool(node, pinned),
         "Upsample" => shapes::upsample(node, pinned),

@@ -1,9 +1,9 @@
 //! Shapes of the operators that select, pad and slide.
 
 use super::{Results, from_end, operand};
-use crate::onnx::facts::pinned::{Known, Pinned};
+use crate::onnx::facts::pinned::{Known, LARGEST_VALUE, Pinned};
 use crate::onnx::node::OnnxNode;
-use crate::onnx::tensor::Tensor;
+use crate::onnx::tensor::{Elem, Tensor};
 
 const UNKNOWN: &str = "the shape of its operand is unknown";
 
@@ -16,16 +16,19 @@ fn shaped(node: &OnnxNode, pinned: &Pinned, shape: Vec<usize>) -> Results {
     Ok(vec![Some(Known::new(operand(node, pinned, 0).elem, Some(shape)))])
 }
 
-/// [Pad](https://onnx.ai/onnx/operators/onnx__Pad.html) in the forms that tract does not know: with axes, and by mode `wrap`.
+/// [Pad](https://onnx.ai/onnx/operators/onnx__Pad.html) in the forms that tract does not know, with axes and by mode `wrap`,
+/// and of more elements than are worth computing, which tract would list.
 pub(super) fn pad(node: &OnnxNode, pinned: &Pinned) -> Option<Results> {
     let wraps = node.string("mode", "constant").is_ok_and(|mode| mode == "wrap");
-    (wraps || node.input(3).is_some()).then(|| padded(node, pinned))
+    let listed = node.ints("pads").ok().flatten();
+    let pads = listed.or_else(|| operand(node, pinned, 1).value.as_ref().and_then(Tensor::ints).map(<[i64]>::to_vec));
+    let many = pads.iter().flatten().any(|pad| pad.unsigned_abs() > LARGEST_VALUE as u64);
+    (wraps || many || node.input(3).is_some()).then(|| padded(node, pinned, pads))
 }
 
-fn padded(node: &OnnxNode, pinned: &Pinned) -> Results {
+fn padded(node: &OnnxNode, pinned: &Pinned, pads: Option<Vec<i64>>) -> Results {
     let mut shape = operand(node, pinned, 0).shape.ok_or(UNKNOWN)?;
-    let pads = operand(node, pinned, 1).value;
-    let pads = pads.as_ref().and_then(Tensor::ints).ok_or("its pads depend on data")?;
+    let pads = pads.ok_or("its pads depend on data")?;
     let axes: Vec<i64> = match node.input(3) {
         None => (0..shape.len() as i64).collect(),
         Some(_) => {
@@ -43,6 +46,16 @@ fn padded(node: &OnnxNode, pinned: &Pinned) -> Results {
         shape[axis] = size.and_then(|size| usize::try_from(size).ok()).ok_or("its pads do not fit its operand")?;
     }
     shaped(node, pinned, shape)
+}
+
+/// [EyeLike](https://onnx.ai/onnx/operators/onnx__EyeLike.html): the operand's shape. tract would fill the matrix.
+pub(super) fn eye_like(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let own = operand(node, pinned, 0);
+    let elem = match node.has("dtype") {
+        true => i32::try_from(node.require_int("dtype").map_err(message)?).ok().map(Elem::from_onnx),
+        false => own.elem,
+    };
+    Ok(vec![Some(Known::new(elem, own.shape))])
 }
 
 /// [LpPool](https://onnx.ai/onnx/operators/onnx__LpPool.html): as many positions of the window as there are.
