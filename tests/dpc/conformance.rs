@@ -1,4 +1,4 @@
-//! ONNX's own conformance cases, each through the whole pipeline on the cpu device.
+//! ONNX's own conformance cases, each through the whole pipeline on both devices.
 //!
 //! `cargo xtask conformance` fetches them with the PyPI package onnx and names their folder in the variable
 //! `DPC_CONFORMANCE`. What a case gives as an operand dpc may have to know when it compiles (axes, shapes, indices), so a
@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dpc::artifact;
 use dpc::compile::{Options, compile};
-use dpc::device::TARGETS;
 use dpc::device::cpu::Cpu;
+use dpc::device::gpu::Gpu;
+use dpc::device::{Device, TARGETS};
 use dpc::onnx::proto::{ModelProto, TensorProto};
 use dpc::onnx::{Elem, Source, Tensor, TensorData, discover};
 use dpc::options::NormChoice;
@@ -118,7 +119,11 @@ enum Failure {
 }
 
 /// Runs a case with the operands that `constant` says as initialisers.
-fn attempt(case: &Case, constant: impl Fn(usize, &Tensor) -> bool) -> Result<Vec<String>, Failure> {
+fn attempt(
+    device: &dyn Device,
+    case: &Case,
+    constant: impl Fn(usize, &Tensor) -> bool,
+) -> Result<Vec<String>, Failure> {
     let mut model = case.model.clone();
     let graph = model.graph.as_mut().expect("a graph");
     let wrong = Failure::Wrong;
@@ -157,7 +162,7 @@ fn attempt(case: &Case, constant: impl Fn(usize, &Tensor) -> bool) -> Result<Vec
         other => refused(&other),
     })?;
     let artifact = artifact::build(&source, &parameters, compiled, &options, 64).map_err(|e| refused(&e))?;
-    let found = predict(&Cpu, &artifact, "the case", &inputs).map_err(|e| wrong(e.to_string()))?;
+    let found = predict(device, &artifact, "the case", &inputs).map_err(|e| wrong(e.to_string()))?;
     for (name, proto) in names.iter().zip(tensors(case, "output", names.len()).map_err(wrong)?) {
         let expected = Tensor::from_proto(&proto).map_err(|e| wrong(format!("{name}: {e:?}")))?;
         let found = found.get(name).ok_or_else(|| wrong(format!("there is no output {name}")))?;
@@ -192,19 +197,30 @@ fn same(found: &Array, expected: &Tensor) -> Result<(), String> {
 }
 
 /// What shape inference does not know of a case that passes.
-fn run(case: &Case) -> Result<Vec<String>, Failure> {
-    let mut last = attempt(case, |_, _| false);
+fn run(device: &dyn Device, case: &Case) -> Result<Vec<String>, Failure> {
+    let mut last = attempt(device, case, |_, _| false);
     if let Err(Failure::Refused(_)) = last {
-        last = attempt(case, |_, tensor| tensor.floats().is_none());
+        last = attempt(device, case, |_, tensor| tensor.floats().is_none());
     }
     if let Err(Failure::Refused(_)) = last {
-        last = attempt(case, |k, _| k > 0);
+        last = attempt(device, case, |k, _| k > 0);
     }
     last
 }
 
 #[test]
 fn the_cases_of_onnx_that_passed_still_pass() {
+    check(&Cpu);
+}
+
+#[test]
+fn the_cases_of_onnx_pass_on_the_gpu_as_well() {
+    if std::env::var_os("DPC_CONFORMANCE").is_some() {
+        check(&Gpu::open(None).unwrap_or_else(|e| panic!("{:?}", miette::Report::from(e))));
+    }
+}
+
+fn check(device: &(dyn Device + Sync)) {
     let Some(folder) = std::env::var_os("DPC_CONFORMANCE") else {
         println!("NOT RUN: `cargo xtask conformance` fetches the cases");
         return;
@@ -216,7 +232,7 @@ fn the_cases_of_onnx_that_passed_still_pass() {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = catch_unwind(AssertUnwindSafe(|| run(case)));
+                    let result = catch_unwind(AssertUnwindSafe(|| run(device, case)));
                     let result = result.unwrap_or_else(|_| Err(Failure::Wrong("PANIC".into())));
                     results.lock().expect("no panic").insert(case.name.as_str(), result);
                 }

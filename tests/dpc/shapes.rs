@@ -317,6 +317,12 @@ fn nets() -> Vec<(&'static str, Net)> {
     }
     let ops = "Reshape(h, merged) | MaxPool(t0; kernel_shape=[2, 2]) | Flatten(t1) | Reshape(t2, apart)";
     add(&[2, 2, 3, 4], ops, vec![list("merged", &[-1, 2, 3, 4]), list("apart", &[-1, 2, 12])]);
+    let videos = vec![
+        list("merged", &[-1, 2, 2, 3, 2]),
+        list("apart", &[-1, 2, 16]),
+        floats("w2", &[2, 2, 2, 2, 2], numbers(32, 11)),
+    ];
+    add(&[2, 2, 2, 3, 2], "Reshape(h, merged) | Conv(t0, w2; pads=[1, 0, 0, 0, 0, 1]) | Reshape(t1, apart)", videos);
     // A selection by what the data say, and one by its own order.
     let pick = "ArgMax(h; axis=1; keepdims=1) | GatherElements(h, t0; axis=1)";
     add(&[3, 4], pick, vec![]);

@@ -12,7 +12,7 @@ use crate::onnx::OnnxNode;
 use crate::ops::Op;
 use crate::ops::conv::{Conv, ConvInputGradient, weight_dims};
 use crate::ops::elementwise::Elementwise;
-use crate::ops::movement;
+use crate::ops::movement::{self, Broadcast};
 
 pub(super) const RULES: &[(&str, Rule)] = &[("Conv", conv), ("ConvTranspose", conv_transpose)];
 
@@ -84,11 +84,8 @@ fn convolved(
     let mut y = if images.count == 1 {
         let image = reshape(cx, node, own.x.node, images.dims.clone())?;
         cx.emit(node, op(geometry), &[image, own.w.node])?
-    } else {
+    } else if geometry.window.rank < 3 {
         // Several images of a record are one with an axis more, along which the window has one element.
-        if geometry.window.rank == 3 {
-            return Err(cx.unsupported(node, "several 3-D images of each record"));
-        }
         let geometry = ConvGeometry { window: over_images(&geometry.window, images.count), ..geometry };
         fits(cx, node, &geometry)?;
         let all: Vec<usize> = [images.count].iter().chain(&images.dims).copied().collect();
@@ -97,6 +94,18 @@ fn convolved(
         let w = reshape(cx, node, own.w.node, weight_dims(&geometry))?;
         let y = cx.emit(node, op(geometry), &[x, w])?;
         exchanged(cx, node, y)?
+    } else {
+        // There is no axis more: each image has groups of its own, with the same weights.
+        let times = |size: usize| size.saturating_mul(images.count);
+        let ConvGeometry { channels, filters, groups, window } = geometry;
+        let geometry =
+            ConvGeometry { channels: times(channels), filters: times(filters), groups: times(groups), window };
+        let whole = [times(images.dims[0])].iter().chain(&images.dims[1..]).copied().collect::<Vec<_>>();
+        let x = reshape(cx, node, own.x.node, whole)?;
+        let w = cx.emit(node, Broadcast { dims: [&[images.count], &own.shape[..]].concat() }, &[own.w.node])?;
+        let w = reshape(cx, node, w, weight_dims(&geometry))?;
+        let y = cx.emit(node, op(geometry), &[x, w])?;
+        reshape(cx, node, y, [&[images.count], result].concat())?
     };
     if let Some(bias) = &own.bias {
         let filters = result[0];
