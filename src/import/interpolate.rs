@@ -58,7 +58,7 @@ impl Interpolation {
                 let adjustment = size as f64 / width;
                 from as f64 / 2.0 * (1.0 - adjustment) + half_pixel
             }
-            Coordinates::PytorchHalfPixel if size == 1 => -0.5,
+            Coordinates::PytorchHalfPixel if size == 1 => 0.0,
             Coordinates::PytorchHalfPixel => half_pixel,
             Coordinates::AlignCorners if size == 1 || width == 1.0 => 0.0,
             Coordinates::AlignCorners => x * last / (width - 1.0),
