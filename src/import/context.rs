@@ -300,6 +300,12 @@ impl<'s> Import<'s> {
         }
     }
 
+    /// Floats that are known now, such as scales; `None` if the input is absent, of integers or not known.
+    pub fn known_floats(&self, node: &OnnxNode, i: usize) -> Option<&[f32]> {
+        let name = node.input(i)?;
+        self.source.initializers.get(name).or_else(|| self.facts.constant(name)).and_then(Tensor::floats)
+    }
+
     /// The tensor that input `i` of a node is in every batch, if it depends on nothing but shapes and constants.
     pub fn known(&self, node: &OnnxNode, i: usize) -> Option<&Tensor> {
         self.facts.constant(node.input(i)?)

@@ -16,7 +16,8 @@
 //! | `check` | what a rule gave, held against shape inference |
 //! | `own_rows` | the number of a record within its batch, and what may be done with it |
 //! | `formula` | function ops as formulas |
-//! | `broadcast`, `reduction`, `select`, `window`, `fixed_batch` | batch rules that several families share |
+//! | `interpolate` | the coefficients of resized axes |
+//! | `broadcast`, `reduction`, `rows`, `select`, `window`, `fixed_batch` | batch rules that several families share |
 
 pub mod axes;
 mod broadcast;
@@ -25,10 +26,12 @@ mod context;
 mod fixed_batch;
 mod formula;
 mod interface;
+mod interpolate;
 mod own_rows;
 mod prove;
 mod reduction;
 mod refusal;
+mod rows;
 mod rules;
 mod select;
 mod window;

@@ -1,8 +1,10 @@
 //! Sliding windows: the attributes that convolutions and pools share.
 //!
-//! The kernels' windows have up to three axes; ONNX models may have one and two.
+//! Windows have up to three axes, as those of the kernels.
 
+use super::axes::{Axes, Axis};
 use super::{Import, Refusal, Value};
+use crate::graph::DType;
 use crate::lower::kernels::Window;
 use crate::onnx::OnnxNode;
 
@@ -67,23 +69,49 @@ pub fn window(cx: &Import<'_>, node: &OnnxNode, input: &[usize], kernel: Option<
     Ok(window)
 }
 
-/// The batch rule of windows over an image `[N, C, spatial…]`: the batch is axis 0 and nothing else. Returns the dims of
-/// one record, `[C, spatial…]`, with one or two spatial axes.
-pub fn image(cx: &Import<'_>, node: &OnnxNode, x: &Value) -> Result<Vec<usize>, Refusal> {
-    match x.axes.batch_axis() {
-        Some(0) if x.axes.0[0].is_batch() => {}
-        Some(0) => return Err(cx.unsupported(node, &format!("the batch of {} is merged with another axis", x.axes))),
-        Some(axis) => {
-            let why =
-                format!("the batch is axis {axis} of {}, over which the window slides or which holds channels", x.axes);
-            return Err(cx.mixes(node, why, "move the batch to axis 0 with Transpose"));
-        }
-        None => return Err(cx.unsupported(node, "an image that does not depend on the record")),
+/// Images `[C, spatial…]` that a record holds.
+pub struct Images {
+    /// The axis before the channels.
+    pub lead: Axis,
+    /// How many images of a record there are on it.
+    pub count: usize,
+    /// The dims of an image, with one to three spatial axes.
+    pub dims: Vec<usize>,
+}
+
+impl Images {
+    /// The axes of a value that has other images in the place of these.
+    pub fn axes(&self, dims: &[usize]) -> Axes {
+        Axes(std::iter::once(self.lead.clone()).chain(dims.iter().map(|&dim| Axis::size(dim))).collect())
     }
-    let dims = x.axes.per_record();
-    if matches!(dims.len(), 2 | 3) {
-        Ok(dims)
-    } else {
-        Err(cx.unsupported(node, &format!("{} spatial axes; dpc has one and two", dims.len().saturating_sub(1))))
+}
+
+/// The batch rule of windows over images `[N, C, spatial…]`: the batch is in axis 0 and nowhere else, maybe with other
+/// factors; each of a record's images is treated alone.
+pub fn images(cx: &Import<'_>, node: &OnnxNode, x: &Value) -> Result<Images, Refusal> {
+    if let Some(axis @ 1..) = x.axes.batch_axis() {
+        let why =
+            format!("the batch is axis {axis} of {}, over which the window slides or which holds channels", x.axes);
+        return Err(cx.mixes(node, why, "move the batch to axis 0 with Transpose"));
     }
+    if !(3..=5).contains(&x.axes.rank()) {
+        let spatial = x.axes.rank().saturating_sub(2);
+        return Err(cx.unsupported(node, &format!("{spatial} spatial axes; dpc has one to three")));
+    }
+    if cx.ty(x.node).dtype != DType::F32 {
+        return Err(cx.unsupported(node, "images of integers"));
+    }
+    let lead = x.axes.0[0].clone();
+    let dims = x.axes.0[1..].iter().map(Axis::per_record).collect();
+    Ok(Images { count: lead.per_record(), lead, dims })
+}
+
+/// A window over images, as one over a value that has `count` images on an axis of its own before the spatial ones: it
+/// walks along them one by one.
+pub fn over_images(window: &Window, count: usize) -> Window {
+    let mut window = *window;
+    let at = 2 - window.rank;
+    (window.input[at], window.output[at]) = (count, count);
+    window.rank += 1;
+    window
 }

@@ -1,16 +1,19 @@
 //! `cargo xtask test`: everything that a change must pass, with one command.
 //!
-//! The steps, in order: a Vulkan adapter for the gpu tests (installed where apt can, since they are never skipped), the
-//! layers of the sources, the formatting of every file, the tests, the examples in the documentation, the lints, the library
-//! without an operating system.
+//! The steps, in order: a Vulkan adapter for the gpu tests (installed where apt can, since they are never skipped), ONNX's
+//! conformance cases, the layers of the sources, the formatting of every file, the tests, the examples in the documentation,
+//! the lints, the library without an operating system.
+//!
+//! `cargo xtask conformance`: the conformance cases alone, with what each operator passes.
 
+mod conformance;
 mod layers;
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: cargo xtask test";
+const USAGE: &str = "usage: cargo xtask test | conformance";
 
 /// A step: what it is for, and the arguments of cargo.
 const STEPS: &[(&str, &[&str])] = &[
@@ -20,17 +23,19 @@ const STEPS: &[(&str, &[&str])] = &[
 ];
 
 fn main() -> ExitCode {
-    match env::args().nth(1).as_deref() {
-        Some("test") => match test() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(problem) => {
-                eprintln!("xtask: {problem}");
-                ExitCode::FAILURE
-            }
-        },
+    let result = match env::args().nth(1).as_deref() {
+        Some("test") => test(),
+        Some("conformance") => conformance::run(),
         _ => {
             eprintln!("{USAGE}");
-            ExitCode::from(2)
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("xtask: {problem}");
+            ExitCode::FAILURE
         }
     }
 }
@@ -39,6 +44,7 @@ fn test() -> Result<(), String> {
     println!("xtask: building dpc and its tests");
     cargo(&["test", "--workspace", "--no-run"])?;
     ensure_adapter()?;
+    let cases = conformance::cases();
     println!("xtask: the layers of the sources");
     let problems = layers::problems(Path::new("src"))?;
     if !problems.is_empty() {
@@ -47,10 +53,13 @@ fn test() -> Result<(), String> {
     formatting()?;
     for (what, arguments) in STEPS {
         println!("xtask: {what}: cargo {}", arguments.join(" "));
-        cargo(arguments)?;
+        cargo_with(arguments, cases.as_deref().ok())?;
     }
     browser()?;
-    println!("xtask: all of it passed");
+    match cases {
+        Ok(_) => println!("xtask: all of it passed"),
+        Err(why) => println!("xtask: all of it passed, but ONNX's conformance cases were NOT RUN: {why}"),
+    }
     Ok(())
 }
 
@@ -124,8 +133,15 @@ fn adapter_answers() -> Result<bool, String> {
 }
 
 fn cargo(arguments: &[&str]) -> Result<(), String> {
+    cargo_with(arguments, None)
+}
+
+/// Runs cargo, and tells the tests where the conformance cases are.
+fn cargo_with(arguments: &[&str], cases: Option<&Path>) -> Result<(), String> {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let status = Command::new(cargo).args(arguments).status().map_err(|e| format!("cargo does not run: {e}"))?;
+    let mut command = Command::new(cargo);
+    command.args(arguments).envs(cases.map(|cases| (conformance::VARIABLE, cases)));
+    let status = command.status().map_err(|e| format!("cargo does not run: {e}"))?;
     if status.success() { Ok(()) } else { Err(format!("cargo {} failed", arguments.join(" "))) }
 }
 

@@ -2,8 +2,10 @@
 //! the identity.
 
 use crate::graph::{NodeId, Origin};
+use crate::import::rows::apply;
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::host_inputs;
+use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
 use crate::ops::dropout::{Dropout, keys_type};
 use crate::ops::{Op, leaf};
@@ -22,7 +24,8 @@ fn dropout(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> 
         cx.silence_dropout(node);
     }
     if !training || ratio == 0.0 {
-        return Ok(vec![x]);
+        let mask = node.output(1).map(|_| everything(cx, node, &x)).transpose()?;
+        return Ok(std::iter::once(x).chain(mask).collect());
     }
     if !(0.0..1.0).contains(&ratio) {
         return Err(cx.invalid(node, format!("ratio {ratio} is not in [0, 1)")));
@@ -34,6 +37,13 @@ fn dropout(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> 
     let keys = keys(cx, node)?;
     let y = cx.emit(node, op, &[x.node, keys])?;
     Ok(vec![Value { node: y, axes: x.axes }])
+}
+
+/// The mask of a dropout that is off: true for every element.
+fn everything(cx: &mut Import<'_>, node: &OnnxNode, x: &Value) -> Result<Value, Refusal> {
+    let own = apply(cx, node, Func::Equal, &[x.node, x.node])?;
+    let other = apply(cx, node, Func::Not, &[own])?;
+    Ok(Value { node: apply(cx, node, Func::Or, &[own, other])?, axes: x.axes.clone() })
 }
 
 /// The host input with the records' keys, one for the whole model.

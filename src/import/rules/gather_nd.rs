@@ -46,6 +46,9 @@ fn gather_nd(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal
     let dims = cx.ty(data.node).dims.clone();
     let own = cx.ty(indices.node).dims.clone();
     let lead = own[..own.len() - 1].to_vec();
+    if lead.len() < batch_dims || dims[..batch_dims] != lead[..batch_dims] {
+        return Err(cx.invalid(node, format!("indices of axes {} do not fit data of axes {}", indices.axes, data.axes)));
+    }
     let runs = batch_dims + width - first;
     let mut flat: Option<NodeId> = None;
     for k in 0..runs {

@@ -1,30 +1,46 @@
 //! The import rules, one file an ONNX op family.
 
 mod activation;
+mod arg;
 mod attention;
 mod batch_normalization;
 mod cast;
+mod compress;
 mod concat;
 mod constant_of_shape;
 mod conv;
+mod cum_sum;
+mod depth_to_space;
 mod dropout;
+mod einsum;
 mod elementwise;
 mod expand;
+mod eye_like;
 mod gather;
+mod gather_elements;
 mod gather_nd;
 mod identity;
+mod loss;
+mod lrn;
 mod lstm;
 mod matmul;
 mod normalization;
+mod one_hot;
+mod pad;
 mod pool;
 mod random;
 mod range;
 mod reduce;
 mod reshape;
+mod resize;
+mod rotary_embedding;
+mod scatter;
 mod slice;
 mod softmax;
 mod split;
+mod tile;
 mod transpose;
+mod trilu;
 mod variadic;
 
 use super::Rule;
@@ -32,30 +48,46 @@ use super::Rule;
 /// A line a family.
 const FAMILIES: &[&[(&str, Rule)]] = &[
     activation::RULES,
+    arg::RULES,
     attention::RULES,
     batch_normalization::RULES,
     cast::RULES,
+    compress::RULES,
     concat::RULES,
     constant_of_shape::RULES,
     conv::RULES,
+    cum_sum::RULES,
+    depth_to_space::RULES,
     dropout::RULES,
+    einsum::RULES,
     elementwise::RULES,
     expand::RULES,
+    eye_like::RULES,
     gather::RULES,
+    gather_elements::RULES,
     gather_nd::RULES,
     identity::RULES,
+    loss::RULES,
+    lrn::RULES,
     lstm::RULES,
     matmul::RULES,
     normalization::RULES,
+    one_hot::RULES,
+    pad::RULES,
     pool::RULES,
     random::RULES,
     range::RULES,
     reduce::RULES,
     reshape::RULES,
+    resize::RULES,
+    rotary_embedding::RULES,
+    scatter::RULES,
     slice::RULES,
     softmax::RULES,
     split::RULES,
+    tile::RULES,
     transpose::RULES,
+    trilu::RULES,
     variadic::RULES,
 ];
 

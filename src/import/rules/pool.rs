@@ -1,29 +1,48 @@
-//! Pooling over one or two spatial axes: [MaxPool](https://onnx.ai/onnx/operators/onnx__MaxPool.html),
+//! Pooling over one to three spatial axes: [MaxPool](https://onnx.ai/onnx/operators/onnx__MaxPool.html),
 //! [AveragePool](https://onnx.ai/onnx/operators/onnx__AveragePool.html),
-//! [GlobalAveragePool](https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html).
+//! [LpPool](https://onnx.ai/onnx/operators/onnx__LpPool.html), and their global forms.
 
-use crate::import::axes::{Axes, Axis};
+use super::reduce::root;
+use crate::graph::NodeId;
+use crate::import::axes::Axis;
 use crate::import::formula::formula;
-use crate::import::window::{image, window};
+use crate::import::rows::{apply, floats, reshape, row_max, rows};
+use crate::import::select::selectable;
+use crate::import::window::{Images, images, window};
 use crate::import::{Import, Refusal, Rule, Value};
-use crate::lower::kernels::PoolKind;
+use crate::lower::kernels::{MAX_WINDOW, PoolKind, Window};
+use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
-use crate::ops::movement::Reshape;
+use crate::ops::elementwise::Elementwise;
 use crate::ops::pool::Pool;
+use crate::ops::reduce::Sum;
 
-pub(super) const RULES: &[(&str, Rule)] =
-    &[("MaxPool", max_pool), ("AveragePool", average_pool), ("GlobalAveragePool", global_average_pool)];
+pub(super) const RULES: &[(&str, Rule)] = &[
+    ("MaxPool", max_pool),
+    ("AveragePool", average_pool),
+    ("LpPool", lp_pool),
+    ("GlobalMaxPool", global_max_pool),
+    ("GlobalAveragePool", global_average_pool),
+    ("GlobalLpPool", global_lp_pool),
+];
 
 fn max_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     if node.output(1).is_some() {
         return Err(cx.unsupported(node, "the output Indices"));
     }
-    pool(cx, node, PoolKind::Max)
+    let x = cx.value(node, 0)?;
+    let images = images(cx, node, &x)?;
+    let window = window(cx, node, &images.dims[1..], None)?;
+    Ok(vec![pooled(cx, node, x.node, &images, window, PoolKind::Max)?])
 }
 
 fn average_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     let padded = node.int("count_include_pad", 0).map_err(|e| cx.attribute(node, e))? != 0;
-    pool(cx, node, if padded { PoolKind::AveragePadded } else { PoolKind::AverageInside })
+    let kind = if padded { PoolKind::AveragePadded } else { PoolKind::AverageInside };
+    let x = cx.value(node, 0)?;
+    let images = images(cx, node, &x)?;
+    let window = window(cx, node, &images.dims[1..], None)?;
+    Ok(vec![pooled(cx, node, x.node, &images, window, kind)?])
 }
 
 fn global_average_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
@@ -32,13 +51,128 @@ fn global_average_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value
     Ok(vec![formula(cx, node, |f| f.of(x).mean(&spatial))?])
 }
 
-fn pool(cx: &mut Import<'_>, node: &OnnxNode, kind: PoolKind) -> Result<Vec<Value>, Refusal> {
+/// Pools each image of a record.
+fn pooled(
+    cx: &mut Import<'_>,
+    node: &OnnxNode,
+    x: NodeId,
+    images: &Images,
+    window: Window,
+    kind: PoolKind,
+) -> Result<Value, Refusal> {
+    // Channels are pooled alone, and so are those of several images.
+    let channels = images.dims[0].saturating_mul(images.count);
+    if window.taps() > MAX_WINDOW {
+        return Err(cx.unsupported(node, &format!("windows of {} elements", window.taps())));
+    }
+    let planes = reshape(cx, node, x, window.dims(channels, window.input))?;
+    let y = cx.emit(node, Pool { kind, channels, window }, &[planes])?;
+    cx.relabel(node, y, images.axes(&window.dims(images.dims[0], window.output)))
+}
+
+/// The power that an LpPool takes of the absolute values.
+fn power(cx: &Import<'_>, node: &OnnxNode) -> Result<u32, Refusal> {
+    let p = node.int("p", 2).map_err(|e| cx.attribute(node, e))?;
+    u32::try_from(p).ok().filter(|p| (1..=64).contains(p)).ok_or_else(|| cx.invalid(node, format!("p is {p}")))
+}
+
+/// `|x|^p`.
+fn powers(cx: &mut Import<'_>, node: &OnnxNode, x: NodeId, p: u32) -> Result<NodeId, Refusal> {
+    if p == 2 {
+        return apply(cx, node, Func::Mul, &[x, x]);
+    }
+    let base = apply(cx, node, Func::Abs, &[x])?;
+    (1..p).try_fold(base, |power, _| apply(cx, node, Func::Mul, &[power, base]))
+}
+
+/// The p-th root of sums of powers, with the derivative 0 where that is 0.
+fn rooted(cx: &mut Import<'_>, node: &OnnxNode, sum: NodeId, p: u32) -> Result<NodeId, Refusal> {
+    match p {
+        1 => return Ok(sum),
+        2 => return root(cx, node, sum),
+        _ => {}
+    }
+    let (zero, one) = (floats(cx, node, [], vec![0.0])?, floats(cx, node, [], vec![1.0])?);
+    let is_zero = apply(cx, node, Func::Equal, &[sum, zero])?;
+    let safe = apply(cx, node, Func::Select, &[is_zero, one, sum])?;
+    let log = apply(cx, node, Func::Log, &[safe])?;
+    let log = cx.emit(node, Elementwise::scale(1.0 / p as f32), &[log])?;
+    let root = apply(cx, node, Func::Exp, &[log])?;
+    apply(cx, node, Func::Select, &[is_zero, zero, root])
+}
+
+fn lp_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    let (x, p) = (cx.value(node, 0)?, power(cx, node)?);
+    let images = images(cx, node, &x)?;
+    let window = window(cx, node, &images.dims[1..], None)?;
+    selectable(cx, node, window.positions())?;
+    let powers = powers(cx, node, x.node, p)?;
+    let mean = pooled(cx, node, powers, &images, window, PoolKind::AverageInside)?;
+    let counts = floats(cx, node, &window.dims(1, window.output)[1..], counts(&window))?;
+    let sum = apply(cx, node, Func::Mul, &[mean.node, counts])?;
+    Ok(vec![Value { node: rooted(cx, node, sum, p)?, axes: mean.axes }])
+}
+
+/// How many elements inside of the input each window has.
+fn counts(w: &Window) -> Vec<f32> {
+    let inside = |axis: usize, position: usize| {
+        // Element k of the window is at `start + k·dilation` of the padded input.
+        let (start, dilation) = (position * w.stride[axis], w.dilation[axis]);
+        let before = w.pad[axis].saturating_sub(start).div_ceil(dilation);
+        let last = (w.pad[axis] + w.input[axis]).saturating_sub(start);
+        last.div_ceil(dilation).min(w.kernel[axis]).saturating_sub(before) as f32
+    };
+    let [depths, rows, columns] =
+        [0, 1, 2].map(|axis| (0..w.output[axis]).map(|position| inside(axis, position)).collect::<Vec<_>>());
+    let mut counts = Vec::with_capacity(w.positions());
+    for depth in depths {
+        for row in &rows {
+            counts.extend(columns.iter().map(|column| depth * row * column));
+        }
+    }
+    counts
+}
+
+fn global_max_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    global(cx, node, |cx, x| row_max(cx, node, x))
+}
+
+fn global_lp_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    let p = power(cx, node)?;
+    global(cx, node, |cx, x| {
+        let powers = powers(cx, node, x, p)?;
+        let sum = cx.emit(node, Sum { axes: vec![1] }, &[powers])?;
+        rooted(cx, node, sum, p)
+    })
+}
+
+/// A value whose spatial axes are reduced to one element, by a function of the rows of a matrix.
+fn global(
+    cx: &mut Import<'_>,
+    node: &OnnxNode,
+    reduce: impl FnOnce(&mut Import<'_>, NodeId) -> Result<NodeId, Refusal>,
+) -> Result<Vec<Value>, Refusal> {
     let x = cx.value(node, 0)?;
-    let dims = image(cx, node, &x)?;
-    let (channels, window) = (dims[0], window(cx, node, &dims[1..], None)?);
-    let image = if cx.ty(x.node).dims == dims { x.node } else { cx.emit(node, Reshape { dims }, &[x.node])? };
-    let y = cx.emit(node, Pool { kind, channels, window }, &[image])?;
-    let mut axes = vec![Axis::batch()];
-    axes.extend(window.dims(channels, window.output).into_iter().map(Axis::size));
-    Ok(vec![cx.relabel(node, y, Axes(axes))?])
+    if let Some(axis @ 2..) = x.axes.batch_axis() {
+        let why = format!("it pools over axis {axis} of {}, which holds the batch", x.axes);
+        return Err(cx.mixes(node, why, "move the batch to axis 0 with Transpose"));
+    }
+    let along: Vec<usize> = (2..x.axes.rank()).filter_map(|axis| x.axes.record_axis(axis)).collect();
+    let rows = rows(cx, node, x.node, &along)?;
+    let column = reduce(cx, rows)?;
+    let mut axes = x.axes;
+    axes.0.iter_mut().skip(2).for_each(|axis| *axis = Axis::size(1));
+    Ok(vec![cx.relabel(node, column, axes)?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_at_the_border_have_fewer_elements() {
+        let mut window = Window::point(2);
+        (window.input, window.output, window.kernel, window.pad) = ([1, 2, 3], [1, 2, 3], [1, 2, 2], [0, 1, 0]);
+        assert_eq!(counts(&window), [2.0, 2.0, 1.0, 4.0, 4.0, 2.0]);
+    }
 }

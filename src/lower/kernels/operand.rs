@@ -105,7 +105,8 @@ impl View {
 const MAX_IMAGE: usize = 1 << 28;
 
 impl ConvGeometry {
-    fn problem(&self) -> Option<String> {
+    /// Why no kernel takes these sizes, if none does.
+    pub fn problem(&self) -> Option<String> {
         let ConvGeometry { channels, filters, groups, window } = self;
         if let Some(problem) = zero(&[("groups", *groups)]).or_else(|| window.problem()) {
             return Some(problem);

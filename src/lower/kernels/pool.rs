@@ -8,7 +8,7 @@ use crate::graph::product;
 use crate::lower::program::Extent;
 
 /// The most elements of a window.
-const MAX_WINDOW: usize = 65_535;
+pub const MAX_WINDOW: usize = 65_535;
 
 /// How a window is reduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

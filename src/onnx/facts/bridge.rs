@@ -22,8 +22,9 @@ pub(super) struct Operator {
     /// Axes that the result has and the operand has not, from whose end they are counted.
     added: usize,
     results: usize,
-    /// Whether results may be computed: not for operators that draw random numbers.
-    deterministic: bool,
+    /// Whether results may be computed: not of operators that draw random numbers, nor of sliding windows, for which tract
+    /// lists as many elements as the attributes say.
+    may_compute: bool,
     /// Whether results depend on the operands' elements, not on their shapes alone.
     reads_values: bool,
 }
@@ -70,7 +71,10 @@ impl Operator {
             lowest,
             added,
             results: node.outputs.iter().filter(|name| !name.is_empty()).count(),
-            deterministic: !node.op_type.starts_with("Random") && node.op_type != "Multinomial",
+            may_compute: !node.op_type.starts_with("Random")
+                && node.op_type != "Multinomial"
+                && !node.op_type.ends_with("Pool")
+                && !node.op_type.starts_with("Conv"),
             reads_values: !matches!(node.op_type.as_str(), "Shape" | "Size"),
         })
     }
@@ -89,7 +93,7 @@ impl Operator {
         }
         let known = self.facts(operands, false)?;
         let small = |known: &Known| known.shape.as_deref().and_then(count).is_some_and(|n| n <= LARGEST_VALUE);
-        let computable = self.deterministic
+        let computable = self.may_compute
             && !operands.is_empty()
             && operands.iter().all(|operand| operand.value.is_some())
             && known.iter().all(small);

@@ -1,5 +1,7 @@
 //! Inference of the operators that tract does not know, or infers otherwise than the ONNX specification.
 
+mod shapes;
+
 use super::pinned::{Known, LARGEST_VALUE, Pinned};
 use crate::onnx::node::OnnxNode;
 use crate::onnx::tensor::{Elem, Tensor, TensorData};
@@ -17,7 +19,13 @@ pub(super) fn infer(node: &OnnxNode, pinned: &mut Pinned) -> Option<Results> {
         "Attention" => attention(node, pinned),
         "Dropout" => dropout(node, pinned),
         "BatchNormalization" => batch_normalization(node, pinned),
-        "Bernoulli" | "ReverseSequence" => Ok(vec![Some(like(operand(node, pinned, 0)))]),
+        "Size" => elements(node, pinned),
+        "EyeLike" => shapes::eye_like(node, pinned),
+        "Pad" => return shapes::pad(node, pinned),
+        "LpPool" => shapes::lp_pool(node, pinned),
+        "Upsample" => shapes::upsample(node, pinned),
+        "Compress" => shapes::compress(node, pinned),
+        "Bernoulli" | "ReverseSequence" | "RotaryEmbedding" => Ok(vec![Some(like(operand(node, pinned, 0)))]),
         "ConstantOfShape" => constant_of_shape(node, pinned),
         "Cast" => return cast_integers(node, pinned),
         "CastLike" => cast_like(node, pinned),
@@ -58,6 +66,14 @@ fn constant(node: &OnnxNode) -> Results {
         return Err("the constant is neither a number nor a tensor of numbers".to_owned());
     };
     Ok(vec![Some(Known::constant(elem, &tensor))])
+}
+
+/// [Size](https://onnx.ai/onnx/operators/onnx__Size.html): the number of elements.
+fn elements(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let shape = operand(node, pinned, 0).shape.ok_or("the shape of its operand is unknown")?;
+    let count = shape.iter().try_fold(1_usize, |count, &size| count.checked_mul(size));
+    let count = count.and_then(|count| i64::try_from(count).ok()).ok_or("its operand is too large")?;
+    Ok(vec![Some(Known::constant(Elem::I64, &Tensor { dims: vec![], data: TensorData::I64(vec![count]) }))])
 }
 
 /// [ConstantOfShape](https://onnx.ai/onnx/operators/onnx__ConstantOfShape.html): a float zero unless `value` says otherwise.

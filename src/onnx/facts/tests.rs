@@ -145,3 +145,16 @@ fn what_depends_on_a_weight_is_no_constant() {
     assert!(facts.constant("y").is_none() && facts.constant("w").is_none());
     assert_eq!(facts.constant("s"), Some(&ints(&[1])));
 }
+
+#[test]
+fn pads_with_axes_and_conditions_give_sizes() {
+    let x = [("x", vec![N, Dim::Known(3), Dim::Known(7)])];
+    let pads = [("pads", ints(&[2, -1])), ("axes", ints(&[-1]))];
+    let facts = infer(&[("Pad", "x pads _ axes -> y", &[])], &pads, &x);
+    assert_eq!(dims(&facts, "y").as_deref(), Some("N,3,8"));
+    let condition = Tensor { dims: vec![3], data: TensorData::Bool(vec![true, false, true]) };
+    let facts = infer(&[("Compress", "x c -> y", &[("axis", 1)])], &[("c", condition)], &x);
+    assert_eq!(dims(&facts, "y").as_deref(), Some("N,2,7"));
+    let facts = infer(&[("Size", "x -> n", &[])], &[], &x);
+    assert_eq!(facts.ints("n"), Some(&[Int::Batch(21)][..]));
+}
