@@ -30,7 +30,9 @@ fn gather_nd(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal
     }
     // What each component of an index runs over, in the data of one record.
     let mut first = 0;
-    if data.axes.batch_axis().is_some() {
+    let named = batch_dims + width;
+    let behind = data.axes.batch_axis().is_some_and(|batch| batch >= named) && indices.axes.batch_axis().is_none();
+    if data.axes.batch_axis().is_some() && !behind {
         let leads = data.axes.0[0].is_batch();
         let alone = leads && by_own_row && batch_dims == 0;
         let together = leads && !by_own_row && batch_dims > 0 && indices.axes.0[0].is_batch();
@@ -40,7 +42,7 @@ fn gather_nd(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal
         }
         first = usize::from(alone);
         batch_dims -= usize::from(together);
-    } else if by_own_row || (batch_dims > 0 && indices.axes.0[0].is_batched()) {
+    } else if by_own_row || (!behind && batch_dims > 0 && indices.axes.0[0].is_batched()) {
         return Err(cx.mixes(node, format!("it picks rows of {} by the number of the record", data.axes), HELP));
     }
     let dims = cx.ty(data.node).dims.clone();
@@ -92,7 +94,7 @@ fn gather_nd(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal
     let table = cx.emit(node, Reshape { dims: [&[rows], rest].concat() }, &[data.node])?;
     let picked = cx.emit(node, Gather { padding: None }, &[table, ids])?;
     let mut axes = indices.axes.0[..indices.axes.rank() - 1].to_vec();
-    axes.extend(rest.iter().map(|&size| Axis::size(size)));
+    axes.extend(data.axes.0[named..].iter().cloned());
     Ok(vec![Value { node: picked, axes: Axes(axes) }])
 }
 
