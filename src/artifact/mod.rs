@@ -350,7 +350,7 @@ mod tests {
         for major in [1, 2, 3, 4, 5] {
             other.manifest.format_version = FormatVersion { major, minor: 0 };
             let error = load(&saved(&other)).unwrap_err();
-            assert_eq!(error.to_string(), format!("m.dpc has format {major}.0; this dpc reads 6.x"));
+            assert_eq!(error.to_string(), format!("m.dpc has format {major}.0; this dpc reads 7.x"));
         }
         let error = load(&zip(&BTreeMap::from([("a".to_owned(), vec![1])]))).unwrap_err();
         assert!(error.to_string().contains("it has no manifest.json"));

@@ -3,18 +3,37 @@
 use super::axes::{Axes, Axis};
 use super::{Import, Refusal, Value};
 use crate::graph::{DType, NodeId};
-use crate::lower::scalar::Func;
+use crate::lower::scalar::{Expr, Func};
 use crate::onnx::OnnxNode;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::movement::Reshape;
 
 /// A function of operands that broadcast.
 pub(super) fn call(cx: &mut Import<'_>, node: &OnnxNode, func: Func, operands: &[Value]) -> Result<Value, Refusal> {
-    if operands.iter().any(|v| cx.ty(v.node).dtype != DType::F32) {
-        return Err(cx.unsupported(node, "arithmetic on integers that depend on the data"));
+    apply(cx, node, Expr::call(func), operands)
+}
+
+/// The first of some functions that is one of operands of these types.
+pub(super) fn call_typed(
+    cx: &mut Import<'_>,
+    node: &OnnxNode,
+    funcs: &[Func],
+    operands: &[Value],
+) -> Result<Value, Refusal> {
+    let types: Vec<DType> = operands.iter().map(|value| cx.ty(value.node).dtype).collect();
+    match funcs.iter().find(|func| func.operands() == types) {
+        Some(&func) => call(cx, node, func, operands),
+        None => {
+            let types: Vec<String> = types.iter().map(DType::to_string).collect();
+            Err(cx.unsupported(node, &format!("operands of the types {}", types.join(", "))))
+        }
     }
+}
+
+/// An expression of operands that broadcast.
+pub(super) fn apply(cx: &mut Import<'_>, node: &OnnxNode, expr: Expr, operands: &[Value]) -> Result<Value, Refusal> {
     let (nodes, axes) = align(cx, node, operands)?;
-    Ok(Value { node: cx.emit(node, Elementwise::call(func), &nodes)?, axes })
+    Ok(Value { node: cx.emit(node, Elementwise { expr }, &nodes)?, axes })
 }
 
 /// The batch rule of element-wise ops: the operands' axes are aligned from the right, and the batch factor must be in

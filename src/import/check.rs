@@ -6,7 +6,7 @@
 use super::axes::Axis;
 use super::{Import, Refusal, Value};
 use crate::graph::DType;
-use crate::onnx::{Dim, OnnxNode};
+use crate::onnx::{Dim, Elem, OnnxNode};
 
 impl Import<'_> {
     /// The values of a node, if each is what shape inference says of that output, its node holds one record of its axes,
@@ -25,7 +25,12 @@ impl Import<'_> {
     fn agrees(&self, node: &OnnxNode, output: &str, value: &Value) -> Result<(), Refusal> {
         let ty = self.graph.ty(value.node);
         let (elem, dims) = (self.facts.dtype(output), self.facts.shape(output));
-        let same_elem = elem.is_none_or(|elem| elem.is_float() == (ty.dtype == DType::F32));
+        let dtype = |elem: Elem| match elem {
+            Elem::Bool => DType::Bool,
+            elem if elem.is_float() => DType::F32,
+            _ => DType::I32,
+        };
+        let same_elem = elem.is_none_or(|elem| dtype(elem) == ty.dtype) || self.masks.contains(output);
         let same_dims = dims.is_none_or(|dims| {
             let mut pairs = dims.iter().zip(&value.axes.0);
             dims.len() == value.axes.rank() && pairs.all(|(dim, axis)| is_size(*dim, axis, self.fixed_batch()))

@@ -4,10 +4,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::axes::{Axes, Axis};
+use super::own_rows::OwnRow;
 use super::{Refusal, Value};
-use crate::graph::{DType, NodeId, Origin, Type};
+use crate::graph::{DType, NodeId, Origin, Type, TypeError};
+use crate::lower::scalar::Func;
 use crate::onnx::{Dim, Elem, Facts, Int, OnnxError, OnnxNode, Parameter, Source, Tensor, TensorData};
 use crate::ops::Graph;
+use crate::ops::elementwise::Elementwise;
 use crate::ops::movement::Reshape;
 use crate::ops::{Op, leaf};
 
@@ -20,6 +23,14 @@ pub struct Import<'s> {
     pub(super) constants: BTreeSet<String>,
     /// Values that are computed from the number of records and nothing else; an op that combines one with data is refused.
     pub(super) counts: BTreeSet<String>,
+    /// Values that name records, see [`super::own_rows`].
+    pub(super) own_rows: BTreeMap<String, OwnRow>,
+    /// Whether the rule at work hands those on, as its op only moves elements.
+    pub(super) moves_own_rows: bool,
+    /// The layer of the dropout that random numbers make, see `rules::random`.
+    pub(super) random: BTreeMap<String, u32>,
+    /// Masks of dropouts: floats, where the file has booleans.
+    pub(super) masks: BTreeSet<String>,
     /// Values that a refused node would yield and of which nothing else is known.
     pub(super) refused: BTreeSet<String>,
     /// Values behind a refused node, by their inferred type: their readers are looked at all the same.
@@ -45,6 +56,10 @@ impl<'s> Import<'s> {
             values: HashMap::new(),
             constants: BTreeSet::new(),
             counts: BTreeSet::new(),
+            own_rows: BTreeMap::new(),
+            random: BTreeMap::new(),
+            masks: BTreeSet::new(),
+            moves_own_rows: false,
             refused: BTreeSet::new(),
             supposed: BTreeSet::new(),
             read_supposed: false,
@@ -150,8 +165,16 @@ impl<'s> Import<'s> {
             TensorData::Bool(v) => leaf::Data::I32(v.iter().map(|&b| b as i32).collect::<Vec<_>>().into()),
         };
         let op = leaf::Constant { dims: tensor.dims.clone(), data };
-        let node = self.graph.add(op, &[], Origin::default()).map_err(|e| e.to_string())?;
+        let mut node = self.graph.add(op, &[], Origin::default()).map_err(|e| e.to_string())?;
+        if matches!(tensor.data, TensorData::Bool(_)) {
+            node = self.truth(node).map_err(|e| e.to_string())?;
+        }
         Ok(Value { node, axes: Axes::shared(&tensor.dims) })
+    }
+
+    /// The booleans that integers stand for, in the file and in data.
+    pub(super) fn truth(&mut self, integers: NodeId) -> Result<NodeId, TypeError> {
+        self.graph.add(Elementwise::call(Func::I32ToBool), &[integers], Origin::default())
     }
 
     /// Input `i` of a node, which must be there.
@@ -177,6 +200,45 @@ impl<'s> Import<'s> {
         }
     }
 
+    /// Notes that the output of a node is the number of each record.
+    pub fn mark_own_rows(&mut self, node: &OnnxNode) {
+        self.own_rows.extend(node.output(0).map(|name| (name.to_owned(), OwnRow::Number)));
+    }
+
+    /// Notes that the output of a node is random numbers between 0 and 1, for the mask of a dropout.
+    pub fn mark_random(&mut self, node: &OnnxNode, layer: u32) {
+        self.random.extend(node.output(0).map(|name| (name.to_owned(), layer)));
+    }
+
+    /// The layer and the axes of the random numbers that input `i` of a node is.
+    pub fn random(&self, node: &OnnxNode, i: usize) -> Option<(u32, Axes)> {
+        let name = node.input(i)?;
+        Some((*self.random.get(name)?, self.values.get(name)?.axes.clone()))
+    }
+
+    /// Notes that the output of a node is the mask of a dropout.
+    pub fn mark_mask(&mut self, node: &OnnxNode) {
+        self.masks.extend(node.output(0).map(str::to_owned));
+    }
+
+    /// The mask of a dropout that input `i` of a node is.
+    pub fn mask(&self, node: &OnnxNode, i: usize) -> Option<Value> {
+        self.values.get(node.input(i).filter(|name| self.masks.contains(*name))?).cloned()
+    }
+
+    /// Whether input `i` of a node is a tuple of indices, the first of which is the record's own number.
+    pub fn indexes_own_row(&self, node: &OnnxNode, i: usize) -> bool {
+        node.input(i).and_then(|name| self.own_rows.get(name)) == Some(&OwnRow::Index)
+    }
+
+    /// [`Import::value`], also if it names records: for a rule that reads each record's own row by it.
+    pub fn value_or_own_row(&mut self, node: &OnnxNode, i: usize) -> Result<Value, Refusal> {
+        self.moves_own_rows = true;
+        let value = self.value(node, i);
+        self.moves_own_rows = false;
+        value
+    }
+
     fn any(&mut self, node: &OnnxNode, i: usize) -> Result<Option<Value>, Refusal> {
         let Some(name) = node.input(i) else { return Ok(None) };
         self.read_supposed |= self.supposed.contains(name);
@@ -185,6 +247,16 @@ impl<'s> Import<'s> {
                 node,
                 format!("`{name}` is computed from the number of records in the batch"),
                 "use a constant instead; losses and their means are attached by dpc",
+            ));
+        }
+        if self.random.contains_key(name) || self.masks.contains(name) {
+            return Err(self.unsupported(node, "random numbers of another use than a dropout's"));
+        }
+        if self.own_rows.contains_key(name) && !self.moves_own_rows {
+            return Err(self.mixes(
+                node,
+                format!("`{name}` is the number of the record in the batch"),
+                "index a value by Range(0, N) as it is, or better by nothing: a record is alone",
             ));
         }
         match self.named(name) {

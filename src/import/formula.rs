@@ -15,10 +15,10 @@ use std::cell::RefCell;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use super::axes::Axes;
-use super::broadcast::call;
+use super::broadcast::apply;
 use super::reduction::reduced;
 use super::{Import, Refusal, Value};
-use crate::lower::scalar::Func;
+use crate::lower::scalar::{self, Expr, Func};
 use crate::onnx::OnnxNode;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::leaf::{Constant, Data};
@@ -31,28 +31,69 @@ pub(super) fn formula(
 ) -> Result<Value, Refusal> {
     let formula = Formula::default();
     let result = write(&formula).at;
-    let mut values: Vec<Value> = Vec::new();
+    let mut parts: Vec<Part> = Vec::new();
     for step in formula.steps.into_inner() {
-        let value = match step {
-            Step::Of(value) => value,
-            Step::Number(number) => {
-                let constant = Constant { dims: vec![], data: Data::F32([number].into()) };
-                Value { node: cx.emit(node, constant, &[])?, axes: Axes::default() }
-            }
-            Step::Scaled(x, 1.0) => values[x].clone(),
+        let part = match step {
+            Step::Of(value) => Part::Value(value),
+            Step::Number(number) => Part::Number(number),
+            Step::Scaled(x, 1.0) => parts[x].clone(),
             Step::Scaled(x, scale) => {
-                let Value { node: x, axes } = values[x].clone();
-                Value { node: cx.emit(node, Elementwise::scale(scale), &[x])?, axes }
+                let Value { node: x, axes } = parts[x].value(cx, node)?;
+                Part::Value(Value { node: cx.emit(node, Elementwise::scale(scale), &[x])?, axes })
             }
-            Step::Call(func, operands) => {
-                let operands: Vec<Value> = operands.iter().map(|&at| values[at].clone()).collect();
-                call(cx, node, func, &operands)?
+            Step::Call(func, arguments) => Part::Value(call(cx, node, func, &arguments, &parts)?),
+            Step::Sum(x, axes, mean) => {
+                let x = parts[x].value(cx, node)?;
+                Part::Value(reduced(cx, node, x, axes, true, mean)?)
             }
-            Step::Mean(x, axes) => reduced(cx, node, values[x].clone(), axes, true, true)?,
         };
-        values.push(value);
+        parts.push(part);
     }
-    Ok(values.swap_remove(result))
+    parts[result].value(cx, node)
+}
+
+/// What a step has been worked out to.
+#[derive(Clone)]
+enum Part {
+    Value(Value),
+    Number(f32),
+}
+
+impl Part {
+    fn value(&self, cx: &mut Import<'_>, node: &OnnxNode) -> Result<Value, Refusal> {
+        match self {
+            Part::Value(value) => Ok(value.clone()),
+            Part::Number(number) => {
+                let constant = Constant { dims: vec![], data: Data::F32([*number].into()) };
+                Ok(Value { node: cx.emit(node, constant, &[])?, axes: Axes::default() })
+            }
+        }
+    }
+}
+
+/// A function of parts, the numbers among which are written into its expression.
+fn call(
+    cx: &mut Import<'_>,
+    node: &OnnxNode,
+    func: Func,
+    arguments: &[usize],
+    parts: &[Part],
+) -> Result<Value, Refusal> {
+    let (mut steps, mut operands, mut args) = (Vec::new(), Vec::<Value>::new(), [0; 3]);
+    for (&at, arg) in arguments.iter().zip(&mut args) {
+        *arg = steps.len();
+        steps.push(match &parts[at] {
+            Part::Number(number) => scalar::Step::Const(scalar::Value::F32(*number)),
+            Part::Value(value) => {
+                let operand = scalar::Step::Operand(operands.len(), cx.ty(value.node).dtype);
+                operands.push(value.clone());
+                operand
+            }
+        });
+    }
+    steps.push(scalar::Step::Call(func, args));
+    let expr = Expr::new(steps).map_err(|e| cx.unsupported(node, &e.to_string()))?;
+    apply(cx, node, expr, &operands)
 }
 
 /// What a formula is written with.
@@ -67,10 +108,15 @@ enum Step {
     Number(f32),
     Scaled(usize, f32),
     Call(Func, Vec<usize>),
-    Mean(usize, Vec<usize>),
+    Sum(usize, Vec<usize>, bool),
 }
 
 impl Formula {
+    /// The term of a number.
+    pub(super) fn number(&self, number: f32) -> Term<'_> {
+        self.term(Step::Number(number))
+    }
+
     /// The term of a value.
     pub(super) fn of(&self, value: Value) -> Term<'_> {
         self.term(Step::Of(value))
@@ -103,10 +149,36 @@ impl<'f> Term<'f> {
 
     /// The mean over ONNX axes, which are kept with a size of 1.
     pub(super) fn mean(self, axes: &[usize]) -> Term<'f> {
-        self.formula.term(Step::Mean(self.at, axes.to_vec()))
+        self.formula.term(Step::Sum(self.at, axes.to_vec(), true))
     }
 
-    fn with(self, func: Func, other: Term<'f>) -> Term<'f> {
+    /// The sum over ONNX axes, which are kept with a size of 1.
+    pub(super) fn sum(self, axes: &[usize]) -> Term<'f> {
+        self.formula.term(Step::Sum(self.at, axes.to_vec(), false))
+    }
+
+    /// A function of the term and a number.
+    pub(super) fn call_with(self, func: Func, number: f32) -> Term<'f> {
+        self.with(func, self.number(number))
+    }
+
+    /// The smaller of the term and a number.
+    pub(super) fn at_most(self, number: f32) -> Term<'f> {
+        self.call_with(Func::Min, number)
+    }
+
+    /// The larger of the term and a number.
+    pub(super) fn at_least(self, number: f32) -> Term<'f> {
+        self.call_with(Func::Max, number)
+    }
+
+    /// `yes` where the term, a boolean, is true, and `no` where it is not.
+    pub(super) fn choose(self, yes: Term<'f>, no: Term<'f>) -> Term<'f> {
+        self.formula.term(Step::Call(Func::Select, vec![self.at, yes.at, no.at]))
+    }
+
+    /// A function of the term and another one.
+    pub(super) fn with(self, func: Func, other: Term<'f>) -> Term<'f> {
         self.formula.term(Step::Call(func, vec![self.at, other.at]))
     }
 
@@ -211,15 +283,13 @@ mod tests {
             Ok(vec![hard_swish?])
         });
         insta::assert_snapshot!(graph.unwrap(), @r"
-        %3        = constant [3.0]               f32[]
-        %4        = add %2, %3                   f32[N, 13]
-        %5        = relu %4                      f32[N, 13]
-        %6        = constant [3.0]               f32[]
-        %7        = sub %2, %6                   f32[N, 13]
-        %8        = relu %7                      f32[N, 13]
-        %9        = sub %5, %8                   f32[N, 13]
-        %10       = mul %2, %9                   f32[N, 13]
-        %11       = mul %10, 0.16666667          f32[N, 13]
+        %3        = add %2, 3.0                  f32[N, 13]
+        %4        = relu %3                      f32[N, 13]
+        %5        = sub %2, 3.0                  f32[N, 13]
+        %6        = relu %5                      f32[N, 13]
+        %7        = sub %4, %6                   f32[N, 13]
+        %8        = mul %2, %7                   f32[N, 13]
+        %9        = mul %8, 0.16666667           f32[N, 13]
         ");
     }
 
@@ -243,10 +313,9 @@ mod tests {
         %8        = sum %7 axes=[0]              f32[N]
         %9        = mul %8, 0.07692308           f32[N]
         %10       = reshape %9                   f32[N, 1]
-        %11       = constant [1e-5]              f32[]
-        %12       = add %10, %11                 f32[N, 1]
-        %13       = sqrt %12                     f32[N, 1]
-        %14       = div %6, %13                  f32[N, 13]
+        %11       = add %10, 1e-5                f32[N, 1]
+        %12       = sqrt %11                     f32[N, 1]
+        %13       = div %6, %12                  f32[N, 13]
         ");
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::axes::{Axes, Axis};
 use super::{Import, Refusal, Value};
 use crate::graph::{DType, Origin, Type};
-use crate::onnx::OnnxNode;
+use crate::onnx::{Elem, OnnxNode};
 use crate::ops::leaf;
 
 impl Import<'_> {
@@ -19,7 +19,11 @@ impl Import<'_> {
             self.batched_model |= batched;
             let ty = Type { dtype, batched, dims: axes.per_record() };
             let op = leaf::Input { name: input.name.clone(), ty };
-            match self.graph.add(op, &[], Origin::value(&input.name)) {
+            let mut node = self.graph.add(op, &[], Origin::value(&input.name));
+            if input.dtype == Elem::Bool {
+                node = node.and_then(|integers| self.truth(integers));
+            }
+            match node {
                 Ok(node) => {
                     declared.insert(input.name.clone(), axes.clone());
                     self.values.insert(input.name.clone(), Value { node, axes });
@@ -66,6 +70,12 @@ impl Import<'_> {
         let makes = |node: &&OnnxNode| node.outputs.iter().any(|output| output == name);
         if self.source.nodes.iter().find(makes).is_some_and(|node| node.op_type == "SplitToSequence") {
             return Err("it is a sequence; make a tensor of each of its elements an output".into());
+        }
+        if self.random.contains_key(name) || self.masks.contains(name) {
+            return Err("it is random".into());
+        }
+        if self.own_rows.contains_key(name) {
+            return Err("it is made of the numbers of the records in the batch".into());
         }
         let value = self.named(name)?.ok_or("no node makes it")?;
         let axes = &value.axes;

@@ -14,6 +14,7 @@
 //! | [`Import`] | what a rule sees of the model, and how it refuses |
 //! | `interface` | the inputs and outputs of the model |
 //! | `check` | what a rule gave, held against shape inference |
+//! | `own_rows` | the number of a record within its batch, and what may be done with it |
 //! | `formula` | function ops as formulas |
 //! | `interpolate` | the coefficients of resized axes |
 //! | `broadcast`, `reduction`, `rows`, `select`, `window`, `fixed_batch` | batch rules that several families share |
@@ -26,6 +27,7 @@ mod fixed_batch;
 mod formula;
 mod interface;
 mod interpolate;
+mod own_rows;
 mod prove;
 mod reduction;
 mod refusal;

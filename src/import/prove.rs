@@ -69,7 +69,14 @@ pub(super) fn prove_with(
             Some(_) if node.inputs.iter().any(|i| cx.refused.contains(i)) => {
                 Err(Refusal::Blocked { node: node.name.clone() })
             }
-            Some(rule) => rule(&mut cx, node).and_then(|values| cx.checked(node, values)),
+            Some(rule) => cx.own_row_of(node).and_then(|own| {
+                cx.moves_own_rows = own.is_some();
+                let values = rule(&mut cx, node);
+                cx.moves_own_rows = false;
+                let values = cx.checked(node, values?)?;
+                cx.own_rows.extend(own.into_iter().flat_map(|own| node.outputs.iter().map(move |o| (o.clone(), own))));
+                Ok(values)
+            }),
         };
         let outputs = || node.outputs.iter().filter(|o| !o.is_empty());
         match result {
@@ -112,14 +119,19 @@ pub(super) fn prove_with(
     Ok(Proved { graph, inputs, outputs, ids: cx.ids, notes: cx.notes })
 }
 
-/// The names of the nodes that the `wanted` outputs depend on; all nodes, if none is named.
+/// The names of the nodes whose values the `wanted` outputs depend on; all outputs, if none is named.
 fn needed<'s>(source: &'s Source, wanted: &[String]) -> BTreeSet<&'s str> {
-    let mut values: BTreeSet<&str> = wanted.iter().map(String::as_str).collect();
+    let outputs = source.outputs.iter().map(|output| output.name.as_str());
+    let mut values: BTreeSet<&str> =
+        outputs.filter(|name| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name)).collect();
     let mut needed = BTreeSet::new();
     for node in source.nodes.iter().rev() {
-        if wanted.is_empty() || node.outputs.iter().any(|o| !o.is_empty() && values.contains(o.as_str())) {
+        if node.outputs.iter().any(|o| !o.is_empty() && values.contains(o.as_str())) {
             needed.insert(node.name.as_str());
-            values.extend(node.inputs.iter().map(String::as_str));
+            // Of their operands, the dims alone are read, which are inferred.
+            if !matches!(node.op_type.as_str(), "Shape" | "Size") {
+                values.extend(node.inputs.iter().map(String::as_str));
+            }
         }
     }
     needed

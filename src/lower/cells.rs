@@ -100,7 +100,7 @@ impl Cell {
     pub fn reread(self) -> Vec<usize> {
         let code = self.backward();
         let first = self.gates();
-        (0..self.states()).filter(|k| code.reads(first + k)).collect()
+        (0..self.states()).filter(|k| code.read.contains(&(first + k))).collect()
     }
 
     /// The states whose cotangent goes to their value before the step without passing through the recurrent product.
@@ -119,8 +119,7 @@ impl Cell {
             let value = code.evaluate(state, &values, None);
             values.push(value);
         }
-        code.outputs = (0..gates).chain(self.planes()..values.len()).map(|k| Some(values[k])).collect();
-        code
+        code.yielding((0..gates).chain(self.planes()..values.len()).map(|k| Some(values[k])).collect())
     }
 
     /// A step back: of the gates, the states before the step, those after it, and the cotangents of these; yields the
@@ -150,8 +149,8 @@ impl Cell {
             let one = code.push(Step::Const(Value::F32(1.0)));
             Some(code.call(Mul, &[d, one]))
         });
-        code.outputs = squashed.into_iter().chain(before.collect::<Vec<_>>()).collect();
-        code
+        let outputs = squashed.into_iter().chain(before).collect();
+        code.yielding(outputs)
     }
 }
 
@@ -162,24 +161,23 @@ pub struct Routine {
     pub steps: Vec<Step>,
     /// The steps that yield the results; a result that is nothing has none.
     pub outputs: Vec<Option<usize>>,
+    /// The operands that are read.
+    pub read: Vec<usize>,
     operands: usize,
 }
 
 impl Routine {
     fn of(operands: usize) -> Routine {
         let steps = (0..operands).map(|k| Step::Operand(k, DType::F32)).collect();
-        Routine { steps, outputs: vec![], operands }
+        Routine { steps, outputs: vec![], read: vec![], operands }
     }
 
-    /// Number of operands.
-    pub fn operands(&self) -> usize {
-        self.operands
-    }
-
-    /// Whether an operand is read.
-    fn reads(&self, operand: usize) -> bool {
-        let argument = |step: &Step| matches!(step, Step::Call(f, args) if args[..f.arity()].contains(&operand));
-        self.steps.iter().any(argument) || self.outputs.contains(&Some(operand))
+    /// The steps with these results.
+    fn yielding(mut self, outputs: Vec<Option<usize>>) -> Routine {
+        let argument = |step: &Step, k| matches!(step, Step::Call(f, args) if args[..f.arity()].contains(&k));
+        let reads = |k: &usize| self.steps.iter().any(|step| argument(step, *k)) || outputs.contains(&Some(*k));
+        self.read = (0..self.operands).filter(reads).collect();
+        Routine { outputs, ..self }
     }
 
     fn push(&mut self, step: Step) -> usize {
@@ -247,7 +245,7 @@ impl Routine {
         let mut body = String::new();
         for (i, step) in self.steps.iter().enumerate() {
             let text = match step {
-                Step::Operand(k, _) if !self.reads(*k) => continue,
+                Step::Operand(k, _) if !self.read.contains(k) => continue,
                 Step::Operand(k, _) => operand(*k),
                 Step::Const(c) => c.wgsl(),
                 Step::Call(func, args) => {

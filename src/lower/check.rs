@@ -201,7 +201,11 @@ mod tests {
                 "writes `x`, which shares memory with `x`",
             ),
             (
-                |p| fill(p).kernel = Gather { batched: true, count: 1, width: 1, table_rows: 0 }.into(),
+                |p| {
+                    fill(p).kernel =
+                        Gather { batched: true, table_record: 0, ids_record: 1, count: 1, width: 1, table_rows: 0 }
+                            .into()
+                },
                 "(gather) has no table rows",
             ),
         ];

@@ -17,7 +17,7 @@ pub use table::Func;
 pub use value::{Scalar, Value};
 pub use wgsl::{WGSL_PRELUDE, prelude};
 #[cfg(test)]
-pub(crate) use {table::double, tests::Double};
+pub(crate) use {table::double, tests::Double, tests::math as exact};
 
 impl Func {
     /// Applies the function element by element to slices of one length, of 32-bit words: integers and booleans are kept

@@ -9,7 +9,8 @@ use crate::lower::program::Extent;
 use crate::lower::scalar::Func;
 use crate::lower::{LowerError, Lowering};
 
-/// `table[ids]`: of a shared `table[V, D…]` and ids of any dims, with dims `ids.dims ++ [D…]`.
+/// `table[ids]`: of a `table[V, D…]` and ids of any dims, with dims `ids.dims ++ [D…]`; each record's own table where it is
+/// batched.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gather {
     /// The row that gets no gradient here, as PyTorch's
@@ -36,11 +37,11 @@ impl OpRules for Gather {
 
     fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
         let [table, ids] = operands else { return Err("takes a table and ids".into()) };
-        if table.dtype != DType::F32 || table.batched || table.dims.is_empty() || ids.dtype != DType::I32 {
-            return Err("takes a shared float table and integer ids".into());
+        if table.dims.is_empty() || ids.dtype != DType::I32 {
+            return Err("takes a table and integer ids".into());
         }
         let dims: Vec<usize> = ids.dims.iter().chain(&table.dims[1..]).copied().collect();
-        Ok(Type { dtype: DType::F32, batched: ids.batched, dims })
+        Ok(Type { dtype: table.dtype, batched: table.batched || ids.batched, dims })
     }
 
     fn vjp(&self, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
@@ -55,7 +56,14 @@ impl OpRules for Gather {
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
         let (table, ids) = (cx.operand_ty(0).dims.clone(), cx.operand_ty(1).clone());
         let width = table[1..].iter().product();
-        let kernel = kernels::Gather { batched: ids.batched, count: ids.len(), width, table_rows: table[0] };
+        let kernel = kernels::Gather {
+            batched: cx.ty().batched,
+            table_record: cx.record_stride(0),
+            ids_record: cx.record_stride(1),
+            count: ids.len(),
+            width,
+            table_rows: table[0],
+        };
         let reads = [cx.operand(0), cx.operand(1)];
         let out = cx.output();
         cx.launch(kernel, &reads, &[out]);
@@ -151,6 +159,6 @@ mod tests {
     fn gathered_rows_have_the_dims_of_the_ids_first() {
         let (table, ids) = (Type::shared([9, 3, 2]), Type::batched([5]).of(DType::I32));
         assert_eq!(Gather::default().infer(&[&table, &ids]), Ok(Type::batched([5, 3, 2])));
-        assert!(Gather::default().infer(&[&Type::batched([9, 3]), &ids]).is_err());
+        assert_eq!(Gather::default().infer(&[&Type::batched([9, 3]), &ids]), Ok(Type::batched([5, 3])));
     }
 }

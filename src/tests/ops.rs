@@ -115,8 +115,11 @@ fn elementwise() -> Vec<Sketch> {
             let point: Vec<Double> = func.operands().iter().map(|&dtype| Double::read(dtype, x)).collect();
             double::apply(func, &point).of::<f64>()
         };
-        // One that is not defined everywhere is where all is above 0.
-        let range = if at(0.0).is_finite() && at(-1.0).is_finite() { SIGNED } else { 0.5..2.0 };
+        // The first on which it is defined.
+        let range = [SIGNED, 0.5..2.0, 1.25..2.0, 0.1..0.9]
+            .into_iter()
+            .find(|range| [range.start, 0.0f64.max(range.start), range.end].iter().all(|&x| at(x).is_finite()))
+            .unwrap_or(0.1..0.9);
         let shapes: &[[&[usize]; 3]] = &[[&[2, 3], &[2, 3], &[2, 3]], [&[2, 1], &[5], &[2, 5]], [&[], &[3], &[1]]];
         for shape in &shapes[..if func.arity() == 1 { 1 } else { 3 }] {
             for batched in batchings(func.arity()) {
@@ -348,6 +351,12 @@ fn gather() -> Vec<Sketch> {
                 all.push(sketch.loss_of(y));
             }
         }
+    }
+    for batched in EITHER {
+        let mut sketch = Sketch::new(format!("each record's own table, ids batched {batched}"));
+        let (ids, table) = (sketch.ids(batched, &[2, 3], -7..7), sketch.value(true, &[7, 3], &SIGNED));
+        let y = sketch.add(Gather::default(), &[table, ids]);
+        all.push(sketch.loss_of(y));
     }
     all.push(tied_table());
     all.push(padded_table(Some(2)).meaning(padded_table(None)));

@@ -117,11 +117,14 @@ fn embeddings() -> Vec<Case> {
         [(1, 1, 1, 1), (5, 7, 3, 4), (3, 33, 65, 17), (2, 130, 5, 301), (67, 1, 8, 11)]
     {
         let name = format!("{rows}x{count}x{width}_of_{table_rows}");
-        for batched in [true, false] {
-            let n = if batched { rows } else { 1 };
-            let kernel = Gather { batched, count, width, table_rows };
-            let read = vec![v.floats(table_rows * width), v.signed_ids(n * count, table_rows)];
-            all.push(Case::new(format!("{name}_{batched}"), rows, kernel, read, vec![output(n * count * width)]));
+        for (own_table, own_ids) in [(false, true), (false, false), (true, true), (true, false)] {
+            let of = |own: bool| if own { rows } else { 1 };
+            let (batched, len) = (own_table || own_ids, table_rows * width);
+            let (table_record, ids_record) = (if own_table { len } else { 0 }, if own_ids { count } else { 0 });
+            let kernel = Gather { batched, table_record, ids_record, count, width, table_rows };
+            let read = vec![v.floats(of(own_table) * len), v.signed_ids(of(own_ids) * count, table_rows)];
+            let name = format!("{name}_{own_table}_{own_ids}");
+            all.push(Case::new(name, rows, kernel, read, vec![output(of(batched) * count * width)]));
         }
         let ids = v.signed_ids(rows * count, table_rows);
         let scatter = |records| Scatter {

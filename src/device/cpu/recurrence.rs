@@ -1,5 +1,7 @@
 //! Native twins of [`Recurrence`] and [`RecurrenceVjp`]: one product a time step for a block of records, then the cell's step
-//! of each.
+//! of a tile of them after the other.
+
+use std::ops::Range;
 
 use super::matmul::{Into, Matrix, MatrixMut, matmul};
 use super::{Buffers, Native, parallel};
@@ -9,14 +11,17 @@ use crate::lower::scalar::Step;
 
 /// Records that go through time together.
 const BLOCK: usize = 32;
+/// Elements of a tile's line at most, unless one record has more: enough to pay for calls, and few enough that the lines stay
+/// in cache.
+const LINE: usize = 1024;
 
-/// What a thread keeps: the recurrent product, the states of each record, and the steps of a routine.
+/// What a thread keeps: the recurrent product, the states of each record, and a tile.
 #[derive(Default)]
 struct Scratch {
     product: Vec<f32>,
     states: Vec<Vec<f32>>,
     first: Vec<Vec<f32>>,
-    registers: Vec<f32>,
+    tile: Tile,
 }
 
 impl Native for Recurrence {
@@ -24,12 +29,15 @@ impl Native for Recurrence {
         let Recurrence { cell, direction, steps, hidden, .. } = *self;
         let (gates, states, code) = (cell.gates(), cell.states(), cell.forward());
         let (pre, r) = (read[0].f32(), self.recurrent(read[1].f32()));
+        // Turned once, so that the product of each time step need not pack it.
+        let turned: Vec<f32> = (0..r.cols).flat_map(|j| (0..r.rows).map(move |i| r.at(i, j))).collect();
+        let turned = Matrix { data: &turned, rows: r.cols, cols: r.rows, row: r.rows, col: 1 };
         let initial = |k: usize| self.initial.then(|| read[2 + states - 1 - k].f32());
         let (plane, width) = (steps * hidden, gates * hidden);
         let span = cell.planes() * plane;
         each_block(written[0].f32(), rows, span, |scratch: &mut Scratch, first, tapes| {
             let records = tapes.len() / span;
-            let Scratch { product: z, states: before, registers, .. } = scratch;
+            let Scratch { product: z, states: before, tile, .. } = scratch;
             z.resize(records * width, 0.0);
             before.resize(states, vec![]);
             for (k, before) in before.iter_mut().enumerate() {
@@ -38,22 +46,22 @@ impl Native for Recurrence {
             for made in 0..steps {
                 let t = direction.step(made, steps);
                 let h = Matrix { data: &before[states - 1], rows: records, cols: hidden, row: hidden, col: 1 };
-                matmul(MatrixMut::contiguous(z, records, width), Into::Set, 1.0, h, r.transposed());
-                for (b, tape) in tapes.chunks_exact_mut(span).enumerate() {
-                    let z = &mut z[b * width..][..width];
-                    z.iter_mut().zip(&pre[((first + b) * steps + t) * width..]).for_each(|(z, p)| *z += p);
-                    let here = b * hidden..(b + 1) * hidden;
-                    let operand = |k: usize| match k.checked_sub(gates) {
-                        Some(state) => &before[state][here.clone()],
-                        None => &z[k * hidden..][..hidden],
-                    };
-                    execute(&code, operand, registers, hidden);
-                    for (p, output) in code.outputs.iter().enumerate() {
-                        let value = result(&code, *output, operand, registers, hidden);
-                        tape[p * plane + t * hidden..][..hidden].copy_from_slice(value);
+                matmul(MatrixMut::contiguous(z, records, width), Into::Set, 1.0, h, turned);
+                for part in tiles(records, hidden) {
+                    tile.run(&code, hidden, part.clone(), |k, b| match k.checked_sub(gates) {
+                        Some(state) => only(&before[state][b * hidden..]),
+                        None => {
+                            let pre = &pre[((first + b) * steps + t) * width..];
+                            [&z[b * width + k * hidden..], &pre[k * hidden..], &[]]
+                        }
+                    });
+                    for (before, output) in before.iter_mut().zip(&code.outputs[gates..]) {
+                        tile.store(*output, 0, &mut before[part.start * hidden..part.end * hidden]);
                     }
-                    for (k, before) in before.iter_mut().enumerate() {
-                        before[here.clone()].copy_from_slice(&tape[(gates + k) * plane + t * hidden..][..hidden]);
+                    for (n, tape) in tapes.chunks_exact_mut(span).skip(part.start).take(part.len()).enumerate() {
+                        for (tape, output) in tape.chunks_exact_mut(plane).zip(&code.outputs) {
+                            tile.store(*output, n * hidden, &mut tape[t * hidden..][..hidden]);
+                        }
                     }
                 }
             }
@@ -75,7 +83,7 @@ impl Native for RecurrenceVjp {
         let span = steps * width;
         each_block(written[0].f32(), rows, span, |scratch: &mut Scratch, first, dpre| {
             let records = dpre.len() / span;
-            let Scratch { product: back, states: carried, first: starts, registers } = scratch;
+            let Scratch { product: back, states: carried, first: starts, tile } = scratch;
             carried.resize(states, vec![]);
             for state in carried.iter_mut().chain([&mut *back]) {
                 state.clear();
@@ -87,39 +95,29 @@ impl Native for RecurrenceVjp {
             }
             for made in (0..steps).rev() {
                 let t = direction.step(made, steps);
-                for (b, dpre) in dpre.chunks_exact_mut(span).enumerate() {
-                    let tape = &tape[(first + b) * cell.planes() * plane..][..cell.planes() * plane];
-                    let at = |p: usize, t: usize| &tape[p * plane + t * hidden..][..hidden];
-                    let here = b * hidden..(b + 1) * hidden;
-                    let place = ((first + b) * steps + t) * hidden;
-                    for (k, carried) in carried.iter_mut().enumerate() {
-                        let carried = &mut carried[here.clone()];
-                        if let Some(outer) = outer(k) {
-                            carried.iter_mut().zip(&outer[place..]).for_each(|(d, outer)| *d += outer);
+                for part in tiles(records, hidden) {
+                    tile.run(&code, hidden, part.clone(), |k, b| {
+                        let record = first + b;
+                        let tape = |p: usize, t| &tape[(record * cell.planes() + p) * plane + t * hidden..];
+                        match k.checked_sub(gates) {
+                            None => only(tape(k, t)),
+                            Some(k) if k >= 2 * states => {
+                                let k = k - 2 * states;
+                                let outer = outer(k).map_or(&[][..], |outer| &outer[(record * steps + t) * hidden..]);
+                                let back = if k + 1 == states { &back[b * hidden..] } else { &[] };
+                                [&carried[k][b * hidden..], outer, back]
+                            }
+                            Some(k) if k >= states => only(tape(gates + k - states, t)),
+                            Some(k) if made == 0 => only(&starts[k][b * hidden..]),
+                            Some(k) => only(tape(gates + k, direction.step(made - 1, steps))),
                         }
-                        if k + 1 == states {
-                            carried.iter_mut().zip(&back[here.clone()]).for_each(|(d, back)| *d += back);
-                        }
+                    });
+                    for (carried, output) in carried.iter_mut().zip(&code.outputs[gates..]) {
+                        tile.store(*output, 0, &mut carried[part.start * hidden..part.end * hidden]);
                     }
-                    let operand = |k: usize| match k.checked_sub(gates) {
-                        None => at(k, t),
-                        Some(k) if k >= 2 * states => &carried[k - 2 * states][here.clone()],
-                        Some(k) if k >= states => at(gates + k - states, t),
-                        Some(k) if made == 0 => &starts[k][here.clone()],
-                        Some(k) => at(gates + k, direction.step(made - 1, steps)),
-                    };
-                    execute(&code, operand, registers, hidden);
-                    let dz = dpre[t * width..][..width].chunks_exact_mut(hidden);
-                    for (dz, output) in dz.zip(&code.outputs) {
-                        match output {
-                            Some(_) => dz.copy_from_slice(result(&code, *output, operand, registers, hidden)),
-                            None => dz.fill(0.0),
-                        }
-                    }
-                    for (k, output) in code.outputs[gates..].iter().enumerate() {
-                        match output {
-                            Some(i) => carried[k][here.clone()].copy_from_slice(&registers[i * hidden..][..hidden]),
-                            None => carried[k][here.clone()].fill(0.0),
+                    for (n, dpre) in dpre.chunks_exact_mut(span).skip(part.start).take(part.len()).enumerate() {
+                        for (dz, output) in dpre[t * width..].chunks_exact_mut(hidden).zip(&code.outputs[..gates]) {
+                            tile.store(*output, n * hidden, dz);
                         }
                     }
                 }
@@ -149,37 +147,69 @@ impl Recurrence {
     }
 }
 
-/// Runs the steps of a routine on slices of `len` elements, a register each.
-fn execute<'a>(code: &Routine, operand: impl Fn(usize) -> &'a [f32], registers: &mut Vec<f32>, len: usize) {
-    registers.resize(code.steps.len() * len, 0.0);
-    for (i, step) in code.steps.iter().enumerate().skip(code.operands()) {
-        let (before, here) = registers.split_at_mut(i * len);
-        let to = &mut here[..len];
-        match step {
-            Step::Const(c) => to.fill(c.word()),
-            Step::Call(func, args) => {
-                let value = |a: usize| if a < code.operands() { operand(a) } else { &before[a * len..][..len] };
-                let arity = func.arity();
-                func.apply(&args.map(|a| if a < i { value(a) } else { &[] })[..arity], to);
+/// Records of a block whose steps are worked out together.
+#[derive(Default)]
+struct Tile {
+    /// A line of elements, record by record, for each step of the routine.
+    lines: Vec<f32>,
+    len: usize,
+}
+
+impl Tile {
+    /// Runs the steps of a routine for `records`. Operand `k` of record `b` is the sum of what `operand(k, b)` starts with.
+    fn run<'a>(
+        &mut self,
+        code: &Routine,
+        hidden: usize,
+        records: Range<usize>,
+        operand: impl Fn(usize, usize) -> [&'a [f32]; 3],
+    ) {
+        let len = records.len() * hidden;
+        self.len = len;
+        self.lines.resize(code.steps.len() * len, 0.0);
+        for (i, step) in code.steps.iter().enumerate() {
+            let (before, here) = self.lines.split_at_mut(i * len);
+            let to = &mut here[..len];
+            match step {
+                Step::Operand(k, _) if code.read.contains(k) => {
+                    for (b, to) in records.clone().zip(to.chunks_exact_mut(hidden)) {
+                        match operand(*k, b) {
+                            [x, [], []] => to.copy_from_slice(&x[..hidden]),
+                            [x, y, []] => to.iter_mut().zip(x).zip(y).for_each(|((to, x), y)| *to = x + y),
+                            [x, y, z] => {
+                                to.iter_mut().zip(x).zip(y).zip(z).for_each(|(((to, x), y), z)| *to = x + y + z);
+                            }
+                        }
+                    }
+                }
+                Step::Operand(..) => {}
+                Step::Const(c) => to.fill(c.word()),
+                Step::Call(func, args) => {
+                    let args = args.map(|a| if a < i { &before[a * len..][..len] } else { &[] });
+                    func.apply(&args[..func.arity()], to);
+                }
             }
-            Step::Operand(..) => {}
+        }
+    }
+
+    /// Copies a result to `to`, from element `first` of the tile on: zeros for a result that is nothing.
+    fn store(&self, output: Option<usize>, first: usize, to: &mut [f32]) {
+        match output {
+            Some(i) => to.copy_from_slice(&self.lines[i * self.len + first..][..to.len()]),
+            None => to.fill(0.0),
         }
     }
 }
 
-/// A result of a routine that has run.
-fn result<'a>(
-    code: &Routine,
-    output: Option<usize>,
-    operand: impl Fn(usize) -> &'a [f32],
-    registers: &'a [f32],
-    len: usize,
-) -> &'a [f32] {
-    match output {
-        Some(i) if i < code.operands() => operand(i),
-        Some(i) => &registers[i * len..][..len],
-        None => &[],
-    }
+/// The terms of an operand that is one.
+fn only(term: &[f32]) -> [&[f32]; 3] {
+    [term, &[], &[]]
+}
+
+/// The records of each tile of a block.
+fn tiles(records: usize, hidden: usize) -> impl Iterator<Item = Range<usize>> {
+    let most = (LINE / hidden).max(1);
+    (0..records).step_by(most).map(move |first| first..records.min(first + most))
 }
 
 /// Calls `f(scratch, first, out)` for blocks of records from `first` on, `span` elements of `out` each.

@@ -83,7 +83,11 @@ impl Scatter {
         let order = &order[n * self.count..][..self.count];
         // A position that is none of the record's, which only a damaged order has, belongs to no row.
         let id = |t: i32| usize::try_from(t).ok().and_then(|t| ids.get(t)).copied().unwrap_or(i32::MAX);
-        for same in order.chunk_by(|&s, &t| row_of_id(id(s), self.table_rows) == row_of_id(id(t), self.table_rows)) {
+        let named = |t: i32| row_of_id(id(t), self.table_rows);
+        // They are in order of row, so those of the part are neighbours.
+        let order = &order[order.partition_point(|&t| named(t) < first)..];
+        let order = &order[..order.partition_point(|&t| named(t) < first + y.len() / self.width)];
+        for same in order.chunk_by(|&s, &t| named(s) == named(t)) {
             let Some(y) = row(id(same[0])).and_then(|row| y.get_mut(row)) else { continue };
             run.clear();
             run.resize(self.width, 0.0);

@@ -47,7 +47,7 @@ fn everything(cx: &mut Import<'_>, node: &OnnxNode, x: &Value) -> Result<Value, 
 }
 
 /// The host input with the records' keys, one for the whole model.
-fn keys(cx: &mut Import<'_>, node: &OnnxNode) -> Result<NodeId, Refusal> {
+pub(super) fn keys(cx: &mut Import<'_>, node: &OnnxNode) -> Result<NodeId, Refusal> {
     let name = host_inputs::DROPOUT_KEYS;
     let graph = cx.graph_mut();
     let found = graph.ids().find(|&id| matches!(graph.op(id), Op::Input(input) if input.name == name));

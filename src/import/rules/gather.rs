@@ -3,12 +3,13 @@
 
 use crate::graph::{DType, NodeId};
 use crate::import::axes::{Axes, Axis};
-use crate::import::select::select;
+use crate::import::select::{ALONG_BATCH, select};
 use crate::import::{Import, Refusal, Rule, Value};
+use crate::lower::scalar::Func;
 use crate::onnx::{Int, OnnxNode};
 use crate::ops::embedding::Gather;
 use crate::ops::movement::Transpose;
-use crate::ops::{Op, leaf};
+use crate::ops::{Graph, Op, leaf};
 
 pub(super) const RULES: &[(&str, Rule)] = &[("Gather", gather)];
 
@@ -16,29 +17,45 @@ fn gather(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     let data = cx.value(node, 0)?;
     let rank = data.axes.rank();
     let axis = cx.axis(node, node.int("axis", 0).map_err(|e| cx.attribute(node, e))?, rank)?;
-    let is_table = cx.ty(data.node).dtype == DType::F32 && data.axes.batch_axis().is_none();
-    let padding = if is_table { padding(cx, node, cx.ty(data.node).dims[axis])? } else { None };
+    let is_table = data.axes.batch_axis().is_none();
+    let floats = is_table && cx.ty(data.node).dtype == DType::F32;
+    let padding = if floats { padding(cx, node, cx.ty(data.node).dims[axis])? } else { None };
     if let Some((ids, dims)) = constant_ids(cx, node)? {
         let run = ids.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]) && (pair[0] < 0) == (pair[1] < 0));
-        if (run && padding.is_none()) || !is_table {
+        if (run && padding.is_none()) || !floats {
             return Ok(vec![select(cx, node, &data, axis, &ids, &dims)?]);
         }
     }
-    if !is_table {
-        return Err(cx.unsupported(node, "ids that depend on the record, into data that do as well"));
-    }
     let ids = cx.value(node, 1)?;
+    let Some(at) = data.axes.record_axis(axis).filter(|_| !data.axes.0[axis].is_batched()) else {
+        return Err(cx.mixes(
+            node,
+            format!("it picks records by number along axis {axis} of {}", data.axes),
+            ALONG_BATCH,
+        ));
+    };
+    if !is_table && ids.axes.batch_axis().is_some() {
+        let why = format!(
+            "both operands hold the batch ({} and {}), so that it pairs records with each other",
+            data.axes, ids.axes
+        );
+        return Err(cx.mixes(
+            node,
+            why,
+            "pick from each record's own values with GatherElements, or GatherND with batch_dims",
+        ));
+    }
     let table_rank = cx.ty(data.node).dims.len();
     let mut table = data.node;
-    if axis != 0 {
-        let perm = std::iter::once(axis).chain((0..table_rank).filter(|&k| k != axis)).collect();
+    if at != 0 {
+        let perm = std::iter::once(at).chain((0..table_rank).filter(|&k| k != at)).collect();
         table = cx.emit(node, Transpose { perm }, &[table])?;
     }
     address(cx, node, ids.node, cx.ty(table).dims[0])?;
     let mut value = cx.emit(node, Gather { padding }, &[table, ids.node])?;
-    if axis != 0 {
+    if at != 0 {
         let own = cx.ty(ids.node).dims.len();
-        let perm = (own..own + axis).chain(0..own).chain(own + axis..own + table_rank - 1).collect();
+        let perm = (own..own + at).chain(0..own).chain(own + at..own + table_rank - 1).collect();
         value = cx.emit(node, Transpose { perm }, &[value])?;
     }
     let mut axes: Vec<Axis> = data.axes.0;
@@ -87,7 +104,8 @@ fn constant_ids(cx: &Import<'_>, node: &OnnxNode) -> Result<Option<ConstantIds>,
 }
 
 /// Follows ids to where they come from: an input of the model is noted to address `rows` rows, and constants must lie
-/// within them, counted from either end. The op itself counts from the end where an id is below zero.
+/// within them, counted from either end. The op itself counts from the end where an id is below zero. Of ids that are
+/// computed nothing is known but that those beyond the table take its last row.
 pub(super) fn address(cx: &mut Import<'_>, node: &OnnxNode, ids: NodeId, rows: usize) -> Result<(), Refusal> {
     let mut open = vec![ids];
     while let Some(id) = open.pop() {
@@ -105,8 +123,34 @@ pub(super) fn address(cx: &mut Import<'_>, node: &OnnxNode, ids: NodeId, rows: u
             Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) | Op::Broadcast(_) | Op::Rearrange(_) => {
                 open.extend(cx.graph().operands(id));
             }
-            _ => return Err(cx.unsupported(node, "ids that are computed from the data")),
+            _ => match wrapped(cx.graph(), id, rows) {
+                Some(ids) => open.push(ids),
+                None => {
+                    let sentence = format!(
+                        "node `{}`: its indices are computed from the data; one beyond the {rows} rows takes the last of them",
+                        node.name
+                    );
+                    cx.note(sentence);
+                }
+            },
         }
     }
     Ok(())
+}
+
+/// The ids of which `Where(ids < 0, ids + rows, ids)` is made, as Keras counts from the end.
+fn wrapped(graph: &Graph, id: NodeId, rows: usize) -> Option<NodeId> {
+    let call = |id: NodeId, func: Func| match graph.op(id) {
+        Op::Elementwise(op) if op.expr.as_call() == Some(func) => Some(graph.operands(id)),
+        _ => None,
+    };
+    let holds = |id: NodeId, number: i32| {
+        matches!(graph.op(id), Op::Constant(leaf::Constant { data: leaf::Data::I32(data), .. })
+            if data.iter().all(|&x| x == number))
+    };
+    let choice = call(id, Func::SelectI32)?;
+    let (below, above) = (call(choice[0], Func::LessI32)?, call(choice[1], Func::AddI32)?);
+    let ids = choice[2];
+    let fits = below[0] == ids && holds(below[1], 0) && above[0] == ids && holds(above[1], i32::try_from(rows).ok()?);
+    fits.then_some(ids)
 }

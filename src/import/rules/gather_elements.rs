@@ -1,16 +1,15 @@
-//! Elements by number: [GatherElements](https://onnx.ai/onnx/operators/onnx__GatherElements.html),
-//! [GatherND](https://onnx.ai/onnx/operators/onnx__GatherND.html).
+//! Elements by number: [GatherElements](https://onnx.ai/onnx/operators/onnx__GatherElements.html).
 
 use crate::graph::{DType, product};
 use crate::import::axes::{Axes, Axis};
 use crate::import::rows::{along, apply, floats, integers, positions, reshape, rows, unrows};
-use crate::import::select::{ALONG_BATCH, elements, run, selectable, take};
+use crate::import::select::{ALONG_BATCH, elements, run, selectable};
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
 use crate::ops::reduce::Sum;
 
-pub(super) const RULES: &[(&str, Rule)] = &[("GatherElements", gather_elements), ("GatherND", gather_nd)];
+pub(super) const RULES: &[(&str, Rule)] = &[("GatherElements", gather_elements)];
 
 /// Indices that are known when the model is compiled, and their dims.
 pub(super) fn known_indices(cx: &Import<'_>, node: &OnnxNode, i: usize) -> Option<(Vec<i64>, Vec<usize>)> {
@@ -102,28 +101,7 @@ fn gather_elements(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, R
     Ok(vec![Value { node: unrows(cx, node, found, &dims, at)?, axes: ids.axes }])
 }
 
-fn gather_nd(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
-    let data = cx.value(node, 0)?;
-    let lead = node.int("batch_dims", 0).map_err(|e| cx.attribute(node, e))?;
-    let Some((ids, dims)) = known_indices(cx, node, 1) else {
-        return Err(cx.unsupported(node, "indices that are not known when the model is compiled"));
-    };
-    let Indexed { lead, picked, sizes } = indexed(cx, node, &data, &dims, lead)?;
-    let inner = product(&data.axes.0[lead + sizes.len()..].iter().map(Axis::per_record).collect::<Vec<_>>());
-    let (groups, all) = (product(&dims[..lead]), product(&sizes));
-    let mut places = Vec::with_capacity(picked);
-    for (k, id) in ids.chunks(sizes.len().max(1)).enumerate() {
-        let group = k / (picked / groups.max(1)).max(1);
-        places.push(group.saturating_mul(all).saturating_add(place(cx, node, id, &sizes)?));
-    }
-    let table = reshape(cx, node, data.node, [groups.saturating_mul(all), inner])?;
-    let taken = take(cx, node, table, 0, &places)?;
-    let own = dims[..dims.len() - 1].iter().map(|&dim| Axis::size(dim));
-    let axes = Axes(own.chain(data.axes.0[lead + sizes.len()..].iter().cloned()).collect());
-    Ok(vec![cx.relabel(node, taken, axes)?])
-}
-
-/// What constant indices of the last kind of their axis address.
+/// What constant indices that name several axes address.
 pub(super) struct Indexed {
     /// Axes that data and indices share.
     pub lead: usize,

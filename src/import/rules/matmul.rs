@@ -61,7 +61,7 @@ fn transpose_2d(cx: &mut Import<'_>, node: &OnnxNode, x: Value) -> Result<Value,
     Ok(Value { node: id, axes })
 }
 
-fn product(cx: &mut Import<'_>, node: &OnnxNode, a: Value, b: Value) -> Result<Value, Refusal> {
+pub(super) fn product(cx: &mut Import<'_>, node: &OnnxNode, a: Value, b: Value) -> Result<Value, Refusal> {
     product_of(cx, node, a, b, false)
 }
 

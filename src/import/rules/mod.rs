@@ -1,6 +1,8 @@
 //! The import rules, one file an ONNX op family.
 
+mod activation;
 mod arg;
+mod attention;
 mod batch_normalization;
 mod cast;
 mod compress;
@@ -16,14 +18,18 @@ mod expand;
 mod eye_like;
 mod gather;
 mod gather_elements;
+mod gather_nd;
 mod identity;
 mod loss;
 mod lrn;
 mod lstm;
 mod matmul;
+mod normalization;
 mod one_hot;
 mod pad;
 mod pool;
+mod random;
+mod range;
 mod reduce;
 mod reshape;
 mod resize;
@@ -35,12 +41,15 @@ mod split;
 mod tile;
 mod transpose;
 mod trilu;
+mod variadic;
 
 use super::Rule;
 
 /// A line a family.
 const FAMILIES: &[&[(&str, Rule)]] = &[
+    activation::RULES,
     arg::RULES,
+    attention::RULES,
     batch_normalization::RULES,
     cast::RULES,
     compress::RULES,
@@ -56,14 +65,18 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     eye_like::RULES,
     gather::RULES,
     gather_elements::RULES,
+    gather_nd::RULES,
     identity::RULES,
     loss::RULES,
     lrn::RULES,
     lstm::RULES,
     matmul::RULES,
+    normalization::RULES,
     one_hot::RULES,
     pad::RULES,
     pool::RULES,
+    random::RULES,
+    range::RULES,
     reduce::RULES,
     reshape::RULES,
     resize::RULES,
@@ -75,6 +88,7 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     tile::RULES,
     transpose::RULES,
     trilu::RULES,
+    variadic::RULES,
 ];
 
 /// Every rule, by ONNX op type.

@@ -13,13 +13,19 @@ pub fn row_of_id(id: i32, table_rows: usize) -> usize {
     row as u32 as usize
 }
 
-/// `y[n, t, :] = table[row_of_id(ids[n, t]), :]`; of an id beyond the table, the last row.
+/// `y[n, t, :] = tableₙ[row_of_id(idsₙ[t]), :]`, where `tableₙ` starts at element `n · table_record`, and `idsₙ` at
+/// `n · ids_record`; of an id beyond the table, the last row.
 ///
-/// Buffers: `table`, `f32[table_rows, width]`; `ids`, `i32[P or 1, count]`; then `y`.
+/// Buffers: `table`, of `table_rows · width` elements; `ids`, `i32` of `count`; then `y`, like the table. Elements are copied
+/// as 32-bit words, whatever their type.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gather {
-    /// Whether there are ids for each row (else one set).
+    /// Whether `n` runs over the `P` rows (else over one).
     pub batched: bool,
+    /// Elements between the tables of two records, 0 for a shared table.
+    pub table_record: usize,
+    /// Ids between those of two records, 0 for shared ids.
+    pub ids_record: usize,
     /// Ids per record.
     pub count: usize,
     /// Elements of a table row.
@@ -34,9 +40,11 @@ impl KernelRules for Gather {
     }
 
     fn buffers(&self) -> Vec<Binding> {
-        let records = Extent::of(self.count, self.batched);
-        let table = Binding::floats("table", Extent::fixed(self.table_rows.saturating_mul(self.width)));
-        vec![table, Binding::integers("ids", records), Binding::floats("y", records.times(self.width)).written()]
+        let records = Extent::of(1, self.batched);
+        let table = records.strided(self.table_record, self.table_rows.saturating_mul(self.width));
+        let ids = records.strided(self.ids_record, self.count);
+        let y = records.times(self.count).times(self.width);
+        vec![Binding::any("table", table), Binding::integers("ids", ids), Binding::any("y", y).written()]
     }
 
     fn problem(&self) -> Option<String> {

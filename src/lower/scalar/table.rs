@@ -132,6 +132,41 @@ scalar_table! {
     SigmoidVjp "sigmoid_vjp" (a: f32, b: f32) -> f32 "({b} * {a} * (1.0 - {a}))" => b * a * (1.0 - a),
         [(Mul (Mul d b) (Sub 1.0 (Mul a 2.0))), (SigmoidVjp a d)];
 
+    // Powers and steps; a step is constant where it has a derivative.
+    Pow "pow" (a: f32, b: f32) -> f32 "pow_({a}, {b})" => a.powf(b),
+        [(Select (Equal b 0.0) 0.0 (Mul (Mul d b) (Pow a (Sub b 1.0)))), (Select (Equal a 0.0) 0.0 (Mul (Mul d y) (Log a)))];
+    Sign "sign" (a: f32) -> f32 "sign({a})" => if a == 0.0 { a } else { a.signum() }, [0];
+    Floor "floor" (a: f32) -> f32 "floor({a})" => a.floor(), [0];
+    Ceil "ceil" (a: f32) -> f32 "ceil({a})" => a.ceil(), [0];
+    Trunc "trunc" (a: f32) -> f32 "trunc({a})" => a.trunc(), [0];
+    Round "round" (a: f32) -> f32 "round({a})" => a.round_ties_even(), [0];
+
+    // Of two equal operands, the cotangent goes to the first. NaN gives NaN.
+    Min "min" (a: f32, b: f32) -> f32 "select({b}, {a}, {a} < {b} || is_nan({a}))"
+        => if a < b || a.is_nan() { a } else { b }, [(Select (LessOrEqual a b) d 0.0), (Select (Less b a) d 0.0)];
+    Max "max" (a: f32, b: f32) -> f32 "select({b}, {a}, {a} > {b} || is_nan({a}))"
+        => if a > b || a.is_nan() { a } else { b }, [(Select (LessOrEqual b a) d 0.0), (Select (Less a b) d 0.0)];
+
+    // The error function and what activations are made of.
+    Erf "erf" (a: f32) -> f32 "erf_({a})" => math::erf(a), [(Mul (Mul d 1.1283792) (Exp (Neg (Mul a a))))];
+    Softplus "softplus" (a: f32) -> f32 "(select({a}, 0.0, {a} < 0.0) + log(1.0 + exp(-abs({a}))))"
+        => (if a < 0.0 { 0.0 } else { a }) + math::exp(-a.abs()).ln_1p(), [(Mul d (Sigmoid a))];
+
+    // Trigonometry.
+    Sin "sin" (a: f32) -> f32 "sin_({a})" => a.sin(), [(Mul d (Cos a))];
+    Cos "cos" (a: f32) -> f32 "cos_({a})" => a.cos(), [(Neg (Mul d (Sin a)))];
+    Tan "tan" (a: f32) -> f32 "tan_({a})" => a.tan(), [(Mul d (Add (Mul y y) 1.0))];
+    Asin "asin" (a: f32) -> f32 "asin_({a})" => a.asin(), [(Div d (Sqrt (Sub 1.0 (Mul a a))))];
+    Acos "acos" (a: f32) -> f32 "acos_({a})" => a.acos(), [(Neg (Div d (Sqrt (Sub 1.0 (Mul a a)))))];
+    Atan "atan" (a: f32) -> f32 "atan({a})" => a.atan(), [(Div d (Add (Mul a a) 1.0))];
+    Sinh "sinh" (a: f32) -> f32 "sinh_({a})" => a.sinh(), [(Mul d (Cosh a))];
+    Cosh "cosh" (a: f32) -> f32 "cosh_({a})" => a.cosh(), [(Mul d (Sinh a))];
+    Asinh "asinh" (a: f32) -> f32 "asinh_({a})"
+        => if a.abs() > 1e9 { (a.abs().ln() + 0.6931472).copysign(a) } else { a.asinh() }, [(Div d (Sqrt (Add (Mul a a) 1.0)))];
+    Acosh "acosh" (a: f32) -> f32 "acosh_({a})"
+        => if a > 1e9 { a.ln() + 0.6931472 } else { a.acosh() }, [(Div d (Sqrt (Sub (Mul a a) 1.0)))];
+    Atanh "atanh" (a: f32) -> f32 "atanh({a})" => a.atanh(), [(Div d (Sub 1.0 (Mul a a)))];
+
     // `a` where `b` is finite, else 0.
     Guard "guard" (a: f32, b: f32) -> f32 "select(0.0, {a}, (bitcast<u32>({b}) & 0x7fffffffu) < 0x7f800000u)"
         => if b.is_finite() { a } else { 0.0 }, [(Guard d b), 0];
@@ -160,6 +195,9 @@ scalar_table! {
     LessI32 "less_i32" (a: i32, b: i32) -> bool "({a} < {b})" => a < b, [0, 0];
     LessOrEqualI32 "less_or_equal_i32" (a: i32, b: i32) -> bool "({a} <= {b})" => a <= b, [0, 0];
     EqualI32 "equal_i32" (a: i32, b: i32) -> bool "({a} == {b})" => a == b, [0, 0];
+
+    IsNan "is_nan" (a: f32) -> bool "is_nan({a})" => a.is_nan(), [0];
+    IsInfinite "is_infinite" (a: f32) -> bool "((bitcast<u32>({a}) & 0x7fffffffu) == 0x7f800000u)" => a.is_infinite(), [0];
 
     // Booleans.
     And "and" (a: bool, b: bool) -> bool "({a} && {b})" => a && b, [0, 0];

@@ -15,8 +15,161 @@ fn float_of(bits: u32) -> f32 {
 }
 ";
 
+/// The sine, and of a quarter the cosine: WGSL promises no more than three digits. With the polynomials of Cephes' `sinf`,
+/// after a reduction to an eighth of a turn that is exact for some thousand turns.
+const SINE: &str = "\
+fn sine(x: f32, quarter: i32) -> f32 {
+    let k = round(x * 0.63661977);
+    let r = ((x - k * 1.5703125) - k * 4.837513e-4) - k * 7.54979e-8;
+    let z = r * r;
+    let s = ((-1.9515296e-4 * z + 8.332161e-3) * z - 0.16666655) * z * r + r;
+    let c = ((2.4433157e-5 * z - 1.3887316e-3) * z + 4.1666646e-2) * z * z - 0.5 * z + 1.0;
+    let n = i32(clamp(k, -2e9, 2e9)) + quarter;
+    let y = select(s, c, (n & 1) != 0);
+    return select(y, -y, (n & 2) != 0);
+}
+";
+
 /// Functions that a shader holds where it calls them.
 const HELPERS: &[(&str, &str)] = &[
+    (
+        "is_nan",
+        "\
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+",
+    ),
+    (
+        "pow_",
+        "\
+// Powers at zero, at infinity and of negative numbers too, which `pow` need not have: those of an integer exponent are
+// real.
+fn pow_(x: f32, y: f32) -> f32 {
+    let bits = bitcast<u32>(x) & 0x7fffffffu;
+    let exponent = bitcast<u32>(y) & 0x7fffffffu;
+    if (y == 0.0 || x == 1.0) {
+        return 1.0;
+    }
+    if (bits > 0x7f800000u || exponent > 0x7f800000u) {
+        return float_of(2143289344u);
+    }
+    var size = pow(abs(x), y);
+    if (bits == 0u || bits == 0x7f800000u || exponent == 0x7f800000u) {
+        let grows = (bits > 0x3f800000u) == (y > 0.0);
+        size = select(select(0.0, float_of(2139095040u), grows), 1.0, bits == 0x3f800000u);
+    }
+    let whole = floor(y) == y;
+    let odd = whole && abs(y) < 16777216.0 && floor(y * 0.5) * 2.0 != y;
+    let negative = (bitcast<u32>(x) >> 31u) == 1u;
+    let real = whole || !negative || bits == 0u || bits == 0x7f800000u || exponent == 0x7f800000u;
+    return select(float_of(2143289344u), select(size, -size, negative && odd), real);
+}
+",
+    ),
+    (
+        "erf_",
+        "\
+// A rational function of x, within 7 units in the last place; see `math::erf`.
+fn erf_(number: f32) -> f32 {
+    let x = clamp(number, -4.0, 4.0);
+    let z = x * x;
+    var p = -2.7261423e-10;
+    p = p * z + 2.7706815e-8;
+    p = p * z - 2.101024e-6;
+    p = p * z - 5.6925063e-5;
+    p = p * z - 7.3499065e-4;
+    p = p * z - 2.9545997e-3;
+    p = p * z - 1.6096033e-2;
+    var q = -1.4566072e-5;
+    q = q * z - 2.1337405e-4;
+    q = q * z - 1.682827e-3;
+    q = q * z - 7.373329e-3;
+    q = q * z - 1.426474e-2;
+    return select(x * p / q, number, (bitcast<u32>(number) & 0x7fffffffu) > 0x7f800000u);
+}
+",
+    ),
+    (
+        "sin_",
+        "\
+fn sin_(x: f32) -> f32 {
+    return sine(x, 0);
+}
+",
+    ),
+    (
+        "cos_",
+        "\
+fn cos_(x: f32) -> f32 {
+    return sine(x, 1);
+}
+",
+    ),
+    (
+        "tan_",
+        "\
+fn tan_(x: f32) -> f32 {
+    return sine(x, 0) / sine(x, 1);
+}
+",
+    ),
+    (
+        "asin_",
+        "\
+// The polynomial of Cephes' asinf; drivers keep to four digits.
+fn asin_(x: f32) -> f32 {
+    let a = abs(x);
+    let z = select(x * x, 0.5 * (1.0 - a), a > 0.5);
+    let s = select(a, sqrt(z), a > 0.5);
+    let p = (((4.2163199e-2 * z + 2.4181311e-2) * z + 4.5470025e-2) * z + 7.4953002e-2) * z + 0.16666752;
+    let near = s + s * z * p;
+    return select(1.0, -1.0, x < 0.0) * select(near, 1.5707963 - 2.0 * near, a > 0.5);
+}
+",
+    ),
+    (
+        "acos_",
+        "\
+fn acos_(x: f32) -> f32 {
+    return select(1.5707963 - asin_(x), 2.0 * asin_(sqrt(0.5 * (1.0 - x))), x > 0.5);
+}
+",
+    ),
+    (
+        "sinh_",
+        "\
+fn sinh_(x: f32) -> f32 {
+    let half = exp(abs(x) * 0.5);
+    return select(sinh(x), select(0.5, -0.5, x < 0.0) * half * half, abs(x) > 10.0);
+}
+",
+    ),
+    (
+        "cosh_",
+        "\
+fn cosh_(x: f32) -> f32 {
+    let half = exp(abs(x) * 0.5);
+    return select(cosh(x), 0.5 * half * half, abs(x) > 10.0);
+}
+",
+    ),
+    (
+        "asinh_",
+        "\
+fn asinh_(x: f32) -> f32 {
+    return select(asinh(x), select(1.0, -1.0, x < 0.0) * (log(abs(x)) + 0.6931472), abs(x) > 1e9);
+}
+",
+    ),
+    (
+        "acosh_",
+        "\
+fn acosh_(x: f32) -> f32 {
+    return select(acosh(x), log(x) + 0.6931472, x > 1e9);
+}
+",
+    ),
     (
         "div_i32",
         "\
@@ -59,8 +212,10 @@ fn i32_of(x: f32) -> i32 {
 
 /// What the statements `body` call: [`WGSL_PRELUDE`], and those other functions that they use.
 pub fn prelude(body: &str) -> String {
-    let used = HELPERS.iter().filter(|(name, _)| body.contains(&format!("{name}(")));
-    used.fold(WGSL_PRELUDE.to_string(), |text, (_, helper)| text + "\n" + helper)
+    let calls = |text: &str, name: &str| text.contains(&format!("{name}("));
+    let used = HELPERS.iter().filter(|(name, _)| calls(body, name) || (*name == "asin_" && calls(body, "acos_")));
+    let text = used.fold(WGSL_PRELUDE.to_string(), |text, (_, helper)| text + "\n" + helper);
+    if text.contains("sine(") { text + "\n" + SINE } else { text }
 }
 
 impl Value {

@@ -157,9 +157,10 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
             }
         }
         Kernel::Gather(k) => {
-            for i in 0..n_of(k.batched) * k.count {
-                let from = row_of(x[1][i], k.table_rows) as usize * k.width;
-                y[0][i * k.width..][..k.width].copy_from_slice(&x[0][from..from + k.width]);
+            for i in indices(&[n_of(k.batched), k.count]) {
+                let row = row_of(x[1][i[0] * k.ids_record + i[1]], k.table_rows) as usize;
+                let from = i[0] * k.table_record + row * k.width;
+                y[0][(i[0] * k.count + i[1]) * k.width..][..k.width].copy_from_slice(&x[0][from..from + k.width]);
             }
         }
         Kernel::Scatter(k) => {

@@ -10,6 +10,7 @@ impl Template for Gather {
 impl Schedule for Gather {
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let records = if self.batched { rows } else { 1 };
-        Launch::linear(records * self.count * self.width, &words(&[self.width, self.table_rows]))
+        let sizes = words(&[self.count, self.width, self.table_rows, self.table_record, self.ids_record]);
+        Launch::linear(records * self.count * self.width, &sizes)
     }
 }
