@@ -1,5 +1,7 @@
 //! Exponential, hyperbolic tangent and error function of `f32` without branches or calls, so that loops of them vectorise.
 
+pub use std::f32::consts::LN_2;
+
 /// `eˣ`, within 2 ULP; NaN gives NaN, and over- and underflow give infinity, subnormal numbers and 0.
 ///
 /// `x = n ln 2 + r` with `|r| ≤ ln 2 / 2`, and the polynomial of Cephes' `expf` for `eʳ`.

@@ -66,8 +66,8 @@ fn attention(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal
     let result = if folded { unfolded(cx, node, result)? } else { result };
     let shown = match mode {
         0 => scores,
-        1 => masked,
-        2 => capped,
+        1 => capped,
+        2 => masked,
         _ => weights,
     };
     let [key, values] = presents;

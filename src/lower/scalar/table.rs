@@ -43,6 +43,7 @@ macro_rules! scalar_table {
             }
 
             /// What reaches each operand of the cotangent of the result.
+            #[allow(clippy::approx_constant, reason = "a derivative is of literals")]
             pub fn derivatives(self) -> &'static [Term] {
                 match self { $(Func::$func => const { &[$(term!($derivative)),*] },)* }
             }
@@ -162,9 +163,9 @@ scalar_table! {
     Sinh "sinh" (a: f32) -> f32 "sinh_({a})" => a.sinh(), [(Mul d (Cosh a))];
     Cosh "cosh" (a: f32) -> f32 "cosh_({a})" => a.cosh(), [(Mul d (Sinh a))];
     Asinh "asinh" (a: f32) -> f32 "asinh_({a})"
-        => if a.abs() > 1e9 { (a.abs().ln() + 0.6931472).copysign(a) } else { a.asinh() }, [(Div d (Sqrt (Add (Mul a a) 1.0)))];
+        => if a.abs() > 1e9 { (a.abs().ln() + math::LN_2).copysign(a) } else { a.asinh() }, [(Div d (Sqrt (Add (Mul a a) 1.0)))];
     Acosh "acosh" (a: f32) -> f32 "acosh_({a})"
-        => if a > 1e9 { a.ln() + 0.6931472 } else { a.acosh() }, [(Div d (Sqrt (Sub (Mul a a) 1.0)))];
+        => if a > 1e9 { a.ln() + math::LN_2 } else { a.acosh() }, [(Div d (Sqrt (Sub (Mul a a) 1.0)))];
     Atanh "atanh" (a: f32) -> f32 "atanh({a})" => a.atanh(), [(Div d (Sub 1.0 (Mul a a)))];
 
     // `a` where `b` is finite, else 0.

@@ -13,6 +13,8 @@ pub(crate) enum Double {
 
 /// What the lines of the table call, in double precision.
 pub(crate) mod math {
+    pub(crate) use std::f64::consts::LN_2;
+
     pub(crate) fn exp(x: f64) -> f64 {
         x.exp()
     }

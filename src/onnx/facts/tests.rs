@@ -155,6 +155,20 @@ fn pads_with_axes_and_conditions_give_sizes() {
     let condition = Tensor { dims: vec![3], data: TensorData::Bool(vec![true, false, true]) };
     let facts = infer(&[("Compress", "x c -> y", &[("axis", 1)])], &[("c", condition)], &x);
     assert_eq!(dims(&facts, "y").as_deref(), Some("N,2,7"));
+    let ones = Tensor { dims: vec![2, 2], data: TensorData::F32(vec![1.0, 0.0, 1.0, 1.0]) };
+    let fill = [("ConstantOfShape", "s -> z", &[][..]), ("NonZero", "z -> none", &[])];
+    let facts = infer(&fill, &[("s", ints(&[2]))], &[]);
+    assert_eq!(facts.ints("none"), Some(&[][..]));
+    assert_eq!(facts_of_constant(ones), [0, 1, 1, 0, 0, 1].map(Int::Known));
     let facts = infer(&[("Size", "x -> n", &[])], &[], &x);
     assert_eq!(facts.ints("n"), Some(&[Int::Batch(21)][..]));
+}
+
+/// The places of what is not zero in a constant.
+fn facts_of_constant(tensor: Tensor) -> Vec<Int> {
+    let TensorData::F32(values) = &tensor.data else { panic!("floats") };
+    let bools = TensorData::Bool(values.iter().map(|&x| x != 0.0).collect());
+    let tensor = Tensor { data: bools, ..tensor };
+    let facts = infer(&[("NonZero", "c -> places", &[])], &[("c", tensor)], &[]);
+    facts.ints("places").unwrap_or_default().to_vec()
 }

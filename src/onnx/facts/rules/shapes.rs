@@ -3,7 +3,7 @@
 use super::{Results, from_end, operand};
 use crate::onnx::facts::pinned::{Known, LARGEST_VALUE, Pinned};
 use crate::onnx::node::OnnxNode;
-use crate::onnx::tensor::{Elem, Tensor};
+use crate::onnx::tensor::{Elem, Tensor, TensorData};
 
 const UNKNOWN: &str = "the shape of its operand is unknown";
 
@@ -121,4 +121,24 @@ pub(super) fn compress(node: &OnnxNode, pinned: &Pinned) -> Results {
     let axis = from_end(node.require_int("axis").map_err(message)?, shape.len()).ok_or("its axis is out of range")?;
     shape[axis] = count;
     shaped(node, pinned, shape)
+}
+
+/// [NonZero](https://onnx.ai/onnx/operators/onnx__NonZero.html) of a constant: the places of what is not zero, axis by axis.
+pub(super) fn non_zero(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let own = operand(node, pinned, 0);
+    let tensor = own.value.filter(|_| !own.from_weights).ok_or("its operand depends on data")?;
+    let found: Vec<usize> = match &tensor.data {
+        TensorData::F32(values) => (0..values.len()).filter(|&k| values[k] != 0.0).collect(),
+        TensorData::I64(values) => (0..values.len()).filter(|&k| values[k] != 0).collect(),
+        TensorData::Bool(values) => (0..values.len()).filter(|&k| values[k]).collect(),
+    };
+    let mut places = vec![vec![]; tensor.dims.len()];
+    for mut element in found.iter().copied() {
+        for (along, &size) in places.iter_mut().zip(&tensor.dims).rev() {
+            along.push((element % size) as i64);
+            element /= size;
+        }
+    }
+    let places = Tensor { dims: vec![tensor.dims.len(), found.len()], data: TensorData::I64(places.concat()) };
+    Ok(vec![Some(Known::constant(Elem::I64, &places))])
 }
