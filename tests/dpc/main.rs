@@ -15,6 +15,7 @@ mod losses;
 mod mutations;
 mod onnx;
 mod opsets;
+mod own_rows;
 mod place;
 mod privacy;
 mod refused;

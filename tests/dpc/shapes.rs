@@ -26,7 +26,7 @@ use prost::Message;
 use crate::zoo::{options, result};
 
 /// A model `y = op(x · w, …)` of records of these dims, with the constants that the nodes read.
-struct Net {
+pub struct Net {
     dims: Vec<i64>,
     nodes: Vec<NodeProto>,
     tensors: Vec<TensorProto>,
@@ -44,7 +44,7 @@ fn numbers(count: usize, seed: u32) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-fn floats(name: &str, dims: &[i64], values: Vec<f32>) -> TensorProto {
+pub fn floats(name: &str, dims: &[i64], values: Vec<f32>) -> TensorProto {
     assert_eq!(dims.iter().product::<i64>() as usize, values.len());
     TensorProto {
         name: Some(name.into()),
@@ -55,7 +55,7 @@ fn floats(name: &str, dims: &[i64], values: Vec<f32>) -> TensorProto {
     }
 }
 
-fn ints(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
+pub fn ints(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
     TensorProto {
         name: Some(name.into()),
         data_type: Some(7),
@@ -97,7 +97,7 @@ fn node(text: &str, output: &str) -> NodeProto {
 }
 
 /// A model of operators one after the other, ` | ` between them: the results are `t0`, `t1` and so on.
-fn net(dims: &[i64], ops: &str, tensors: Vec<TensorProto>) -> Net {
+pub fn net(dims: &[i64], ops: &str, tensors: Vec<TensorProto>) -> Net {
     let count = dims.iter().product::<i64>() as usize;
     let weight = floats("w", dims, numbers(count, 7).into_iter().map(|w| w + 0.3 * w.signum()).collect());
     let mut nodes = vec![node("Mul(x, w)", "h")];
@@ -139,7 +139,7 @@ impl Net {
         Source::from_bytes(model.encode_to_vec().into(), Path::new("net.onnx")).expect("a model")
     }
 
-    fn compile(&self) -> Result<(Source, Compiled), String> {
+    pub fn compile(&self) -> Result<(Source, Compiled), String> {
         let source = self.source();
         let trained: Vec<Glob> = ["w", "w?"].map(Glob::new).into_iter().take(1 + usize::from(self.has("w2"))).collect();
         let parameters = discover(&source, &trained, &[]).map_err(|e| e.to_string())?;
@@ -234,12 +234,13 @@ fn problem(net: &Net) -> Option<String> {
 }
 
 /// Every operator, in a model of records of these dims, with its constants.
-fn nets() -> Vec<(&'static str, Net)> {
+fn nets() -> Vec<(String, Net)> {
     let weight = |dims: &[i64]| floats("w2", dims, numbers(dims.iter().product::<i64>() as usize, 11));
     let list = |name: &str, values: &[i64]| ints(name, &[values.len() as i64], values);
     let f = |name: &str, values: &[f32]| floats(name, &[values.len() as i64], values.to_vec());
     let mut nets = Vec::new();
-    let mut add = |dims: &[i64], op: &'static str, tensors: Vec<TensorProto>| nets.push((op, net(dims, op, tensors)));
+    let mut add =
+        |dims: &[i64], op: &str, tensors: Vec<TensorProto>| nets.push((op.to_owned(), net(dims, op, tensors)));
     add(
         &[2, 3, 4],
         "ConvTranspose(h, w2; strides=[2, 1]; pads=[1, 0, 0, 1]; output_padding=[1, 0])",
@@ -326,7 +327,31 @@ fn nets() -> Vec<(&'static str, Net)> {
     // A selection by what the data say, and one by its own order.
     let pick = "ArgMax(h; axis=1; keepdims=1) | GatherElements(h, t0; axis=1)";
     add(&[3, 4], pick, vec![]);
+    add(&[4], &by_own_row("Range(zero, t1, one)"), own_row_tensors());
     nets
+}
+
+/// Elements 2, 0 and 3 of each record, at tuples of indices whose first is the record's number, as `index` makes it.
+pub fn by_own_row(index: &str) -> String {
+    let count = index.split(" | ").count();
+    let [last, wide, shape, ids, both] = [1, 2, 3, 4, 5].map(|k| format!("t{}", count + k));
+    format!(
+        "Shape(x; start=0; end=1) | Squeeze(t0) | {index} | Unsqueeze({last}, axes12) | Expand({wide}, shape131) | \
+         Concat(t0, shape31; axis=0) | Expand(places, {ids}) | Concat({shape}, {both}; axis=-1) | GatherND(h, t{})",
+        count + 6
+    )
+}
+
+/// The constants of [`by_own_row`].
+pub fn own_row_tensors() -> Vec<TensorProto> {
+    vec![
+        ints("zero", &[], &[0]),
+        ints("one", &[], &[1]),
+        ints("axes12", &[2], &[1, 2]),
+        ints("shape131", &[3], &[1, 3, 1]),
+        ints("shape31", &[2], &[3, 1]),
+        ints("places", &[1, 3, 1], &[2, 0, 3]),
+    ]
 }
 
 #[test]
@@ -337,7 +362,7 @@ fn gradients_are_those_of_differences() {
 }
 
 /// The operators whose results have no derivative, or are integers.
-fn positions() -> Vec<(&'static str, Net)> {
+fn positions() -> Vec<(String, Net)> {
     let depth = || [ints("depth", &[], &[4]), floats("values", &[2], vec![-1.0, 2.0])];
     [
         ("ArgMax(h; axis=1)", vec![]),
@@ -345,7 +370,7 @@ fn positions() -> Vec<(&'static str, Net)> {
         ("Hardmax(h; axis=1)", vec![]),
         ("ArgMax(h; axis=2; keepdims=0) | OneHot(t0, depth, values; axis=1)", depth().to_vec()),
     ]
-    .map(|(ops, tensors)| (ops, net(&[3, 4], ops, tensors)))
+    .map(|(ops, tensors)| (ops.to_owned(), net(&[3, 4], ops, tensors)))
     .into()
 }
 
