@@ -9,12 +9,15 @@ mod dropout;
 mod elementwise;
 mod expand;
 mod gather;
+mod gru;
 mod identity;
 mod lstm;
 mod matmul;
 mod pool;
+mod recurrent;
 mod reduce;
 mod reshape;
+mod rnn;
 mod slice;
 mod softmax;
 mod split;
@@ -33,12 +36,14 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     elementwise::RULES,
     expand::RULES,
     gather::RULES,
+    gru::RULES,
     identity::RULES,
     lstm::RULES,
     matmul::RULES,
     pool::RULES,
     reduce::RULES,
     reshape::RULES,
+    rnn::RULES,
     slice::RULES,
     softmax::RULES,
     split::RULES,
