@@ -16,6 +16,7 @@ mod onnx;
 mod opsets;
 mod place;
 mod privacy;
+mod recurrences;
 mod refused;
 mod runs;
 mod seeds;
