@@ -634,6 +634,73 @@ def lstm_two_layers():
     return image(net, 6, 5)
 
 
+@zoo(notes="both directions: the mean of all states, and the final hidden and cell states")
+def lstm_bidirectional():
+    def forward(s, x):
+        y, (h, c) = s.lstm(x)
+        return s.fc(torch.cat([y.mean(1), h[0], h[1], c[0] - c[1]], -1))
+
+    lstm = nn.LSTM(5, 4, batch_first=True, bidirectional=True)
+    return image(Unary(forward, lstm=lstm, fc=nn.Linear(20, 3)), 6, 5)
+
+
+@zoo(notes="initial hidden and cell states that are parameters")
+def lstm_learned_state():
+    def forward(s, x):
+        h, c = (state.expand(1, x.shape[0], 7).contiguous() for state in (s.hidden, s.cell))
+        return s.fc(s.lstm(x, (h, c))[0][:, -1])
+
+    net = Unary(
+        forward,
+        lstm=nn.LSTM(5, 7, batch_first=True),
+        fc=nn.Linear(7, 3),
+        hidden=torch.randn(1, 1, 7),
+        cell=torch.randn(1, 1, 7),
+    )
+    return image(net, 6, 5)
+
+
+@zoo(notes="last step")
+def gru():
+    net = Unary(lambda s, x: s.fc(s.gru(x)[0][:, -1]), gru=nn.GRU(5, 7, batch_first=True), fc=nn.Linear(7, 3))
+    return image(net, 6, 5)
+
+
+@zoo(notes="two layers in both directions, without biases; the final states")
+def gru_bidirectional():
+    def forward(s, x):
+        y, h = s.gru(x)
+        return s.fc(torch.cat([y.sum(1), h[0], h[3]], -1))
+
+    gru = nn.GRU(5, 4, num_layers=2, batch_first=True, bidirectional=True, bias=False)
+    return image(Unary(forward, gru=gru, fc=nn.Linear(16, 3)), 6, 5)
+
+
+@zoo(notes="an initial state that the record gives")
+def gru_given_state():
+    def forward(s, x):
+        h = torch.tanh(s.start(x[:, 0])).unsqueeze(0)
+        return s.fc(s.gru(x, h)[0].mean(1))
+
+    net = Unary(forward, start=nn.Linear(5, 7), gru=nn.GRU(5, 7, batch_first=True), fc=nn.Linear(7, 3))
+    return image(net, 6, 5)
+
+
+@zoo(notes="relu after tanh, in both directions")
+def rnn():
+    def forward(s, x):
+        y, h = s.second(s.first(x)[0])
+        return s.fc(torch.cat([y.mean(1), h[0]], -1))
+
+    net = Unary(
+        forward,
+        first=nn.RNN(5, 7, batch_first=True),
+        second=nn.RNN(7, 4, batch_first=True, bidirectional=True, nonlinearity="relu"),
+        fc=nn.Linear(12, 3),
+    )
+    return image(net, 6, 5)
+
+
 # Losses.
 
 

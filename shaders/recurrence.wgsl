@@ -1,9 +1,10 @@
-// Recurrence: the cell's step of z = pre[n, t] + R h and the states before it, on a tape of planes: gates, then states, the
-// last of which is h. A workgroup makes a record's; a launch makes steps `step_begin` to `step_end`, counted in the order in
-// which they are made.
+// Recurrence: the cell's step of z = pre[n, t] + R h and the states before it, on a tape of planes, the last of which is h. A
+// workgroup makes a record's; a launch makes `step_begin` to `step_end` of the stages of all steps, counted in the order in
+// which they are made. The stages after the first multiply R with a plane that was made before, in place of h.
 
 const LANES: u32 = 64u;
-const GATES: u32 = 1u;
+const COLUMNS: u32 = 1u;
+const STAGES: u32 = 1u;
 const PLANES: u32 = 2u;
 const REVERSE: bool = false;
 
@@ -54,16 +55,23 @@ fn before(n: u32, made: u32, p: u32, u: u32) -> f32 {
     return tape[plane(n, p, time(made - 1u), u)];
 }
 
-fn unit(n: u32, made: u32, u: u32) {
+// What R is multiplied with.
+fn multiplied(n: u32, made: u32, stage: u32, k: u32) -> f32 {
+    // begin multiplied
+    // end multiplied
+    return before(n, made, PLANES - 1u, k);
+}
+
+fn unit(n: u32, made: u32, stage: u32, u: u32) {
     let size = params.hidden;
     let all = size * size;
     let t = time(made);
-    let at = (n * params.steps + t) * GATES * size + u;
+    let at = (n * params.steps + t) * COLUMNS * size + u;
     // begin sums
     var z0 = pre[at];
     // end sums
     for (var k = 0u; k < size; k += 1u) {
-        let h = before(n, made, PLANES - 1u, k);
+        let h = multiplied(n, made, stage, k);
         let r = u * size + k;
         // begin products
         z0 += h * recurrent[r];
@@ -85,9 +93,9 @@ fn main(
         return;
     }
     let last = min(params.end * LANES, params.hidden);
-    for (var made = params.step_begin; made < params.step_end; made += 1u) {
+    for (var s = params.step_begin; s < params.step_end; s += 1u) {
         for (var u = params.begin * LANES + lane; u < last; u += LANES) {
-            unit(n, made, u);
+            unit(n, s / STAGES, s % STAGES, u);
         }
         storageBarrier();
     }

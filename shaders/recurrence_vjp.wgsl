@@ -1,11 +1,17 @@
-// RecurrenceVjp: cotangents of the gate pre-activations, from the step that was made last to the first, `step_begin` to
-// `step_end` a launch. A workgroup makes a record's. What a step hands to the states before it, but for the recurrent
-// product, travels in dpre of the step before, where that step's own cotangents replace it.
+// RecurrenceVjp: cotangents of the pre-activations, from the step that was made last to the first, and of its stages from the
+// last to the first, `step_begin` to `step_end` of all stages a launch. A workgroup makes a record's. What a step hands to the
+// states before it, but for the recurrent product, travels in dpre of the step before, where that step's own cotangents, of
+// the stage back that is made last, replace it; before the first step it is left in a row behind the others, if there is one.
 
 const LANES: u32 = 64u;
-const GATES: u32 = 1u;
+const COLUMNS: u32 = 1u;
+const STAGES: u32 = 1u;
 const PLANES: u32 = 2u;
 const REVERSE: bool = false;
+// Rows of dpre behind those of the steps.
+const BEHIND: u32 = 0u;
+// The gates whose products are with h.
+const FIRST: u32 = 1u;
 
 struct Params {
     count: u32,
@@ -55,25 +61,36 @@ fn before(n: u32, made: u32, p: u32, u: u32) -> f32 {
     return tape[plane(n, p, time(made - 1u), u)];
 }
 
-fn unit(n: u32, made: u32, u: u32) {
+// Where the columns of a row of dpre begin.
+fn row(n: u32, t: u32) -> u32 {
+    return (n * (params.steps + BEHIND) + t) * COLUMNS * params.hidden;
+}
+
+fn unit(n: u32, made: u32, stage: u32, u: u32) {
     let size = params.hidden;
     let t = time(made);
     let at = (n * params.steps + t) * size + u;
-    let out = (n * params.steps + t) * GATES * size + u;
-    let earlier = (n * params.steps + time(max(made, 1u) - 1u)) * GATES * size + u;
+    let here = row(n, t);
+    let out = here + u;
+    var earlier = row(n, params.steps) + u;
+    if (made != 0u) {
+        earlier = row(n, time(made - 1u)) + u;
+    }
     // begin cotangents
     var d0 = outer0[at];
     // end cotangents
     if (made + 1u < params.steps) {
         // begin carried
         // end carried
-        let next = (n * params.steps + time(made + 1u)) * GATES * size;
-        for (var r = 0u; r < GATES * size; r += 1u) {
+        let next = row(n, time(made + 1u));
+        for (var r = 0u; r < FIRST * size; r += 1u) {
             // begin product
             d0 += recurrent[r * size + u] * dpre[next + r];
             // end product
         }
     }
+    // begin multiplied
+    // end multiplied
     // begin step
     dpre[out] = d0;
     // end step
@@ -92,7 +109,8 @@ fn main(
     let last = min(params.end * LANES, params.hidden);
     for (var s = params.step_begin; s < params.step_end; s += 1u) {
         for (var u = params.begin * LANES + lane; u < last; u += LANES) {
-            unit(n, params.steps - 1u - s, u);
+            let left = params.steps * STAGES - 1u - s;
+            unit(n, left / STAGES, left % STAGES, u);
         }
         storageBarrier();
     }

@@ -3,6 +3,8 @@
 //! The input's product with its weight and the biases are ops of their own before the recurrence; the recurrent weight's
 //! gradient is a sum over time of outer products. A bidirectional layer is two recurrences.
 
+use std::ops::Range;
+
 use super::contract::Contract;
 use super::elementwise::Elementwise;
 use super::leaf::Fill;
@@ -17,9 +19,8 @@ use crate::lower::scalar::Func;
 use crate::lower::{LowerError, Lowering};
 use crate::ops::Op;
 
-/// The tape `[planes, T, H]` of a recurrence, the gates and then the states, from gate pre-activations `pre[T, G·H]`, the
-/// shared recurrent weight `R[G·H, H]` and, if `initial`, the states `[H]` before the first step, from the last, `h`, to the
-/// first.
+/// The tape `[planes, T, H]` of a recurrence, from pre-activations `pre[T, C·H]` in the cell's columns, the shared recurrent
+/// weight `R[G·H, H]` of its gates and, if `initial`, the states `[H]` before the first step, from the last, `h`, to the first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recurrence {
     /// The cell.
@@ -32,21 +33,24 @@ pub struct Recurrence {
     pub initial: bool,
 }
 
-/// The cotangent of the pre-activations `[T, G·H]`, from the tape, `R`, those initial states that the backward step reads if
+/// The cotangent of the pre-activations `[T, C·H]`, from the tape, `R`, those initial states that the backward step reads if
 /// there are some, the cotangent `[T, H]` of `h` and, if `inner`, those of the other states, all from the last state to the
-/// first.
+/// first. If `before`, a row more has in its first columns the cotangents of the states that the cell carries, before the
+/// first step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RecurrenceVjp {
     /// The recurrence.
     pub of: Recurrence,
     /// Whether there are cotangents of the states besides `h`.
     pub inner: bool,
+    /// Whether the carried states' cotangents before the first step are wanted.
+    pub before: bool,
 }
 
 impl Recurrence {
     /// The plane of the tape that holds a state.
     pub fn plane(&self, state: usize) -> usize {
-        self.cell.gates() + state
+        self.cell.plane(state)
     }
 
     /// The planes of the states, from the last, `h`, to the first.
@@ -55,8 +59,13 @@ impl Recurrence {
     }
 
     /// Rows of the recurrent weight.
-    fn width(&self) -> usize {
+    fn rows(&self) -> usize {
         self.cell.gates() * self.hidden
+    }
+
+    /// Pre-activations of a step.
+    fn width(&self) -> usize {
+        self.cell.columns() * self.hidden
     }
 
     /// The kernel for so many steps, and what it reads of the initial states: operands from `first` on, of which either all
@@ -95,7 +104,8 @@ impl OpRules for Recurrence {
     }
 
     fn attributes(&self) -> String {
-        if self.direction == Direction::Reverse { "reverse".into() } else { String::new() }
+        let direction = if self.direction == Direction::Reverse { "reverse" } else { "" };
+        format!("{direction} {}", self.cell.attributes()).trim().into()
     }
 
     fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
@@ -106,10 +116,10 @@ impl OpRules for Recurrence {
             return Err("takes pre-activations, a recurrent weight and initial states where it has them".into());
         }
         let &[steps, gates] = operands[0].dims.as_slice() else {
-            return Err("the pre-activations are not [T, G·H]".into());
+            return Err("the pre-activations are not [T, C·H]".into());
         };
         let states = operands[2..].iter().all(|s| s.dims == [h]);
-        if gates != width || operands[1].dims != [gates, h] || operands[1].batched || !states {
+        if gates != width || operands[1].dims != [self.rows(), h] || operands[1].batched || !states {
             return Err(format!("the operands do not fit {h} hidden units"));
         }
         batched(operands, &[self.cell.planes(), steps, h])
@@ -117,13 +127,8 @@ impl OpRules for Recurrence {
 
     fn vjp(&self, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
         let (cell, states) = (self.cell, self.cell.states());
-        // The initial states have a derivative through the recurrent product alone.
-        let refused = |k: usize| k + 1 != states || cell.carried().contains(&k);
-        if self.initial && (0..states).any(|k| refused(k) && bw.needs(1 + states - k)) {
-            return Err(bw.not_differentiable());
-        }
         let (h, tape, r) = (self.hidden, bw.value(), bw.operand(1));
-        let (width, steps) = (self.width(), bw.ty(tape).dims[1]);
+        let steps = bw.ty(tape).dims[1];
         let cotangents = plane_cotangents(bw, &self.planes(), steps, h)?;
         let mut operands = vec![tape, r];
         if self.initial {
@@ -136,25 +141,40 @@ impl OpRules for Recurrence {
                 None => bw.emit(Fill { ty: Type::shared([steps, h]), value: 0.0 }, &[])?,
             });
         }
-        let op = RecurrenceVjp { of: *self, inner };
-        let dpre = bw.emit(op, &operands)?;
+        let carried = cell.carried();
+        let before = self.initial && carried.iter().any(|k| bw.needs(1 + states - k));
+        let all = bw.emit(RecurrenceVjp { of: *self, inner, before }, &operands)?;
+        let dpre = part(bw, all, 0, 0..steps)?;
         let mut out = vec![None; bw.arity()];
         if bw.needs(0) {
             out[0] = Some(bw.sum_batch_to(0, dpre)?);
         }
         if bw.needs(1) {
-            let before = self.states_before(bw, steps)?;
-            let column = |width: usize| View::Strided { record: 0, group: 0, row: 1, col: width };
-            let (a, b) = (column(width), column(h));
-            let dr = bw.emit(Outer { groups: 1, rows: width, cols: h, steps, a, b }, &[dpre, before])?;
+            let dr = self.weight_gradient(bw, dpre, steps)?;
             out[1] = Some(bw.sum_batch_to(1, dr)?);
         }
-        if self.initial && bw.needs(2) {
-            let first = self.direction.step(0, steps);
-            let first = bw.emit(Slice { axis: 0, start: first, len: 1 }, &[dpre])?;
-            let d = bw.emit(Contract::new(false, false), &[first, r])?;
-            let d = bw.emit(Reshape { dims: vec![h] }, &[d])?;
-            out[2] = Some(bw.sum_batch_to(2, d)?);
+        let wanted: Vec<usize> = (0..states).filter(|k| self.initial && bw.needs(1 + states - k)).collect();
+        for k in wanted {
+            let mut d = None;
+            if k + 1 == states {
+                let (first, gates) = (self.direction.step(0, steps), 0..cell.stages()[0].len() * h);
+                let first = part(bw, dpre, 0, first..first + 1)?;
+                let (first, r) = (part(bw, first, 1, gates.clone())?, part(bw, r, 0, gates)?);
+                let product = bw.emit(Contract::new(false, false), &[first, r])?;
+                d = Some(bw.emit(Reshape { dims: vec![h] }, &[product])?);
+            }
+            if let Some(slot) = carried.iter().position(|&state| state == k) {
+                let row = part(bw, all, 0, steps..steps + 1)?;
+                let handed = part(bw, row, 1, slot * h..(slot + 1) * h)?;
+                let handed = bw.emit(Reshape { dims: vec![h] }, &[handed])?;
+                d = Some(match d {
+                    Some(d) => bw.emit(Elementwise::call(Func::Add), &[d, handed])?,
+                    None => handed,
+                });
+            }
+            if let Some(d) = d {
+                out[1 + states - k] = Some(bw.sum_batch_to(1 + states - k, d)?);
+            }
         }
         Ok(out)
     }
@@ -168,6 +188,14 @@ impl OpRules for Recurrence {
         cx.launch(kernel, &reads, &[out]);
         Ok(())
     }
+}
+
+/// These positions along an axis.
+fn part(bw: &mut Backward<'_>, x: NodeId, axis: usize, of: Range<usize>) -> Result<NodeId, VjpError> {
+    if of == (0..bw.ty(x).dims[axis]) {
+        return Ok(x);
+    }
+    bw.emit(Slice { axis, start: of.start, len: of.len() }, &[x])
 }
 
 /// The cotangents `[T, H]` of the states on these planes: found behind the sums and paddings that make up the tape's
@@ -217,6 +245,34 @@ fn padded_planes(bw: &Backward<'_>, tape: NodeId, planes: &[usize]) -> Option<Ve
 }
 
 impl Recurrence {
+    /// The gradient of the recurrent weight: for the gates of each stage the products of their cotangents with what the weight
+    /// multiplies at the stage.
+    fn weight_gradient(&self, bw: &mut Backward<'_>, dpre: NodeId, steps: usize) -> Result<NodeId, VjpError> {
+        let (h, mut parts) = (self.hidden, Vec::new());
+        for (stage, gates) in self.cell.stages().into_iter().enumerate() {
+            let multiplied = match stage {
+                0 => self.states_before(bw, steps)?,
+                _ => self.tape_plane(bw, self.cell.multiplied(stage), steps)?,
+            };
+            let rows = gates.len() * h;
+            let d = part(bw, dpre, 1, gates.start * h..gates.end * h)?;
+            let column = |width: usize| View::Strided { record: 0, group: 0, row: 1, col: width };
+            let outer = Outer { groups: 1, rows, cols: h, steps, a: column(rows), b: column(h) };
+            parts.push(bw.emit(outer, &[d, multiplied])?);
+        }
+        match parts[..] {
+            [only] => Ok(only),
+            _ => bw.emit(Concat { axis: 0 }, &parts),
+        }
+    }
+
+    /// A plane of the tape, `[T, H]`.
+    fn tape_plane(&self, bw: &mut Backward<'_>, plane: usize, steps: usize) -> Result<NodeId, VjpError> {
+        let tape = bw.value();
+        let plane = bw.emit(Slice { axis: 0, start: plane, len: 1 }, &[tape])?;
+        bw.emit(Reshape { dims: vec![steps, self.hidden] }, &[plane])
+    }
+
     /// `h` before every step, `[T, H]`.
     fn states_before(&self, bw: &mut Backward<'_>, steps: usize) -> Result<NodeId, VjpError> {
         let hidden = self.hidden;
@@ -229,9 +285,7 @@ impl Recurrence {
         if steps == 1 {
             return Ok(first);
         }
-        let (tape, h) = (bw.value(), self.plane(self.cell.states() - 1));
-        let states = bw.emit(Slice { axis: 0, start: h, len: 1 }, &[tape])?;
-        let states = bw.emit(Reshape { dims: vec![steps, hidden] }, &[states])?;
+        let states = self.tape_plane(bw, self.plane(self.cell.states() - 1), steps)?;
         // All but those after the step that is made last.
         let reverse = self.direction == Direction::Reverse;
         let states = bw.emit(Slice { axis: 0, start: usize::from(reverse), len: steps - 1 }, &[states])?;
@@ -245,7 +299,8 @@ impl OpRules for RecurrenceVjp {
     }
 
     fn attributes(&self) -> String {
-        self.of.attributes()
+        let before = if self.before { "with_before" } else { "" };
+        format!("{before} {}", self.of.attributes()).trim().into()
     }
 
     fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
@@ -261,18 +316,18 @@ impl OpRules for RecurrenceVjp {
         let states = operands[2..2 + initial].iter().all(|s| s.dims == [h]);
         if planes != cell.planes()
             || units != h
-            || operands[1].dims != [width, h]
+            || operands[1].dims != [self.of.rows(), h]
             || operands[1].batched
             || !cotangents
             || !states
         {
             return Err(format!("the operands do not fit {h} hidden units"));
         }
-        batched(operands, &[steps, width])
+        batched(operands, &[steps + usize::from(self.before), width])
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
-        let steps = cx.ty().dims[0];
+        let steps = cx.ty().dims[0] - usize::from(self.before);
         let count = self.of.reread();
         let mut reads = vec![cx.spread(0), cx.operand(1)];
         let (of, states) = self.of.kernel(cx, steps, 2, count);
@@ -281,7 +336,7 @@ impl OpRules for RecurrenceVjp {
             reads.push(cx.spread(i));
         }
         let out = cx.output();
-        cx.launch(kernels::RecurrenceVjp { of, inner: self.inner }, &reads, &[out]);
+        cx.launch(kernels::RecurrenceVjp { of, inner: self.inner, before: self.before }, &reads, &[out]);
         Ok(())
     }
 }

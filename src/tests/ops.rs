@@ -3,7 +3,7 @@
 use super::sketch::{ROWS, SIGNED, Sketch};
 use crate::device::cases::window;
 use crate::graph::{DType, NodeId, Type};
-use crate::lower::cells::{Cell, Direction};
+use crate::lower::cells::{Activation, Cell, Direction, Kind};
 use crate::lower::host_inputs;
 use crate::lower::kernels::{ConvGeometry, PoolKind};
 use crate::lower::scalar::{Double, Expr, Func, Step, Value, double};
@@ -394,41 +394,88 @@ fn padded_table(padding: Option<usize>) -> Sketch {
 }
 
 pub fn recurrence() -> Vec<Sketch> {
-    const HIDDEN: usize = 2;
     const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Reverse];
     let mut all = Vec::new();
-    for steps in [1, 3] {
-        for batched in EITHER {
-            for state in [None, Some([true; 2]), Some([false; 2]), Some([true, false])] {
-                // A layer that no record has a part in is refused.
-                if !batched && state.is_none_or(|state| state == [false; 2]) {
-                    continue;
-                }
-                for (cell, direction) in EITHER.into_iter().flat_map(|cell| DIRECTIONS.map(|d| (cell, d))) {
-                    let name =
-                        format!("{steps} {direction:?} batched {batched}, states batched {state:?}, cells {cell}");
-                    let mut sketch = Sketch::new(name);
-                    let pre = sketch.value(batched, &[steps, 4 * HIDDEN], &SIGNED);
-                    let weight = sketch.value(false, &[4 * HIDDEN, HIDDEN], &SIGNED);
-                    let mut operands = vec![pre, weight];
-                    if let Some([h, c]) = state {
-                        operands.push(sketch.value(h, &[HIDDEN], &SIGNED));
-                        // The first cell state has no derivative.
-                        let c = Type { batched: c, ..Type::shared([HIDDEN]) };
-                        operands.push(sketch.input("c0", c, &SIGNED));
+    for &kind in Kind::ALL {
+        for steps in [1, 3] {
+            for batched in EITHER {
+                for state in [None, Some([true; 2]), Some([false; 2]), Some([true, false])] {
+                    // A layer that no record has a part in is refused.
+                    if !batched && state.is_none_or(|state| state == [false; 2]) {
+                        continue;
                     }
-                    let (hidden, initial) = (HIDDEN, state.is_some());
-                    let op = Recurrence { cell: Cell::Lstm, direction, hidden, initial };
-                    let tape = sketch.add(op, &operands);
-                    // Cells and states are planes 4 and 5 of the tape.
-                    let first = if cell { 4 } else { 5 };
-                    let y = sketch.add(Slice { axis: 0, start: first, len: 6 - first }, &[tape]);
-                    all.push(sketch.loss_of(y));
+                    for direction in DIRECTIONS {
+                        all.extend(recurrent(kind.into(), direction, steps, batched, state, true));
+                        if kind == Kind::Lstm {
+                            all.extend(recurrent(kind.into(), direction, steps, batched, state, false));
+                        }
+                    }
                 }
             }
         }
     }
+    all.extend(activations());
     all
+}
+
+/// Cells with other activations than their own, all of which occur.
+fn activations() -> Vec<Sketch> {
+    use Activation::*;
+    let (affine, scaled) = (Affine { alpha: 0.5, beta: -0.2 }, ScaledTanh { alpha: 1.2, beta: 0.8 });
+    let (hard, elu) = (HardSigmoid { alpha: 0.3, beta: 0.4 }, Elu { alpha: 0.7 });
+    let (leaky, threshold) = (LeakyRelu { alpha: 0.1 }, ThresholdedRelu { alpha: 0.2 });
+    let mut cells = Vec::new();
+    for activation in [Relu, Tanh, Sigmoid, affine, leaky, threshold, scaled, hard, elu, Softsign, Softplus] {
+        cells.push(Cell { activations: [activation; 3], ..Kind::Rnn.into() });
+    }
+    // Of sums that no step of the differences takes past a bend.
+    let hard = HardSigmoid { alpha: 0.2, beta: 0.5 };
+    for &kind in Kind::ALL {
+        cells.push(Cell { activations: [hard, elu, Softsign], ..kind.into() });
+        cells.push(Cell { activations: [Softplus, scaled, leaky], ..kind.into() });
+        cells.push(Cell { clip: Some(0.3), ..kind.into() });
+    }
+    let sketch = |cell| recurrent(cell, Direction::Forward, 3, true, Some([true; 2]), true);
+    cells.into_iter().filter_map(sketch).collect()
+}
+
+/// A recurrence whose states but for `h` are batched or shared as `state` says, and after whose steps all states are read
+/// or `h` alone; nothing if it has no such states.
+fn recurrent(
+    cell: Cell,
+    direction: Direction,
+    steps: usize,
+    batched: bool,
+    state: Option<[bool; 2]>,
+    inner: bool,
+) -> Option<Sketch> {
+    const HIDDEN: usize = 2;
+    let states = cell.states();
+    if states == 1 && state.is_some_and(|[h, other]| h != other) {
+        return None;
+    }
+    let name = format!(
+        "{steps} {direction:?} {} {} batched {batched}, states batched {state:?}, all {inner}",
+        cell.name(),
+        cell.attributes()
+    );
+    let mut sketch = Sketch::new(name);
+    let pre = sketch.value(batched, &[steps, cell.columns() * HIDDEN], &SIGNED);
+    let weight = sketch.value(false, &[cell.gates() * HIDDEN, HIDDEN], &SIGNED);
+    let mut operands = vec![pre, weight];
+    for &batched in state.iter().flatten().take(states) {
+        operands.push(sketch.value(batched, &[HIDDEN], &SIGNED));
+    }
+    let op = Recurrence { cell, direction, hidden: HIDDEN, initial: state.is_some() };
+    let tape = sketch.add(op, &operands);
+    let mut planes: Vec<usize> = (0..states).map(|k| op.plane(k)).collect();
+    if !inner {
+        planes.drain(..states - 1);
+    }
+    let planes: Vec<NodeId> =
+        planes.into_iter().map(|start| sketch.add(Slice { axis: 0, start, len: 1 }, &[tape])).collect();
+    let y = if let [only] = planes[..] { only } else { sketch.add(Concat { axis: 0 }, &planes) };
+    Some(sketch.loss_of(y))
 }
 
 fn dropout() -> Vec<Sketch> {

@@ -18,6 +18,7 @@ mod opsets;
 mod own_rows;
 mod place;
 mod privacy;
+mod recurrences;
 mod refused;
 mod runs;
 mod seeds;

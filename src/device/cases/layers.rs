@@ -2,7 +2,7 @@
 
 use super::Case;
 use super::data::{Data, Values, output, weights, window};
-use crate::lower::cells::{Cell, Direction};
+use crate::lower::cells::{Activation, Cell, Direction, Kind};
 use crate::lower::kernels::*;
 use crate::lower::program::Extent;
 
@@ -188,33 +188,61 @@ fn recurrences() -> Vec<Case> {
     let mut all = Vec::new();
     let mut v = Values::new(800);
     let sizes = [(1, 1, 1), (3, 5, 7), (5, 3, 33), (35, 2, 4), (2, 13, 65)];
-    let directions = [Direction::Forward, Direction::Reverse];
-    for ((rows, steps, hidden), direction) in sizes.into_iter().flat_map(|s| directions.map(|d| (s, d))) {
-        for initial_record in [None, Some(0), Some(hidden)] {
-            let cell = Cell::Lstm;
-            let (initial, record) = (initial_record.is_some(), initial_record.unwrap_or(0));
-            let of = Recurrence { cell, direction, steps, hidden, initial, initial_record: record };
-            let name = format!("{direction:?}_{rows}x{steps}x{hidden}_{initial_record:?}");
-            let state = if initial_record == Some(0) { hidden } else { rows * hidden };
-            let gates = 4 * hidden;
-            let mut read = vec![v.floats(rows * steps * gates), v.floats(gates * hidden)];
-            if initial {
-                read.extend([v.floats(state), v.floats(state)]);
-            }
-            all.push(Case::new(&name, rows, of, read, vec![output(rows * 6 * steps * hidden)]));
-            for inner in [false, true] {
-                let mut read = vec![Data::F32(v.range(rows * 6 * steps * hidden, 0.1, 0.9)), v.floats(gates * hidden)];
-                if initial {
-                    read.push(v.floats(state));
-                }
-                read.push(v.floats(rows * steps * hidden));
-                if inner {
-                    read.push(v.floats(rows * steps * hidden));
-                }
-                let kernel = RecurrenceVjp { of, inner };
-                all.push(Case::new(format!("{name}_{inner}"), rows, kernel, read, vec![output(rows * steps * gates)]));
-            }
+    for (size, direction) in sizes.into_iter().flat_map(|s| [Direction::Forward, Direction::Reverse].map(|d| (s, d))) {
+        for initial_record in [None, Some(0), Some(size.2)] {
+            recurrence(&mut all, &mut v, "", Kind::Lstm.into(), direction, size, initial_record);
         }
     }
+    let activations = [
+        [Activation::Relu; 3],
+        [Activation::HardSigmoid { alpha: 0.3, beta: 0.4 }, Activation::Elu { alpha: 0.7 }, Activation::Softsign],
+        [Activation::Softplus, Activation::ScaledTanh { alpha: 1.2, beta: 0.8 }, Activation::LeakyRelu { alpha: 0.1 }],
+        [Activation::Affine { alpha: 0.5, beta: -0.2 }, Activation::Tanh, Activation::ThresholdedRelu { alpha: 0.2 }],
+    ];
+    for &kind in Kind::ALL {
+        let plain = Cell::from(kind);
+        for (size, initial_record) in [((3, 5, 7), None), ((2, 3, 65), Some(65)), ((33, 2, 4), Some(0))] {
+            for direction in [Direction::Forward, Direction::Reverse] {
+                recurrence(&mut all, &mut v, "", plain, direction, size, initial_record);
+            }
+        }
+        for (i, activations) in activations.into_iter().enumerate() {
+            let cell = Cell { activations, ..plain };
+            recurrence(&mut all, &mut v, &format!("_{i}"), cell, Direction::Forward, (3, 4, 5), Some(5));
+        }
+        let cell = Cell { clip: Some(0.4), ..plain };
+        recurrence(&mut all, &mut v, "_clip", cell, Direction::Forward, (3, 4, 5), Some(5));
+    }
     all
+}
+
+/// The cases of a cell for so many rows, steps and hidden units.
+fn recurrence(
+    all: &mut Vec<Case>,
+    v: &mut Values,
+    which: &str,
+    cell: Cell,
+    direction: Direction,
+    (rows, steps, hidden): (usize, usize, usize),
+    initial_record: Option<usize>,
+) {
+    let (initial, record) = (initial_record.is_some(), initial_record.unwrap_or(0));
+    let of = Recurrence { cell, direction, steps, hidden, initial, initial_record: record };
+    let name = format!("{}{which}_{direction:?}_{rows}x{steps}x{hidden}_{initial_record:?}", cell.name());
+    let state = if initial_record == Some(0) { hidden } else { rows * hidden };
+    let (weight, tape) = (cell.gates() * hidden * hidden, rows * cell.planes() * steps * hidden);
+    let mut read = vec![v.floats(rows * steps * cell.columns() * hidden), v.floats(weight)];
+    read.extend((0..cell.states()).filter(|_| initial).map(|_| v.floats(state)));
+    all.push(Case::new(&name, rows, of, read, vec![output(tape)]));
+    for (inner, before) in [(false, false), (true, false), (false, true), (true, true)] {
+        if (inner && cell.states() == 1) || (before && !initial) {
+            continue;
+        }
+        let mut read = vec![Data::F32(v.range(tape, 0.1, 0.9)), v.floats(weight)];
+        read.extend(cell.reread().iter().filter(|_| initial).map(|_| v.floats(state)));
+        read.extend((0..if inner { cell.states() } else { 1 }).map(|_| v.floats(rows * steps * hidden)));
+        let kernel = RecurrenceVjp { of, inner, before };
+        let len = rows * kernel.rows() * cell.columns() * hidden;
+        all.push(Case::new(format!("{name}_{inner}_{before}"), rows, kernel, read, vec![output(len)]));
+    }
 }

@@ -4,7 +4,7 @@
 use super::Case;
 use super::data::{Data, Values, output};
 use crate::device::gpu::MAX_ITERATIONS;
-use crate::lower::cells::{Cell, Direction};
+use crate::lower::cells::{Direction, Kind};
 use crate::lower::kernels::*;
 use crate::lower::program::Extent;
 
@@ -110,13 +110,19 @@ fn layers() -> Vec<Case> {
     let read = vec![v.ids(count, table_rows), x, small(&mut v, table_rows * steps), small(&mut v, width * steps)];
     all.push(Case::new("pairs", 1, kernel, read, vec![output(1)]));
 
-    let (cell, direction, hidden, initial) = (Cell::Lstm, Direction::Forward, 8, false);
+    let (cell, direction, hidden, initial) = (Kind::Lstm.into(), Direction::Forward, 8, false);
     let of = |steps| Recurrence { cell, direction, steps, hidden, initial, initial_record: 0 };
     let recurrent = Data::F32(v.range(32 * 8, -0.3, 0.3));
     let read = vec![v.floats(7_000 * 32), recurrent.clone()];
     all.push(Case::new("steps", 1, of(7_000), read, vec![output(6 * 7_000 * 8)]));
     let tape = Data::F32(v.range(6 * 2_000 * 8, 0.1, 0.9));
     let read = vec![tape, recurrent, v.floats(2_000 * 8)];
-    all.push(Case::new("steps", 1, RecurrenceVjp { of: of(2_000), inner: false }, read, vec![output(2_000 * 32)]));
+    all.push(Case::new(
+        "steps",
+        1,
+        RecurrenceVjp { of: of(2_000), inner: false, before: false },
+        read,
+        vec![output(2_000 * 32)],
+    ));
     all
 }

@@ -1,5 +1,5 @@
-//! Native twins of [`Recurrence`] and [`RecurrenceVjp`]: one product a time step for a block of records, then the cell's step
-//! of a tile of them after the other.
+//! Native twins of [`Recurrence`] and [`RecurrenceVjp`]: one product a stage of a time step for a block of records, then the
+//! stage of the cell for a tile of them after the other.
 
 use std::ops::Range;
 
@@ -15,52 +15,81 @@ const BLOCK: usize = 32;
 /// in cache.
 const LINE: usize = 1024;
 
-/// What a thread keeps: the recurrent product, the states of each record, and a tile.
+/// What a thread keeps: the recurrent products, the states of each record, and a tile.
 #[derive(Default)]
 struct Scratch {
     product: Vec<f32>,
     states: Vec<Vec<f32>>,
     first: Vec<Vec<f32>>,
+    back: Vec<Vec<f32>>,
     tile: Tile,
+}
+
+/// A stage of a step.
+struct Stage {
+    code: Routine,
+    /// The gates whose recurrent product it makes.
+    gates: Range<usize>,
+    /// The planes that it makes.
+    made: Range<usize>,
+    /// The plane that it multiplies.
+    multiplied: usize,
 }
 
 impl Native for Recurrence {
     fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
         let Recurrence { cell, direction, steps, hidden, .. } = *self;
-        let (gates, states, code) = (cell.gates(), cell.states(), cell.forward());
-        let (pre, r) = (read[0].f32(), self.recurrent(read[1].f32()));
+        let (columns, states, planes) = (cell.columns(), cell.states(), cell.planes());
+        let stages = self.stages(|stage| cell.forward(stage));
+        let (pre, r) = (read[0].f32(), self.recurrent(read[1].f32(), &(0..cell.gates())));
         // Turned once, so that the product of each time step need not pack it.
         let turned: Vec<f32> = (0..r.cols).flat_map(|j| (0..r.rows).map(move |i| r.at(i, j))).collect();
-        let turned = Matrix { data: &turned, rows: r.cols, cols: r.rows, row: r.rows, col: 1 };
         let initial = |k: usize| self.initial.then(|| read[2 + states - 1 - k].f32());
-        let (plane, width) = (steps * hidden, gates * hidden);
-        let span = cell.planes() * plane;
+        let (plane, width) = (steps * hidden, columns * hidden);
+        let span = planes * plane;
+        let kept: Vec<usize> = (0..states).map(|k| cell.plane(k)).collect();
         each_block(written[0].f32(), rows, span, |scratch: &mut Scratch, first, tapes| {
             let records = tapes.len() / span;
             let Scratch { product: z, states: before, tile, .. } = scratch;
-            z.resize(records * width, 0.0);
             before.resize(states, vec![]);
             for (k, before) in before.iter_mut().enumerate() {
                 self.fill(initial(k), first, records, before);
             }
-            for made in 0..steps {
-                let t = direction.step(made, steps);
-                let h = Matrix { data: &before[states - 1], rows: records, cols: hidden, row: hidden, col: 1 };
-                matmul(MatrixMut::contiguous(z, records, width), Into::Set, 1.0, h, turned);
-                for part in tiles(records, hidden) {
-                    tile.run(&code, hidden, part.clone(), |k, b| match k.checked_sub(gates) {
-                        Some(state) => only(&before[state][b * hidden..]),
-                        None => {
-                            let pre = &pre[((first + b) * steps + t) * width..];
-                            [&z[b * width + k * hidden..], &pre[k * hidden..], &[]]
+            for t in (0..steps).map(|made| direction.step(made, steps)) {
+                for (stage, Stage { code, gates, made, multiplied }) in stages.iter().enumerate() {
+                    let rows = gates.len() * hidden;
+                    z.resize(records * rows, 0.0);
+                    let h = match stage {
+                        0 => Matrix { data: &before[states - 1], rows: records, cols: hidden, row: hidden, col: 1 },
+                        _ => {
+                            let data = &tapes[multiplied * plane + t * hidden..];
+                            Matrix { data, rows: records, cols: hidden, row: span, col: 1 }
                         }
-                    });
-                    for (before, output) in before.iter_mut().zip(&code.outputs[gates..]) {
-                        tile.store(*output, 0, &mut before[part.start * hidden..part.end * hidden]);
-                    }
-                    for (n, tape) in tapes.chunks_exact_mut(span).skip(part.start).take(part.len()).enumerate() {
-                        for (tape, output) in tape.chunks_exact_mut(plane).zip(&code.outputs) {
-                            tile.store(*output, n * hidden, &mut tape[t * hidden..][..hidden]);
+                    };
+                    let data = &turned[gates.start * hidden..];
+                    let turned = Matrix { data, rows: hidden, cols: rows, row: r.rows, col: 1 };
+                    matmul(MatrixMut::contiguous(z, records, rows), Into::Set, 1.0, h, turned);
+                    for part in tiles(records, hidden) {
+                        tile.run(code, hidden, part.clone(), |k, b| {
+                            let pre = &pre[((first + b) * steps + t) * width..];
+                            match k.checked_sub(columns) {
+                                Some(k) if k >= states => only(&tapes[b * span + (k - states) * plane + t * hidden..]),
+                                Some(state) => only(&before[state][b * hidden..]),
+                                None if gates.contains(&k) => {
+                                    [&z[b * rows + (k - gates.start) * hidden..], &pre[k * hidden..], &[]]
+                                }
+                                None => only(&pre[k * hidden..]),
+                            }
+                        });
+                        for (before, place) in before.iter_mut().zip(&kept).filter(|(_, place)| made.contains(place)) {
+                            let output = code.outputs[place - made.start];
+                            tile.store(output, 0, &mut before[part.start * hidden..part.end * hidden]);
+                        }
+                        for (n, tape) in tapes.chunks_exact_mut(span).skip(part.start).take(part.len()).enumerate() {
+                            let planes = tape[made.start * plane..].chunks_exact_mut(plane);
+                            for (plane, output) in planes.zip(&code.outputs) {
+                                tile.store(*output, n * hidden, &mut plane[t * hidden..][..hidden]);
+                            }
                         }
                     }
                 }
@@ -73,19 +102,24 @@ impl Native for RecurrenceVjp {
     fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
         let of = &self.of;
         let Recurrence { cell, direction, steps, hidden, initial, .. } = *of;
-        let (gates, states, code) = (cell.gates(), cell.states(), cell.backward());
-        let (tape, r) = (read[0].f32(), of.recurrent(read[1].f32()));
+        let (columns, states, planes) = (cell.columns(), cell.states(), cell.planes());
+        let stages = of.stages(|stage| cell.backward(stage));
+        let (tape, r) = (read[0].f32(), read[1].f32());
         let reread = if initial { cell.reread() } else { vec![] };
         let start = |k: usize| Some(read[2 + reread.iter().rev().position(|&state| state == k)?].f32());
         let next = 2 + reread.len();
         let outer = |k: usize| (self.inner || k + 1 == states).then(|| read[next + states - 1 - k].f32());
-        let (plane, width) = (steps * hidden, gates * hidden);
-        let span = steps * width;
+        let (plane, width) = (steps * hidden, columns * hidden);
+        let span = self.rows() * width;
+        let kept: Vec<usize> = (0..states).map(|k| cell.plane(k)).collect();
+        let handed = if self.before { cell.carried() } else { vec![] };
         each_block(written[0].f32(), rows, span, |scratch: &mut Scratch, first, dpre| {
             let records = dpre.len() / span;
-            let Scratch { product: back, states: carried, first: starts, tile } = scratch;
+            let Scratch { states: carried, first: starts, back, tile, .. } = scratch;
             carried.resize(states, vec![]);
-            for state in carried.iter_mut().chain([&mut *back]) {
+            // The products back of all stages, of which that of the first goes to the step before.
+            back.resize(stages.len(), vec![]);
+            for state in carried.iter_mut().chain(&mut *back) {
                 state.clear();
                 state.resize(records * hidden, 0.0);
             }
@@ -95,35 +129,50 @@ impl Native for RecurrenceVjp {
             }
             for made in (0..steps).rev() {
                 let t = direction.step(made, steps);
-                for part in tiles(records, hidden) {
-                    tile.run(&code, hidden, part.clone(), |k, b| {
-                        let record = first + b;
-                        let tape = |p: usize, t| &tape[(record * cell.planes() + p) * plane + t * hidden..];
-                        match k.checked_sub(gates) {
-                            None => only(tape(k, t)),
-                            Some(k) if k >= 2 * states => {
-                                let k = k - 2 * states;
-                                let outer = outer(k).map_or(&[][..], |outer| &outer[(record * steps + t) * hidden..]);
-                                let back = if k + 1 == states { &back[b * hidden..] } else { &[] };
-                                [&carried[k][b * hidden..], outer, back]
+                for (stage, Stage { code, gates, .. }) in stages.iter().enumerate().rev() {
+                    for part in tiles(records, hidden) {
+                        tile.run(code, hidden, part.clone(), |k, b| {
+                            let record = first + b;
+                            let tape = |p: usize, t| &tape[(record * planes + p) * plane + t * hidden..];
+                            match k.checked_sub(planes) {
+                                None => only(tape(k, t)),
+                                Some(k) if k >= 2 * states => only(&back[k - 2 * states + 1][b * hidden..]),
+                                Some(k) if k >= states => {
+                                    let k = k - states;
+                                    let outer =
+                                        outer(k).map_or(&[][..], |outer| &outer[(record * steps + t) * hidden..]);
+                                    let back = if k + 1 == states { &back[0][b * hidden..] } else { &[] };
+                                    [&carried[k][b * hidden..], outer, back]
+                                }
+                                Some(k) if made == 0 => only(&starts[k][b * hidden..]),
+                                Some(k) => only(tape(kept[k], direction.step(made - 1, steps))),
                             }
-                            Some(k) if k >= states => only(tape(gates + k - states, t)),
-                            Some(k) if made == 0 => only(&starts[k][b * hidden..]),
-                            Some(k) => only(tape(gates + k, direction.step(made - 1, steps))),
+                        });
+                        for (carried, output) in carried.iter_mut().zip(&code.outputs[columns..]).filter(|_| stage == 0)
+                        {
+                            tile.store(*output, 0, &mut carried[part.start * hidden..part.end * hidden]);
                         }
-                    });
-                    for (carried, output) in carried.iter_mut().zip(&code.outputs[gates..]) {
-                        tile.store(*output, 0, &mut carried[part.start * hidden..part.end * hidden]);
+                        let further = if stage == 0 { cell.gates()..columns } else { 0..0 };
+                        for (n, dpre) in dpre.chunks_exact_mut(span).skip(part.start).take(part.len()).enumerate() {
+                            for k in gates.clone().chain(further.clone()) {
+                                let dz = &mut dpre[t * width + k * hidden..][..hidden];
+                                tile.store(code.outputs[k], n * hidden, dz);
+                            }
+                        }
                     }
-                    for (n, dpre) in dpre.chunks_exact_mut(span).skip(part.start).take(part.len()).enumerate() {
-                        for (dz, output) in dpre[t * width..].chunks_exact_mut(hidden).zip(&code.outputs[..gates]) {
-                            tile.store(*output, n * hidden, dz);
-                        }
+                    if made > 0 || stage > 0 {
+                        let (from, cols) = (t * width + gates.start * hidden, gates.len() * hidden);
+                        let dz = Matrix { data: &dpre[from..], rows: records, cols, row: span, col: 1 };
+                        let product = MatrixMut::contiguous(&mut back[stage], records, hidden);
+                        matmul(product, Into::Set, 1.0, dz, of.recurrent(r, gates));
                     }
                 }
-                if made > 0 {
-                    let dz = Matrix { data: &dpre[t * width..], rows: records, cols: width, row: span, col: 1 };
-                    matmul(MatrixMut::contiguous(back, records, hidden), Into::Set, 1.0, dz, r);
+            }
+            for (b, dpre) in dpre.chunks_exact_mut(span).enumerate().filter(|_| self.before) {
+                let row = &mut dpre[steps * width..];
+                row.fill(0.0);
+                for (row, k) in row.chunks_exact_mut(hidden).zip(&handed) {
+                    row.copy_from_slice(&carried[*k][b * hidden..][..hidden]);
                 }
             }
         });
@@ -131,9 +180,25 @@ impl Native for RecurrenceVjp {
 }
 
 impl Recurrence {
-    /// The recurrent weight, `[G·H, H]`.
-    fn recurrent<'a>(&self, r: &'a [f32]) -> Matrix<'a> {
-        Matrix { data: r, rows: self.cell.gates() * self.hidden, cols: self.hidden, row: self.hidden, col: 1 }
+    fn stages(&self, code: impl Fn(usize) -> Routine) -> Vec<Stage> {
+        let cell = self.cell;
+        let stage = |(stage, gates): (usize, Range<usize>)| {
+            let (made, multiplied) = (cell.made(stage), cell.multiplied(stage));
+            Stage { code: code(stage), gates, made, multiplied }
+        };
+        cell.stages().into_iter().enumerate().map(stage).collect()
+    }
+
+    /// The rows of the recurrent weight for some gates, `[G·H, H]`.
+    fn recurrent<'a>(&self, r: &'a [f32], gates: &Range<usize>) -> Matrix<'a> {
+        let hidden = self.hidden;
+        Matrix {
+            data: &r[gates.start * hidden * hidden..],
+            rows: gates.len() * hidden,
+            cols: hidden,
+            row: hidden,
+            col: 1,
+        }
     }
 
     /// An initial state of a block of records, `[records, H]`: zeros where there is none.

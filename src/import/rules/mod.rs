@@ -19,6 +19,7 @@ mod eye_like;
 mod gather;
 mod gather_elements;
 mod gather_nd;
+mod gru;
 mod identity;
 mod loss;
 mod lrn;
@@ -30,9 +31,11 @@ mod pad;
 mod pool;
 mod random;
 mod range;
+mod recurrent;
 mod reduce;
 mod reshape;
 mod resize;
+mod rnn;
 mod rotary_embedding;
 mod scatter;
 mod slice;
@@ -66,6 +69,7 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     gather::RULES,
     gather_elements::RULES,
     gather_nd::RULES,
+    gru::RULES,
     identity::RULES,
     loss::RULES,
     lrn::RULES,
@@ -80,6 +84,7 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     reduce::RULES,
     reshape::RULES,
     resize::RULES,
+    rnn::RULES,
     rotary_embedding::RULES,
     scatter::RULES,
     slice::RULES,

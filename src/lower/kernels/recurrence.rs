@@ -8,14 +8,15 @@ use crate::graph::product;
 use crate::lower::cells::{Cell, Direction};
 use crate::lower::program::Extent;
 
-/// A recurrence, from gate pre-activations: at each step, in the order of the direction, the cell's step of
-/// `pre[n, t] + R h` and of the states before it (`R` is `[G·H, H]`).
+/// A recurrence, from pre-activations in columns: at each step, in the order of the direction, the stages of the cell. Each
+/// adds to the columns of its gates their rows of `R v`, where `v` is `h` before the step at the first, and a plane that was
+/// made before at the others (`R` is `[G·H, H]`), and makes planes of the columns and the states before the step.
 ///
-/// The tape holds planes of `[T, H]`: the gates, then the states, of which the last is `h`.
+/// The tape holds planes of `[T, H]`, of which the last is `h`.
 ///
-/// Buffers: `pre`, `f32[P, T, G·H]`; `R`; the initial states from the last to the first, `f32[P or 1, H]`, if `initial`; then
+/// Buffers: `pre`, `f32[P, T, C·H]`; `R`; the initial states from the last to the first, `f32[P or 1, H]`, if `initial`; then
 /// `tape`, `f32[P, planes, T, H]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recurrence {
     /// The cell.
     pub cell: Cell,
@@ -31,17 +32,20 @@ pub struct Recurrence {
     pub initial_record: usize,
 }
 
-/// Cotangents of the gate pre-activations, by one sweep against the direction.
+/// Cotangents of the pre-activations, by one sweep against the direction. If `before`, a row behind the others has in its
+/// first columns those of the states that the cell carries, before the first step; its other columns are 0.
 ///
 /// Buffers: `tape`; `R`; the initial values, if `initial`, of the states whose value before a step the backward step reads,
 /// from the last to the first; the cotangents of the states at all steps, `f32[P, T, H]`, from the last to the first, of `h`
-/// alone if not `inner`; then `dpre`, `f32[P, T, G·H]`.
+/// alone if not `inner`; then `dpre`, `f32[P, T, C·H]`, or `f32[P, T + 1, C·H]` if `before`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecurrenceVjp {
     /// The recurrence.
     pub of: Recurrence,
     /// Whether there are cotangents of the states besides `h`.
     pub inner: bool,
+    /// Whether the carried states' cotangents before the first step are wanted.
+    pub before: bool,
 }
 
 impl Recurrence {
@@ -59,13 +63,21 @@ impl Recurrence {
     }
 }
 
+impl RecurrenceVjp {
+    /// Rows of a record's result.
+    pub fn rows(&self) -> usize {
+        self.of.steps.saturating_add(usize::from(self.before))
+    }
+}
+
 impl KernelRules for Recurrence {
     fn name(&self) -> &'static str {
         "recurrence"
     }
 
     fn buffers(&self) -> Vec<Binding> {
-        let mut buffers = vec![Binding::floats("pre", self.plane().times(self.cell.gates())), self.recurrent_weight()];
+        let mut buffers =
+            vec![Binding::floats("pre", self.plane().times(self.cell.columns())), self.recurrent_weight()];
         buffers.extend((0..self.cell.states()).filter(|_| self.initial).map(|_| self.state()));
         buffers.push(Binding::floats("tape", self.plane().times(self.cell.planes())).written());
         buffers
@@ -95,7 +107,8 @@ impl KernelRules for RecurrenceVjp {
         buffers.extend(cell.reread().iter().filter(|_| self.of.initial).map(|_| self.of.state()));
         let outer = if self.inner { cell.states() } else { 1 };
         buffers.extend((0..outer).map(|_| Binding::floats("outer", plane)));
-        buffers.push(Binding::floats("dpre", plane.times(cell.gates())).written());
+        let row = Extent::rows(self.of.hidden.saturating_mul(self.rows()));
+        buffers.push(Binding::floats("dpre", row.times(cell.columns())).written());
         buffers
     }
 
@@ -108,6 +121,6 @@ impl KernelRules for RecurrenceVjp {
     }
 
     fn text(&self) -> String {
-        format!("{:?}", self.of)
+        format!("{:?}{}", self.of, if self.before { ", before" } else { "" })
     }
 }

@@ -5,11 +5,10 @@ mod products;
 
 use std::collections::BTreeMap;
 
-use layers::{labels, lines, log_softmax, lstm, lstm_vjp, weighted_shares, windows};
+use layers::{labels, lines, log_softmax, recurrence, recurrence_vjp, weighted_shares, windows};
 use products::{gemm, ghost_norm, outer_sum, read, tile_norm};
 
 use super::{Case, Data};
-use crate::lower::cells::Cell;
 use crate::lower::hyper;
 use crate::lower::kernels::*;
 use crate::lower::program::BufferId;
@@ -208,12 +207,8 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
                 y[0][n] = 2.0 * indices(&[k.count, k.steps, k.width]).map(|i| term(i[0], i[1], i[2])).sum::<f64>();
             }
         }
-        Kernel::Recurrence(k) => match k.cell {
-            Cell::Lstm => lstm(k, rows, x, &mut y[0]),
-        },
-        Kernel::RecurrenceVjp(k) => match k.of.cell {
-            Cell::Lstm => lstm_vjp(k, rows, x, &mut y[0]),
-        },
+        Kernel::Recurrence(k) => recurrence(k, rows, x, &mut y[0]),
+        Kernel::RecurrenceVjp(k) => recurrence_vjp(k, rows, x, &mut y[0]),
         Kernel::Dropout(k) => {
             for i in indices(&[rows, k.len]) {
                 let key = [0, 1].map(|j| x[1][2 * i[0] + j] as i32 as u32);

@@ -1,5 +1,7 @@
 //! Schedules of [`Recurrence`] and [`RecurrenceVjp`].
 
+use std::ops::Range;
+
 use super::{Lanes, Launch, Schedule, Span, Specialise, Template, linear_grid, words};
 use crate::lower::cells::Direction;
 use crate::lower::kernels::{Recurrence, RecurrenceVjp};
@@ -11,19 +13,21 @@ impl Recurrence {
         Lanes::workgroup(self.hidden, 256)
     }
 
-    /// Launches of sweeps over time in which a unit sums `gates · hidden` terms.
+    /// Launches of sweeps over the stages of all steps in which a unit sums `gates · hidden` terms.
     fn sweeps(&self, rows: usize, gates: usize) -> Vec<Launch> {
         let launch = |part: &Span| {
             let sizes = [rows, self.steps, self.hidden, self.initial_record];
             Launch::new(words(&[&sizes[..], &part.outer, &part.inner].concat()), linear_grid(rows, 1))
         };
         let blocks = self.lanes().steps(self.hidden);
-        Span::split(self.steps, blocks, gates * self.hidden + 2).iter().map(launch).collect()
+        let stages = self.steps.saturating_mul(self.cell.stages().len());
+        Span::split(stages, blocks, gates * self.hidden + 2).iter().map(launch).collect()
     }
 
     fn constants(&self, template: &mut Specialise) {
         self.lanes().specialise(template);
-        template.constant("GATES", format!("{}u", self.cell.gates()));
+        template.constant("COLUMNS", format!("{}u", self.cell.columns()));
+        template.constant("STAGES", format!("{}u", self.cell.stages().len()));
         template.constant("PLANES", format!("{}u", self.cell.planes()));
         template.constant("REVERSE", self.direction == Direction::Reverse);
     }
@@ -31,10 +35,18 @@ impl Recurrence {
     /// The statements that give the value of plane `p` before the first step, of those states that have a buffer.
     fn first(&self, states: &[usize]) -> String {
         let state = |&k: &usize| {
-            let plane = self.cell.gates() + k;
+            let plane = self.cell.plane(k);
             format!("    if (p == {plane}u) {{\n        return initial{k}[n * params.initial_record + u];\n    }}\n")
         };
         states.iter().map(state).collect::<String>() + "    return 0.0;"
+    }
+}
+
+/// Statements for each stage.
+fn staged(stages: usize, statements: impl Fn(usize) -> String) -> String {
+    match stages {
+        1 => statements(0),
+        _ => (0..stages).map(|stage| format!("    if (stage == {stage}u) {{\n{}    }}\n", statements(stage))).collect(),
     }
 }
 
@@ -54,19 +66,34 @@ impl Template for Recurrence {
 impl Schedule for Recurrence {
     fn specialise(&self, template: &mut Specialise) {
         self.constants(template);
-        let (gates, cell) = (self.cell.gates(), self.cell);
+        let (columns, count, cell) = (self.cell.columns(), self.cell.states(), self.cell);
+        let stages = cell.stages();
         let states: Vec<usize> = (0..cell.states()).rev().filter(|_| self.initial).collect();
         let names: Vec<String> = states.iter().map(|k| format!("initial{k}")).chain(["tape".into()]).collect();
         template.block("results", &bindings(&names));
         template.block("first", &self.first(&states));
-        let each = |f: fn(usize) -> String| (0..gates).map(f).collect::<String>();
-        template.block("sums", &each(|k| format!("    var z{k} = pre[at + {k}u * size];\n")));
-        template.block("products", &each(|k| format!("        z{k} += h * recurrent[r + {k}u * all];\n")));
-        let operand = |k: usize| if k < gates { format!("z{k}") } else { format!("before(n, made, {k}u, u)") };
-        let (mut body, planes) = cell.forward().wgsl(operand);
-        for (p, plane) in planes.iter().enumerate() {
-            body += &format!("    tape[plane(n, {p}u, t, u)] = {plane};\n");
-        }
+        let sum = |k: usize| format!("    var z{k} = pre[at + {k}u * size];\n");
+        template.block("sums", &(0..columns).map(sum).collect::<String>());
+        let product = |k: usize| format!("        z{k} += h * recurrent[r + {k}u * all];\n");
+        let products = |stage: usize| stages[stage].clone().map(product).collect();
+        template.block("products", &staged(stages.len(), products));
+        let multiplied = |stage: usize| {
+            let plane = format!("tape[plane(n, {}u, time(made), k)]", cell.multiplied(stage));
+            format!("    if (stage == {stage}u) {{\n        return {plane};\n    }}\n")
+        };
+        template.block("multiplied", &(1..stages.len()).map(multiplied).collect::<String>());
+        let operand = |k: usize| match (k.checked_sub(columns), k.checked_sub(columns + count)) {
+            (_, Some(plane)) => format!("tape[plane(n, {plane}u, t, u)]"),
+            (Some(state), _) => format!("before(n, made, {}u, u)", cell.plane(state)),
+            (None, _) => format!("z{k}"),
+        };
+        let body = staged(stages.len(), |stage| {
+            let (mut body, planes) = cell.forward(stage).wgsl(operand);
+            for (p, plane) in cell.made(stage).zip(planes) {
+                body += &format!("    tape[plane(n, {p}u, t, u)] = {plane};\n");
+            }
+            body
+        });
         template.block("prelude", &scalar::prelude(&body));
         template.block("step", &body);
     }
@@ -88,7 +115,9 @@ impl Schedule for RecurrenceVjp {
     fn specialise(&self, template: &mut Specialise) {
         self.of.constants(template);
         let cell = self.of.cell;
-        let (gates, count, carried) = (cell.gates(), cell.states(), cell.carried());
+        let (planes, count, carried, stages) = (cell.planes(), cell.states(), cell.carried(), cell.stages());
+        template.constant("BEHIND", format!("{}u", u32::from(self.before)));
+        template.constant("FIRST", format!("{}u", stages[0].len()));
         let mut states = if self.of.initial { cell.reread() } else { vec![] };
         states.reverse();
         let mut names: Vec<String> = states.iter().map(|k| format!("initial{k}")).collect();
@@ -102,21 +131,41 @@ impl Schedule for RecurrenceVjp {
         let carry = |(slot, k): (usize, &usize)| format!("        d{k} += dpre[out + {slot}u * size];\n");
         template.block("carried", &carried.iter().enumerate().map(carry).collect::<String>());
         template.block("product", &format!("            d{} += recurrent[r * size + u] * dpre[next + r];", count - 1));
-        let operand = |k: usize| match (k.checked_sub(gates), k.checked_sub(gates + 2 * count)) {
-            (_, Some(state)) => format!("d{state}"),
-            (Some(state), _) if state >= count => format!("tape[plane(n, {}u, t, u)]", k - count),
-            (Some(_), _) => format!("before(n, made, {k}u, u)"),
-            (None, _) => format!("tape[plane(n, {k}u, t, u)]"),
+        // What a stage has multiplied gets its cotangent at the stages before.
+        let multiplied = |stage: usize| {
+            let Range { start, end } = stages[stage];
+            let rows = format!("for (var r = {start}u * size; r < {end}u * size; r += 1u)");
+            let product = format!("m{stage} += recurrent[r * size + u] * dpre[here + r];");
+            format!(
+                "    var m{stage} = 0.0;\n    if (stage < {stage}u) {{\n        {rows} {{\n            {product}\n        }}\n    }}\n"
+            )
         };
-        let (mut body, results) = cell.backward().wgsl(operand);
-        for (k, result) in results[..gates].iter().enumerate() {
-            let result = if result.is_empty() { "0.0" } else { result };
-            body += &format!("    dpre[out + {k}u * size] = {result};\n");
-        }
-        for (slot, k) in carried.iter().enumerate() {
-            let result = &results[gates + k];
-            body += &format!("    if (made != 0u) {{\n        dpre[earlier + {slot}u * size] = {result};\n    }}\n");
-        }
+        template.block("multiplied", &(1..stages.len()).map(multiplied).collect::<String>());
+        let operand = |k: usize| match k.checked_sub(planes) {
+            None => format!("tape[plane(n, {k}u, t, u)]"),
+            Some(k) if k >= 2 * count => format!("m{}", k - 2 * count + 1),
+            Some(k) if k >= count => format!("d{}", k - count),
+            Some(k) => format!("before(n, made, {}u, u)", cell.plane(k)),
+        };
+        let body = staged(stages.len(), |stage| {
+            let (mut body, results) = cell.backward(stage).wgsl(operand);
+            let further = if stage == 0 { cell.gates()..cell.columns() } else { 0..0 };
+            for k in stages[stage].clone().chain(further) {
+                let result = if results[k].is_empty() { "0.0" } else { &results[k] };
+                body += &format!("    dpre[out + {k}u * size] = {result};\n");
+            }
+            let write = if self.before { "true" } else { "made != 0u" };
+            for (slot, k) in carried.iter().enumerate().filter(|_| stage == 0) {
+                let result = &results[cell.columns() + k];
+                body += &format!("    if ({write}) {{\n        dpre[earlier + {slot}u * size] = {result};\n    }}\n");
+            }
+            if self.before && stage == 0 {
+                let nothing = |k: usize| format!("        dpre[earlier + {k}u * size] = 0.0;\n");
+                let rest: String = (carried.len()..cell.columns()).map(nothing).collect();
+                body += &format!("    if (made == 0u) {{\n{rest}    }}\n");
+            }
+            body
+        });
         template.block("prelude", &scalar::prelude(&body));
         template.block("step", &body);
     }
