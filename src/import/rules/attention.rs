@@ -5,6 +5,7 @@ use super::matmul::product;
 use crate::graph::DType;
 use crate::import::axes::{Axes, Axis};
 use crate::import::formula::formula;
+use crate::import::select::selectable;
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
@@ -145,6 +146,7 @@ fn repeated(cx: &mut Import<'_>, node: &OnnxNode, x: Value, times: usize) -> Res
 
 /// What is added to scores so that no position sees a later one.
 fn triangle(cx: &mut Import<'_>, node: &OnnxNode, queries: usize, keys: usize, past: usize) -> Result<Value, Refusal> {
+    selectable(cx, node, queries.saturating_mul(keys))?;
     let seen = |i: usize| if i % keys <= i / keys + past { 0.0 } else { f32::NEG_INFINITY };
     let data = Data::F32((0..queries * keys).map(seen).collect());
     let id = cx.emit(node, Constant { dims: vec![queries, keys], data }, &[])?;

@@ -180,7 +180,7 @@ fn pow(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
 }
 
 /// The number that a constant of one element holds.
-fn scalar(cx: &Import<'_>, value: &Value) -> Option<f32> {
+pub(super) fn scalar(cx: &Import<'_>, value: &Value) -> Option<f32> {
     match cx.graph().op(value.node) {
         Op::Constant(Constant { data: Data::F32(data), .. }) if data.len() == 1 => Some(data[0]),
         _ => None,

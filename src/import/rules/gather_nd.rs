@@ -2,8 +2,9 @@
 //! dimension of it, or the first index is the record's own number.
 
 use super::gather::address;
-use crate::graph::{DType, NodeId};
-use crate::import::axes::{Axes, Axis};
+use crate::graph::{DType, NodeId, product};
+use crate::import::axes::Axes;
+use crate::import::select::selectable;
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::scalar::{Expr, Func, Step, Value as Scalar};
 use crate::onnx::OnnxNode;
@@ -21,10 +22,13 @@ fn gather_nd(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal
     let (data, indices) = (cx.value(node, 0)?, cx.value_or_own_row(node, 1)?);
     let batch_dims = node.int("batch_dims", 0).map_err(|e| cx.attribute(node, e))?;
     let mut batch_dims = usize::try_from(batch_dims).unwrap_or(usize::MAX);
-    let (Some(Axis { .. }), false) = (indices.axes.0.last(), indices.axes.rank() == 0) else {
+    let Some(tuple) = indices.axes.0.last() else {
         return Err(cx.invalid(node, "its indices are a scalar"));
     };
-    let width = indices.axes.0[indices.axes.rank() - 1].per_record();
+    if tuple.is_batched() {
+        return Err(cx.mixes(node, format!("the tuples of its indices {} run over the batch", indices.axes), HELP));
+    }
+    let width = tuple.per_record();
     if batch_dims >= data.axes.rank().min(indices.axes.rank()) || batch_dims + width > data.axes.rank() || width == 0 {
         return Err(cx.invalid(node, format!("indices of axes {} do not fit data of axes {}", indices.axes, data.axes)));
     }
@@ -88,7 +92,7 @@ fn gather_nd(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal
             Err(cx.unsupported(node, "a row repeated"))
         };
     };
-    let rows: usize = dims[..runs].iter().product();
+    let rows = product(&dims[..runs]);
     let rest = &dims[runs..];
     address(cx, node, ids, rows)?;
     let table = cx.emit(node, Reshape { dims: [&[rows], rest].concat() }, &[data.node])?;
@@ -119,8 +123,8 @@ fn from_front(cx: &mut Import<'_>, node: &OnnxNode, ids: NodeId, size: usize) ->
 
 /// The positions along axis `k` of a value of these dims.
 fn positions(cx: &mut Import<'_>, node: &OnnxNode, dims: &[usize], k: usize) -> Result<NodeId, Refusal> {
-    let inner: usize = dims[k + 1..].iter().product();
-    let count: usize = dims.iter().product();
+    let (inner, count) = (product(&dims[k + 1..]), product(dims));
+    selectable(cx, node, count)?;
     let data: Vec<i32> = (0..count).map(|i| (i / inner % dims[k]) as i32).collect();
     cx.emit(node, Constant { dims: dims.to_vec(), data: Data::I32(data.into()) }, &[])
 }

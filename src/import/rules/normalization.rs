@@ -134,7 +134,9 @@ fn instance(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal>
 fn mean_variance(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     let x = cx.value(node, 0)?;
     let axes = node.ints("axes").map_err(|e| cx.attribute(node, e))?.unwrap_or_else(|| vec![0, 2, 3]);
-    let axes = axes.iter().map(|&axis| cx.axis(node, axis, x.axes.rank())).collect::<Result<Vec<_>, _>>()?;
+    let mut axes = axes.iter().map(|&axis| cx.axis(node, axis, x.axes.rank())).collect::<Result<Vec<_>, _>>()?;
+    axes.sort_unstable();
+    axes.dedup();
     Ok(vec![formula(cx, node, |f| {
         let x = f.of(x);
         let centred = x - x.mean(&axes);

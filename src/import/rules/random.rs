@@ -3,6 +3,7 @@
 //! alone, and there is none where the model is evaluated. Random numbers of any other use are refused.
 
 use super::dropout::keys;
+use super::elementwise::scalar;
 use crate::graph::Type;
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::onnx::OnnxNode;
@@ -31,7 +32,8 @@ fn uniform(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> 
 /// `p` is a dropout in either case.
 pub(super) fn kept(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Option<Value>, Refusal> {
     let Some((layer, axes)) = cx.random(node, 0) else { return Ok(None) };
-    let Some(share) = cx.float(node, 1)?.filter(|share| *share > 0.0 && *share <= 1.0) else {
+    let share = cx.value(node, 1)?;
+    let Some(share) = scalar(cx, &share).filter(|share| *share > 0.0 && *share <= 1.0) else {
         return Err(cx.unsupported(node, "a mask that keeps a share of elements outside of (0, 1]"));
     };
     let whole = cx.emit(node, Fill { ty: Type::shared(axes.per_record()), value: share }, &[])?;

@@ -26,6 +26,7 @@ pub(super) fn infer(node: &OnnxNode, pinned: &mut Pinned) -> Option<Results> {
         "Upsample" => shapes::upsample(node, pinned),
         "Compress" => shapes::compress(node, pinned),
         "NonZero" => shapes::non_zero(node, pinned),
+        "RandomUniformLike" if !node.has("dtype") => Ok(vec![Some(like(operand(node, pinned, 0)))]),
         "Bernoulli" | "ReverseSequence" | "RotaryEmbedding" => Ok(vec![Some(like(operand(node, pinned, 0)))]),
         "ConstantOfShape" => constant_of_shape(node, pinned),
         "Cast" => return cast_integers(node, pinned),
