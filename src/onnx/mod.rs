@@ -12,6 +12,7 @@ mod exporter;
 mod external;
 pub mod facts;
 pub mod fix;
+mod flatten;
 mod inputs;
 pub mod lift;
 pub mod node;

@@ -18,7 +18,7 @@ use super::node::OnnxNode;
 use super::parameters::{self, Parameter};
 use super::proto::{GraphProto, ModelProto, TensorProto};
 use super::tensor::{Elem, Tensor};
-use super::{external, inputs, wiring};
+use super::{external, flatten, inputs, wiring};
 
 /// The size of an axis. `N` is the number of samples in a physical batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -175,7 +175,8 @@ impl Source {
         let mut initializers = external::initializers(graph, path, &mut notes)?;
         let inputs = inputs::inputs(graph, &initializers, &mut notes)?;
         notes.extend(other_precision(graph, &inputs));
-        let mut nodes = wiring::nodes(graph, &initializers, &inputs)?;
+        let flat = flatten::flatten(graph, &model.functions, &initializers, opset);
+        let mut nodes = wiring::nodes(&flat, &initializers, &inputs)?;
         let elem = |tensor: &TensorProto| (tensor.name().to_owned(), Elem::from_onnx(tensor.data_type()));
         let mut elems = graph.initializer.iter().map(elem).collect();
         let parts =

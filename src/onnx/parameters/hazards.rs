@@ -1,11 +1,12 @@
 //! What exporters do to parameters, as far as it can be seen in the file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::decide::stands_for;
 use super::evidence::{Declared, Evidence};
 use super::{Parameter, SlotKind, is_anonymous, values};
 use crate::onnx::exporter::Exporter;
+use crate::onnx::flatten::without_turns;
 use crate::onnx::node::OnnxNode;
 use crate::onnx::source::Source;
 
@@ -75,20 +76,20 @@ fn constant(source: &Source, name: &str) -> bool {
 /// parameters are equal before they are trained.
 fn merged(source: &Source, evidence: &Evidence, parameters: &[Parameter], warnings: &mut Vec<String>) {
     for parameter in parameters.iter().filter(|parameter| parameter.trainable && constant(source, &parameter.name)) {
-        let nodes: BTreeSet<&str> = parameter
+        let nodes: BTreeMap<String, &str> = parameter
             .slots
             .iter()
             .filter(|slot| matches!(slot.kind, SlotKind::Bias | SlotKind::Operand))
-            .map(|slot| slot.node.as_str())
+            .map(|slot| (without_turns(&slot.node), slot.node.as_str()))
             .collect();
         let own = |node: &&str| {
             let call = source.node(node).zip(evidence.argument(&parameter.name));
             call.is_some_and(|(node, argument)| calls(node, argument))
         };
-        if nodes.len() < 2 || nodes.iter().all(own) {
+        if nodes.len() < 2 || nodes.values().all(own) {
             continue;
         }
-        let nodes: Vec<&str> = nodes.into_iter().collect();
+        let nodes: Vec<&str> = nodes.into_values().collect();
         let also = match parameter.aliases.is_empty() {
             true => String::new(),
             false => format!(" (of the module: also {})", quoted(&parameter.aliases)),

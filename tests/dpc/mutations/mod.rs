@@ -151,9 +151,10 @@ fn a_branch_that_reads_what_is_outside_of_it_is_refused_without_a_panic() {
         }),
         ..AttributeProto::default()
     };
-    let mut choice = node("If", vec!["condition".to_owned()], "chosen");
+    let mut choice = node("If", vec!["opposite".to_owned()], "chosen");
     choice.attribute = vec![branch("then_branch"), branch("else_branch")];
-    graph.node.insert(0, choice);
+    // One that is computed stays; a condition that the file knows makes one of the branches a part of the graph.
+    graph.node.splice(0..0, [node("Not", vec!["condition".to_owned()], "opposite"), choice]);
     graph.output.push(value("chosen"));
     graph.initializer.push(TensorProto {
         name: Some("condition".to_owned()),

@@ -1,0 +1,497 @@
+//! Graphs within a graph, written out into it: the branch of an If whose condition the file knows, the turns of a Loop whose
+//! number it knows, and the bodies of [local functions](https://onnx.ai/onnx/repo-docs/IR.html#functions).
+//!
+//! A value of a body is called after the node that the body belongs to, and a name that only hands another value on stands
+//! for that value, so that a weight that goes round a loop is one weight. A node whose condition or number depends on the data
+//! stays as it is, and is refused later.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use super::node::OnnxNode;
+use super::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto};
+use super::tensor::{Tensor, TensorData};
+
+/// Nodes that a graph is written out to at most.
+const MOST_NODES: usize = 1 << 16;
+
+/// How deep graphs and functions stand within each other at most.
+const DEEPEST: usize = 16;
+
+/// The graph with the bodies of its nodes in the place of these nodes.
+pub(super) fn flatten<'g>(
+    graph: &'g GraphProto,
+    functions: &[FunctionProto],
+    initializers: &BTreeMap<String, Tensor>,
+    opset: i64,
+) -> Cow<'g, GraphProto> {
+    let calls = |node: &NodeProto| functions.iter().any(|function| called(function, node));
+    let holds = |node: &NodeProto| node.attribute.iter().any(|attribute| attribute.g.is_some());
+    if !graph.node.iter().any(|node| calls(node) || holds(node)) {
+        return Cow::Borrowed(graph);
+    }
+    let known = |(name, tensor): (&String, &Tensor)| Some((name.clone(), integers(tensor)?));
+    let mut flat = Flat { functions, opset, nodes: Vec::new(), known: initializers.iter().filter_map(known).collect() };
+    let mut scope = Scope { names: HashMap::new(), place: String::new(), depth: 0 };
+    match flat.write(&graph.node, &mut scope) {
+        Some(()) => Cow::Owned(GraphProto { node: flat.nodes, ..graph.clone() }),
+        None => Cow::Borrowed(graph),
+    }
+}
+
+/// What the file has of a node's name: the same for all turns of a loop.
+pub(super) fn without_turns(name: &str) -> String {
+    let mut parts = name.split('[');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| match part.split_once("]/") {
+        Some((turn, rest)) if turn.bytes().all(|byte| byte.is_ascii_digit()) => text + "/" + rest,
+        _ => text + "[" + part,
+    })
+}
+
+fn called(function: &FunctionProto, node: &NodeProto) -> bool {
+    !node.domain().is_empty() && function.domain() == node.domain() && function.name() == node.op_type()
+}
+
+/// The elements of integers and booleans, where they are few.
+fn integers(tensor: &Tensor) -> Option<Vec<i64>> {
+    match &tensor.data {
+        TensorData::I64(values) if values.len() <= 8 => Some(values.clone()),
+        TensorData::Bool(values) if values.len() <= 8 => Some(values.iter().map(|&value| value.into()).collect()),
+        _ => None,
+    }
+}
+
+/// What the names of a body stand for.
+#[derive(Clone)]
+struct Scope {
+    names: HashMap<String, String>,
+    /// What its own values are called after; empty for the graph itself.
+    place: String,
+    depth: usize,
+}
+
+impl Scope {
+    fn resolve(&self, name: &str) -> String {
+        self.names.get(name).cloned().unwrap_or_else(|| name.to_owned())
+    }
+
+    /// The scope of a body within this one.
+    fn within(&self, place: String) -> Scope {
+        Scope { names: self.names.clone(), place, depth: self.depth + 1 }
+    }
+}
+
+/// The nodes written so far.
+struct Flat<'a> {
+    functions: &'a [FunctionProto],
+    opset: i64,
+    nodes: Vec<NodeProto>,
+    /// Integers that the file knows.
+    known: HashMap<String, Vec<i64>>,
+}
+
+impl Flat<'_> {
+    /// Writes nodes; `None` where that would be too many.
+    fn write(&mut self, nodes: &[NodeProto], scope: &mut Scope) -> Option<()> {
+        for (index, node) in nodes.iter().enumerate() {
+            let mut own = node.clone();
+            if own.name().is_empty() && !scope.place.is_empty() {
+                own.name = Some(format!("{}_{index}", own.op_type()));
+            }
+            own.input.iter_mut().for_each(|name| *name = scope.resolve(name));
+            let before = self.nodes.len();
+            match self.body(&own, scope) {
+                Some(results) => self.hand_on(&node.output, &results, scope),
+                None => {
+                    self.nodes.truncate(before);
+                    self.keep(own, scope);
+                }
+            }
+            if self.nodes.len() > MOST_NODES {
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// Writes a node as it is.
+    fn keep(&mut self, mut node: NodeProto, scope: &mut Scope) {
+        if !scope.place.is_empty() {
+            node.name = Some(format!("{}/{}", scope.place, node.name()));
+            for name in node.output.iter_mut().filter(|name| !name.is_empty()) {
+                let own = format!("{}/{name}", scope.place);
+                scope.names.insert(std::mem::replace(name, own.clone()), own);
+            }
+        }
+        let reads = OnnxNode::from_proto(&node, String::new());
+        let value = match node.op_type() {
+            "Constant" => reads.tensor("value").ok().flatten().and_then(|tensor| integers(&tensor)).or_else(|| {
+                reads.has("value_int").then(|| reads.require_int("value_int").ok().map(|value| vec![value]))?
+            }),
+            "Cast" | "Identity" | "Squeeze" | "Unsqueeze" => {
+                node.input.first().and_then(|name| self.known.get(name)).cloned()
+            }
+            _ => None,
+        };
+        if let (Some(value), Some(name)) = (value, node.output.first()) {
+            self.known.insert(name.clone(), value);
+        }
+        self.nodes.push(node);
+    }
+
+    /// Makes `results` the values of the outputs of a node that was written out.
+    fn hand_on(&mut self, outputs: &[String], results: &[String], scope: &mut Scope) {
+        for (output, result) in outputs.iter().zip(results).filter(|(output, _)| !output.is_empty()) {
+            if scope.place.is_empty() {
+                let input = vec![result.clone()];
+                let name = Some(format!("{output}/result"));
+                let identity = NodeProto { name, input, output: vec![output.clone()], ..operator("Identity") };
+                self.keep(identity, scope);
+            } else {
+                scope.names.insert(output.clone(), result.clone());
+            }
+        }
+    }
+
+    /// Writes out what a node holds, and returns its results; `None` where it holds nothing, or cannot be written out.
+    fn body(&mut self, node: &NodeProto, scope: &Scope) -> Option<Vec<String>> {
+        if scope.depth >= DEEPEST {
+            return None;
+        }
+        let place = [&scope.place[..], node.output.iter().find(|name| !name.is_empty())?].join("/");
+        let place = place.trim_start_matches('/').to_owned();
+        if let Some(function) = self.functions.iter().find(|function| called(function, node)) {
+            return self.call(function, node, scope.within(place));
+        }
+        let graph = |name: &str| node.attribute.iter().find(|a| a.name() == name).and_then(|a| a.g.as_ref());
+        match node.op_type() {
+            "Identity" if !scope.place.is_empty() => Some(node.input.clone()),
+            "If" => {
+                let condition = self.known.get(node.input.first()?)?.first().copied()?;
+                let branch = graph(if condition != 0 { "then_branch" } else { "else_branch" })?;
+                self.graph(branch, scope.within(place))
+            }
+            "Loop" => self.turns(node, graph("body")?, scope, &place),
+            _ => None,
+        }
+    }
+
+    fn graph(&mut self, graph: &GraphProto, mut scope: Scope) -> Option<Vec<String>> {
+        for tensor in &graph.initializer {
+            let value = AttributeProto {
+                name: Some("value".to_owned()),
+                r#type: Some(4),
+                t: Some(TensorProto { name: None, ..tensor.clone() }),
+                ..AttributeProto::default()
+            };
+            let output = vec![tensor.name().to_owned()];
+            self.keep(NodeProto { output, attribute: vec![value], ..operator("Constant") }, &mut scope);
+        }
+        self.write(&graph.node, &mut scope)?;
+        Some(graph.output.iter().map(|output| scope.resolve(output.name())).collect())
+    }
+
+    fn call(&mut self, function: &FunctionProto, node: &NodeProto, mut scope: Scope) -> Option<Vec<String>> {
+        scope.names = function
+            .input
+            .iter()
+            .enumerate()
+            .map(|(i, name)| (name.clone(), node.input.get(i).cloned().unwrap_or_default()))
+            .collect();
+        let given = |name: &str| {
+            let own = node.attribute.iter().find(|attribute| attribute.name() == name);
+            own.or_else(|| function.attribute_proto.iter().find(|attribute| attribute.name() == name))
+        };
+        let mut nodes = function.node.clone();
+        for node in &mut nodes {
+            node.attribute = std::mem::take(&mut node.attribute)
+                .into_iter()
+                .filter_map(|attribute| match attribute.ref_attr_name() {
+                    "" => Some(attribute),
+                    name => given(name).map(|own| AttributeProto { name: attribute.name.clone(), ..own.clone() }),
+                })
+                .collect();
+        }
+        self.write(&nodes, &mut scope)?;
+        Some(function.output.iter().map(|name| scope.resolve(name)).collect())
+    }
+
+    /// Writes the turns of a loop one after the other.
+    fn turns(&mut self, node: &NodeProto, body: &GraphProto, scope: &Scope, place: &str) -> Option<Vec<String>> {
+        let count = self.known.get(node.input.first()?)?.first().copied()?;
+        let count = usize::try_from(count).ok().filter(|&count| count > 0 && count <= MOST_NODES)?;
+        let goes_on = node.input.get(1).filter(|name| !name.is_empty());
+        if let Some(name) = goes_on
+            && self.known.get(name)? != &[1]
+        {
+            return None;
+        }
+        let mut carried: Vec<String> = node.input.get(2..).unwrap_or_default().to_vec();
+        let mut scanned: Vec<Vec<String>> = vec![Vec::new(); body.output.len().checked_sub(1 + carried.len())?];
+        if body.input.len() != 2 + carried.len() {
+            return None;
+        }
+        for turn in 0..count {
+            let mut within = scope.within(format!("{place}[{turn}]"));
+            let number = self.constant(&format!("{place}[{turn}]/turn"), turn as i64, false);
+            let condition = match goes_on {
+                Some(name) => name.clone(),
+                None => self.constant(&format!("{place}[{turn}]/condition"), 1, true),
+            };
+            let values = [number, condition.clone()].into_iter().chain(carried.iter().cloned());
+            within.names.extend(body.input.iter().map(|input| input.name().to_owned()).zip(values));
+            let mut results = self.graph(body, within)?.into_iter();
+            let stops = results.next()?;
+            if stops != condition && self.known.get(&stops)? != &[1] {
+                return None;
+            }
+            carried.iter_mut().for_each(|value| *value = results.next().unwrap_or_default());
+            scanned.iter_mut().zip(results).for_each(|(all, value)| all.push(value));
+            if self.nodes.len() > MOST_NODES {
+                return None;
+            }
+        }
+        let stacked = scanned.iter().enumerate().map(|(k, parts)| self.stack(&format!("{place}/scan{k}"), parts));
+        let stacked: Vec<String> = stacked.collect();
+        Some(carried.into_iter().chain(stacked).collect())
+    }
+
+    /// An integer or a boolean of this name.
+    fn constant(&mut self, name: &str, value: i64, boolean: bool) -> String {
+        let tensor = match boolean {
+            true => TensorProto { data_type: Some(9), int32_data: vec![value as i32], ..TensorProto::default() },
+            false => TensorProto { data_type: Some(7), int64_data: vec![value], ..TensorProto::default() },
+        };
+        let value_of = AttributeProto {
+            name: Some("value".to_owned()),
+            r#type: Some(4),
+            t: Some(tensor),
+            ..AttributeProto::default()
+        };
+        let (named, output) = (Some(name.to_owned()), vec![name.to_owned()]);
+        self.nodes.push(NodeProto { name: named, output, attribute: vec![value_of], ..operator("Constant") });
+        self.known.insert(name.to_owned(), vec![value]);
+        name.to_owned()
+    }
+
+    /// Values one after the other along a new first axis.
+    fn stack(&mut self, name: &str, parts: &[String]) -> String {
+        let axes = AttributeProto {
+            name: Some("axes".to_owned()),
+            r#type: Some(7),
+            ints: vec![0],
+            ..AttributeProto::default()
+        };
+        let zero = format!("{name}/axes");
+        if self.opset >= 13 {
+            let tensor =
+                TensorProto { data_type: Some(7), dims: vec![1], int64_data: vec![0], ..TensorProto::default() };
+            let value = AttributeProto {
+                t: Some(tensor),
+                r#type: Some(4),
+                name: Some("value".to_owned()),
+                ..AttributeProto::default()
+            };
+            let output = vec![zero.clone()];
+            self.nodes.push(NodeProto {
+                name: Some(zero.clone()),
+                output,
+                attribute: vec![value],
+                ..operator("Constant")
+            });
+        }
+        let mut slices = Vec::new();
+        for (k, part) in parts.iter().enumerate() {
+            let slice = format!("{name}/{k}");
+            let (input, attribute) = match self.opset {
+                13.. => (vec![part.clone(), zero.clone()], vec![]),
+                _ => (vec![part.clone()], vec![axes.clone()]),
+            };
+            let output = vec![slice.clone()];
+            self.nodes.push(NodeProto { name: Some(slice.clone()), input, output, attribute, ..operator("Unsqueeze") });
+            slices.push(slice);
+        }
+        let axis =
+            AttributeProto { name: Some("axis".to_owned()), r#type: Some(2), i: Some(0), ..AttributeProto::default() };
+        let (named, output) = (Some(name.to_owned()), vec![name.to_owned()]);
+        self.nodes.push(NodeProto { name: named, input: slices, output, attribute: vec![axis], ..operator("Concat") });
+        name.to_owned()
+    }
+}
+
+fn operator(name: &str) -> NodeProto {
+    NodeProto { op_type: Some(name.to_owned()), ..NodeProto::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::ValueInfoProto;
+
+    /// Nodes as text, one a line: `Op(a, b) -> c, d`.
+    fn nodes(text: &str) -> Vec<NodeProto> {
+        let names = |list: &str| list.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>();
+        let node = |line: &str| {
+            let (call, output) = line.trim().split_once(" -> ").expect("results");
+            let (op, input) = call.trim_end_matches(')').split_once('(').expect("operands");
+            NodeProto { input: names(input), output: names(output), ..operator(op) }
+        };
+        text.lines().filter(|line| !line.trim().is_empty()).map(node).collect()
+    }
+
+    fn graph(inputs: &[&str], text: &str, outputs: &[&str]) -> GraphProto {
+        let named = |name: &&str| ValueInfoProto { name: Some((*name).to_owned()), ..ValueInfoProto::default() };
+        let (input, output) = (inputs.iter().map(named).collect(), outputs.iter().map(named).collect());
+        GraphProto { node: nodes(text), input, output, ..GraphProto::default() }
+    }
+
+    fn holding(mut node: NodeProto, bodies: &[(&str, GraphProto)]) -> NodeProto {
+        let attribute = |(name, graph): &(&str, GraphProto)| AttributeProto {
+            name: Some((*name).to_owned()),
+            r#type: Some(5),
+            g: Some(graph.clone()),
+            ..AttributeProto::default()
+        };
+        node.attribute = bodies.iter().map(attribute).collect();
+        node
+    }
+
+    /// The nodes that a graph is written out to, with integers that the file knows.
+    fn flattened(nodes: Vec<NodeProto>, functions: &[FunctionProto], known: &[(&str, i64)]) -> String {
+        let graph = GraphProto { node: nodes, ..GraphProto::default() };
+        let tensor = |value| Tensor { dims: vec![], data: TensorData::I64(vec![value]) };
+        let known = known.iter().map(|(name, value)| ((*name).to_owned(), tensor(*value))).collect();
+        let flat = flatten(&graph, functions, &known, 17);
+        let line =
+            |node: &NodeProto| format!("{}({}) -> {}", node.op_type(), node.input.join(", "), node.output.join(", "));
+        flat.node.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    fn only(text: &str) -> NodeProto {
+        nodes(text).remove(0)
+    }
+
+    #[test]
+    fn a_known_condition_chooses_a_branch() {
+        let branches = [
+            ("then_branch", graph(&[], "Relu(x) -> r", &["r"])),
+            ("else_branch", graph(&[], "Tanh(x) -> r\nNeg(r) -> s", &["s"])),
+        ];
+        let text = |known: &[(&str, i64)]| {
+            flattened([nodes("Exp(x) -> e"), vec![holding(only("If(c) -> y"), &branches)]].concat(), &[], known)
+        };
+        insta::assert_snapshot!(text(&[("c", 1)]), @r"
+        Exp(x) -> e
+        Relu(x) -> y/r
+        Identity(y/r) -> y
+        ");
+        insta::assert_snapshot!(text(&[("c", 0)]), @r"
+        Exp(x) -> e
+        Tanh(x) -> y/r
+        Neg(y/r) -> y/s
+        Identity(y/s) -> y
+        ");
+        insta::assert_snapshot!(text(&[]), @r"
+        Exp(x) -> e
+        If(c) -> y
+        ");
+    }
+
+    #[test]
+    fn a_loop_of_known_length_is_its_turns() {
+        let body = graph(
+            &["i", "go", "w_in", "state"],
+            "Gather(x, i) -> part\nMatMul(part, w_in) -> z\nAdd(z, state) -> next\nIdentity(w_in) -> w_out\nIdentity(go) -> on",
+            &["on", "w_out", "next", "z"],
+        );
+        let turns = |known: &[(&str, i64)]| {
+            flattened(
+                vec![holding(only("Loop(n, go_on, w, h0) -> _w, last, all"), &[("body", body.clone())])],
+                &[],
+                known,
+            )
+        };
+        insta::assert_snapshot!(turns(&[("n", 2), ("go_on", 1)]), @r"
+        Constant() -> _w[0]/turn
+        Gather(x, _w[0]/turn) -> _w[0]/part
+        MatMul(_w[0]/part, w) -> _w[0]/z
+        Add(_w[0]/z, h0) -> _w[0]/next
+        Constant() -> _w[1]/turn
+        Gather(x, _w[1]/turn) -> _w[1]/part
+        MatMul(_w[1]/part, w) -> _w[1]/z
+        Add(_w[1]/z, _w[0]/next) -> _w[1]/next
+        Constant() -> _w/scan0/axes
+        Unsqueeze(_w[0]/z, _w/scan0/axes) -> _w/scan0/0
+        Unsqueeze(_w[1]/z, _w/scan0/axes) -> _w/scan0/1
+        Concat(_w/scan0/0, _w/scan0/1) -> _w/scan0
+        Identity(w) -> _w
+        Identity(_w[1]/next) -> last
+        Identity(_w/scan0) -> all
+        ");
+        for known in [&[("n", 2)][..], &[("go_on", 1)], &[("n", 0), ("go_on", 1)], &[("n", 1 << 40), ("go_on", 1)]] {
+            assert_eq!(turns(known), "Loop(n, go_on, w, h0) -> _w, last, all");
+        }
+    }
+
+    #[test]
+    fn a_node_of_every_turn_is_one_of_the_file() {
+        assert_eq!(without_turns("y[0]/MatMul_1"), without_turns("y[13]/MatMul_1"));
+        assert_eq!(without_turns("y[0]/z[2]/Add"), "y/z/Add");
+        assert_eq!(without_turns("layers[0].Add[1]"), "layers[0].Add[1]");
+    }
+
+    #[test]
+    fn a_loop_that_the_data_ends_stays() {
+        let body = graph(&["i", "go", "h"], "Tanh(h) -> next\nLess(h, x) -> on", &["on", "next"]);
+        let text = flattened(vec![holding(only("Loop(n, , h0) -> y"), &[("body", body)])], &[], &[("n", 3)]);
+        assert_eq!(text, "Loop(n, , h0) -> y");
+    }
+
+    #[test]
+    fn a_function_is_its_body_with_the_attributes_of_the_call() {
+        let text = "LeakyRelu(a) -> b\nAdd(b, c) -> d";
+        let mut function = FunctionProto {
+            name: Some("Step".to_owned()),
+            domain: Some("local".to_owned()),
+            input: vec!["a".to_owned(), "c".to_owned()],
+            output: vec!["d".to_owned()],
+            attribute: vec!["slope".to_owned()],
+            node: nodes(text),
+            ..FunctionProto::default()
+        };
+        function.node[0].attribute = vec![AttributeProto {
+            name: Some("alpha".to_owned()),
+            ref_attr_name: Some("slope".to_owned()),
+            r#type: Some(1),
+            ..AttributeProto::default()
+        }];
+        let mut call = NodeProto { domain: Some("local".to_owned()), ..only("Step(x, w) -> y") };
+        call.attribute = vec![AttributeProto {
+            name: Some("slope".to_owned()),
+            r#type: Some(1),
+            f: Some(0.5),
+            ..AttributeProto::default()
+        }];
+        let twice = NodeProto { domain: Some("local".to_owned()), ..only("Step(y, w) -> z") };
+        insta::assert_snapshot!(flattened(vec![call.clone(), twice], &[function.clone()], &[]), @r"
+        LeakyRelu(x) -> y/b
+        Add(y/b, w) -> y/d
+        Identity(y/d) -> y
+        LeakyRelu(y) -> z/b
+        Add(z/b, w) -> z/d
+        Identity(z/d) -> z
+        ");
+        let graph = GraphProto { node: vec![call], ..GraphProto::default() };
+        let flat = flatten(&graph, std::slice::from_ref(&function), &BTreeMap::new(), 17);
+        assert_eq!((flat.node[0].attribute[0].name(), flat.node[0].attribute[0].f()), ("alpha", 0.5));
+        // One that calls itself stays.
+        function.node = vec![NodeProto { domain: Some("local".to_owned()), ..only("Step(a, c) -> d") }];
+        let text = flattened(
+            vec![NodeProto { domain: Some("local".to_owned()), ..only("Step(x, w) -> y") }],
+            &[function],
+            &[],
+        );
+        assert!(text.contains("Step("), "{text}");
+    }
+}
