@@ -2,18 +2,21 @@
 //!
 //! The steps, in order: a Vulkan adapter for the gpu tests (installed where apt can, since they are never skipped), ONNX's
 //! conformance cases, the layers of the sources, the formatting of every file, the tests, the examples in the documentation,
-//! the lints, the library without an operating system.
+//! the lints, the library without an operating system, the guide to adding an op.
+//!
+//! `cargo xtask guide`: README's guide to adding an op, followed in a copy of the sources.
 //!
 //! `cargo xtask conformance`: the conformance cases alone, with what each operator passes.
 
 mod conformance;
+mod guide;
 mod layers;
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: cargo xtask test | conformance";
+const USAGE: &str = "usage: cargo xtask test | guide | conformance";
 
 /// A step: what it is for, and the arguments of cargo.
 const STEPS: &[(&str, &[&str])] = &[
@@ -25,6 +28,7 @@ const STEPS: &[(&str, &[&str])] = &[
 fn main() -> ExitCode {
     let result = match env::args().nth(1).as_deref() {
         Some("test") => test(),
+        Some("guide") => guide::run(),
         Some("conformance") => conformance::run(),
         _ => {
             eprintln!("{USAGE}");
@@ -56,6 +60,8 @@ fn test() -> Result<(), String> {
         cargo_with(arguments, cases.as_deref().ok())?;
     }
     browser()?;
+    println!("xtask: the guide to adding an op, followed in a copy of the sources");
+    guide::run()?;
     match cases {
         Ok(_) => println!("xtask: all of it passed"),
         Err(why) => println!("xtask: all of it passed, but ONNX's conformance cases were NOT RUN: {why}"),
