@@ -4,14 +4,17 @@
 //! are disjoint, in one phase or in different ones, may share a slot; everything else has a slot of its own. A
 //! dispatch never reads and writes the same slot. A temporary that nothing uses has no memory. Largest first, each goes into the slot that it fits best.
 
-use super::program::{BufferId, Program, Role, Slot};
+use std::collections::BTreeMap;
+
+use super::program::{BufferId, Extent, Phase, Program, Role, Slot};
+use crate::graph::DType;
 
 /// The physical batch at which sizes are compared; the plan holds at any.
 const NOMINAL_ROWS: usize = 64;
 
-/// First and last dispatch that uses a buffer, in a numbering where phases do not overlap.
+/// First and last time that a buffer is used, in a numbering where phases do not overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Lifetime {
+pub struct Lifetime {
     start: usize,
     end: usize,
 }
@@ -22,56 +25,79 @@ impl Lifetime {
     }
 }
 
+/// What wants memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Tenant {
+    /// Element type.
+    pub dtype: DType,
+    /// Number of elements.
+    pub len: Extent,
+    /// When it is used; `None` for a slot of its own.
+    pub life: Option<Lifetime>,
+}
+
+/// Slots for all tenants, and which of them each gets.
+pub fn share(tenants: &BTreeMap<BufferId, Tenant>) -> (Vec<Slot>, BTreeMap<BufferId, u32>) {
+    let mut slots: Vec<Slot> = Vec::new();
+    let mut lives: Vec<Vec<Lifetime>> = Vec::new();
+    let mut homes = BTreeMap::new();
+    let mut order: Vec<(&BufferId, &Tenant)> = tenants.iter().collect();
+    order.sort_by_key(|(id, tenant)| (std::cmp::Reverse(tenant.len.at(NOMINAL_ROWS)), **id));
+    for (&id, &Tenant { dtype, len, life }) in order {
+        let free = life.and_then(|life| {
+            let fits = |s: &usize| !lives[*s].is_empty() && lives[*s].iter().all(|other| !other.overlaps(life));
+            (0..slots.len()).find(|s| slots[*s].dtype == dtype && fits(s))
+        });
+        let slot = free.unwrap_or_else(|| {
+            slots.push(Slot { dtype, tenants: vec![] });
+            lives.push(vec![]);
+            slots.len() - 1
+        });
+        lives[slot].extend(life);
+        if !slots[slot].tenants.contains(&len) {
+            slots[slot].tenants.push(len);
+        }
+        homes.insert(id, slot as u32);
+    }
+    (slots, homes)
+}
+
 /// Assigns a slot to every buffer.
 pub fn plan(program: &mut Program) {
-    let lifetimes = lifetimes(program);
-    let mut slots: Vec<Slot> = Vec::new();
-    let mut tenants: Vec<Vec<Lifetime>> = Vec::new();
-    let mut order: Vec<BufferId> = program.ids().collect();
-    let size = |program: &Program, id: BufferId| program.buffer(id).len.at(NOMINAL_ROWS);
-    order.sort_by_key(|&id| (std::cmp::Reverse(size(program, id)), id));
-    for id in order {
-        let (len, dtype) = (program.buffer(id).len, program.buffer(id).dtype);
-        let shared = match (&program.buffer(id).role, lifetimes[id.0 as usize]) {
-            (Role::Temporary, Some(life)) => {
-                let fits = |s: &usize| !tenants[*s].is_empty() && tenants[*s].iter().all(|t| !t.overlaps(life));
-                let free = (0..slots.len()).find(|s| slots[*s].dtype == dtype && fits(s));
-                let slot = free.unwrap_or_else(|| {
-                    slots.push(Slot { dtype, tenants: vec![] });
-                    tenants.push(vec![]);
-                    slots.len() - 1
-                });
-                tenants[slot].push(life);
-                slot
-            }
-            (Role::Temporary, None) => continue,
-            _ => {
-                slots.push(Slot { dtype, tenants: vec![] });
-                tenants.push(vec![]);
-                slots.len() - 1
-            }
-        };
-        if !slots[shared].tenants.contains(&len) {
-            slots[shared].tenants.push(len);
-        }
-        program.buffers[id.0 as usize].slot = shared as u32;
+    let mut at = 0;
+    let tenants = tenants(program, |_, _| {
+        at += 1;
+        at
+    });
+    let (slots, homes) = share(&tenants);
+    for (id, slot) in homes {
+        program.buffers[id.0 as usize].slot = slot;
     }
     program.slots = slots;
 }
 
-fn lifetimes(program: &Program) -> Vec<Option<Lifetime>> {
-    let mut lifetimes: Vec<Option<Lifetime>> = vec![None; program.buffers.len()];
-    let mut at = 0;
-    for dispatches in program.phases.values() {
-        for dispatch in dispatches {
-            for id in &dispatch.buffers {
-                let life = lifetimes[id.0 as usize].get_or_insert(Lifetime { start: at, end: at });
-                life.end = at;
+/// The buffers of a program that want memory. `time` tells of each dispatch, by its phase and its place there, when it runs;
+/// it is called in their order and does not go back.
+pub fn tenants(program: &Program, mut time: impl FnMut(Phase, usize) -> usize) -> BTreeMap<BufferId, Tenant> {
+    let mut lives: BTreeMap<BufferId, Lifetime> = BTreeMap::new();
+    for (&phase, dispatches) in &program.phases {
+        for (place, dispatch) in dispatches.iter().enumerate() {
+            let at = time(phase, place);
+            for &id in &dispatch.buffers {
+                lives.entry(id).or_insert(Lifetime { start: at, end: at }).end = at;
             }
-            at += 1;
         }
     }
-    lifetimes
+    let tenant = |id: BufferId| {
+        let buffer = program.buffer(id);
+        let life = match (&buffer.role, lives.get(&id)) {
+            (Role::Temporary, None) => return None,
+            (Role::Temporary, life) => life.copied(),
+            _ => None,
+        };
+        Some((id, Tenant { dtype: buffer.dtype, len: buffer.len, life }))
+    };
+    program.ids().filter_map(tenant).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::{Buffers, Native};
 use crate::lower::kernels::ClipFactor;
 
 impl Native for ClipFactor {
-    fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
+    fn run(&self, rows: usize, Buffers { read, written, batch, .. }: Buffers) {
         let [factor, norm] = written else { return };
         let (factor, norm) = (factor.f32(), norm.f32());
         let bound = read[5].f32()[self.group];
@@ -12,7 +12,7 @@ impl Native for ClipFactor {
             let (square, weight) = (read[0].f32()[n], read[4].f32()[n]);
             let rounding = self.errors >= 2;
             let (most, counts) = if rounding {
-                let row_error = if self.errors >= 3 { rows as f32 * read[3].f32()[n].sqrt() } else { 0.0 };
+                let row_error = if self.errors >= 3 { batch as f32 * read[3].f32()[n].sqrt() } else { 0.0 };
                 let most = (square + read[1].f32()[n]).max(0.0).sqrt() + read[2].f32()[n].sqrt() + row_error;
                 (most, (square + read[1].f32()[n]).is_finite())
             } else {
@@ -42,7 +42,7 @@ mod tests {
         let kernel = ClipFactor { records: Extent::rows(1), function, group: 0, groups: 1, errors: 0, additions: 0 };
         let read = [&[-0.0], &[][..], &[], &[], &[1.0], &[1.0]].map(Read::F32);
         let written = &mut [Written::F32(&mut factor), Written::F32(&mut norm)];
-        kernel.run(1, Buffers { read: &read, written, scratch: &mut [] });
+        kernel.run(1, Buffers { read: &read, written, scratch: &mut [], batch: 1 });
         assert_eq!((factor, norm[0].to_bits()), ([1.0], 0));
     }
 }

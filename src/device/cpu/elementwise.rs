@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::parallel::GRAIN;
+use super::parallel::{GRAIN, room, with_scratch};
 use super::{Buffers, Native};
 use crate::lower::kernels::Elementwise;
 use crate::lower::scalar::{Expr, Step};
@@ -23,14 +23,14 @@ impl Native for Elementwise {
             .collect();
         let part = BLOCK * (GRAIN / BLOCK / self.expr.calls().max(1)).max(1);
         let parts = written[0].words()[..total].par_chunks_mut(part).enumerate();
-        parts.for_each_init(
-            || vec![0.0; self.expr.steps().len() * BLOCK],
-            |registers, (i, y)| {
+        parts.for_each(|(i, y)| {
+            with_scratch(|registers: &mut Vec<f32>| {
+                let registers = room(registers, self.expr.steps().len() * BLOCK);
                 for (j, y) in y.chunks_mut(BLOCK).enumerate() {
                     evaluate(&self.expr, &operands, registers, i * part + j * BLOCK, y);
                 }
-            },
-        );
+            });
+        });
     }
 }
 

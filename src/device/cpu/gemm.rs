@@ -2,7 +2,10 @@
 
 use rayon::prelude::*;
 
+use super::convolve::Patches;
+use super::image::Slide;
 use super::matmul::{Into, Matrix, MatrixMut, matmul};
+use super::microkernel::ROWS;
 use super::operand::Operand;
 use super::{Buffers, Native, parallel, patches};
 use crate::lower::kernels::{Bias, ConvGeometry, Gemm, View};
@@ -15,18 +18,33 @@ fn block(m: usize) -> usize {
 /// Room for the two operands.
 type Scratch = [Vec<f32>; 2];
 
+/// Elements of a right operand from which on it is not read again for every block of records.
+const LARGE: usize = 1 << 17;
+/// Records that pay for packing one that is smaller.
+const RECORDS: usize = 16;
+
 impl Native for Gemm {
+    fn block(&self) -> Option<usize> {
+        // Records that are rows of one product share its right operand.
+        match self.rows.per_row {
+            0 => Some(1),
+            _ if self.inner.saturating_mul(self.cols) >= LARGE => None,
+            rows => Some(RECORDS.div_ceil(rows)),
+        }
+    }
+
     fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
         let (records, m, out) = (self.records.at(rows), self.rows.at(rows), written[0].f32());
         if m == 0 || self.cols == 0 || self.groups == 0 {
             return;
         }
         let bias = read.get(2).map(|bias| bias.f32());
-        if let Some((conv, record)) = self.input_gradient() {
-            return parallel::pieces(out, records, self.out_record, self.span(m), |scratch: &mut Vec<f32>, n, out| {
+        if let Some(product) = self.by_patches() {
+            let operands = [read[0].f32(), read[1].f32()];
+            return parallel::pieces(out, records, self.out_record, self.span(m), |scratch: &mut Scratch, n, out| {
                 for g in 0..self.groups {
                     let out = &mut out[g * self.out_group..];
-                    input_gradient(&conv, read[0].f32(), &read[1].f32()[n * record..], g, scratch, out, self.out_row);
+                    product.run(operands, [n, g], [m, self.inner], scratch, [self.out_row, self.out_col], out);
                     self.finish(bias, g, m, 0, m, out);
                 }
             });
@@ -34,17 +52,19 @@ impl Native for Gemm {
         let a = Operand::new(self.a, read[0].f32(), self.groups, m, self.inner);
         let b = Operand::new(self.b, read[1].f32(), self.groups, self.inner, self.cols);
         if records == 1 && (self.cols - 1) * self.out_col < self.out_row {
-            let ([s, t], block) = (&mut Scratch::default(), block(m));
-            for g in 0..self.groups {
-                let (a, b) = (a.matrix(0, g, s), b.matrix(0, g, t));
-                let out = &mut out[g * self.out_group..];
-                let end = out.len().min(m * self.out_row);
-                out[..end].par_chunks_mut(block * self.out_row).enumerate().for_each(|(i, out)| {
-                    let (first, count) = (i * block, block.min(m - i * block));
-                    self.product(a.rows(first, count), b, out);
-                    self.finish(bias, g, m, first, count, out);
-                });
-            }
+            let block = block(m);
+            parallel::with_scratch(|[s, t]: &mut Scratch| {
+                for g in 0..self.groups {
+                    let (a, b) = (a.matrix(0, g, s), b.matrix(0, g, t));
+                    let out = &mut out[g * self.out_group..];
+                    let end = out.len().min(m * self.out_row);
+                    out[..end].par_chunks_mut(block * self.out_row).enumerate().for_each(|(i, out)| {
+                        let (first, count) = (i * block, block.min(m - i * block));
+                        self.product(a.rows(first, count), b, out);
+                        self.finish(bias, g, m, first, count, out);
+                    });
+                }
+            });
             return;
         }
         parallel::pieces(out, records, self.out_record, self.span(m), |[s, t]: &mut Scratch, n, out| {
@@ -111,15 +131,82 @@ impl Gemm {
         }
     }
 
-    /// The convolution and the cotangent's record stride, if this is its input gradient, one input plane a row.
-    fn input_gradient(&self) -> Option<(ConvGeometry, usize)> {
+    /// How the product is made without its patches, if it has some.
+    fn by_patches(&self) -> Option<ByPatches> {
+        let strided = |view: View| match view {
+            View::Strided { record, group, row, col } => Some([record, group, row, col]),
+            _ => None,
+        };
+        // Fewer rows would leave most of a tile empty.
+        let few = self.rows.fixed < ROWS / 2;
         match (self.a, self.b) {
-            (View::WeightTransposed { conv }, View::CotangentPatches { conv: other, record })
-                if conv == other && self.out_col == 1 && self.out_row >= self.cols =>
-            {
-                Some((conv, record))
+            (View::WeightTransposed { conv }, View::CotangentPatches { conv: other, record }) if conv == other => {
+                match Slide::back(&conv.window) {
+                    Some(slide) if !few => Some(ByPatches::Back { conv, slide, record }),
+                    _ if self.out_col == 1 && self.out_row >= self.cols => Some(ByPatches::Scattered { conv, record }),
+                    _ => None,
+                }
+            }
+            _ if few => None,
+            (a, View::Patches { conv, record }) if !conv.window.is_pointwise() => {
+                let (slide, a) = (Slide::of(&conv.window)?, strided(a)?);
+                (a[3] == 1).then_some(ByPatches::Forward { conv, slide, record, a })
+            }
+            (a, View::PatchesTransposed { conv, record }) if !conv.window.is_pointwise() => {
+                Some(ByPatches::Weight { conv, slide: Slide::of(&conv.window)?, record, a: strided(a)? })
             }
             _ => None,
+        }
+    }
+}
+
+/// A product of a convolution: its image has `record` elements between records, and the other operand these strides of record,
+/// group, row and column.
+enum ByPatches {
+    /// The weight times the patches of the input.
+    Forward { conv: ConvGeometry, slide: Slide, record: usize, a: [usize; 4] },
+    /// The cotangent times the patches: the gradient of the weight.
+    Weight { conv: ConvGeometry, slide: Slide, record: usize, a: [usize; 4] },
+    /// The weight times patches of the cotangent: the gradient of the input.
+    Back { conv: ConvGeometry, slide: Slide, record: usize },
+    /// The same by what every patch of the input gets, scattered: with a stride, that is less work.
+    Scattered { conv: ConvGeometry, record: usize },
+}
+
+impl ByPatches {
+    /// Sets `out`, a matrix with these strides, to the product of record `n` and group `g`.
+    fn run(
+        &self,
+        [a, b]: [&[f32]; 2],
+        [n, g]: [usize; 2],
+        [m, inner]: [usize; 2],
+        [padded, panel]: &mut Scratch,
+        strides: [usize; 2],
+        out: &mut [f32],
+    ) {
+        let set = |value: f32, to: &mut f32| *to = value;
+        match *self {
+            ByPatches::Forward { conv, slide, record, a: [a_record, a_group, row, _] } => {
+                let patches = Patches::of(&conv, slide, &b[n * record..], g, padded);
+                let a = &a[n * a_record + g * a_group..];
+                patches.times(a, m, [row, slide.taps()], panel, |part| part.each(out, strides, set));
+            }
+            ByPatches::Weight { conv, slide, record, a: [a_record, a_group, row, col] } => {
+                let patches = Patches::of(&conv, slide, &b[n * record..], g, padded);
+                let data = &a[n * a_record + g * a_group..];
+                let dy = Matrix { data, rows: m, cols: inner, row, col };
+                let [row, col] = strides;
+                patches.times_transposed(dy, panel, |part| part.each(out, [col, row], set));
+            }
+            ByPatches::Back { conv, slide, record } => {
+                let filters = conv.group_filters();
+                let w = &a[g * filters * conv.patch()..];
+                let patches = Patches::planes(slide, &b[n * record..], g * filters, filters, padded);
+                patches.times(w, m, [slide.taps(), conv.patch()], panel, |part| part.each(out, strides, set));
+            }
+            ByPatches::Scattered { conv, record } => {
+                input_gradient(&conv, a, &b[n * record..], g, panel, out, strides[0])
+            }
         }
     }
 }
@@ -138,7 +225,7 @@ fn input_gradient(
     let (filters, patch, positions) = (conv.group_filters(), conv.patch(), conv.positions());
     let w = Matrix { data: &w[g * filters * patch..], rows: filters, cols: patch, row: patch, col: 1 };
     let dy = Matrix { data: &dy[g * filters * positions..], rows: filters, cols: positions, row: positions, col: 1 };
-    scratch.resize(patch * positions, 0.0);
+    let scratch = parallel::room(scratch, patch * positions);
     matmul(MatrixMut::contiguous(scratch, patch, positions), Into::Set, 1.0, w.transposed(), dy);
     patches::scatter(conv, scratch, out, plane);
 }

@@ -38,13 +38,13 @@ impl Native for GhostNorm {
                     let skip = if self.symmetric { i } else { 0 };
                     let width = self.steps[1] - skip * TILE;
                     for (gram, from, to) in [(&mut *left, a, c), (&mut *right, b, d)] {
-                        gram.resize(count * width, 0.0);
+                        let gram = parallel::room(gram, count * width);
                         let from = from.cols(first, count).transposed();
                         let out = MatrixMut::contiguous(gram, count, width);
                         matmul(out, Into::Set, 1.0, from, to.cols(skip * TILE, width));
                     }
                     stripe.fill(0.0);
-                    for (x, y) in left.chunks_exact(width).zip(right.chunks_exact(width)) {
+                    for (x, y) in left[..count * width].chunks_exact(width).zip(right.chunks_exact(width)) {
                         let parts = x.chunks(TILE).zip(y.chunks(TILE));
                         for (tile, (x, y)) in stripe[skip..].iter_mut().zip(parts) {
                             *tile += parallel::sum(x.len(), |i| x[i] * y[i]);

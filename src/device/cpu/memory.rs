@@ -1,7 +1,11 @@
 //! The memory of buffers, by the type of their elements.
 
+use std::ops::Range;
+
+use super::stages::largest;
 use crate::device::DeviceError;
 use crate::graph::DType;
+use crate::lower::program::Slot;
 
 /// A slot of memory.
 pub enum Memory {
@@ -28,6 +32,8 @@ pub struct Buffers<'a, 'b, 'c> {
     pub read: &'a [Read<'b>],
     pub written: &'a mut [Written<'c>],
     pub scratch: &'a mut [f32],
+    /// Rows of the physical batch, of which these may be some.
+    pub batch: usize,
 }
 
 impl<'a> Read<'a> {
@@ -52,7 +58,31 @@ impl<'a> Read<'a> {
     }
 }
 
-impl Written<'_> {
+impl<'a> Written<'a> {
+    /// What it holds.
+    pub fn read(&self) -> Read<'_> {
+        match self {
+            Written::F32(elements) => Read::F32(elements),
+            Written::I32(elements) => Read::I32(elements),
+        }
+    }
+
+    /// The same for a while.
+    pub fn reborrow(&mut self) -> Written<'_> {
+        match self {
+            Written::F32(elements) => Written::F32(elements),
+            Written::I32(elements) => Written::I32(elements),
+        }
+    }
+
+    /// Pieces of `len` elements, the last of which may have fewer.
+    pub fn pieces(self, len: usize) -> Box<dyn Iterator<Item = Written<'a>> + 'a> {
+        match self {
+            Written::F32(elements) => Box::new(elements.chunks_mut(len).map(Written::F32)),
+            Written::I32(elements) => Box::new(elements.chunks_mut(len).map(Written::I32)),
+        }
+    }
+
     /// Its floats.
     pub fn f32(&mut self) -> &mut [f32] {
         let Written::F32(elements) = self else { return &mut [] };
@@ -96,11 +126,20 @@ impl Memory {
         }
     }
 
-    /// The first `len` elements.
-    pub fn read(&self, len: usize) -> Read<'_> {
+    /// Zeros for a slot's tenants of `rows` records.
+    pub fn zeroed(slot: &Slot, rows: usize) -> Memory {
+        let len = largest(slot, rows);
+        match slot.dtype {
+            DType::F32 => Memory::F32(vec![0.0; len]),
+            DType::I32 | DType::Bool => Memory::I32(vec![0; len]),
+        }
+    }
+
+    /// Some of the elements.
+    pub fn read(&self, elements: Range<usize>) -> Read<'_> {
         match self {
-            Memory::F32(memory) => Read::F32(&memory[..len]),
-            Memory::I32(memory) => Read::I32(&memory[..len]),
+            Memory::F32(memory) => Read::F32(&memory[elements]),
+            Memory::I32(memory) => Read::I32(&memory[elements]),
         }
     }
 
@@ -122,7 +161,7 @@ impl Memory {
 
     /// The bits of the first `len` elements.
     pub fn words(&self, len: usize) -> Vec<u32> {
-        match self.read(len) {
+        match self.read(0..len) {
             Read::F32(elements) => bytemuck::cast_slice(elements).to_vec(),
             Read::I32(elements) => bytemuck::cast_slice(elements).to_vec(),
         }

@@ -3,20 +3,25 @@
 //! Work is cut into pieces that depend on the kernel and on the batch alone, and pieces are added in order, so results do
 //! not depend on the number of threads.
 
+mod convolve;
+mod image;
 mod matmul;
 mod memory;
+mod microkernel;
 mod operand;
 mod parallel;
 mod patches;
+mod session;
+mod stages;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use self::memory::{Buffers, Memory, Read, Written, zeros};
-use super::{Device, DeviceError, Session, place};
+use self::memory::{Buffers, Read, Written};
+use self::session::CpuSession;
+use super::{Device, DeviceError, Session};
 use crate::lower::check;
 use crate::lower::kernels::{Kernel, for_each_kernel};
-use crate::lower::program::{BufferId, Dispatch, Phase, Program, Role};
+use crate::lower::program::{Dispatch, Program, Role};
 use crate::lower::target::{Refusal, Rounding, Target};
 
 /// A kernel's native twin.
@@ -31,7 +36,12 @@ trait Native: Send + Sync {
         Rounding::UNBOUNDED
     }
 
-    /// Runs the kernel for a physical batch of `rows`.
+    /// The fewest records that pay, where the kernel can run on some records and then on others.
+    fn block(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    /// Runs the kernel for `rows` rows of the physical batch.
     fn run(&self, rows: usize, buffers: Buffers);
 }
 
@@ -61,27 +71,7 @@ impl Device for Cpu {
     fn load(&self, program: Arc<Program>, rows: usize) -> Result<Box<dyn Session>, DeviceError> {
         check::check(&program, &[rows])?;
         program.allows_for(self)?;
-        let name = self.name();
-        let memory = if program.slots.is_empty() {
-            let buffers = program.buffers.iter();
-            buffers.map(|buffer| Memory::zeros(&name, buffer.dtype, buffer.len.at(rows))).collect::<Result<_, _>>()?
-        } else {
-            let slots = program.slots.iter().enumerate();
-            slots
-                .map(|(i, slot)| Memory::zeros(&name, slot.dtype, program.slot_len(i as u32, rows)))
-                .collect::<Result<_, _>>()?
-        };
-        let place = |id: BufferId| Place { home: program.home(id), len: program.buffer(id).len.at(rows) };
-        let command = |dispatch: &Dispatch| {
-            let kernel = native(&dispatch.kernel);
-            let (read, written) = dispatch.split();
-            let [read, written] = [read, written].map(|ids| ids.iter().map(|&id| place(id)).collect());
-            Command { scratch: kernel.scratch(rows), kernel, read, written }
-        };
-        let commands: BTreeMap<Phase, Vec<Command>> =
-            program.phases.iter().map(|(&phase, list)| (phase, list.iter().map(command).collect())).collect();
-        let most = commands.values().flatten().map(|command| command.scratch).max().unwrap_or(0);
-        let mut session = CpuSession { memory, scratch: zeros(&name, most)?, rows, program: program.clone(), commands };
+        let mut session = CpuSession::new(&self.name(), program.clone(), rows)?;
         for id in program.ids() {
             match &program.buffer(id).role {
                 Role::ConstantF32(data) => session.write_f32(id, data)?,
@@ -108,80 +98,6 @@ impl Target for Cpu {
 
     fn rounding(&self, kernel: &Kernel) -> Rounding {
         native(kernel).rounding()
-    }
-}
-
-/// Where a buffer is.
-struct Place {
-    home: usize,
-    len: usize,
-}
-
-/// A dispatch with everything it needs.
-struct Command {
-    kernel: Box<dyn Native>,
-    read: Vec<Place>,
-    written: Vec<Place>,
-    scratch: usize,
-}
-
-/// A program in the memory of this machine.
-struct CpuSession {
-    program: Arc<Program>,
-    rows: usize,
-    /// One a memory slot, or one a buffer where no memory is planned.
-    memory: Vec<Memory>,
-    /// As long as the kernel that needs most.
-    scratch: Vec<f32>,
-    commands: BTreeMap<Phase, Vec<Command>>,
-}
-
-impl Command {
-    fn run(&self, rows: usize, memory: &mut [Memory], scratch: &mut [f32]) {
-        let take = |place: &Place| std::mem::replace(&mut memory[place.home], Memory::nothing());
-        let mut taken: Vec<Memory> = self.written.iter().map(take).collect();
-        let read: Vec<Read> = self.read.iter().map(|place| memory[place.home].read(place.len)).collect();
-        let mut written: Vec<Written> =
-            taken.iter_mut().zip(&self.written).map(|(memory, place)| memory.written(place.len)).collect();
-        let scratch = &mut scratch[..self.scratch];
-        self.kernel.run(rows, Buffers { read: &read, written: &mut written, scratch });
-        for (place, taken) in self.written.iter().zip(taken) {
-            memory[place.home] = taken;
-        }
-    }
-}
-
-impl Session for CpuSession {
-    fn rows(&self) -> usize {
-        self.rows
-    }
-
-    fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<(), DeviceError> {
-        let (home, len) = place("cpu", &self.program, buffer, self.rows)?;
-        if words.len() != len {
-            let name = &self.program.buffer(buffer).name;
-            let what = format!("{} words for `{name}`, which has {len}", words.len());
-            return Err(DeviceError::Refused { device: "cpu".into(), what });
-        }
-        self.memory[home].set(words);
-        Ok(())
-    }
-
-    fn read(&mut self, buffer: BufferId) -> Result<Vec<u32>, DeviceError> {
-        let (home, len) = place("cpu", &self.program, buffer, self.rows)?;
-        Ok(self.memory[home].words(len))
-    }
-
-    fn run(&mut self, phase: Phase) -> Result<(), DeviceError> {
-        let CpuSession { memory, scratch, rows, commands, .. } = self;
-        let commands = commands.get(&phase).map_or(&[][..], Vec::as_slice);
-        // On a thread of the pool, so that the kernels' parallel loops start without waking one.
-        rayon::scope(|_| commands.iter().for_each(|command| command.run(*rows, memory, scratch)));
-        Ok(())
-    }
-
-    fn bytes(&self) -> usize {
-        self.memory.iter().map(Memory::bytes).sum::<usize>() + size_of_val(&self.scratch[..])
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
+use super::convolve::Patches;
+use super::image::Slide;
 use super::matmul::Matrix;
+use super::parallel::room;
 use super::patches;
 use crate::lower::kernels::View;
 
@@ -51,10 +54,16 @@ impl<'a> Operand<'a> {
         if let Some(matrix) = self.direct(record, group) {
             return matrix;
         }
-        scratch.resize(self.rows * self.cols, 0.0);
+        let scratch = room(scratch, self.rows * self.cols);
         self.pack(record, group, scratch, self.leading());
         let (row, col) = self.packed_strides(self.leading());
         Matrix { data: scratch, rows: self.rows, cols: self.cols, row, col }
+    }
+
+    /// Matrix `group` of record `record` as patches that need not be written out, if they are such.
+    pub fn patches<'s>(&'s self, record: usize, group: usize, scratch: &'s mut Vec<f32>) -> Option<Patches<'s>> {
+        let View::Patches { conv, record: r } = &self.view else { return None };
+        Some(Patches::of(conv, Slide::of(&conv.window)?, &self.data[record * r..], group, scratch))
     }
 
     /// Matrix `group` of record `record` if it is in the buffer as it stands.
@@ -74,7 +83,7 @@ impl<'a> Operand<'a> {
         scratch: &'s mut Vec<f32>,
     ) -> Matrix<'s> {
         let total = records.len() * self.cols;
-        scratch.resize(self.rows * total, 0.0);
+        let scratch = room(scratch, self.rows * total);
         // Column by column where neighbours of a column are neighbours in the buffer, else row by row.
         let by_columns = matches!(self.view, View::Strided { row: 1, col, .. } if col != 1)
             || matches!(self.view, View::PatchesTransposed { .. });

@@ -1,6 +1,7 @@
 //! Native twin of [`OuterSum`].
 
 use super::matmul::{Into, MatrixMut, matmul};
+use super::microkernel;
 use super::operand::Operand;
 use super::{Buffers, Native, Read, parallel};
 use crate::lower::kernels::{OuterSum, Records, Reduce, Walk};
@@ -40,7 +41,7 @@ impl Native for OuterSum {
         }
     }
 
-    fn run(&self, rows: usize, Buffers { read, written, scratch }: Buffers) {
+    fn run(&self, rows: usize, Buffers { read, written, scratch, batch }: Buffers) {
         let (chunk, size) = (chunk(self), self.size());
         let chunks = rows.div_ceil(chunk);
         if chunks <= 1 {
@@ -49,7 +50,7 @@ impl Native for OuterSum {
         self.chunks(rows, read, scratch);
         let (records, kept) = (Records::All(Extent::fixed(chunks)), vec![Walk { size, stride: 1 }]);
         let sum = Reduce { records, record: size, kept, reduced: vec![], square: false };
-        sum.run(rows, Buffers { read: &[Read::F32(scratch)], written, scratch: &mut [] });
+        sum.run(rows, Buffers { read: &[Read::F32(scratch)], written, scratch: &mut [], batch });
     }
 }
 
@@ -119,9 +120,15 @@ impl OuterSum {
     ) {
         y.fill(0.0);
         if self.steps > 1 {
-            own.resize(y.len(), 0.0);
             for &(n, w) in records {
+                if let Some(patches) = b.patches(n, g, t).filter(|_| count >= microkernel::ROWS / 2) {
+                    let add = |value: f32, y: &mut f32| *y += w * value;
+                    let a = a.matrix(n, g, s).rows(first, count);
+                    patches.times_transposed(a, own, |part| part.each(y, [1, self.cols], add));
+                    continue;
+                }
                 let (a, b) = (a.matrix(n, g, s), b.matrix(n, g, t));
+                let own = parallel::room(own, y.len());
                 let out = MatrixMut::contiguous(own, count, self.cols);
                 matmul(out, Into::Set, w, a.rows(first, count), b.transposed());
                 y.iter_mut().zip(&*own).for_each(|(y, own)| *y += own);

@@ -1,4 +1,7 @@
-//! Loops over disjoint pieces of a written buffer.
+//! Loops over disjoint pieces of a written buffer, and the memory that threads work in.
+
+use std::any::Any;
+use std::cell::RefCell;
 
 use rayon::prelude::*;
 
@@ -6,9 +9,8 @@ use rayon::prelude::*;
 pub const GRAIN: usize = 16_384;
 
 /// Calls `f(scratch, n, piece)` for `n` in `0..count`, with `piece` the part of `out` from `n · stride` on; in parallel
-/// where the pieces, `span` elements long, do not overlap, and in order otherwise. Scratch starts out as the default and is
-/// reused.
-pub fn pieces<T: Send, S: Default>(
+/// where the pieces, `span` elements long, do not overlap, and in order otherwise. Scratch is that of [`with_scratch`].
+pub fn pieces<T: Send, S: Default + 'static>(
     out: &mut [T],
     count: usize,
     stride: usize,
@@ -16,14 +18,42 @@ pub fn pieces<T: Send, S: Default>(
     f: impl Fn(&mut S, usize, &mut [T]) + Sync,
 ) {
     if count <= 1 || span > stride {
-        let mut scratch = S::default();
-        (0..count).for_each(|n| f(&mut scratch, n, &mut out[n * stride..]));
+        with_scratch(|scratch| (0..count).for_each(|n| f(scratch, n, &mut out[n * stride..])));
     } else if span > 0 {
         // Enough records at a time to pay for the hand-over.
         let least = (GRAIN / 4).div_ceil(span);
         let pieces = out.par_chunks_mut(stride).take(count).enumerate().with_min_len(least);
-        pieces.for_each_init(S::default, |scratch, (n, piece)| f(scratch, n, piece));
+        pieces.for_each(|(n, piece)| with_scratch(|scratch| f(scratch, n, piece)));
     }
+}
+
+thread_local! {
+    /// What threads have worked in, for the next that asks for its type.
+    static SCRATCH: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `f` with something to work in: the default, or whatever was left of it by an earlier call on this thread. A step so
+/// allocates nothing that the one before it had.
+pub fn with_scratch<S: Default + 'static, R>(f: impl FnOnce(&mut S) -> R) -> R {
+    if size_of::<S>() == 0 {
+        return f(&mut S::default());
+    }
+    let kept = SCRATCH.with_borrow_mut(|all| {
+        let at = all.iter().rposition(|scratch| scratch.is::<S>())?;
+        all.swap_remove(at).downcast::<S>().ok()
+    });
+    let mut scratch = kept.unwrap_or_default();
+    let result = f(&mut scratch);
+    SCRATCH.with_borrow_mut(|all| all.push(scratch));
+    result
+}
+
+/// The first `len` elements of a vector that is made longer where it must be; they hold anything.
+pub fn room(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if scratch.len() < len {
+        scratch.resize(len, 0.0);
+    }
+    &mut scratch[..len]
 }
 
 /// Calls `f(start, piece)` for pieces of `out` that start at multiples of a fixed number of elements.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::parallel::{room, with_scratch};
 use crate::lower::kernels::{ConvGeometry, Window};
 
 /// The positions `o` of `0..outputs` for which `0 ≤ o · stride + offset < inputs`.
@@ -36,10 +37,17 @@ fn taps(conv: &ConvGeometry, channels: usize) -> impl Iterator<Item = Tap> + '_ 
 
 /// Writes the patches of group `group` of an input `[C, …]` as rows `(c, k…)` of positions, `ld` elements apart.
 pub fn gather(conv: &ConvGeometry, x: &[f32], group: usize, out: &mut [f32], ld: usize) {
+    with_scratch(|plane: &mut Plane| gather_by(conv, Padded::new(&conv.window, &mut plane.0), x, group, out, ld));
+}
+
+/// Room for a [`Padded`] plane.
+#[derive(Default)]
+struct Plane(Vec<f32>);
+
+fn gather_by(conv: &ConvGeometry, mut padded: Padded, x: &[f32], group: usize, out: &mut [f32], ld: usize) {
     let w = &conv.window;
     let ([kd, kh, kw], [od, oh, ow]) = (w.kernel, w.output);
     let area = w.input[1] * w.input[2];
-    let mut padded = Padded::new(w);
     let Padded { columns, pitch, .. } = padded;
     for c in 0..conv.group_channels() {
         let volume = &x[(group * conv.group_channels() + c) * w.elements()..][..w.elements()];
@@ -62,12 +70,9 @@ pub fn gather(conv: &ConvGeometry, x: &[f32], group: usize, out: &mut [f32], ld:
                     continue;
                 }
                 for (k, at) in rows(k, z) {
-                    let row = &mut out[at..][..oh * ow];
                     let [top, left] = [k / kw * w.dilation[1], k % kw * w.dilation[2]];
-                    let start = left % w.stride[2] * columns + left / w.stride[2];
-                    for (oh, line) in row.chunks_exact_mut(ow).enumerate() {
-                        copy(line, &plane[(oh * w.stride[1] + top) * pitch + start..]);
-                    }
+                    let start = top * pitch + left % w.stride[2] * columns + left / w.stride[2];
+                    copy_lines(&mut out[at..][..oh * ow], &plane[start..], ow, w.stride[1] * pitch);
                 }
             }
         }
@@ -76,8 +81,8 @@ pub fn gather(conv: &ConvGeometry, x: &[f32], group: usize, out: &mut [f32], ld:
 
 /// An input plane with zeros around it, each row in `stride` parts of every `stride`-th column, so that what a kernel
 /// element meets along a row is contiguous.
-struct Padded {
-    plane: Vec<f32>,
+struct Padded<'s> {
+    plane: &'s mut [f32],
     /// Columns of a part.
     columns: usize,
     /// Elements between rows.
@@ -86,18 +91,20 @@ struct Padded {
     plain: bool,
 }
 
-impl Padded {
-    fn new(w: &Window) -> Padded {
+impl<'s> Padded<'s> {
+    fn new(w: &Window, scratch: &'s mut Vec<f32>) -> Padded<'s> {
         let reach = [1, 2].map(|i| {
             let last = (w.output[i] - 1) * w.stride[i] + (w.kernel[i] - 1) * w.dilation[i];
             (last + 1).max(w.input[i] + w.pad[i])
         });
         if w.stride[2] == 1 && reach == [w.input[1], w.input[2]] {
-            return Padded { plane: Vec::new(), columns: w.input[2], pitch: w.input[2], plain: true };
+            return Padded { plane: &mut [], columns: w.input[2], pitch: w.input[2], plain: true };
         }
         let columns = reach[1].div_ceil(w.stride[2]);
         let pitch = columns * w.stride[2];
-        Padded { plane: vec![0.0; reach[0] * pitch], columns, pitch, plain: false }
+        let plane = room(scratch, reach[0] * pitch);
+        plane.fill(0.0);
+        Padded { plane, columns, pitch, plain: false }
     }
 
     fn fill<'a>(&'a mut self, w: &Window, plane: &'a [f32]) -> &'a [f32] {
@@ -112,7 +119,29 @@ impl Padded {
                 to[start..].iter_mut().zip(from[first..].iter().step_by(stride)).for_each(|(y, &x)| *y = x);
             }
         }
-        &self.plane
+        self.plane
+    }
+}
+
+/// Fills `to` with lines of `width` elements, which begin `step` elements apart in `from`.
+fn copy_lines(to: &mut [f32], from: &[f32], width: usize, step: usize) {
+    // The widths of feature maps that are common, so that a line is a few moves without a branch.
+    match width {
+        4 => lines_of::<4>(to, from, step),
+        7 => lines_of::<7>(to, from, step),
+        8 => lines_of::<8>(to, from, step),
+        14 => lines_of::<14>(to, from, step),
+        16 => lines_of::<16>(to, from, step),
+        28 => lines_of::<28>(to, from, step),
+        32 => lines_of::<32>(to, from, step),
+        _ => to.chunks_exact_mut(width).enumerate().for_each(|(i, line)| copy(line, &from[i * step..])),
+    }
+}
+
+fn lines_of<const WIDTH: usize>(to: &mut [f32], from: &[f32], step: usize) {
+    let (lines, _) = to.as_chunks_mut::<WIDTH>();
+    for (i, line) in lines.iter_mut().enumerate() {
+        line.copy_from_slice(&from[i * step..][..WIDTH]);
     }
 }
 

@@ -15,15 +15,7 @@ impl Native for Pool {
             let x = &read[0].f32()[plane * from..][..from];
             for (line, y) in y[..to].chunks_exact_mut(self.window.output[2]).enumerate() {
                 if kind == PoolKind::Max {
-                    y.fill(f32::NEG_INFINITY);
-                    // NaN wins, so that it is not lost.
-                    windows.each_tap(line, |at, tap| {
-                        at.zip(&mut y[tap], |i, y| {
-                            if x[i] > *y || x[i].is_nan() {
-                                *y = x[i]
-                            }
-                        })
-                    });
+                    windows.largest(x, line, y);
                 } else {
                     y.fill(0.0);
                     windows.each_tap(line, |at, tap| at.zip(&mut y[tap], |i, y| *y += x[i]));
@@ -41,30 +33,22 @@ impl Native for PoolVjp {
         let columns = self.window.output[2];
         let planes = self.channels * if self.batched { rows } else { 1 };
         let (x, dy) = (read[0].f32(), read[read.len() - 1].f32());
-        parallel::pieces(written[0].f32(), planes, to, to, |bests: &mut Vec<(f32, usize)>, plane, dx| {
+        parallel::pieces(written[0].f32(), planes, to, to, |[bests, shares]: &mut [Vec<f32>; 2], plane, dx| {
             let dy = &dy[plane * from..][..from];
             dx[..to].fill(0.0);
             for (line, dy) in dy.chunks_exact(columns).enumerate() {
-                bests.clear();
+                let shares = parallel::room(shares, columns);
                 if kind == PoolKind::Max {
-                    // The largest element so far of each window and where it is.
                     let x = &x[plane * to..][..to];
-                    bests.resize(columns, (f32::NEG_INFINITY, usize::MAX));
-                    windows.each_tap(line, |at, tap| {
-                        at.zip(&mut bests[tap], |i, best| {
-                            if x[i] > best.0 || x[i].is_nan() || best.1 == usize::MAX {
-                                *best = (x[i], i);
-                            }
-                        });
-                    });
-                    for (dy, (_, at)) in dy.iter().zip(&*bests) {
-                        if let Some(dx) = dx.get_mut(*at) {
-                            *dx += dy;
-                        }
-                    }
+                    let bests = parallel::room(bests, columns);
+                    windows.largest(x, line, bests);
+                    shares.copy_from_slice(dy);
+                    // The first of the largest elements gets all, or the first NaN.
+                    windows.each_tap(line, |at, tap| at.give(x, &bests[tap.clone()], &mut shares[tap], dx));
                 } else {
-                    bests.extend(dy.iter().enumerate().map(|(ow, dy)| (dy / windows.count(kind, line, ow), 0)));
-                    windows.each_tap(line, |at, tap| at.zip(&mut bests[tap], |i, share| dx[i] += share.0));
+                    let share = |(ow, dy): (usize, &f32)| dy / windows.count(kind, line, ow);
+                    shares.iter_mut().zip(dy.iter().enumerate().map(share)).for_each(|(to, share)| *to = share);
+                    windows.each_tap(line, |at, tap| at.zip(&mut shares[tap], |i, share| dx[i] += *share));
                 }
             }
         });
@@ -81,6 +65,37 @@ impl Elements {
     #[inline(always)]
     fn zip<T>(&self, windows: &mut [T], mut f: impl FnMut(usize, &mut T)) {
         windows.iter_mut().enumerate().for_each(|(i, w)| f(self.first + i * self.stride, w));
+    }
+
+    /// Makes each of `bests` the larger of itself and of its element. NaN wins, so that it is not lost.
+    #[inline(always)]
+    fn raise(&self, x: &[f32], bests: &mut [f32]) {
+        let larger = |(best, &x): (&mut f32, &f32)| *best = if x > *best || x.is_nan() { x } else { *best };
+        let x = &x[self.first..];
+        match self.stride {
+            1 => bests.iter_mut().zip(x).for_each(larger),
+            2 => bests.iter_mut().zip(x.iter().step_by(2)).for_each(larger),
+            stride => bests.iter_mut().zip(x.iter().step_by(stride)).for_each(larger),
+        }
+    }
+
+    /// Gives to each element that is its window's best what there is to share, which nothing is left of then.
+    #[inline(always)]
+    fn give(&self, x: &[f32], bests: &[f32], shares: &mut [f32], dx: &mut [f32]) {
+        let give = |(((dx, &x), &best), share): (((&mut f32, &f32), &f32), &mut f32)| {
+            let given = if x == best || x.is_nan() { *share } else { 0.0 };
+            // What was given may be infinite.
+            *share = if x == best || x.is_nan() { 0.0 } else { *share };
+            *dx += given;
+        };
+        let (x, dx) = (&x[self.first..], &mut dx[self.first..]);
+        match self.stride {
+            1 => dx.iter_mut().zip(x).zip(bests).zip(shares).for_each(give),
+            2 => dx.iter_mut().step_by(2).zip(x.iter().step_by(2)).zip(bests).zip(shares).for_each(give),
+            stride => {
+                dx.iter_mut().step_by(stride).zip(x.iter().step_by(stride)).zip(bests).zip(shares).for_each(give);
+            }
+        }
     }
 }
 
@@ -106,6 +121,12 @@ impl<'a> Windows<'a> {
             (0..w.output[i]).map(count).collect()
         });
         Windows { window: w, columns, counts }
+    }
+
+    /// The largest elements of the windows of `line`, or NaN where there is one.
+    fn largest(&self, x: &[f32], line: usize, bests: &mut [f32]) {
+        bests.fill(f32::NEG_INFINITY);
+        self.each_tap(line, |at, tap| at.raise(x, &mut bests[tap]));
     }
 
     /// Calls `f` for each kernel element, row-major, with the output columns of `line` for which it is inside the input, and

@@ -37,6 +37,10 @@ struct Stage {
 }
 
 impl Native for Recurrence {
+    fn block(&self) -> Option<usize> {
+        Some(BLOCK)
+    }
+
     fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
         let Recurrence { cell, direction, steps, hidden, .. } = *self;
         let (columns, states, planes) = (cell.columns(), cell.states(), cell.planes());
@@ -99,6 +103,10 @@ impl Native for Recurrence {
 }
 
 impl Native for RecurrenceVjp {
+    fn block(&self) -> Option<usize> {
+        Some(BLOCK)
+    }
+
     fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
         let of = &self.of;
         let Recurrence { cell, direction, steps, hidden, initial, .. } = *of;
@@ -278,7 +286,12 @@ fn tiles(records: usize, hidden: usize) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// Calls `f(scratch, first, out)` for blocks of records from `first` on, `span` elements of `out` each.
-fn each_block<S: Default>(out: &mut [f32], rows: usize, span: usize, f: impl Fn(&mut S, usize, &mut [f32]) + Sync) {
+fn each_block<S: Default + 'static>(
+    out: &mut [f32],
+    rows: usize,
+    span: usize,
+    f: impl Fn(&mut S, usize, &mut [f32]) + Sync,
+) {
     let out = &mut out[..rows * span];
     parallel::pieces(out, rows.div_ceil(BLOCK), BLOCK * span, BLOCK * span, |scratch: &mut S, i, out| {
         let len = out.len().min(BLOCK * span);

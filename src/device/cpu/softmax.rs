@@ -47,7 +47,7 @@ fn each_line<const N: usize>(
         if inner == 1 {
             return f(inputs, &mut out[..size]);
         }
-        scratch.resize((N + 1) * len, 0.0);
+        let scratch = parallel::room(scratch, (N + 1) * len);
         for j in 0..inner {
             let (result, lines) = scratch.split_at_mut(len);
             for (line, x) in lines.chunks_exact_mut(len).zip(inputs) {

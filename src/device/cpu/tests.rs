@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::device::cases::{Case, apart, cases, check, rounding};
+use crate::lower::program::{BufferId, Phase};
 
 #[test]
 fn every_kernel_keeps_its_contract() {

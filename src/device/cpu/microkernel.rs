@@ -1,0 +1,229 @@
+//! The innermost loop of products whose operands are read where they are: a tile of the result in registers.
+//!
+//! The left operand is read element by element from the buffer, by an offset for each row; the right one is packed into a
+//! panel. So what a convolution multiplies need not be written out first.
+
+/// Rows of a tile.
+pub const ROWS: usize = 8;
+/// Columns of a tile.
+pub const COLS: usize = 32;
+/// Columns of a tile that is half as wide.
+pub const HALF: usize = COLS / 2;
+
+/// A tile, one row after the other, `COLS` elements apart.
+pub type Tile = [f32; ROWS * COLS];
+
+/// Rows of a left operand: element `l` of segment `s` of row `i` is `data[offsets[i] + s · step + l · inc]`.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    pub data: &'a [f32],
+    pub offsets: [usize; ROWS],
+    pub segments: usize,
+    pub step: usize,
+    pub len: usize,
+    pub inc: usize,
+}
+
+impl Rows<'_> {
+    /// Panics unless all that is read and written is there.
+    fn check(&self, panel: &[f32], width: usize) {
+        let reach = |count: usize, step: usize| count.checked_sub(1).and_then(|last| last.checked_mul(step));
+        let last = reach(self.segments, self.step).zip(reach(self.len, self.inc)).and_then(|(s, l)| s.checked_add(l));
+        let inside =
+            |offset: &usize| last.and_then(|last| last.checked_add(*offset)).is_some_and(|at| at < self.data.len());
+        assert!(self.offsets.iter().all(inside), "rows of a product reach beyond their buffer");
+        let terms = self.segments.checked_mul(self.len).and_then(|terms| terms.checked_mul(width));
+        assert!(terms.is_some_and(|terms| terms <= panel.len()), "a panel is too short for its rows");
+    }
+}
+
+/// `out[i, j] = Σ a(i, k) panel[k, j]`, where the terms `k` of a row go through its segments one after the other, and `panel` has
+/// lines of `COLS` columns, or of `HALF`; then the other half of the tile is left alone.
+///
+/// # Panics
+/// When a row or the panel is too short.
+pub fn tile(a: &Rows, panel: &[f32], half: bool, out: &mut Tile) {
+    if a.segments == 0 || a.len == 0 {
+        return out.fill(0.0);
+    }
+    a.check(panel, if half { HALF } else { COLS });
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the feature was found, and `check` has held all accesses to the slices.
+            return unsafe { if half { x86::avx512::<1>(a, panel, out) } else { x86::avx512::<2>(a, panel, out) } };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: as above.
+            return unsafe { if half { x86::avx2::<2>(a, panel, out) } else { x86::avx2::<4>(a, panel, out) } };
+        }
+    }
+    if half { portable::<HALF>(a, panel, out) } else { portable::<COLS>(a, panel, out) }
+}
+
+/// The same in plain Rust.
+fn portable<const WIDTH: usize>(a: &Rows, panel: &[f32], out: &mut Tile) {
+    const STRIP: usize = 8;
+    let term = |x: f32, y: f32, sum: f32| if cfg!(target_arch = "aarch64") { x.mul_add(y, sum) } else { x * y + sum };
+    for (i, first) in (0..ROWS).step_by(4).flat_map(|i| (0..WIDTH).step_by(STRIP).map(move |j| (i, j))) {
+        let mut sums = [[0.0f32; STRIP]; 4];
+        let mut lines = panel.chunks_exact(WIDTH);
+        for s in 0..a.segments {
+            for (l, line) in (0..a.len).zip(&mut lines) {
+                let at = s * a.step + l * a.inc;
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let x = a.data[a.offsets[i + r] + at];
+                    sums.iter_mut().zip(&line[first..]).for_each(|(sum, y)| *sum = term(x, *y, *sum));
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            out[(i + r) * COLS + first..][..STRIP].copy_from_slice(sums);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{COLS, ROWS, Rows, Tile};
+
+    /// A kernel of `$rows` rows at a time with tiles `VECTORS · $lanes` elements wide.
+    macro_rules! kernel {
+        ($name:ident, $features:literal, $lanes:literal, $rows:literal, $zero:ident, $splat:ident, $load:ident, $fma:ident, $store:ident) => {
+            /// # Safety
+            /// The rows reach no further than their buffer, and the panel has a line for each of their terms.
+            #[target_feature(enable = $features)]
+            pub unsafe fn $name<const VECTORS: usize>(a: &Rows, panel: &[f32], out: &mut Tile) {
+                const { assert!(VECTORS * $lanes <= COLS && ROWS % $rows == 0) };
+                for first in (0..ROWS).step_by($rows) {
+                    let mut sums = [[$zero(); VECTORS]; $rows];
+                    let offsets: [usize; $rows] = std::array::from_fn(|i| a.offsets[first + i]);
+                    // SAFETY: line `s · len + l` of the panel and the element of every row at segment `s`, term `l`, are inside
+                    // their slices, as the caller says; the tile has `ROWS` lines of `COLS`.
+                    unsafe {
+                        let mut line = panel.as_ptr();
+                        for s in 0..a.segments {
+                            let start = a.data.as_ptr().add(s * a.step);
+                            for l in 0..a.len {
+                                let term = start.add(l * a.inc);
+                                let right: [_; VECTORS] = std::array::from_fn(|v| $load(line.add(v * $lanes)));
+                                for (sums, offset) in sums.iter_mut().zip(offsets) {
+                                    let x = $splat(*term.add(offset));
+                                    for (sum, y) in sums.iter_mut().zip(right) {
+                                        *sum = $fma(x, y, *sum);
+                                    }
+                                }
+                                line = line.add(VECTORS * $lanes);
+                            }
+                        }
+                        for (i, sums) in sums.iter().enumerate() {
+                            let to = out.as_mut_ptr().add((first + i) * COLS);
+                            for (v, sum) in sums.iter().enumerate() {
+                                $store(to.add(v * $lanes), *sum);
+                            }
+                        }
+                    }
+                }
+            }
+        };
+    }
+
+    kernel!(
+        avx512,
+        "avx512f",
+        16,
+        8,
+        _mm512_setzero_ps,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_fmadd_ps,
+        _mm512_storeu_ps
+    );
+    kernel!(
+        avx2,
+        "avx2,fma",
+        8,
+        2,
+        _mm256_setzero_ps,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_fmadd_ps,
+        _mm256_storeu_ps
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(len: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0).collect()
+    }
+
+    fn all(a: &Rows, panel: &[f32], half: bool) -> Vec<Tile> {
+        let mut tiles = vec![[f32::NAN; ROWS * COLS]; 2];
+        tile(a, panel, half, &mut tiles[0]);
+        if half {
+            portable::<HALF>(a, panel, &mut tiles[1])
+        } else {
+            portable::<COLS>(a, panel, &mut tiles[1])
+        }
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            let mut out = [f32::NAN; ROWS * COLS];
+            a.check(panel, if half { HALF } else { COLS });
+            // SAFETY: the features were found, and `check` has passed.
+            unsafe { if half { x86::avx2::<2>(a, panel, &mut out) } else { x86::avx2::<4>(a, panel, &mut out) } };
+            tiles.push(out);
+        }
+        tiles
+    }
+
+    #[test]
+    fn every_kernel_is_right() {
+        let data = values(5000);
+        for (segments, len, step, inc) in [(1, 1, 0, 1), (1, 67, 0, 1), (5, 3, 11, 1), (3, 13, 100, 2), (2, 1, 7, 0)] {
+            let offsets = [0, 900, 17, 3, 3, 450, 4000, 2];
+            let a = Rows { data: &data, offsets, segments, step, len, inc };
+            for half in [false, true] {
+                let width = if half { HALF } else { COLS };
+                let panel = values(segments * len * width);
+                for out in all(&a, &panel, half) {
+                    for (i, j) in (0..ROWS).flat_map(|i| (0..width).map(move |j| (i, j))) {
+                        let terms = (0..segments).flat_map(|s| (0..len).map(move |l| (s, l)));
+                        let term = |(s, l): (usize, usize)| {
+                            let x = data[offsets[i] + s * step + l * inc];
+                            f64::from(x) * f64::from(panel[(s * len + l) * width + j])
+                        };
+                        let expected: f64 = terms.map(term).sum();
+                        assert!((f64::from(out[i * COLS + j]) - expected).abs() < 1e-5);
+                    }
+                    assert_eq!(half, out[COLS - 1].is_nan());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_terms_are_zero() {
+        let mut out = [f32::NAN; ROWS * COLS];
+        tile(&Rows { data: &[], offsets: [0; ROWS], segments: 0, step: 0, len: 3, inc: 1 }, &[], false, &mut out);
+        assert_eq!(out, [0.0; ROWS * COLS]);
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond their buffer")]
+    fn rows_that_reach_too_far_panic() {
+        let a = Rows { data: &values(10), offsets: [0, 0, 0, 0, 0, 0, 0, 1], segments: 2, step: 5, len: 5, inc: 1 };
+        tile(&a, &values(10 * COLS), false, &mut [0.0; ROWS * COLS]);
+    }
+
+    #[test]
+    #[should_panic(expected = "too short")]
+    fn panels_that_are_too_short_panic() {
+        let a = Rows { data: &values(10), offsets: [0; ROWS], segments: 2, step: 5, len: 5, inc: 1 };
+        tile(&a, &values(10 * COLS - 1), false, &mut [0.0; ROWS * COLS]);
+    }
+}

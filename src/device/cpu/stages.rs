@@ -1,0 +1,264 @@
+//! How a phase runs: which dispatches go through the batch record by record, and where their buffers are.
+//!
+//! A dispatch that writes nothing but records' own values, from those and from what all records share, can run on some
+//! records and then on others. Neighbours of that kind make one stage: a block of records goes through all of them before
+//! another begins, each block on its own thread. Threads meet once a stage and not once a dispatch, and what only the
+//! stage uses is needed for the blocks that are on their way, in memory that stays in cache. Every other dispatch is a stage
+//! of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Native, native};
+use crate::lower::memory::{share, tenants};
+use crate::lower::program::{BufferId, Dispatch, Extent, Phase, Program, Role, Slot};
+
+/// Bytes of a block's own memory that caches hold.
+const CACHE: usize = 1 << 18;
+/// Floating-point operations that pay for handing out a block.
+const WORK: u64 = 1 << 18;
+/// Blocks of a batch that has enough records for them, whatever the number of threads.
+const BLOCKS: usize = 16;
+
+/// What runs between two meetings of the threads.
+pub enum Stage {
+    /// A dispatch that shares out its work by itself.
+    Whole(Command),
+    /// Dispatches that a block of records goes through.
+    Blocks(Blocks),
+}
+
+/// A kernel and its buffers.
+pub struct Command {
+    pub kernel: Box<dyn Native>,
+    pub read: Vec<BufferId>,
+    pub written: Vec<BufferId>,
+}
+
+/// The dispatches of a stage, whose buffers are indices into a list.
+pub struct Blocks {
+    /// Records of a block, the last of which may have fewer.
+    pub records: usize,
+    pub buffers: Vec<Place>,
+    pub commands: Vec<Step>,
+    /// The memory that each block on its way has.
+    pub slots: Vec<Slot>,
+}
+
+/// A kernel and its buffers in [`Blocks::buffers`].
+pub struct Step {
+    pub kernel: Box<dyn Native>,
+    pub read: Vec<usize>,
+    pub written: Vec<usize>,
+}
+
+/// Where a stage of blocks finds a buffer.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// All of it is for every block.
+    Shared(BufferId),
+    /// Each block reads its records'.
+    Read(BufferId),
+    /// Each block writes its records'.
+    Written(BufferId),
+    /// In a slot of the block's own memory, elements a record.
+    Own(usize, usize),
+}
+
+/// The stages of every phase, and the memory that outlives them.
+pub struct Plan {
+    pub stages: BTreeMap<Phase, Vec<Stage>>,
+    /// Memory, and for each buffer that is in it where; none where each has its own.
+    pub slots: Vec<Slot>,
+    pub homes: BTreeMap<BufferId, usize>,
+}
+
+/// Elements a record, if that is all that there is.
+fn by_record(len: Extent) -> Option<usize> {
+    (len.per_row > 0 && len.fixed == 0).then_some(len.per_row)
+}
+
+/// Whether a dispatch can run on some records and then on others.
+fn splits(program: &Program, dispatch: &Dispatch) -> bool {
+    let (read, written) = dispatch.split();
+    let len = |id: &BufferId| program.buffer(*id).len;
+    let kernel = native(&dispatch.kernel);
+    kernel.block().is_some()
+        && kernel.scratch(1) == 0
+        && written.iter().all(|id| by_record(len(id)).is_some())
+        && read.iter().all(|id| by_record(len(id)).is_some() || len(id).per_row == 0)
+}
+
+/// The dispatches of a phase, with those first that have nothing to do with records and need nothing that others make, so that
+/// they do not stand between stages.
+fn in_order(program: &Program, dispatches: &[Dispatch]) -> Vec<Dispatch> {
+    let shared = |id: &BufferId| program.buffer(*id).len.per_row == 0;
+    let (mut first, mut rest) = (Vec::new(), Vec::new());
+    // What the others so far have read, and what they have written.
+    let (mut read_before, mut written_before) = (BTreeSet::new(), BTreeSet::new());
+    for dispatch in dispatches {
+        let (read, written) = dispatch.split();
+        let clear = read.iter().all(|id| !written_before.contains(id))
+            && written.iter().all(|id| !written_before.contains(id) && !read_before.contains(id));
+        if clear && dispatch.buffers.iter().all(shared) {
+            first.push(dispatch.clone());
+        } else {
+            read_before.extend(read.iter().copied());
+            written_before.extend(written.iter().copied());
+            rest.push(dispatch.clone());
+        }
+    }
+    first.extend(rest);
+    first
+}
+
+/// The stages of a program at a physical batch of `rows`.
+pub fn plan(program: &Program, rows: usize) -> Plan {
+    let mut program = program.clone();
+    let phases = program.phases.iter().map(|(&phase, dispatches)| (phase, in_order(&program, dispatches))).collect();
+    program.phases = phases;
+    let program = &program;
+    // The dispatches of each stage, and whether they are blocks.
+    let mut ranges: BTreeMap<Phase, Vec<(usize, usize, bool)>> = BTreeMap::new();
+    for (&phase, dispatches) in &program.phases {
+        let stages = ranges.entry(phase).or_default();
+        for (i, dispatch) in dispatches.iter().enumerate() {
+            let splits = splits(program, dispatch);
+            match stages.last_mut() {
+                Some((_, end, true)) if splits => *end = i + 1,
+                _ => stages.push((i, i + 1, splits)),
+            }
+        }
+    }
+    let mut first = 0;
+    let mut number = BTreeMap::new();
+    for (&phase, stages) in &ranges {
+        for (stage, &(start, end, _)) in stages.iter().enumerate() {
+            number.extend((start..end).map(|i| ((phase, i), first + stage)));
+        }
+        first += stages.len();
+    }
+    // In how many stages a buffer is used.
+    let mut stages_of: BTreeMap<BufferId, BTreeSet<usize>> = BTreeMap::new();
+    for (&phase, dispatches) in &program.phases {
+        for (i, id) in dispatches.iter().enumerate().flat_map(|(i, d)| d.buffers.iter().map(move |id| (i, id))) {
+            stages_of.entry(*id).or_default().insert(number[&(phase, i)]);
+        }
+    }
+    let planned = !program.slots.is_empty();
+    let own = |id: BufferId| {
+        let buffer = program.buffer(id);
+        planned && buffer.role == Role::Temporary && by_record(buffer.len).is_some() && stages_of[&id].len() == 1
+    };
+    let mut outliving = tenants(program, |phase, i| number[&(phase, i)]);
+    let mut stages = BTreeMap::new();
+    for (phase, list) in ranges {
+        let dispatches = program.phase(phase);
+        let mut of_phase = Vec::new();
+        for (start, end, splits) in list {
+            if !splits {
+                of_phase.push(Stage::Whole(command(&dispatches[start])));
+                continue;
+            }
+            let (blocks, kept) = blocks(program, &dispatches[start..end], rows, &own);
+            outliving.retain(|id, _| !kept.contains(id));
+            of_phase.push(Stage::Blocks(blocks));
+        }
+        stages.insert(phase, of_phase);
+    }
+    let (slots, homes) = if planned { share(&outliving) } else { each(program) };
+    let homes = homes.into_iter().map(|(id, slot)| (id, slot as usize)).collect();
+    Plan { stages, slots, homes }
+}
+
+/// A slot for every buffer.
+fn each(program: &Program) -> (Vec<Slot>, BTreeMap<BufferId, u32>) {
+    let slot = |id| Slot { dtype: program.buffer(id).dtype, tenants: vec![program.buffer(id).len] };
+    (program.ids().map(slot).collect(), program.ids().map(|id| (id, id.0)).collect())
+}
+
+fn command(dispatch: &Dispatch) -> Command {
+    let (read, written) = dispatch.split();
+    Command { kernel: native(&dispatch.kernel), read: read.to_vec(), written: written.to_vec() }
+}
+
+/// The stage of some dispatches, and the buffers that it keeps in memory of its own.
+fn blocks(
+    program: &Program,
+    dispatches: &[Dispatch],
+    rows: usize,
+    own: &impl Fn(BufferId) -> bool,
+) -> (Blocks, BTreeSet<BufferId>) {
+    let mut part = Program { buffers: program.buffers.clone(), ..Program::default() };
+    part.phases.insert(Phase::Forward, dispatches.to_vec());
+    let used: BTreeSet<BufferId> = dispatches.iter().flat_map(|d| d.buffers.iter().copied()).collect();
+    let kept: BTreeSet<BufferId> = used.iter().copied().filter(|id| own(*id)).collect();
+    let mut wants = tenants(&part, |_, i| i);
+    wants.retain(|id, _| kept.contains(id));
+    let (slots, homes) = share(&wants);
+    let written: BTreeSet<BufferId> = dispatches.iter().flat_map(|d| d.split().1.iter().copied()).collect();
+    let place = |id: &BufferId| match (by_record(program.buffer(*id).len), homes.get(id)) {
+        (Some(len), Some(&slot)) => Place::Own(slot as usize, len),
+        (Some(_), None) if written.contains(id) => Place::Written(*id),
+        (Some(_), None) => Place::Read(*id),
+        (None, _) => Place::Shared(*id),
+    };
+    let buffers: Vec<Place> = used.iter().map(place).collect();
+    let index: BTreeMap<BufferId, usize> = used.iter().enumerate().map(|(i, id)| (*id, i)).collect();
+    let step = |dispatch: &Dispatch| {
+        let (read, written) = dispatch.split();
+        let [read, written] = [read, written].map(|ids| ids.iter().map(|id| index[id]).collect());
+        Step { kernel: native(&dispatch.kernel), read, written }
+    };
+    let commands: Vec<Step> = dispatches.iter().map(step).collect();
+    let bytes: usize = slots.iter().map(|slot| largest(slot, 1) * slot.dtype.size()).sum();
+    let flops: u64 = dispatches.iter().map(|d| d.kernel.rules().flops(1)).sum();
+    let wanted = commands.iter().filter_map(|step| step.kernel.block()).max().unwrap_or(1);
+    let least = wanted.max(WORK.div_ceil(flops.max(1)).try_into().unwrap_or(usize::MAX));
+    let most = (CACHE / bytes.max(1)).min(rows.div_ceil(BLOCKS));
+    let records = least.max(most).clamp(1, rows.max(1));
+    (Blocks { records, buffers, commands, slots }, kept)
+}
+
+/// Elements of a slot at a physical batch of `rows`.
+pub fn largest(slot: &Slot, rows: usize) -> usize {
+    slot.tenants.iter().map(|len| len.at(rows)).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::DType;
+    use crate::lower::kernels::{Accumulate, Fill, Kernel};
+    use crate::lower::memory;
+    use crate::lower::program::Buffer;
+
+    #[test]
+    fn what_has_nothing_to_do_with_records_does_not_part_a_stage() {
+        let mut program = Program::default();
+        let lens = [Extent::rows(8), Extent::fixed(4), Extent::rows(3), Extent::fixed(4)];
+        for (k, len) in lens.into_iter().enumerate() {
+            let role = if k < 2 { Role::Temporary } else { Role::Output(k.to_string()) };
+            program.buffers.push(Buffer { name: k.to_string(), dtype: DType::F32, len, role, slot: 0 });
+        }
+        let fill = |id: usize| {
+            let kernel = Kernel::Fill(Fill { len: lens[id], value: 1.0 });
+            Dispatch { kernel, buffers: vec![BufferId(id as u32)], label: String::new() }
+        };
+        let add = Dispatch {
+            kernel: Kernel::Accumulate(Accumulate { len: 4 }),
+            buffers: vec![BufferId(1), BufferId(3)],
+            label: String::new(),
+        };
+        program.phases.insert(Phase::Forward, vec![fill(0), fill(1), add, fill(2)]);
+        memory::plan(&mut program);
+        let plan = plan(&program, 100);
+        let [Stage::Whole(first), Stage::Whole(second), Stage::Blocks(blocks)] = &plan.stages[&Phase::Forward][..]
+        else {
+            panic!("three stages")
+        };
+        assert_eq!((&first.written[..], &second.written[..]), (&[BufferId(1)][..], &[BufferId(3)][..]));
+        assert_eq!(blocks.commands.len(), 2);
+        assert!(matches!(blocks.buffers[..], [Place::Own(0, 8), Place::Written(BufferId(2))]));
+        assert!(!plan.homes.contains_key(&BufferId(0)));
+    }
+}
