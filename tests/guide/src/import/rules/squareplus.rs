@@ -8,8 +8,9 @@ pub(super) const RULES: &[(&str, Rule)] = &[("Squareplus", squareplus)];
 
 fn squareplus(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     let x = cx.value(node, 0)?;
-    formula(cx, node, |f| {
+    let y = formula(cx, node, |f| {
         let x = f.of(x);
         (x + (x * x + 4.0).sqrt()) * 0.5
-    })
+    })?;
+    Ok(vec![y])
 }
