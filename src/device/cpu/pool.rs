@@ -11,16 +11,20 @@ impl Native for Pool {
         let (windows, kind) = (Windows::new(&self.window), self.kind);
         let (from, to) = (self.window.elements(), self.window.positions());
         let planes = self.channels * if self.batched { rows } else { 1 };
-        parallel::pieces(written[0].f32(), planes, to, to, |_: &mut (), plane, y| {
+        parallel::pieces(written[0].f32(), planes, to, to, |results: &mut Vec<f32>, plane, y| {
             let x = &read[0].f32()[plane * from..][..from];
-            for (line, y) in y[..to].chunks_exact_mut(self.window.output[2]).enumerate() {
+            let results = parallel::room(results, windows.width);
+            for line in 0..windows.lines {
                 if kind == PoolKind::Max {
-                    windows.largest(x, line, y);
+                    windows.largest(x, line, results);
                 } else {
-                    y.fill(0.0);
-                    windows.each_tap(line, |at, tap| at.zip(&mut y[tap], |i, y| *y += x[i]));
-                    y.iter_mut().enumerate().for_each(|(ow, y)| *y /= windows.count(kind, line, ow));
+                    results.fill(0.0);
+                    windows.each_tap(line, |at, tap| at.zip(&mut results[tap], |i, y| *y += x[i]));
                 }
+                windows.each_row(line, |row, places| y[row].copy_from_slice(&results[places]));
+            }
+            if kind != PoolKind::Max {
+                windows.each_count(kind, |i, count| y[i] /= count);
             }
         });
     }
@@ -30,24 +34,26 @@ impl Native for PoolVjp {
     fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
         let (windows, kind) = (Windows::new(&self.window), self.kind);
         let (to, from) = (self.window.elements(), self.window.positions());
-        let columns = self.window.output[2];
         let planes = self.channels * if self.batched { rows } else { 1 };
         let (x, dy) = (read[0].f32(), read[read.len() - 1].f32());
-        parallel::pieces(written[0].f32(), planes, to, to, |[bests, shares]: &mut [Vec<f32>; 2], plane, dx| {
-            let dy = &dy[plane * from..][..from];
+        parallel::pieces(written[0].f32(), planes, to, to, |[bests, shares, all]: &mut [Vec<f32>; 3], plane, dx| {
+            let all = parallel::room(all, from);
+            all.copy_from_slice(&dy[plane * from..][..from]);
+            if kind != PoolKind::Max {
+                windows.each_count(kind, |i, count| all[i] /= count);
+            }
+            let [bests, shares] = [bests, shares].map(|scratch| parallel::room(scratch, windows.width));
             dx[..to].fill(0.0);
-            for (line, dy) in dy.chunks_exact(columns).enumerate() {
-                let shares = parallel::room(shares, columns);
+            for line in 0..windows.lines {
+                // Between the rows of windows there is nothing to share.
+                shares.fill(0.0);
+                windows.each_row(line, |row, places| shares[places].copy_from_slice(&all[row]));
                 if kind == PoolKind::Max {
                     let x = &x[plane * to..][..to];
-                    let bests = parallel::room(bests, columns);
                     windows.largest(x, line, bests);
-                    shares.copy_from_slice(dy);
                     // The first of the largest elements gets all, or the first NaN.
                     windows.each_tap(line, |at, tap| at.give(x, &bests[tap.clone()], &mut shares[tap], dx));
                 } else {
-                    let share = |(ow, dy): (usize, &f32)| dy / windows.count(kind, line, ow);
-                    shares.iter_mut().zip(dy.iter().enumerate().map(share)).for_each(|(to, share)| *to = share);
                     windows.each_tap(line, |at, tap| at.zip(&mut shares[tap], |i, share| dx[i] += *share));
                 }
             }
@@ -99,9 +105,13 @@ impl Elements {
     }
 }
 
-/// The windows of a channel, in lines along the last axis.
+/// The windows of a channel, in lines along the last axis; or all of them in one line, where each row of windows begins in the
+/// row of the input after that of the one before, and what stands between the rows are windows that nobody asked for.
 struct Windows<'a> {
     window: &'a Window,
+    /// Number of lines, and windows in each.
+    lines: usize,
+    width: usize,
     /// For each kernel column, the output columns for which it is inside the input.
     columns: Vec<Range<usize>>,
     /// For each position along each axis, how many kernel elements are inside the input, and inside the padded one.
@@ -120,7 +130,36 @@ impl<'a> Windows<'a> {
             };
             (0..w.output[i]).map(count).collect()
         });
-        Windows { window: w, columns, counts }
+        let reach = |i: usize| w.output[i] + (w.kernel[i] - 1) * w.dilation[i];
+        let one_line = w.stride[1..] == [1, 1]
+            && [w.kernel[0], w.output[0]] == [1, 1]
+            && w.pad == [0; 3]
+            && [1, 2].into_iter().all(|i| reach(i) <= w.input[i]);
+        let (lines, width) = match one_line {
+            true => (1, (w.output[1] - 1) * w.input[2] + w.output[2]),
+            false => (w.output[0] * w.output[1], w.output[2]),
+        };
+        Windows { window: w, lines, width, columns, counts }
+    }
+
+    /// Calls `f` with the places of each row of windows in a plane of results, and in its line.
+    fn each_row(&self, line: usize, mut f: impl FnMut(Range<usize>, Range<usize>)) {
+        let w = self.window;
+        let rows = w.output[0] * w.output[1] / self.lines;
+        for row in 0..rows {
+            let (first, place) = ((line * rows + row) * w.output[2], row * w.input[2]);
+            f(first..first + w.output[2], place..place + w.output[2]);
+        }
+    }
+
+    /// Calls `f` for each window of the plane, with what its sum is divided by.
+    fn each_count(&self, kind: PoolKind, mut f: impl FnMut(usize, f32)) {
+        let (padded, w) = (usize::from(kind == PoolKind::AveragePadded), self.window);
+        let [depths, rows, columns] = &self.counts;
+        for (line, first) in (0..w.output[0] * w.output[1]).map(|line| (line, line * w.output[2])) {
+            let lines = depths[line / w.output[1]][padded] * rows[line % w.output[1]][padded];
+            columns.iter().enumerate().for_each(|(i, count)| f(first + i, (lines * count[padded]) as f32));
+        }
     }
 
     /// The largest elements of the windows of `line`, or NaN where there is one.
@@ -134,6 +173,13 @@ impl<'a> Windows<'a> {
     #[inline(always)]
     fn each_tap(&self, line: usize, mut f: impl FnMut(Elements, Range<usize>)) {
         let w = self.window;
+        if self.width > w.output[2] {
+            for (row, column) in (0..w.kernel[1]).flat_map(|row| (0..w.kernel[2]).map(move |column| (row, column))) {
+                let first = row * w.dilation[1] * w.input[2] + column * w.dilation[2];
+                f(Elements { first, stride: 1 }, 0..self.width);
+            }
+            return;
+        }
         let line = [line / w.output[1], line % w.output[1]];
         let at = |axis: usize, k: usize| (line[axis] * w.stride[axis] + k * w.dilation[axis]).wrapping_sub(w.pad[axis]);
         for depth in (0..w.kernel[0]).map(|k| at(0, k)).filter(|&depth| depth < w.input[0]) {
@@ -145,12 +191,5 @@ impl<'a> Windows<'a> {
                 }
             }
         }
-    }
-
-    /// What the sum over a window is divided by.
-    fn count(&self, kind: PoolKind, line: usize, column: usize) -> f32 {
-        let (padded, height) = (usize::from(kind == PoolKind::AveragePadded), self.window.output[1]);
-        let [depths, rows, columns] = &self.counts;
-        (depths[line / height][padded] * rows[line % height][padded] * columns[column][padded]) as f32
     }
 }

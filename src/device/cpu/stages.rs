@@ -111,6 +111,25 @@ fn in_order(program: &Program, dispatches: &[Dispatch]) -> Vec<Dispatch> {
     first
 }
 
+/// The dispatches of a stage, with those that sum much up directly behind what they sum, which is in cache then.
+fn sums_early(program: &Program, dispatches: &[Dispatch]) -> Vec<Dispatch> {
+    let len = |ids: &[BufferId]| ids.iter().map(|id| program.buffer(*id).len.per_row).sum::<usize>();
+    let shrinks = |dispatch: &Dispatch| len(dispatch.split().1).saturating_mul(8) <= len(dispatch.split().0);
+    let meet = |one: &[BufferId], other: &[BufferId]| one.iter().any(|id| other.contains(id));
+    let mut out: Vec<Dispatch> = Vec::with_capacity(dispatches.len());
+    for dispatch in dispatches {
+        let (read, written) = dispatch.split();
+        // It stays behind the last that makes what it reads, or that it must not come before.
+        let bound = |other: &Dispatch| {
+            let (reads, writes) = other.split();
+            meet(read, writes) || meet(written, writes) || meet(written, reads)
+        };
+        let place = if shrinks(dispatch) { out.iter().rposition(bound).map_or(0, |i| i + 1) } else { out.len() };
+        out.insert(place, dispatch.clone());
+    }
+    out
+}
+
 /// The stages of a program at a physical batch of `rows`.
 pub fn plan(program: &Program, rows: usize) -> Plan {
     let mut program = program.clone();
@@ -159,7 +178,8 @@ pub fn plan(program: &Program, rows: usize) -> Plan {
                 of_phase.push(Stage::Whole(command(&dispatches[start])));
                 continue;
             }
-            let (blocks, kept) = blocks(program, &dispatches[start..end], rows, &own);
+            let dispatches = sums_early(program, &dispatches[start..end]);
+            let (blocks, kept) = blocks(program, &dispatches, rows, &own);
             outliving.retain(|id, _| !kept.contains(id));
             of_phase.push(Stage::Blocks(blocks));
         }
