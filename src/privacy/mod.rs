@@ -34,6 +34,7 @@ pub mod clipping;
 pub mod keys;
 pub mod ledger;
 pub mod noise;
+mod normal;
 pub mod plan;
 pub mod release;
 pub mod request;

@@ -1,16 +1,13 @@
 //! Gaussian noise for the sum of clipped gradients, made on the host.
 //!
-//! A normal deviate comes from 128 bits of ChaCha20 by Box–Muller in double precision: 64 bits give the
-//! radius `√(-2 ln u)`, u a multiple of 2⁻⁶⁴ in (0, 1], so tails reach 9.4 standard deviations; 61 bits
-//! give an angle in (0, π/4) and 3 bits one of its eight reflections. The stream number is the step, and
-//! each parameter has its own range of 2⁴⁰ blocks of 8 elements, so any parameter of any step can be
-//! made alone. The functions used are `libm`'s, the same on every platform.
+//! A normal deviate comes from 128 bits of ChaCha20 by Box–Muller in double precision ([`normal`]), whose tails reach 9.4
+//! standard deviations. The stream number is the step, and each parameter has its own range of 2⁴⁰ blocks of 8 elements, so
+//! any parameter of any step can be made alone.
 //!
 //! The result is rounded to `f32`, and again when it is scaled. This is the continuous Gaussian mechanism in floating point, with the
 //! known limits of one (Mironov 2012; Jin et al., <https://arxiv.org/abs/2112.05307>); [`Noise`] is the
 //! interface behind which another mechanism takes its place.
 
-use std::f64::consts::FRAC_PI_4;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -19,6 +16,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use super::keys::{BLOCK_BYTES, Domain, RunKey, Stream};
+use super::normal::{self, PAIRS};
 use super::plan::PrivacyPlan;
 
 /// Noise of standard deviation 1, scaled and added once for each logical step to what the step releases.
@@ -45,7 +43,7 @@ impl GaussianNoise {
 /// Normal deviates from one 64-byte block.
 const PER_BLOCK: usize = BLOCK_BYTES / 8;
 /// Blocks drawn together.
-const CHUNK: usize = 16;
+const CHUNK: usize = 2 * PAIRS / PER_BLOCK;
 /// The base-2 logarithm of the blocks kept for one parameter.
 const PARAMETER_BITS: u32 = 40;
 /// How many parameters fit into one stream.
@@ -59,31 +57,17 @@ impl Noise for GaussianNoise {
         }
         let mut stream = Stream::at(&self.key, step, u64::from(parameter) << PARAMETER_BITS);
         let mut bytes = [0; CHUNK * BLOCK_BYTES];
+        let (mut bits, mut normals) = ([[0; 2]; PAIRS], [[0.0; 2]; PAIRS]);
         for values in out.chunks_mut(CHUNK * PER_BLOCK) {
             stream.fill(&mut bytes);
-            let (words, _) = bytes.as_chunks::<16>();
-            for (pair, word) in values.chunks_mut(2).zip(words) {
-                let normals = normal_pair(u128::from_le_bytes(*word));
-                for (value, normal) in pair.iter_mut().zip(normals) {
-                    *value = normal as f32;
-                }
+            let (words, _) = bytes.as_chunks::<8>();
+            for (bits, pair) in bits.iter_mut().zip(words.as_chunks::<2>().0) {
+                *bits = pair.map(u64::from_le_bytes);
             }
+            normal::pairs(&bits, &mut normals);
+            values.iter_mut().zip(normals.as_flattened()).for_each(|(value, normal)| *value = *normal as f32);
         }
     }
-}
-
-/// Two independent standard normal deviates from 128 uniform bits.
-fn normal_pair(bits: u128) -> [f64; 2] {
-    const TWO_POW_64: f64 = 18_446_744_073_709_551_616.0;
-    const TWO_POW_61: f64 = 2_305_843_009_213_693_952.0;
-    let (low, high) = (bits as u64, (bits >> 64) as u64);
-    let uniform = (low as f64 + 1.0) / TWO_POW_64;
-    let radius = libm::sqrt(-2.0 * libm::log(uniform));
-    let angle = ((high >> 3) as f64 + 0.5) * (FRAC_PI_4 / TWO_POW_61);
-    let (sine, cosine) = libm::sincos(angle);
-    let (first, second) = if high & 1 == 0 { (cosine, sine) } else { (sine, cosine) };
-    let sign = |bit: u64| if high & bit == 0 { radius } else { -radius };
-    [sign(2) * first, sign(4) * second]
 }
 
 /// The noise of one run: made one step ahead by a thread of its own, or when it is needed where there are no threads.
@@ -285,23 +269,6 @@ mod tests {
                 let count = values.iter().filter(|v| sign * f64::from(**v) > z).count() as f64;
                 assert!((count - expected).abs() < 5.0 * expected.sqrt(), "{z}: {count}");
             }
-        }
-    }
-
-    #[test]
-    fn extreme_bits_give_extreme_finite_deviates() {
-        let radius = |bits: u128| {
-            let [a, b] = normal_pair(bits);
-            a.hypot(b)
-        };
-        assert!(radius(0) > 9.4 && radius(0) < 9.5);
-        assert_eq!(radius(u128::from(u64::MAX)), 0.0);
-        assert!(radius(u128::MAX << 64) > 9.4);
-        for reflection in 0..8_u128 {
-            let [a, b] = normal_pair(reflection << 64);
-            assert_eq!(a.abs() > b.abs(), reflection & 1 == 0);
-            assert_eq!(a < 0.0, reflection & 2 != 0);
-            assert_eq!(b < 0.0, reflection & 4 != 0);
         }
     }
 

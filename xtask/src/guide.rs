@@ -86,6 +86,7 @@ pub fn run() -> Result<(), String> {
         return Err(format!("the guide breaks the layers:\n{}", problems.join("\n")));
     }
     let manifest = format!("{COPY}/Cargo.toml");
+    other_version(Path::new(&manifest))?;
     // That of the project, which has the dependencies.
     let target = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
     let arguments = ["test", "--manifest-path", &manifest, "--target-dir", &target, "-p", "dpc", "--lib", "--"];
@@ -108,6 +109,14 @@ fn replicate(from: &Path, to: &Path) -> Result<(), String> {
         replicate(&entry.path(), &to.join(entry.file_name()))?;
     }
     Ok(())
+}
+
+/// Gives the copy a version of its own: cargo keeps what it builds of two packages apart by name and version.
+fn other_version(manifest: &Path) -> Result<(), String> {
+    let fail = |e: std::io::Error| format!("{}: {e}", manifest.display());
+    let text = fs::read_to_string(manifest).map_err(fail)?;
+    let line = text.lines().find(|line| line.starts_with("version = ")).unwrap_or_default();
+    fs::write(manifest, text.replacen(line, "version = \"0.0.0\"", 1)).map_err(fail)
 }
 
 /// Puts lines behind the first one that begins with `before`.
