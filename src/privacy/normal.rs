@@ -74,7 +74,7 @@ fn log(x: f64) -> f64 {
     /// The bits of √½, cut to its high word.
     const HALF_ROOT: u64 = 0x3fe6_a09e << 32;
     const ONE: u64 = 1.0f64.to_bits();
-    let shifted = x.to_bits() + (ONE - HALF_ROOT);
+    let shifted = x.to_bits().wrapping_add(ONE - HALF_ROOT);
     let k = small(shifted >> 52) - 1023.0;
     let f = f64::from_bits((shifted & 0x000f_ffff_ffff_ffff) + HALF_ROOT) - 1.0;
     let hfsq = 0.5 * f * f;
