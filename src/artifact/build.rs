@@ -9,6 +9,7 @@ use super::Artifact;
 use super::manifest::{FormatVersion, Manifest, OutputEntry, ParameterEntry, compiler};
 use crate::compile::{Compiled, Options};
 use crate::import::axes::Axes;
+use crate::import::custom::CustomOps;
 use crate::lower::program::{Program, Role};
 use crate::onnx::{Parameter, Source};
 use crate::schema::{InputKind, InputSchema, Schema};
@@ -87,7 +88,8 @@ pub fn build(
     };
     let weights = weights(source, &compiled.program);
     let shaders = BTreeMap::new();
-    Ok(Artifact { manifest, program: compiled.program, shaders, source: source.bytes.to_vec(), weights })
+    let (program, source, ops) = (compiled.program, source.bytes.to_vec(), CustomOps::default());
+    Ok(Artifact { manifest, program, shaders, source, weights, ops })
 }
 
 /// The values of the program's parameters.

@@ -30,6 +30,7 @@ pub use build::{BuildError, build};
 pub use manifest::{FormatVersion, Manifest, OutputEntry, ParameterEntry, compiler};
 
 use crate::files::{self, FileError};
+use crate::import::custom::{CustomOps, UnknownOps};
 use crate::lower::check::{MAX_ROWS, check};
 use crate::lower::program::Program;
 use crate::privacy::certificate::Provenance;
@@ -55,6 +56,8 @@ pub struct Artifact {
     pub source: Vec<u8>,
     /// The values of the parameters, by their ONNX names.
     pub weights: Tensors,
+    /// The ops from outside that it may use; a file names them and has no more of them.
+    pub ops: CustomOps,
 }
 
 #[derive(Debug, Error, Diagnostic)]
@@ -80,6 +83,15 @@ pub enum ArtifactError {
         help("use the dpc that compiled it, or compile the model again with this one")
     )]
     OtherFormat { path: PathBuf, found: FormatVersion },
+
+    #[error("{} cannot be used: {source}", path.display())]
+    #[diagnostic(
+        code(dpc::artifact::ops),
+        help(
+            "load it by the library, with the ops that it was compiled with; the command line has none but dpc's own"
+        )
+    )]
+    UnknownOps { path: PathBuf, source: UnknownOps },
 
     #[error("{} unpacks to {bytes} bytes; the limit is {MAX_BYTES}", path.display())]
     #[diagnostic(code(dpc::artifact::too_large))]
@@ -123,11 +135,19 @@ impl Artifact {
     /// # Errors
     /// A typed error for any bytes that [`Artifact::save`] of a readable version did not write.
     pub fn load(path: &Path) -> Result<Self, ArtifactError> {
-        let file = File::open(path).map_err(|source| FileError::read(path, source))?;
-        Self::read(path, BufReader::new(file))
+        Self::load_with(path, &CustomOps::default())
     }
 
-    fn read(path: &Path, reader: impl Read + Seek) -> Result<Self, ArtifactError> {
+    /// [`Artifact::load`], of one that may use ops from outside.
+    ///
+    /// # Errors
+    /// As [`Artifact::load`]; [`ArtifactError::UnknownOps`] where it uses others.
+    pub fn load_with(path: &Path, ops: &CustomOps) -> Result<Self, ArtifactError> {
+        let file = File::open(path).map_err(|source| FileError::read(path, source))?;
+        Self::read(path, BufReader::new(file), ops)
+    }
+
+    fn read(path: &Path, reader: impl Read + Seek, ops: &CustomOps) -> Result<Self, ArtifactError> {
         let mut members = Members::open(path, reader)?;
         let manifest = members.take(MANIFEST)?;
         let manifest = parse_manifest(path, &manifest)?;
@@ -144,7 +164,9 @@ impl Artifact {
         let source = verified(SOURCE)?;
         let weights = verified(WEIGHTS)?;
         let (weights, _) = from_safetensors(&weights).map_err(|e| damaged(path, WEIGHTS, e.to_string()))?;
-        let program: Program = serde_json::from_slice(&program).map_err(|e| damaged(path, PROGRAM, e.to_string()))?;
+        let mut program: Program =
+            serde_json::from_slice(&program).map_err(|e| damaged(path, PROGRAM, e.to_string()))?;
+        ops.link(&mut program).map_err(|source| ArtifactError::UnknownOps { path: path.to_owned(), source })?;
         check(&program, &[1, MAX_ROWS]).map_err(|invalid| damaged(path, PROGRAM, invalid.what))?;
         let mut shaders = BTreeMap::new();
         for member in manifest.members.keys() {
@@ -152,7 +174,7 @@ impl Artifact {
             let wgsl = String::from_utf8(verified(member)?).map_err(|e| damaged(path, member, e.to_string()))?;
             shaders.insert(name.to_owned(), wgsl);
         }
-        Ok(Self { manifest, program, shaders, source, weights })
+        Ok(Self { manifest, program, shaders, source, weights, ops: ops.clone() })
     }
 }
 
@@ -299,6 +321,7 @@ mod tests {
             shaders: BTreeMap::from([("gemm-1f".to_owned(), "fn main() {}".to_owned())]),
             source: b"onnx bytes".to_vec(),
             weights: Tensors::from([("fc.weight".to_owned(), Tensor { dims: vec![2], data: vec![1.0, -2.0] })]),
+            ops: CustomOps::default(),
         }
     }
 
@@ -316,7 +339,7 @@ mod tests {
     }
 
     fn load(bytes: &[u8]) -> Result<Artifact, ArtifactError> {
-        Artifact::read(Path::new("m.dpc"), Cursor::new(bytes))
+        Artifact::read(Path::new("m.dpc"), Cursor::new(bytes), &CustomOps::default())
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::AuditError;
 use crate::artifact::Artifact;
-use crate::compile::{Options, compile};
+use crate::compile::{Options, compile_with_ops};
 use crate::device::TARGETS;
 use crate::glob::Glob;
 use crate::import::axes::Axes;
+use crate::import::custom::CustomOps;
 use crate::lower::program::Program;
 use crate::onnx::{BatchAxis, Parameter, Source, discover};
 use crate::options::NormChoice;
@@ -34,6 +35,7 @@ pub struct Variants {
     source: Source,
     parameters: Vec<Parameter>,
     options: Options,
+    ops: CustomOps,
 }
 
 impl Variants {
@@ -60,7 +62,7 @@ impl Variants {
             optimizer: manifest.optimizer,
             per_sample: false,
         };
-        Ok(Variants { source, parameters, options })
+        Ok(Variants { source, parameters, options, ops: artifact.ops.clone() })
     }
 
     /// Clip rules of every kind with the sensitivity of the artifact's, which is the first.
@@ -110,7 +112,7 @@ impl Variants {
     /// When it does not compile.
     pub fn compile(&self, clip: &ClipRule, norm: NormChoice) -> Result<(Program, Vec<ClipGroup>), AuditError> {
         let options = Options { clip: clip.clone(), norm, ..self.options.clone() };
-        let compiled = compile(&self.source, &self.parameters, &options, TARGETS)?;
+        let compiled = compile_with_ops(&self.source, &self.parameters, &options, TARGETS, &self.ops)?;
         Ok((compiled.program, compiled.clip_groups))
     }
 }

@@ -8,7 +8,8 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::graph::{TypeError, Violation};
-use crate::import::{Proved, Refusal, Refused, prove_for};
+use crate::import::custom::CustomOps;
+use crate::import::{Proved, Refusal, Refused, prove_with_ops};
 use crate::lower::LowerError;
 use crate::lower::program::Program;
 use crate::lower::target::{Targets, Unrunnable};
@@ -163,7 +164,12 @@ fn list<T: std::fmt::Display>(items: &[T]) -> String {
 }
 
 /// Proves the model, having made sure that there is a batch to train on.
-fn proved(source: &Source, parameters: &[Parameter], options: &Options) -> Result<Proved, CompileError> {
+fn proved(
+    source: &Source,
+    parameters: &[Parameter],
+    options: &Options,
+    ops: &CustomOps,
+) -> Result<Proved, CompileError> {
     let dims = |dims: &[Dim]| dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ");
     let inputs = source.inputs.iter().map(|input| format!("`{}` [{}]", input.name, dims(&input.dims)));
     let inputs = inputs.collect::<Vec<_>>().join(", ");
@@ -172,7 +178,7 @@ fn proved(source: &Source, parameters: &[Parameter], options: &Options) -> Resul
     if options.loss.is_some() && !batched {
         return Err(CompileError::NoBatch { inputs, remedy });
     }
-    prove_for(source, parameters, &wanted(options)).map_err(|refused| match source.fixed_batch {
+    prove_with_ops(source, parameters, &wanted(options), ops).map_err(|refused| match source.fixed_batch {
         Some(_) => CompileError::FixedBatch { inputs, remedy, problems: refused.problems },
         None => refused.into(),
     })
@@ -198,6 +204,20 @@ pub fn compile(
     compile_seen(source, parameters, options, targets, &mut |_, _| {})
 }
 
+/// Compiles a model that may use ops from outside.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_with_ops(
+    source: &Source,
+    parameters: &[Parameter],
+    options: &Options,
+    targets: Targets<'_>,
+    ops: &CustomOps,
+) -> Result<Compiled, CompileError> {
+    pipeline::run((source, parameters, ops), options, targets, &mut |_, _| {})
+}
+
 /// Compiles a model and shows every pass of the [`PIPELINE`] that has run: the pass and what has been made.
 ///
 /// # Errors
@@ -209,5 +229,5 @@ pub fn compile_seen(
     targets: Targets<'_>,
     seen: &mut dyn FnMut(&Pass, &mut Compilation<'_>),
 ) -> Result<Compiled, CompileError> {
-    pipeline::run(source, parameters, options, targets, seen)
+    pipeline::run((source, parameters, &CustomOps::default()), options, targets, seen)
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{CompileError, Compiled, Options, phases, proved};
 use crate::graph::{Violation, verify as structure};
 use crate::import::Proved;
+use crate::import::custom::CustomOps;
 use crate::lower::check::{MAX_ROWS, check};
 use crate::lower::program::Program;
 use crate::lower::target::Targets;
@@ -138,6 +139,7 @@ impl Stage {
 pub struct Compilation<'a> {
     source: &'a Source,
     parameters: &'a [Parameter],
+    ops: &'a CustomOps,
     options: &'a Options,
     targets: Targets<'a>,
     proved: Option<Proved>,
@@ -174,7 +176,7 @@ impl Compilation<'_> {
     }
 
     fn prove(&mut self) -> Result<(), CompileError> {
-        let proved = proved(self.source, self.parameters, self.options)?;
+        let proved = proved(self.source, self.parameters, self.options, self.ops)?;
         self.graphs.insert(Stage::Graph, proved.graph.clone());
         self.proved = Some(proved);
         Ok(())
@@ -237,8 +239,7 @@ impl Compilation<'_> {
 
 /// Runs the pipeline, and tells `seen` of every pass that has run, and all that has been made.
 pub(super) fn run(
-    source: &Source,
-    parameters: &[Parameter],
+    (source, parameters, ops): (&Source, &[Parameter], &CustomOps),
     options: &Options,
     targets: Targets<'_>,
     seen: &mut dyn FnMut(&Pass, &mut Compilation<'_>),
@@ -246,6 +247,7 @@ pub(super) fn run(
     let mut compilation = Compilation {
         source,
         parameters,
+        ops,
         options,
         targets,
         proved: None,

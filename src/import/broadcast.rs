@@ -41,7 +41,7 @@ pub(super) fn apply(cx: &mut Import<'_>, node: &OnnxNode, expr: Expr, operands: 
 ///
 /// Returns the operands with one axis more or less where the hoisting of the batch factor calls for it, so that they
 /// broadcast per record as the ONNX operands do, and the axes of the result.
-fn align(cx: &mut Import<'_>, node: &OnnxNode, operands: &[Value]) -> Result<(Vec<NodeId>, Axes), Refusal> {
+pub(super) fn align(cx: &mut Import<'_>, node: &OnnxNode, operands: &[Value]) -> Result<(Vec<NodeId>, Axes), Refusal> {
     const HELP: &str =
         "keep the batch on the same axis of every operand; statistics over the batch cannot be trained privately";
     let rank = operands.iter().map(|v| v.axes.rank()).max().unwrap_or(0);

@@ -74,6 +74,7 @@ mod tests {
     use super::*;
     use crate::import::Rule;
     use crate::import::axes::{Axes, Factor};
+    use crate::import::custom::CustomOps;
     use crate::import::prove::prove_with;
     use crate::import::rules::rules;
     use crate::onnx::{Source, discover};
@@ -99,7 +100,7 @@ mod tests {
         let source = Source::open(&path).unwrap();
         let parameters = discover(&source, &[], &[]).unwrap();
         let rules: HashMap<&str, Rule> = rules().chain([("Tanh", rule)]).collect();
-        let refused = prove_with(&source, &parameters, &[], &rules).unwrap_err();
+        let refused = prove_with(&source, &parameters, &[], &rules, &CustomOps::default()).unwrap_err();
         let known = |refusal: &Refusal| matches!(refusal, Refusal::Contradicted { .. });
         assert!(refused.problems.iter().all(known), "{:?}", refused.problems);
         refused.problems.iter().map(Refusal::to_string).collect()

@@ -92,12 +92,38 @@ impl<'s> Import<'s> {
         self.refused.insert(output.into());
     }
 
+    /// Takes down what an op from outside has been found to yield, so that shape inference goes on from there.
+    pub(super) fn learn(&mut self, name: &str, value: &Value) {
+        let elem = match self.graph.ty(value.node).dtype {
+            DType::F32 => Elem::F32,
+            DType::I32 => Elem::I64,
+            DType::Bool => Elem::Bool,
+        };
+        let size = |axis: &Axis| match (axis.is_batched(), self.source.fixed_batch) {
+            (false, _) => Dim::Known(axis.per_record()),
+            (true, None) => Dim::Batch(axis.per_record()),
+            (true, Some(batch)) => Dim::Known(axis.per_record().saturating_mul(batch)),
+        };
+        let dims = value.axes.0.iter().map(size).collect();
+        self.facts.to_mut().learn(name, elem, dims);
+    }
+
+    /// Infers what a node yields, where that waited for an op from outside.
+    pub(super) fn infer_behind_custom(&mut self, node: &OnnxNode) {
+        if node.domain.is_empty() && self.facts.is_behind_custom(node) {
+            self.facts.to_mut().infer_node(node, self.source.opset);
+        }
+    }
+
     /// Whether all a node yields is known now and has nothing to do with records or parameters: shape arithmetic and
     /// literals. Such a node makes no graph node; its value is materialised where a rule asks for it.
     pub(super) fn is_constant(&self, node: &OnnxNode) -> bool {
         let facts = &self.facts;
         let known = |o: &String| facts.ints(o).is_some() || facts.constant(o).is_some();
         let outputs_known = node.outputs.iter().filter(|o| !o.is_empty()).all(known);
+        if !node.domain.is_empty() {
+            return false;
+        }
         let shape_only = matches!(node.op_type.as_str(), "Shape" | "Size");
         let ints_only = node.outputs.iter().filter(|o| !o.is_empty()).all(|o| facts.ints(o).is_some());
         shape_only
@@ -449,6 +475,19 @@ impl<'s> Import<'s> {
             why: why.into(),
             help: "rewrite this part of the model with supported ops (the README lists them) and export it again"
                 .into(),
+        }
+    }
+
+    /// A refusal of an op that there is no rule for.
+    pub(super) fn no_rule(&self, node: &OnnxNode) -> Refusal {
+        if node.domain.is_empty() {
+            return self.unsupported(node, "dpc has no rule for this op");
+        }
+        Refusal::Unsupported {
+            node: node.name.clone(),
+            op: node.op_type.clone(),
+            why: format!("dpc has no rule for this op of the domain `{}`", node.domain),
+            help: "export it as a local function of supported ops, or add it as a library does, see the README".into(),
         }
     }
 

@@ -16,6 +16,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use super::axes::Axes;
 use super::broadcast::apply;
+use super::custom::{Called, Kernel, Owner};
 use super::reduction::reduced;
 use super::{Import, Refusal, Value};
 use crate::lower::scalar::{self, Expr, Func};
@@ -31,36 +32,48 @@ pub(super) fn formula(
 ) -> Result<Value, Refusal> {
     let formula = Formula::default();
     let result = write(&formula).at;
-    let mut parts: Vec<Part> = Vec::new();
-    for step in formula.steps.into_inner() {
-        let part = match step {
-            Step::Of(value) => Part::Value(value),
-            Step::Number(number) => Part::Number(number),
-            Step::Scaled(x, 1.0) => parts[x].clone(),
-            Step::Scaled(x, scale) => {
-                let Value { node: x, axes } = parts[x].value(cx, node)?;
-                Part::Value(Value { node: cx.emit(node, Elementwise::scale(scale), &[x])?, axes })
-            }
-            Step::Call(func, arguments) => Part::Value(call(cx, node, func, &arguments, &parts)?),
-            Step::Sum(x, axes, mean) => {
-                let x = parts[x].value(cx, node)?;
-                Part::Value(reduced(cx, node, x, axes, true, mean)?)
-            }
-        };
-        parts.push(part);
+    formula.emit(cx, node)?[result].value(cx, node)
+}
+
+impl Formula {
+    /// What every step is worked out to.
+    pub(super) fn emit(self, cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Part>, Refusal> {
+        let mut parts: Vec<Part> = Vec::new();
+        for step in self.steps.into_inner() {
+            let part = match step {
+                Step::Of(value) => Part::Value(value),
+                Step::Number(number) => Part::Number(number),
+                Step::Scaled(x, 1.0) => parts[x].clone(),
+                Step::Scaled(x, scale) => {
+                    let Value { node: x, axes } = parts[x].value(cx, node)?;
+                    Part::Value(Value { node: cx.emit(node, Elementwise::scale(scale), &[x])?, axes })
+                }
+                Step::Call(func, arguments) => Part::Value(call(cx, node, func, &arguments, &parts)?),
+                Step::Sum(x, axes, mean) => {
+                    let x = parts[x].value(cx, node)?;
+                    Part::Value(reduced(cx, node, x, axes, true, mean)?)
+                }
+                Step::Kernel(called, arguments) => {
+                    let arguments =
+                        arguments.iter().map(|&x| parts[x].value(cx, node)).collect::<Result<Vec<_>, _>>()?;
+                    Part::Value(called.emit(cx, node, &arguments)?)
+                }
+            };
+            parts.push(part);
+        }
+        Ok(parts)
     }
-    parts[result].value(cx, node)
 }
 
 /// What a step has been worked out to.
 #[derive(Clone)]
-enum Part {
+pub(super) enum Part {
     Value(Value),
     Number(f32),
 }
 
 impl Part {
-    fn value(&self, cx: &mut Import<'_>, node: &OnnxNode) -> Result<Value, Refusal> {
+    pub(super) fn value(&self, cx: &mut Import<'_>, node: &OnnxNode) -> Result<Value, Refusal> {
         match self {
             Part::Value(value) => Ok(value.clone()),
             Part::Number(number) => {
@@ -98,22 +111,37 @@ fn call(
 
 /// What a formula is written with.
 #[derive(Default)]
-pub(super) struct Formula {
-    steps: RefCell<Vec<Step>>,
+pub struct Formula {
+    pub(super) steps: RefCell<Vec<Step>>,
+    /// The user's op whose formula it is.
+    pub(super) owner: Option<Owner>,
 }
 
 /// How a term comes from those before it.
-enum Step {
+pub(super) enum Step {
     Of(Value),
     Number(f32),
     Scaled(usize, f32),
     Call(Func, Vec<usize>),
     Sum(usize, Vec<usize>, bool),
+    Kernel(Called, Vec<usize>),
+}
+
+impl Step {
+    /// The steps that it takes.
+    pub(super) fn operands(&self) -> impl Iterator<Item = usize> + use<> {
+        let operands = match self {
+            Step::Of(_) | Step::Number(_) => vec![],
+            Step::Scaled(x, _) | Step::Sum(x, _, _) => vec![*x],
+            Step::Call(_, operands) | Step::Kernel(_, operands) => operands.clone(),
+        };
+        operands.into_iter()
+    }
 }
 
 impl Formula {
     /// The term of a number.
-    pub(super) fn number(&self, number: f32) -> Term<'_> {
+    pub fn number(&self, number: f32) -> Term<'_> {
         self.term(Step::Number(number))
     }
 
@@ -122,7 +150,15 @@ impl Formula {
         self.term(Step::Of(value))
     }
 
-    fn term(&self, step: Step) -> Term<'_> {
+    /// The term of a user's kernel on terms, with the numbers that its code reads.
+    ///
+    /// It is refused where the kernel is none of its op's, or a number is not finite.
+    pub fn kernel<'f>(&'f self, kernel: &'static Kernel, operands: &[Term<'f>], numbers: &[f32]) -> Term<'f> {
+        let called = Called { owner: self.owner.clone(), kernel, numbers: numbers.to_vec() };
+        self.term(Step::Kernel(called, operands.iter().map(|term| term.at).collect()))
+    }
+
+    pub(super) fn term(&self, step: Step) -> Term<'_> {
         let mut steps = self.steps.borrow_mut();
         steps.push(step);
         Term { formula: self, at: steps.len() - 1 }
@@ -131,54 +167,54 @@ impl Formula {
 
 /// A term of a formula.
 #[derive(Clone, Copy)]
-pub(super) struct Term<'f> {
-    formula: &'f Formula,
-    at: usize,
+pub struct Term<'f> {
+    pub(super) formula: &'f Formula,
+    pub(super) at: usize,
 }
 
 impl<'f> Term<'f> {
     /// A function of the term.
-    pub(super) fn call(self, func: Func) -> Term<'f> {
+    pub fn call(self, func: Func) -> Term<'f> {
         self.formula.term(Step::Call(func, vec![self.at]))
     }
 
     /// The square root.
-    pub(super) fn sqrt(self) -> Term<'f> {
+    pub fn sqrt(self) -> Term<'f> {
         self.call(Func::Sqrt)
     }
 
     /// The mean over ONNX axes, which are kept with a size of 1.
-    pub(super) fn mean(self, axes: &[usize]) -> Term<'f> {
+    pub fn mean(self, axes: &[usize]) -> Term<'f> {
         self.formula.term(Step::Sum(self.at, axes.to_vec(), true))
     }
 
     /// The sum over ONNX axes, which are kept with a size of 1.
-    pub(super) fn sum(self, axes: &[usize]) -> Term<'f> {
+    pub fn sum(self, axes: &[usize]) -> Term<'f> {
         self.formula.term(Step::Sum(self.at, axes.to_vec(), false))
     }
 
     /// A function of the term and a number.
-    pub(super) fn call_with(self, func: Func, number: f32) -> Term<'f> {
+    pub fn call_with(self, func: Func, number: f32) -> Term<'f> {
         self.with(func, self.number(number))
     }
 
     /// The smaller of the term and a number.
-    pub(super) fn at_most(self, number: f32) -> Term<'f> {
+    pub fn at_most(self, number: f32) -> Term<'f> {
         self.call_with(Func::Min, number)
     }
 
     /// The larger of the term and a number.
-    pub(super) fn at_least(self, number: f32) -> Term<'f> {
+    pub fn at_least(self, number: f32) -> Term<'f> {
         self.call_with(Func::Max, number)
     }
 
     /// `yes` where the term, a boolean, is true, and `no` where it is not.
-    pub(super) fn choose(self, yes: Term<'f>, no: Term<'f>) -> Term<'f> {
+    pub fn choose(self, yes: Term<'f>, no: Term<'f>) -> Term<'f> {
         self.formula.term(Step::Call(Func::Select, vec![self.at, yes.at, no.at]))
     }
 
     /// A function of the term and another one.
-    pub(super) fn with(self, func: Func, other: Term<'f>) -> Term<'f> {
+    pub fn with(self, func: Func, other: Term<'f>) -> Term<'f> {
         self.formula.term(Step::Call(func, vec![self.at, other.at]))
     }
 
@@ -255,6 +291,7 @@ mod tests {
 
     use super::*;
     use crate::import::Rule;
+    use crate::import::custom::CustomOps;
     use crate::import::prove::prove_with;
     use crate::import::rules::rules;
     use crate::onnx::{Source, discover};
@@ -265,7 +302,7 @@ mod tests {
         let source = Source::open(&path).unwrap();
         let parameters = discover(&source, &[], &[]).unwrap();
         let rules: HashMap<&str, Rule> = rules().chain([("Tanh", rule)]).collect();
-        let proved = prove_with(&source, &parameters, &[], &rules);
+        let proved = prove_with(&source, &parameters, &[], &rules, &CustomOps::default());
         let graph = proved.map_err(|refused| refused.problems[0].to_string())?.graph.to_string();
         let own: Vec<&str> = graph.lines().filter_map(|line| line.strip_suffix("; node_tanh")).map(str::trim).collect();
         Ok(own.join("\n"))

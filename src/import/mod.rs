@@ -16,6 +16,7 @@
 //! | `check` | what a rule gave, held against shape inference |
 //! | `own_rows` | the number of a record within its batch, and what may be done with it |
 //! | `formula` | function ops as formulas |
+//! | [`custom`] | ops from outside |
 //! | `interpolate` | the coefficients of resized axes |
 //! | `broadcast`, `reduction`, `rows`, `select`, `window`, `fixed_batch` | batch rules that several families share |
 
@@ -23,8 +24,9 @@ pub mod axes;
 mod broadcast;
 mod check;
 mod context;
+pub mod custom;
 mod fixed_batch;
-mod formula;
+pub mod formula;
 mod interface;
 mod interpolate;
 mod own_rows;
@@ -42,7 +44,7 @@ use crate::graph::NodeId;
 use crate::onnx::OnnxNode;
 
 pub use context::Import;
-pub use prove::{Proved, prove, prove_for};
+pub use prove::{Proved, prove, prove_for, prove_with_ops};
 pub use refusal::{Refusal, Refused};
 pub use rules::rules;
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::axes::Axes;
+use super::custom::{self, CustomOps};
 use super::rules::rules;
 use super::{Import, Refusal, Refused, Rule};
 use crate::graph::Origin;
@@ -41,37 +42,59 @@ pub fn prove(source: &Source, parameters: &[Parameter]) -> Result<Proved, Refuse
 ///
 /// [`Refused`] with everything that keeps the `wanted` outputs from being computed for each record alone.
 pub fn prove_for(source: &Source, parameters: &[Parameter], wanted: &[String]) -> Result<Proved, Refused> {
-    prove_with(source, parameters, wanted, &rules().collect())
+    prove_with_ops(source, parameters, wanted, &CustomOps::default())
 }
 
-/// [`prove_for`] by these rules.
+/// [`prove_for`], with ops from outside beside those of ONNX.
+///
+/// # Errors
+///
+/// As [`prove_for`].
+pub fn prove_with_ops(
+    source: &Source,
+    parameters: &[Parameter],
+    wanted: &[String],
+    ops: &CustomOps,
+) -> Result<Proved, Refused> {
+    prove_with(source, parameters, wanted, &rules().collect(), ops)
+}
+
+/// [`prove_with_ops`] by these rules.
 pub(super) fn prove_with(
     source: &Source,
     parameters: &[Parameter],
     wanted: &[String],
     rules: &HashMap<&str, Rule>,
+    ops: &CustomOps,
 ) -> Result<Proved, Refused> {
     let mut cx = Import::new(source, parameters);
     let needed = needed(source, wanted);
     let mut problems = Vec::new();
     let mut inputs = cx.declare_inputs(&mut problems);
     for node in &source.nodes {
+        cx.infer_behind_custom(node);
         if cx.is_constant(node) {
             cx.constants.extend(node.outputs.iter().filter(|o| !o.is_empty()).cloned());
             continue;
         }
         cx.origin = Origin::onnx(&node.name);
-        let rule = rules.get(node.op_type.as_str()).filter(|_| node.domain.is_empty() || node.domain == "ai.onnx");
+        let rule = rules.get(node.op_type.as_str()).filter(|_| node.domain.is_empty());
+        let custom = ops.get(&node.domain, &node.op_type);
+        let known = rule.is_some() || custom.is_some();
         let supposed = node.inputs.iter().any(|i| cx.supposed.contains(i));
         cx.read_supposed = false;
-        let result = match rule {
-            None => Err(cx.unsupported(node, "dpc has no rule for this op")),
-            Some(_) if node.inputs.iter().any(|i| cx.refused.contains(i)) => {
+        let result = match known {
+            false => Err(cx.no_rule(node)),
+            true if node.inputs.iter().any(|i| cx.refused.contains(i)) => {
                 Err(Refusal::Blocked { node: node.name.clone() })
             }
-            Some(rule) => cx.own_row_of(node).and_then(|own| {
+            true => cx.own_row_of(node).and_then(|own| {
                 cx.moves_own_rows = own.is_some();
-                let values = rule(&mut cx, node);
+                let values = match (rule, custom) {
+                    (Some(rule), _) => rule(&mut cx, node),
+                    (None, Some(op)) => custom::import(&mut cx, node, op),
+                    (None, None) => Err(cx.no_rule(node)),
+                };
                 cx.moves_own_rows = false;
                 let values = cx.checked(node, values?)?;
                 cx.own_rows.extend(own.into_iter().flat_map(|own| node.outputs.iter().map(move |o| (o.clone(), own))));
@@ -82,13 +105,16 @@ pub(super) fn prove_with(
         match result {
             Ok(values) => {
                 for (name, value) in node.outputs.iter().zip(values).filter(|(n, _)| !n.is_empty()) {
+                    if custom.is_some() {
+                        cx.learn(name, &value);
+                    }
                     cx.values.insert(name.clone(), value);
                 }
                 if supposed {
                     cx.supposed.extend(outputs().cloned());
                 }
             }
-            Err(_) if rule.is_some() && cx.counts_records(node) => {
+            Err(_) if known && cx.counts_records(node) => {
                 cx.counts.extend(outputs().cloned());
             }
             Err(refusal) => {

@@ -3,7 +3,7 @@
 //! A [`Model`] is opened from the bytes of an ONNX file and compiled; the [`Compiled`] model tells what data it takes and
 //! makes a privacy plan; a [`Trainer`] takes the plan's steps on a device, evaluates, exports, and certifies. Every step is
 //! paid for in a ledger first, which is kept in memory or in a [`LedgerStore`](crate::privacy::ledger::LedgerStore) of the
-//! caller's.
+//! caller's. Ops that ONNX does not have are added by [`custom`], and tested by [`testing`].
 //!
 //! ```
 //! use dpc::device::cpu::Cpu;
@@ -40,8 +40,10 @@
 //! # }
 //! ```
 
+pub mod custom;
 mod error;
 mod model;
+pub mod testing;
 mod trainer;
 
 pub use error::Error;

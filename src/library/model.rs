@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::Error;
 use crate::artifact::{self, Artifact};
-use crate::compile::{CompileError, Options, compile};
+use crate::compile::{CompileError, Options, compile_with_ops};
 use crate::device::TARGETS;
 use crate::glob::Glob;
-use crate::import::{Proved, prove_for};
+use crate::import::custom::CustomOps;
+use crate::import::{Proved, prove_with_ops};
 use crate::onnx::{Parameters, Source, discover};
 use crate::privacy::adjacency::Unit;
 use crate::privacy::plan::PrivacyPlan;
@@ -30,6 +31,7 @@ const MAX_BATCH: usize = 256;
 pub struct Model {
     source: Source,
     parameters: Parameters,
+    ops: CustomOps,
 }
 
 impl Model {
@@ -38,10 +40,18 @@ impl Model {
     /// # Errors
     /// When they are no model that dpc reads.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Model, Error> {
+        Model::with_ops(bytes, &CustomOps::new())
+    }
+
+    /// [`Model::from_bytes`], where the file may use these [ops from outside](super::custom).
+    ///
+    /// # Errors
+    /// As [`Model::from_bytes`].
+    pub fn with_ops(bytes: Vec<u8>, ops: &CustomOps) -> Result<Model, Error> {
         let mut source = Source::from_bytes(bytes.into(), in_memory())?;
         source.take_batch(&[])?;
         let parameters = discover(&source, &[], &[])?;
-        Ok(Model { source, parameters })
+        Ok(Model { source, parameters, ops: ops.clone() })
     }
 
     /// Trains the parameters whose names match one of `train`, beside those that are trained anyway, and none that match
@@ -65,7 +75,7 @@ impl Model {
     /// # Errors
     /// Every node for which that cannot be shown.
     pub fn check(&self) -> Result<Proved, Error> {
-        Ok(prove_for(&self.source, &self.parameters, &[]).map_err(CompileError::from)?)
+        Ok(prove_with_ops(&self.source, &self.parameters, &[], &self.ops).map_err(CompileError::from)?)
     }
 
     /// Compiles the model.
@@ -73,8 +83,9 @@ impl Model {
     /// # Errors
     /// What stands in the way.
     pub fn compile(&self, options: &Options) -> Result<Compiled, Error> {
-        let compiled = compile(&self.source, &self.parameters, options, TARGETS)?;
-        Ok(Compiled { artifact: artifact::build(&self.source, &self.parameters, compiled, options, MAX_BATCH)? })
+        let compiled = compile_with_ops(&self.source, &self.parameters, options, TARGETS, &self.ops)?;
+        let artifact = artifact::build(&self.source, &self.parameters, compiled, options, MAX_BATCH)?;
+        Ok(Compiled { artifact: Artifact { ops: self.ops.clone(), ..artifact } })
     }
 }
 

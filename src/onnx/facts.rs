@@ -43,6 +43,10 @@ pub struct Facts {
     ints: HashMap<String, Vec<Int>>,
     constants: HashMap<String, Tensor>,
     notes: Vec<String>,
+    /// What is known at each batch size, of a model with ops of other domains: inference goes on where one of them has been
+    /// [learned](Facts::learn).
+    runs: Option<[Pinned; 2]>,
+    learned: BTreeSet<String>,
 }
 
 /// Two batch sizes that no model is likely to have as another size, and that share no factor.
@@ -99,7 +103,45 @@ impl Facts {
                 ));
             }
         }
+        if nodes.iter().any(|node| !node.domain.is_empty()) {
+            facts.runs = Some([a, b]);
+        }
         facts
+    }
+
+    /// Takes down the type and shape of a value that an op of another domain yields.
+    pub fn learn(&mut self, value: &str, elem: Elem, dims: Vec<Dim>) {
+        let runs = self.runs.iter_mut().flatten();
+        for (run, batch) in runs.zip(BATCHES) {
+            let size = |dim: &Dim| match *dim {
+                Dim::Known(size) => Some(size),
+                Dim::Batch(factor) => factor.checked_mul(batch),
+            };
+            run.values.insert(value.to_owned(), Known::new(Some(elem), dims.iter().map(size).collect()));
+        }
+        self.dtypes.insert(value.to_owned(), elem);
+        self.shapes.insert(value.to_owned(), dims);
+        self.learned.insert(value.to_owned());
+    }
+
+    /// Whether what a node yields depends on a value that was learned after the node was looked at.
+    pub fn is_behind_custom(&self, node: &OnnxNode) -> bool {
+        node.inputs.iter().any(|input| self.learned.contains(input))
+    }
+
+    /// Infers what a node yields from what is known by now.
+    pub fn infer_node(&mut self, node: &OnnxNode, opset: i64) {
+        let operator = bridge::Operator::new(node, opset, &tract_onnx::onnx());
+        let Some(mut runs) = self.runs.take() else { return };
+        // One that fails leaves its outputs unknown, as it did before.
+        let _ = runs.each_mut().map(|run| run.step(node, &operator));
+        for output in node.outputs.iter().filter(|output| !output.is_empty()) {
+            if let [Some(a), Some(b)] = runs.each_ref().map(|run| run.values.get(output)) {
+                self.insert(output, a, b);
+            }
+        }
+        self.learned.extend(node.outputs.iter().filter(|output| !output.is_empty()).cloned());
+        self.runs = Some(runs);
     }
 
     /// The shape of a value.

@@ -239,6 +239,7 @@ op_table! {
     recurrence { Recurrence, RecurrenceVjp }
     dropout { Dropout }
     detach { Detach }
+    custom { Custom }
     loss { CrossEntropy, CrossEntropyVjp }
     norm { SquareNorm, OuterNorm, GhostNorm, TileNorm, SegmentNorm, SegmentCross, LengthBound }
     clip { ClipFactor }

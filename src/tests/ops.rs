@@ -1,8 +1,10 @@
 //! Small graphs with each op in their middle.
 
 use super::sketch::{ROWS, SIGNED, Sketch};
+use crate::device::cases::custom::{CUBE, SQUARES, Squares};
 use crate::device::cases::window;
 use crate::graph::{DType, NodeId, Type};
+use crate::import::custom::called;
 use crate::lower::cells::{Activation, Cell, Direction, Kind};
 use crate::lower::host_inputs;
 use crate::lower::kernels::{ConvGeometry, PoolKind};
@@ -48,6 +50,7 @@ pub const SKETCHES: &[(&str, MakeSketches)] = &[
     ("Recurrence", recurrence),
     ("Dropout", dropout),
     ("Detach", detach),
+    ("Custom", custom),
     ("CrossEntropy", cross_entropy),
 ];
 
@@ -88,6 +91,12 @@ fn on(name: &str, op: impl Into<Op>, dims: &[&[usize]]) -> Vec<Sketch> {
         sketch.loss_of(y)
     };
     batchings(dims.len()).into_iter().map(sketch).collect()
+}
+
+fn custom() -> Vec<Sketch> {
+    let squares = on("squares", called(&Squares, &SQUARES, &[]), &[&[3], &[2, 3]]);
+    let cube = on("cube", called(&Squares, &CUBE, &[0.7]), &[&[2, 3]]);
+    [squares, cube].concat()
 }
 
 fn leaves() -> Vec<Sketch> {

@@ -6,6 +6,7 @@ mod cli;
 mod clipping;
 mod conformance;
 mod crash;
+mod custom;
 mod damaged;
 mod empty;
 mod faults;

@@ -35,7 +35,7 @@ pub struct Net {
 const RECORDS: usize = 3;
 
 /// Numbers without ties, between -1 and 1.
-fn numbers(count: usize, seed: u32) -> Vec<f32> {
+pub fn numbers(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -66,7 +66,7 @@ pub fn ints(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
 }
 
 /// A node as text: `Op(input, …; name=3; name=[1, 2]; name=text; name=0.5)`.
-fn node(text: &str, output: &str) -> NodeProto {
+pub fn node(text: &str, output: &str) -> NodeProto {
     let (op, rest) = text.trim_end_matches(')').split_once('(').expect("an op");
     let mut parts = rest.split(';');
     let inputs = parts.next().unwrap_or_default().split(',').map(|name| name.trim().to_owned()).collect();

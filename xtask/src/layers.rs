@@ -39,7 +39,10 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "library",
-        &["artifact", "compile", "device", "glob", "import", "lower", "onnx", "privacy", "schema", "tensors", "train"],
+        &[
+            "artifact", "compile", "device", "glob", "import", "lower", "onnx", "options", "privacy", "schema",
+            "tensors", "train",
+        ],
     ),
     (
         "audit",

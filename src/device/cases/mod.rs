@@ -4,6 +4,7 @@
 //! formula in the kernel's doc; every device is held to it, and so to every other device.
 
 pub mod apart;
+pub mod custom;
 mod data;
 mod layers;
 mod long;
@@ -83,6 +84,7 @@ pub fn cases() -> Vec<Case> {
     let mut all = maps::cases();
     all.extend(layers::cases());
     all.extend(products::cases());
+    all.extend(custom::cases());
     all
 }
 

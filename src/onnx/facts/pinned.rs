@@ -39,7 +39,7 @@ pub(super) const LARGEST_VALUE: usize = 1 << 16;
 const LARGEST_WEIGHT: usize = 16;
 
 /// Everything that is known at one batch size.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pinned {
     pub(super) values: HashMap<String, Known>,
     /// The elements of sequence values.
@@ -80,7 +80,8 @@ impl Pinned {
         pinned
     }
 
-    fn step(&mut self, node: &OnnxNode, operator: &Result<Operator, String>) -> Result<(), String> {
+    /// Infers what a node yields.
+    pub(super) fn step(&mut self, node: &OnnxNode, operator: &Result<Operator, String>) -> Result<(), String> {
         let results = match rules::infer(node, self) {
             Some(results) => results?,
             None => {

@@ -11,6 +11,7 @@ use crate::artifact::{FormatVersion, Manifest, OutputEntry, compiler};
 use crate::device::{DeviceError, Session};
 use crate::graph::DType;
 use crate::import::axes::{Axes, Axis};
+use crate::import::custom::CustomOps;
 use crate::lower::host_outputs::{LOSS, NORM};
 use crate::lower::program::Phase;
 use crate::lower::program::{Buffer, BufferId, Extent, Program, Role};
@@ -198,6 +199,7 @@ fn schema() -> Schema {
 
 fn artifact() -> Artifact {
     Artifact {
+        ops: CustomOps::default(),
         shaders: BTreeMap::new(),
         manifest: Manifest {
             format_version: FormatVersion::CURRENT,
