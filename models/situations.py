@@ -20,7 +20,8 @@ BATCH = torch.export.Dim("batch", min=1, max=65536)
 RECORDS = 5
 
 
-def export(net, args, names, outs, how, file, train=True, dynamic=True, optimize=False):
+def export(net, args, names, outs, how, file, train=True, dynamic=True, optimize=False,
+           opset=None):
     net.train() if train else net.eval()
     quiet = io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
@@ -28,11 +29,11 @@ def export(net, args, names, outs, how, file, train=True, dynamic=True, optimize
         if how == "dyn":
             shapes = tuple({0: BATCH} for _ in args) if dynamic else None
             torch.onnx.export(net, args, file, dynamo=True, optimize=optimize, input_names=names, output_names=outs,
-                              external_data=False, dynamic_shapes=shapes)
+                              external_data=False, dynamic_shapes=shapes, opset_version=opset)
         else:
             mode = torch.onnx.TrainingMode.TRAINING if train else torch.onnx.TrainingMode.EVAL
             torch.onnx.export(net, args, file, dynamo=False, input_names=names, output_names=outs, training=mode,
-                              do_constant_folding=False, opset_version=17,
+                              do_constant_folding=False, opset_version=opset or 17,
                               dynamic_axes={n: {0: "batch"} for n in [*names, *outs]} if dynamic else None)
     model = onnx.load(file)
     # Stack traces hold paths of the machine.
@@ -201,7 +202,7 @@ def convolution():
 
 
 def write(name, net, rng, how="dyn", ids=None, shape=None, outs=("out",), loss="cross-entropy", train=True, dynamic=True,
-          optimize=False, extra=(), flags=(), example=2, labels=None, lowest=0):
+          optimize=False, extra=(), flags=(), example=2, labels=None, lowest=0, opset=None, trained=None):
     x = rng.integers(lowest, ids, (RECORDS, *shape)) if ids else rng.standard_normal((RECORDS, *shape)).astype("f4")
     if ids:
         x[:, -2:] = 0
@@ -209,7 +210,8 @@ def write(name, net, rng, how="dyn", ids=None, shape=None, outs=("out",), loss="
     label = rng.integers(0, 3, (RECORDS, *(labels or ())))
     inputs = ["ids" if ids else "x", *(e for e in extra)]
     args = (torch.from_numpy(x[:example]), *(torch.from_numpy(label[:example]) for _ in extra))
-    export(net, args, inputs, list(outs), how, os.path.join(OUT, f"{name}.onnx"), train, dynamic, optimize)
+    export(net, args, inputs, list(outs), how, os.path.join(OUT, f"{name}.onnx"), train, dynamic, optimize, opset)
+    net = trained or net
     double = net.double()
     arrays = {inputs[0]: x, "label": label, "loss": [], "norm": []}
     for record in range(RECORDS):
@@ -236,6 +238,47 @@ def by_id():
     # The newer exporter writes GatherND for such an index.
     entries = [write("ids_from_end", FromEnd(), rng, "ts", ids=7, lowest=-7, shape=(6,))]
     entries.append(write("padding_of_places", Places(), rng, shape=(6, 4)))
+    return entries
+
+
+class Norms(nn.Module):
+    """A normalisation of images and, without positions, of features."""
+
+    def __init__(self, norm, flat):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 12, 3, bias=False), norm(12)
+        self.fc, self.flat = nn.Linear(12 * 9, 6), flat(6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        y = F.relu(self.norm(self.conv(x)))
+        return self.head(self.flat(self.fc(y.flatten(1))))
+
+
+def rewritten():
+    """BatchNorm in training mode, which dpc rewrites; the gradients are those of what it becomes."""
+    torch.manual_seed(2)
+    rng = np.random.default_rng(2)
+    group = lambda channels: nn.GroupNorm(np.gcd(32, channels), channels)
+    forms = {
+        "group": lambda: Norms(group, group),
+        "instance": lambda: Norms(lambda channels: nn.InstanceNorm2d(channels, affine=True), lambda _: nn.Identity()),
+        "frozen": lambda: Norms(nn.BatchNorm2d, nn.BatchNorm1d).eval(),
+    }
+    entries = []
+    for form, make in forms.items():
+        # The export runs the network: without momentum its statistics stay.
+        flat = nn.Identity if form == "instance" else lambda channels: nn.BatchNorm1d(channels, momentum=0)
+        source, becomes = Norms(lambda channels: nn.BatchNorm2d(channels, momentum=0), flat), make()
+        for name, value in source.state_dict().items():
+            if "norm" in name or "flat" in name:
+                value.copy_(torch.from_numpy(rng.uniform(0.5, 1.5, value.shape).astype("f4")).to(value.dtype))
+        becomes.load_state_dict(source.state_dict(), strict=form == "frozen")
+        for how, opset in [("ts", 17), ("dyn", 20)] + [("dyn", 21)] * (form == "group"):
+            name = f"rewritten_{form}.{how}.{opset}"
+            flags = ("--fix", f"batch-norm={form}")
+            entries.append(write(name, source, rng, how, shape=(2, 5, 5), opset=opset, flags=flags, trained=becomes))
+            source, becomes = source.float(), becomes.float()
     return entries
 
 
@@ -268,7 +311,7 @@ def main():
         entries.append(write(f"fixed_tokens.{example}", Bag(0), rng, ids=11, shape=(6,), **fixed))
         entries.append(write(f"fixed_conv.ts.{example}", convolution(), rng, "ts", shape=(2, 5, 5), train=False,
                              dynamic=False, example=example))
-    entries += by_id()
+    entries += by_id() + rewritten()
     with open(os.path.join(OUT, "situations.json"), "w") as file:
         json.dump(entries, file, indent=1)
         file.write("\n")

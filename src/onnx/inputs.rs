@@ -117,7 +117,7 @@ fn resolve(inputs: &[Declared], notes: &mut Vec<String>) -> Result<Vec<ValueInfo
                     let named = symbol.clone().filter(|symbol| !leading.contains(&Some(symbol.as_str())));
                     let flag = named.unwrap_or_else(|| format!("{}:{axis}", input.name));
                     let symbol = symbol.as_deref().unwrap_or("of unknown size");
-                    surplus.push(format!("input `{}`, axis {axis}: {symbol} (--fix {flag}=SIZE)", input.name));
+                    surplus.push(format!("input `{}`, axis {axis}: {symbol} (--dim {flag}=SIZE)", input.name));
                     Dim::Batch(1)
                 }
             });
@@ -177,12 +177,12 @@ mod tests {
     fn further_symbols_are_named_together() {
         assert_eq!(
             shapes(&[("ids", &["batch", "seq"]), ("mask", &["batch", "?"])]).unwrap_err(),
-            "input `ids`, axis 1: seq (--fix seq=SIZE); input `mask`, axis 1: of unknown size (--fix mask:1=SIZE)"
+            "input `ids`, axis 1: seq (--dim seq=SIZE); input `mask`, axis 1: of unknown size (--fix mask:1=SIZE)"
         );
-        assert_eq!(shapes(&[("x", &["n", "n"])]).unwrap_err(), "input `x`, axis 1: n (--fix x:1=SIZE)");
+        assert_eq!(shapes(&[("x", &["n", "n"])]).unwrap_err(), "input `x`, axis 1: n (--dim x:1=SIZE)");
         assert_eq!(
             shapes(&[("x", &["n", "3"]), ("y", &["4", "m"])]).unwrap_err(),
-            "input `y`, axis 1: m (--fix m=SIZE)"
+            "input `y`, axis 1: m (--dim m=SIZE)"
         );
     }
 }

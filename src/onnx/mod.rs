@@ -6,6 +6,7 @@
 //! writes trained values back into the file that they came from.
 
 pub mod aten;
+pub mod batch_norm;
 pub mod error;
 pub mod export;
 mod exporter;
@@ -24,11 +25,12 @@ mod wiring;
 
 pub use crate::glob::Glob;
 pub use aten::AtenCall;
+pub use batch_norm::Substitute;
 pub use error::OnnxError;
 pub use export::{export, training_dropouts};
 pub use exporter::Exporter;
 pub use facts::{Facts, Int};
-pub use fix::AxisFix;
+pub use fix::{AxisFix, Fix};
 pub use lift::Lifted;
 pub use node::OnnxNode;
 pub use parameters::{Padding, Parameter, Parameters, discover};

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use prost::Message;
 use prost::bytes::{Buf, Bytes};
 
+use super::batch_norm::{self, Substitute};
 use super::error::OnnxError;
 use super::exporter::Exporter;
 use super::facts::Facts;
@@ -85,6 +86,8 @@ pub struct OutputInfo {
 pub struct Reading {
     /// Symbolic axes that get a size.
     pub fixes: Vec<AxisFix>,
+    /// What takes the place of batch normalisation in training mode; that is refused otherwise.
+    pub batch_norm: Option<Substitute>,
 }
 
 /// A model, ready for the compiler.
@@ -171,6 +174,9 @@ impl Source {
         }
         let opset = opset?;
         fix::apply(graph, &reading.fixes)?;
+        if let Some(substitute) = reading.batch_norm {
+            notes.push(batch_norm::apply(graph, &mut model.metadata_props, opset, substitute)?);
+        }
         let external = graph.initializer.iter().any(external::is_external);
         let mut initializers = external::initializers(graph, path, &mut notes)?;
         let inputs = inputs::inputs(graph, &initializers, &mut notes)?;
@@ -182,7 +188,7 @@ impl Source {
         let parts =
             lift::Parts { nodes: &mut nodes, initializers: &mut initializers, elems: &mut elems, inputs: &inputs };
         let lifted = lift::lift(&model, parts, &mut notes);
-        let bytes = match external || !reading.fixes.is_empty() {
+        let bytes = match external || !reading.fixes.is_empty() || reading.batch_norm.is_some() {
             true => model.encode_to_vec().into(),
             false => bytes,
         };

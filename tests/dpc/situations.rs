@@ -4,9 +4,12 @@
 use std::path::Path;
 use std::process::Command;
 
+use dpc::artifact::Artifact;
+use dpc::onnx::Source;
 use dpc::train::data::npz::Npz;
 use serde::Deserialize;
 
+use crate::place::Place;
 use crate::zoo::{Golden, models};
 
 #[derive(Deserialize)]
@@ -83,7 +86,26 @@ fn what_no_file_can_do_silently_is_said() {
         ("situations/fixed_conv.ts.1", "", true, &["exported for a batch of 1", "dynamic_axes"]),
         ("situations/fixed_conv.2", "--batch-axis x=1", false, &["no input of the model has a free batch axis"]),
         ("situations/fixed_conv.2", "--batch-axis y=0", false, &["`y`: there is no such input"]),
-        ("refused/batch_norm.ts", "", false, &["call .eval() on the BatchNorm layers before the export"]),
+        (
+            "refused/batch_norm.ts",
+            "",
+            false,
+            &["--fix batch-norm=group", "call .eval() on the BatchNorm layers before the"],
+        ),
+        (
+            "refused/batch_norm.ts",
+            "--fix batch-norm=group",
+            true,
+            &["group normalisation instead of batch normalisation"],
+        ),
+        ("refused/batch_norm.ts", "--fix batch-norm=instance", false, &["normalise over: use"]),
+        ("situations/rewritten_group.dyn.20", "", false, &["it normalises over the batch"]),
+        (
+            "situations/frozen_norm.ts",
+            "--fix batch-norm=group",
+            false,
+            &["dpc::onnx::batch_norm", "is in training mode"],
+        ),
     ] {
         let file = models(&format!("{model}.onnx"));
         let mut arguments = vec!["check", file.to_str().expect("a path"), "--loss", "cross-entropy"];
@@ -93,5 +115,44 @@ fn what_no_file_can_do_silently_is_said() {
         for words in words {
             assert!(text.contains(words), "{model}: {words}\n{text}");
         }
+    }
+}
+
+/// A batch normalisation that is rewritten is so in the trained model, with the names of its scale and bias.
+#[test]
+fn a_rewritten_model_is_exported_as_it_was_trained() {
+    let place = Place::new();
+    for (name, fix, op) in [
+        ("rewritten_group.ts.17", "group", "InstanceNormalization"),
+        ("rewritten_group.dyn.21", "group", "GroupNormalization"),
+        ("rewritten_instance.dyn.20", "instance", "InstanceNormalization"),
+        ("rewritten_frozen.dyn.20", "frozen", "BatchNormalization"),
+    ] {
+        let file = models(&format!("situations/{name}.onnx"));
+        let file = file.to_str().expect("a path");
+        place.ok(&format!("compile {file} --loss cross-entropy -o m.dpc --fix batch-norm={fix}"));
+        let source = Artifact::load(&place.path("m.dpc")).expect("an artifact").source;
+        let source = Source::from_bytes(source.into(), Path::new("m.dpc")).expect("its source");
+        let weights: Vec<&str> = source
+            .nodes
+            .iter()
+            .filter(|n| n.op_type == op)
+            .flat_map(|n| n.input(1))
+            .filter(|n| n.ends_with("weight"))
+            .collect();
+        // Before opset 21 the affine map of the channels follows.
+        let expected: &[&str] = match (fix, op) {
+            ("group", "InstanceNormalization") => &[],
+            ("instance", _) => &["norm.weight"],
+            _ => &["norm.weight", "flat.weight"],
+        };
+        assert_eq!(weights, expected, "{name}");
+        assert_eq!(source.initializers.contains_key("norm.running_var"), fix == "frozen", "{name}");
+        assert!(source.initializers.contains_key("norm.weight"), "{name}");
+        let said = source.model.metadata_props.iter().find(|entry| entry.key() == "dpc.batch_norm");
+        assert!(said.is_some_and(|entry| entry.value().starts_with(&format!("{fix}: "))), "{name}");
+        // It is read again as it is.
+        std::fs::write(place.path("again.onnx"), &source.bytes).expect("a file");
+        place.ok("check again.onnx --loss cross-entropy");
     }
 }

@@ -123,7 +123,7 @@ fn instance(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal>
     let x = cx.value(node, 0)?;
     let (rank, epsilon) = (x.axes.rank(), epsilon(cx, node)?);
     if rank < 3 {
-        return Err(cx.invalid(node, format!("there are no positions in {}", x.axes)));
+        return Err(cx.invalid(node, format!("there are no positions in {} to normalise over: use group normalisation", x.axes)));
     }
     let axes: Vec<usize> = (2..rank).collect();
     let normal = formula(cx, node, |f| standardized(f.of(x), &axes, epsilon))?;
