@@ -60,6 +60,7 @@ macro_rules! for_each_kernel {
             segment_cross { SegmentCross }
             recurrence { Recurrence, RecurrenceVjp }
             dropout { Dropout }
+            uniform { Uniform }
             clip_factor { ClipFactor }
             fold { Fold }
             add_noise { AddNoise }
