@@ -220,7 +220,7 @@ def write(name, net, rng, how="dyn", ids=None, shape=None, outs=("out",), loss="
         target = torch.from_numpy(label[record:record + 1])
         out = double(one if ids else one.double(), *(target for _ in extra))
         out = out[list(outs).index(flags[flags.index("--output") + 1])] if "--output" in flags else out
-        value = F.cross_entropy(out, target)
+        value = (F.nll_loss if loss == "nll" else F.cross_entropy)(out, target)
         value.backward()
         arrays["loss"].append(value.item())
         arrays["norm"].append(sum(p.grad.square().sum() for p in net.parameters() if p.grad is not None).sqrt().item())
@@ -282,6 +282,118 @@ def rewritten():
     return entries
 
 
+class Sampler(nn.Module):
+    """An image read at places that depend on the record."""
+
+    def __init__(self, mode, padding, align):
+        super().__init__()
+        self.how = {"mode": mode, "padding_mode": padding, "align_corners": align}
+        self.conv, self.place, self.head = nn.Conv2d(2, 3, 3, padding=1), nn.Linear(50, 24), nn.Linear(36, 3)
+
+    def forward(self, x):
+        grid = 1.4 * torch.tanh(self.place(x.flatten(1))).view(-1, 3, 4, 2)
+        return self.head(F.grid_sample(torch.tanh(self.conv(x)), grid, **self.how).flatten(1))
+
+
+class Bags(nn.Module):
+    """Bags of one size, as a loop over the records of the batch in the file."""
+
+    def __init__(self, mode):
+        super().__init__()
+        self.bag, self.head = nn.EmbeddingBag(11, 5, mode=mode), nn.Linear(5, 3)
+
+    def forward(self, ids):
+        return self.head(self.bag(ids))
+
+
+class Folded(nn.Module):
+    """Blocks that overlap, added up in an image."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks, self.head = nn.Linear(4, 12 * 4), nn.Linear(3 * 25, 3)
+
+    def forward(self, x):
+        blocks = torch.tanh(self.blocks(x)).view(-1, 12, 4)
+        return self.head(F.fold(blocks, (5, 5), (2, 2), stride=3).flatten(1))
+
+
+def quantized(file, layer, steps):
+    """Stores a weight of a file as small integers."""
+    model = onnx.load(file)
+    graph = model.graph
+    for tensor in list(graph.initializer):
+        if tensor.name == layer:
+            whole = np.round(onnx.numpy_helper.to_array(tensor) / steps[:, None]).astype(np.int8)
+            graph.initializer.remove(tensor)
+            graph.initializer.append(onnx.numpy_helper.from_array(whole, "whole"))
+            graph.initializer.append(onnx.numpy_helper.from_array(steps, "steps"))
+            graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", ["whole", "steps"], [layer], axis=0))
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
+
+
+class Logistic(nn.Module):
+    """What scikit-learn's exporter writes as LinearClassifier and Normalizer."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x):
+        p = self.linear(x).softmax(1)
+        return p / p.abs().sum(1, keepdim=True)
+
+
+def classifier(file, net):
+    """Writes the form that scikit-learn's exporter gives the model."""
+    make, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    weights = {"coefficients": net.linear.weight.flatten().tolist(), "intercepts": net.linear.bias.tolist()}
+    nodes = [
+        make("LinearClassifier", ["x"], ["label", "scores"], "linear", domain="ai.onnx.ml", multi_class=1,
+             classlabels_ints=[0, 1, 2], post_transform="SOFTMAX", **weights),
+        make("Normalizer", ["scores"], ["out"], "normal", domain="ai.onnx.ml", norm="L1"),
+    ]
+    graph = onnx.helper.make_graph(nodes, "logistic", [value("x", 1, [None, 4])],
+                                   [value("label", 7, [None]), value("out", 1, [None, 3])])
+    imports = [onnx.helper.make_opsetid("ai.onnx.ml", 1), onnx.helper.make_opsetid("", 15)]
+    model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=8, producer_name="skl2onnx")
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
+
+
+def other_operators():
+    """Operators of less common models."""
+    torch.manual_seed(3)
+    rng = np.random.default_rng(3)
+    entries = []
+    for mode, padding, align in [("bilinear", "zeros", False), ("bilinear", "reflection", True),
+                                 ("bicubic", "border", False), ("bicubic", "reflection", False),
+                                 ("nearest", "zeros", True)]:
+        name = f"grid_sample.{mode}_{padding}"
+        entries.append(write(name, Sampler(mode, padding, align), rng, shape=(2, 5, 5)))
+    for mode in ("sum", "mean", "max"):
+        entries.append(write(f"embedding_bag.{mode}", Bags(mode), rng, ids=11, shape=(6,)))
+    entries.append(write("folded", Folded(), rng, opset=18, shape=(4,)))
+    steps = np.array([0.02, 0.03, 0.01, 0.04], np.float32)
+    net = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.from_numpy(rng.integers(-60, 60, (4, 4)) * steps[:, None]))
+    net[0].weight.requires_grad = False
+    entries.append(write("quantized", net, rng, "ts", shape=(4,)))
+    quantized(os.path.join(OUT, "quantized.onnx"), "0.weight", steps)
+    net = Logistic()
+    entry = write("logistic", net, rng, shape=(4,), loss="nll")
+    entry["flags"] = ["--output", "out"]
+    path = os.path.join(OUT, "logistic.npz")
+    arrays = dict(np.load(path))
+    rename = {"per_sample/linear.weight": "per_sample/linear.coefficients",
+              "per_sample/linear.bias": "per_sample/linear.intercepts"}
+    np.savez_compressed(path, **{rename.get(key, key): value for key, value in arrays.items()})
+    classifier(os.path.join(OUT, "logistic.onnx"), net.float())
+    return entries + [entry]
+
+
 def main():
     os.makedirs(OUT, exist_ok=True)
     torch.manual_seed(0)
@@ -311,7 +423,7 @@ def main():
         entries.append(write(f"fixed_tokens.{example}", Bag(0), rng, ids=11, shape=(6,), **fixed))
         entries.append(write(f"fixed_conv.ts.{example}", convolution(), rng, "ts", shape=(2, 5, 5), train=False,
                              dynamic=False, example=example))
-    entries += by_id() + rewritten()
+    entries += by_id() + rewritten() + other_operators()
     with open(os.path.join(OUT, "situations.json"), "w") as file:
         json.dump(entries, file, indent=1)
         file.write("\n")

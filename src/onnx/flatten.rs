@@ -7,7 +7,7 @@
 //! stays as it is, and is refused later.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::node::OnnxNode;
 use super::proto::{AttributeProto, DimensionValue, FunctionProto, GraphProto, NodeProto, TensorProto, TypeValue};
@@ -38,6 +38,7 @@ pub(super) fn flatten<'g>(
         nodes: Vec::new(),
         known: initializers.iter().filter_map(known).collect(),
         lists: HashMap::new(),
+        written: HashSet::new(),
         sizes: sizes(graph, initializers),
     };
     let mut scope = Scope { names: HashMap::new(), place: String::new(), depth: 0 };
@@ -101,6 +102,8 @@ struct Flat<'a> {
     known: HashMap<String, Vec<i64>>,
     /// Sequences: the names of their elements.
     lists: HashMap<String, Vec<String>>,
+    /// Those of them that there is a node for.
+    written: HashSet<String>,
     /// What the file says of the axes of values: sizes, or `None` where they are symbolic.
     sizes: HashMap<String, Vec<Option<usize>>>,
 }
@@ -121,7 +124,11 @@ impl Flat<'_> {
             match self.body(&own, scope) {
                 Some(results) => self.hand_on(&node.output, &results, scope),
                 None => {
-                    self.nodes.truncate(before);
+                    if self.nodes.len() > before {
+                        self.nodes.truncate(before);
+                        let made = |name: &String| self.nodes.iter().any(|node| node.output.contains(name));
+                        self.written.retain(made);
+                    }
                     self.keep(own, scope);
                 }
             }
@@ -132,8 +139,15 @@ impl Flat<'_> {
         Some(())
     }
 
-    /// Writes a node as it is.
+    /// Writes a node as it is, and the sequences that it reads as nodes.
     fn keep(&mut self, mut node: NodeProto, scope: &mut Scope) {
+        for name in &node.input {
+            if let Some(list) = self.lists.get(name).filter(|_| self.written.insert(name.clone())) {
+                let op = if list.is_empty() { "SequenceEmpty" } else { "SequenceConstruct" };
+                let (input, output) = (list.clone(), vec![name.clone()]);
+                self.nodes.push(NodeProto { name: Some(name.clone()), input, output, ..operator(op) });
+            }
+        }
         if !scope.place.is_empty() {
             node.name = Some(format!("{}/{}", scope.place, node.name()));
             for name in node.output.iter_mut().filter(|name| !name.is_empty()) {

@@ -7,6 +7,7 @@
 
 pub mod aten;
 pub mod batch_norm;
+mod embedding_bag;
 pub mod error;
 pub mod export;
 mod exporter;
@@ -16,11 +17,13 @@ pub mod fix;
 mod flatten;
 mod inputs;
 pub mod lift;
+mod linear;
 pub mod node;
 pub mod parameters;
 pub mod proto;
 pub mod source;
 pub mod tensor;
+pub mod trial;
 mod wiring;
 
 pub use crate::glob::Glob;

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use dpc::artifact::Artifact;
-use dpc::onnx::Source;
+use dpc::onnx::{Source, discover, export};
+use dpc::tensors::{Tensor, Tensors};
 use dpc::train::data::npz::Npz;
 use serde::Deserialize;
 
@@ -87,6 +88,14 @@ fn what_no_file_can_do_silently_is_said() {
         ("situations/fixed_conv.2", "--batch-axis x=1", false, &["no input of the model has a free batch axis"]),
         ("situations/fixed_conv.2", "--batch-axis y=0", false, &["`y`: there is no such input"]),
         (
+            "situations/embedding_bag.mean",
+            "",
+            true,
+            &["is taken as the EmbeddingBag that it stands for: a mean over each 6"],
+        ),
+        ("situations/quantized", "", true, &["`whole` is stored as small integers: it stays as it is"]),
+        ("situations/logistic", "--output out", true, &["linear.coefficients", "Gemm.1 of linear.Gemm"]),
+        (
             "refused/batch_norm.ts",
             "",
             false,
@@ -99,7 +108,7 @@ fn what_no_file_can_do_silently_is_said() {
             &["group normalisation instead of batch normalisation"],
         ),
         ("refused/batch_norm.ts", "--fix batch-norm=instance", false, &["normalise over: use"]),
-        ("situations/rewritten_group.dyn.20", "", false, &["it normalises over the batch"]),
+        ("situations/rewritten_group.dyn.20", "", false, &["dpc::prove::mixes_records", "--fix batch-norm=group"]),
         (
             "situations/frozen_norm.ts",
             "--fix batch-norm=group",
@@ -116,6 +125,47 @@ fn what_no_file_can_do_silently_is_said() {
             assert!(text.contains(words), "{model}: {words}\n{text}");
         }
     }
+}
+
+/// What a file does is tried out as well as proved, and drawn.
+#[test]
+fn records_that_meet_are_found_by_trying() {
+    let place = Place::new();
+    let check = |model: &str| format!("check {} --loss cross-entropy --empirical --svg m.svg", models(model).display());
+    let said = place.ok(&check("zoo/cifar_small.dyn.onnx"));
+    assert!(
+        said.contains("changed no other record's loss or gradient by a bit on the cpu, and its own in 6 cases"),
+        "{said}"
+    );
+    let text = place.fails(&check("refused/batch_twice.ts.onnx"), 1);
+    assert!(
+        text.contains("exchanging record 0 of random data changed `logits` of the records [1, 2, 3] too"),
+        "{text}"
+    );
+    let picture = std::fs::read_to_string(place.path("m.svg")).expect("a picture");
+    assert_eq!(picture.matches("<circle").count(), 4, "two nodes are marked, and two reasons listed");
+    // Both are named, though the second reads what the first is refused for.
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("2 problems found") && text.contains("reads `/Tanh_output_0` f32[N, 6]"), "{text}");
+}
+
+/// Weights that are attributes of a node are written back into it.
+#[test]
+fn attributes_are_trained_and_exported() {
+    let source = Source::open(&models("situations/logistic.onnx")).expect("a model");
+    let parameters = discover(&source, &[], &[]).expect("parameters");
+    let trained: Tensors = parameters
+        .trainable()
+        .map(|p| (p.name.clone(), Tensor { dims: p.dims.clone(), data: (0..p.count()).map(|k| k as f32).collect() }))
+        .collect();
+    assert_eq!(trained.keys().collect::<Vec<_>>(), ["linear.coefficients", "linear.intercepts"]);
+    let bytes = export(&source, &trained, &[]).expect("a model");
+    let again = Source::from_bytes(bytes.into(), Path::new("exported.onnx")).expect("a model");
+    for (name, tensor) in &trained {
+        assert_eq!(again.initializers[name].floats(), Some(tensor.data.as_slice()), "{name}");
+    }
+    let ops: Vec<&str> = again.model.graph.iter().flat_map(|graph| &graph.node).map(|node| node.op_type()).collect();
+    assert_eq!(ops, ["LinearClassifier", "Normalizer"]);
 }
 
 /// A batch normalisation that is rewritten is so in the trained model, with the names of its scale and bias.
