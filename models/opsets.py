@@ -1,11 +1,11 @@
-"""Writes one model at every operator set from 7 to 28, and its golden files.
+"""Writes one model at every operator set from 6 to 28, and its golden files.
 
 The model has every operator that dpc reads at least once, each in the form of its operator set: axes as attributes or
 as operands, Slice and Split likewise, Dropout with its ratio as attribute, Softmax over one axis or over all from one
 on. What the forms mean is the same in all files but for Softmax and LogSoftmax, so there are two golden files: `before_13`
 and `from_13`. They hold a batch of four, its logits, and PyTorch's losses and per-sample gradients in float64, one
-sample at a time. Every file is held against its golden file by onnxruntime, and from 13 on by onnx's reference
-evaluator.
+sample at a time. Every file is held against its golden file by onnxruntime, that of 6 as one of 7, and from 13 on by
+onnx's reference evaluator.
 
     python models/opsets.py
 """
@@ -23,7 +23,8 @@ from onnx.reference import ReferenceEvaluator
 import oracle
 
 FOLDER = Path(__file__).parent / "opsets"
-OPSETS = range(7, 29)
+OPSETS = range(6, 29)
+BROADCAST = {"Add", "Sub", "Mul", "Div", "Gemm"}
 BATCH, WORDS, WIDTH, HIDDEN, CLASSES = 4, 11, 5, 3, 3
 
 
@@ -88,6 +89,8 @@ class Graph:
 
     def add(self, op, inputs, outputs=1, **attributes):
         """A node; gives the name of its result, or the names of its results."""
+        if self.opset < 7 and op in BROADCAST:
+            attributes["broadcast"] = 1
         number = len(self.nodes)
         names = [f"{op}_{number}_{k}" for k in range(outputs)]
         self.nodes.append(helper.make_node(op, inputs, names, name=f"{op}_{number}", **attributes))
@@ -125,7 +128,8 @@ class Graph:
     def dropout(self, x):
         if self.opset >= 12:
             return self.add("Dropout", [x, self.number(0.5)])
-        return self.add("Dropout", [x], ratio=0.5)
+        test = {"is_test": 1} if self.opset < 7 else {}
+        return self.add("Dropout", [x], ratio=0.5, **test)
 
 
 def model(opset, parameters):
@@ -138,7 +142,10 @@ def model(opset, parameters):
     pool = since_10 | (dilated if opset >= 10 else {})
     x = g.add("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, **pool)
     pool = since_10 | (dilated if opset >= 19 else {})
-    x = g.add("AveragePool", [x], kernel_shape=[2, 2], pads=[1, 1, 0, 0], count_include_pad=1, **pool)
+    if opset < 7:
+        x = g.add("AveragePool", [g.add("Pad", [x], pads=[0, 0, 1, 1, 0, 0, 0, 0])], kernel_shape=[2, 2])
+    else:
+        x = g.add("AveragePool", [x], kernel_shape=[2, 2], pads=[1, 1, 0, 0], count_include_pad=1, **pool)
     pooled = g.over_axes("Squeeze", g.add("GlobalAveragePool", [x]), [2, 3], 13)
     x = g.slice(x, 1, 4, 1)
     soft = g.add("Transpose", [g.add("Softmax", [x])], perm=[0, 2, 1, 3])
@@ -194,11 +201,24 @@ def model(opset, parameters):
     return made
 
 
+def converted(made):
+    """A model of operator set 6 in that which onnxruntime reads, where operands broadcast as these do without a word."""
+    newer = onnx.ModelProto()
+    newer.CopyFrom(made)
+    newer.opset_import[0].version = 7
+    for node in newer.graph.node:
+        kept = [attribute for attribute in node.attribute if attribute.name not in ("broadcast", "is_test")]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    return newer
+
+
 def check(made, opset, inputs, expected):
     """Holds a file's results against the golden ones."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # it warns of operator sets that are newer than its tests
-    session = onnxruntime.InferenceSession(made.SerializeToString(), options)
+    runnable = converted(made) if opset < 7 else made
+    session = onnxruntime.InferenceSession(runnable.SerializeToString(), options)
     results = [session.run(["logits"], inputs)[0]]
     if opset >= 13:  # before, the reference evaluator normalises over one axis all the same
         results.append(ReferenceEvaluator(made).run(["logits"], inputs)[0])
@@ -218,8 +238,10 @@ def main():
     for name, old in (("before_13", True), ("from_13", False)):
         net = Net(old)
         parameters = {key: net.get_parameter(key.replace(".", "_")).detach().numpy() for key in SHAPES}
-        logits = oracle.forward(net, inputs)
-        losses, gradients = oracle.per_sample(net, inputs, label, "cross-entropy", 1)
+        [logits] = oracle.forward(net, inputs)
+        logits = logits.numpy()
+        objective = lambda outputs, labels: oracle.sample_loss("cross-entropy", outputs[0], labels[0], 1)
+        losses, gradients = oracle.per_sample(net, inputs, [label], objective)
         named = {f"per_sample/{key}": gradients[key.replace(".", "_")] for key in SHAPES}
         np.savez_compressed(
             FOLDER / f"{name}.npz", **arrays, label=label.numpy(), logits=logits, loss=losses, **named

@@ -20,7 +20,8 @@ BATCH = torch.export.Dim("batch", min=1, max=65536)
 RECORDS = 5
 
 
-def export(net, args, names, outs, how, file, train=True, dynamic=True, optimize=False):
+def export(net, args, names, outs, how, file, train=True, dynamic=True, optimize=False,
+           opset=None):
     net.train() if train else net.eval()
     quiet = io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
@@ -28,11 +29,11 @@ def export(net, args, names, outs, how, file, train=True, dynamic=True, optimize
         if how == "dyn":
             shapes = tuple({0: BATCH} for _ in args) if dynamic else None
             torch.onnx.export(net, args, file, dynamo=True, optimize=optimize, input_names=names, output_names=outs,
-                              external_data=False, dynamic_shapes=shapes)
+                              external_data=False, dynamic_shapes=shapes, opset_version=opset)
         else:
             mode = torch.onnx.TrainingMode.TRAINING if train else torch.onnx.TrainingMode.EVAL
             torch.onnx.export(net, args, file, dynamo=False, input_names=names, output_names=outs, training=mode,
-                              do_constant_folding=False, opset_version=17,
+                              do_constant_folding=False, opset_version=opset or 17,
                               dynamic_axes={n: {0: "batch"} for n in [*names, *outs]} if dynamic else None)
     model = onnx.load(file)
     # Stack traces hold paths of the machine.
@@ -201,7 +202,7 @@ def convolution():
 
 
 def write(name, net, rng, how="dyn", ids=None, shape=None, outs=("out",), loss="cross-entropy", train=True, dynamic=True,
-          optimize=False, extra=(), flags=(), example=2, labels=None, lowest=0):
+          optimize=False, extra=(), flags=(), example=2, labels=None, lowest=0, opset=None, trained=None):
     x = rng.integers(lowest, ids, (RECORDS, *shape)) if ids else rng.standard_normal((RECORDS, *shape)).astype("f4")
     if ids:
         x[:, -2:] = 0
@@ -209,7 +210,8 @@ def write(name, net, rng, how="dyn", ids=None, shape=None, outs=("out",), loss="
     label = rng.integers(0, 3, (RECORDS, *(labels or ())))
     inputs = ["ids" if ids else "x", *(e for e in extra)]
     args = (torch.from_numpy(x[:example]), *(torch.from_numpy(label[:example]) for _ in extra))
-    export(net, args, inputs, list(outs), how, os.path.join(OUT, f"{name}.onnx"), train, dynamic, optimize)
+    export(net, args, inputs, list(outs), how, os.path.join(OUT, f"{name}.onnx"), train, dynamic, optimize, opset)
+    net = trained or net
     double = net.double()
     arrays = {inputs[0]: x, "label": label, "loss": [], "norm": []}
     for record in range(RECORDS):
@@ -218,7 +220,7 @@ def write(name, net, rng, how="dyn", ids=None, shape=None, outs=("out",), loss="
         target = torch.from_numpy(label[record:record + 1])
         out = double(one if ids else one.double(), *(target for _ in extra))
         out = out[list(outs).index(flags[flags.index("--output") + 1])] if "--output" in flags else out
-        value = F.cross_entropy(out, target)
+        value = (F.nll_loss if loss == "nll" else F.cross_entropy)(out, target)
         value.backward()
         arrays["loss"].append(value.item())
         arrays["norm"].append(sum(p.grad.square().sum() for p in net.parameters() if p.grad is not None).sqrt().item())
@@ -237,6 +239,159 @@ def by_id():
     entries = [write("ids_from_end", FromEnd(), rng, "ts", ids=7, lowest=-7, shape=(6,))]
     entries.append(write("padding_of_places", Places(), rng, shape=(6, 4)))
     return entries
+
+
+class Norms(nn.Module):
+    """A normalisation of images and, without positions, of features."""
+
+    def __init__(self, norm, flat):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 12, 3, bias=False), norm(12)
+        self.fc, self.flat = nn.Linear(12 * 9, 6), flat(6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        y = F.relu(self.norm(self.conv(x)))
+        return self.head(self.flat(self.fc(y.flatten(1))))
+
+
+def rewritten():
+    """BatchNorm in training mode, which dpc rewrites; the gradients are those of what it becomes."""
+    torch.manual_seed(2)
+    rng = np.random.default_rng(2)
+    group = lambda channels: nn.GroupNorm(np.gcd(32, channels), channels)
+    forms = {
+        "group": lambda: Norms(group, group),
+        "instance": lambda: Norms(lambda channels: nn.InstanceNorm2d(channels, affine=True), lambda _: nn.Identity()),
+        "frozen": lambda: Norms(nn.BatchNorm2d, nn.BatchNorm1d).eval(),
+    }
+    entries = []
+    for form, make in forms.items():
+        # The export runs the network: without momentum its statistics stay.
+        flat = nn.Identity if form == "instance" else lambda channels: nn.BatchNorm1d(channels, momentum=0)
+        source, becomes = Norms(lambda channels: nn.BatchNorm2d(channels, momentum=0), flat), make()
+        for name, value in source.state_dict().items():
+            if "norm" in name or "flat" in name:
+                value.copy_(torch.from_numpy(rng.uniform(0.5, 1.5, value.shape).astype("f4")).to(value.dtype))
+        becomes.load_state_dict(source.state_dict(), strict=form == "frozen")
+        for how, opset in [("ts", 17), ("dyn", 20)] + [("dyn", 21)] * (form == "group"):
+            name = f"rewritten_{form}.{how}.{opset}"
+            flags = ("--fix", f"batch-norm={form}")
+            entries.append(write(name, source, rng, how, shape=(2, 5, 5), opset=opset, flags=flags, trained=becomes))
+            source, becomes = source.float(), becomes.float()
+    return entries
+
+
+class Sampler(nn.Module):
+    """An image read at places that depend on the record."""
+
+    def __init__(self, mode, padding, align):
+        super().__init__()
+        self.how = {"mode": mode, "padding_mode": padding, "align_corners": align}
+        self.conv, self.place, self.head = nn.Conv2d(2, 3, 3, padding=1), nn.Linear(50, 24), nn.Linear(36, 3)
+
+    def forward(self, x):
+        grid = 1.4 * torch.tanh(self.place(x.flatten(1))).view(-1, 3, 4, 2)
+        return self.head(F.grid_sample(torch.tanh(self.conv(x)), grid, **self.how).flatten(1))
+
+
+class Bags(nn.Module):
+    """Bags of one size, as a loop over the records of the batch in the file."""
+
+    def __init__(self, mode):
+        super().__init__()
+        self.bag, self.head = nn.EmbeddingBag(11, 5, mode=mode), nn.Linear(5, 3)
+
+    def forward(self, ids):
+        return self.head(self.bag(ids))
+
+
+class Folded(nn.Module):
+    """Blocks that overlap, added up in an image."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks, self.head = nn.Linear(4, 12 * 4), nn.Linear(3 * 25, 3)
+
+    def forward(self, x):
+        blocks = torch.tanh(self.blocks(x)).view(-1, 12, 4)
+        return self.head(F.fold(blocks, (5, 5), (2, 2), stride=3).flatten(1))
+
+
+def quantized(file, layer, steps):
+    """Stores a weight of a file as small integers."""
+    model = onnx.load(file)
+    graph = model.graph
+    for tensor in list(graph.initializer):
+        if tensor.name == layer:
+            whole = np.round(onnx.numpy_helper.to_array(tensor) / steps[:, None]).astype(np.int8)
+            graph.initializer.remove(tensor)
+            graph.initializer.append(onnx.numpy_helper.from_array(whole, "whole"))
+            graph.initializer.append(onnx.numpy_helper.from_array(steps, "steps"))
+            graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", ["whole", "steps"], [layer], axis=0))
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
+
+
+class Logistic(nn.Module):
+    """What scikit-learn's exporter writes as LinearClassifier and Normalizer."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x):
+        p = self.linear(x).softmax(1)
+        return p / p.abs().sum(1, keepdim=True)
+
+
+def classifier(file, net):
+    """Writes the form that scikit-learn's exporter gives the model."""
+    make, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    weights = {"coefficients": net.linear.weight.flatten().tolist(), "intercepts": net.linear.bias.tolist()}
+    nodes = [
+        make("LinearClassifier", ["x"], ["label", "scores"], "linear", domain="ai.onnx.ml", multi_class=1,
+             classlabels_ints=[0, 1, 2], post_transform="SOFTMAX", **weights),
+        make("Normalizer", ["scores"], ["out"], "normal", domain="ai.onnx.ml", norm="L1"),
+    ]
+    graph = onnx.helper.make_graph(nodes, "logistic", [value("x", 1, [None, 4])],
+                                   [value("label", 7, [None]), value("out", 1, [None, 3])])
+    imports = [onnx.helper.make_opsetid("ai.onnx.ml", 1), onnx.helper.make_opsetid("", 15)]
+    model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=8, producer_name="skl2onnx")
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
+
+
+def other_operators():
+    """Operators of less common models."""
+    torch.manual_seed(3)
+    rng = np.random.default_rng(3)
+    entries = []
+    for mode, padding, align in [("bilinear", "zeros", False), ("bilinear", "reflection", True),
+                                 ("bicubic", "border", False), ("bicubic", "reflection", False),
+                                 ("nearest", "zeros", True)]:
+        name = f"grid_sample.{mode}_{padding}"
+        entries.append(write(name, Sampler(mode, padding, align), rng, shape=(2, 5, 5)))
+    for mode in ("sum", "mean", "max"):
+        entries.append(write(f"embedding_bag.{mode}", Bags(mode), rng, ids=11, shape=(6,)))
+    entries.append(write("folded", Folded(), rng, opset=18, shape=(4,)))
+    steps = np.array([0.02, 0.03, 0.01, 0.04], np.float32)
+    net = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.from_numpy(rng.integers(-60, 60, (4, 4)) * steps[:, None]))
+    net[0].weight.requires_grad = False
+    entries.append(write("quantized", net, rng, "ts", shape=(4,)))
+    quantized(os.path.join(OUT, "quantized.onnx"), "0.weight", steps)
+    net = Logistic()
+    entry = write("logistic", net, rng, shape=(4,), loss="nll")
+    entry["flags"] = ["--output", "out"]
+    path = os.path.join(OUT, "logistic.npz")
+    arrays = dict(np.load(path))
+    rename = {"per_sample/linear.weight": "per_sample/linear.coefficients",
+              "per_sample/linear.bias": "per_sample/linear.intercepts"}
+    np.savez_compressed(path, **{rename.get(key, key): value for key, value in arrays.items()})
+    classifier(os.path.join(OUT, "logistic.onnx"), net.float())
+    return entries + [entry]
 
 
 def main():
@@ -268,7 +423,7 @@ def main():
         entries.append(write(f"fixed_tokens.{example}", Bag(0), rng, ids=11, shape=(6,), **fixed))
         entries.append(write(f"fixed_conv.ts.{example}", convolution(), rng, "ts", shape=(2, 5, 5), train=False,
                              dynamic=False, example=example))
-    entries += by_id()
+    entries += by_id() + rewritten() + other_operators()
     with open(os.path.join(OUT, "situations.json"), "w") as file:
         json.dump(entries, file, indent=1)
         file.write("\n")

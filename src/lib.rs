@@ -23,6 +23,8 @@ pub mod ops;
 pub mod options;
 mod panics;
 pub mod passes;
+#[cfg(all(feature = "cpu", feature = "gpu", feature = "host"))]
+mod picture;
 pub mod privacy;
 pub mod schema;
 pub mod tensors;

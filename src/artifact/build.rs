@@ -59,7 +59,8 @@ pub fn build(
         .iter()
         .filter_map(|output| {
             let axes = proved.outputs.get(&output.name)?.clone();
-            Some(OutputEntry { name: output.name.clone(), axes })
+            let nothing = proved.nothing.get(&output.name).copied();
+            Some(OutputEntry { nothing, name: output.name.clone(), axes })
         })
         .collect();
     let entry = |p: &Parameter| ParameterEntry {

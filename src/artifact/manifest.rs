@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::graph::DType;
 use crate::import::axes::Axes;
 use crate::options::optimizer::OptimizerSpec;
 use crate::options::{Loss, NormChoice};
@@ -58,6 +59,9 @@ pub struct Manifest {
 /// One output of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputEntry {
+    /// The dtype of an output without elements, which the program has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nothing: Option<DType>,
     /// The ONNX name.
     pub name: String,
     pub axes: Axes,

@@ -289,6 +289,7 @@ mod tests {
                 shared: vec![],
                 inputs: BTreeMap::from([("ids".to_owned(), Axes(vec![Axis::batch(), Axis::size(4)]))]),
                 outputs: vec![OutputEntry {
+                    nothing: None,
                     name: "logits".to_owned(),
                     axes: Axes(vec![Axis::batch(), Axis::size(2)]),
                 }],

@@ -10,7 +10,7 @@ use crate::artifact::{self, Artifact};
 use crate::compile::{Compilation, Compiled, Options, Pass, compile, compile_seen};
 use crate::device::TARGETS;
 use crate::files;
-use crate::onnx::{AxisFix, BatchAxis, Glob, Padding, Parameters, Reading, Source, discover};
+use crate::onnx::{AxisFix, BatchAxis, Fix, Glob, Padding, Parameters, Reading, Source, discover};
 use crate::options::{GRAMMAR, Loss, NormChoice};
 use crate::passes::attach_loss::LossError;
 use crate::privacy::ClipRule;
@@ -26,17 +26,29 @@ pub const MAX_BATCH: usize = 256;
 pub struct Opening {
     /// Give a symbolic axis of an ONNX model a size: SYMBOL=SIZE or INPUT:AXIS=SIZE (may be repeated)
     #[arg(long, value_name = "AXIS=SIZE", allow_hyphen_values = true)]
-    fix: Vec<AxisFix>,
+    dim: Vec<AxisFix>,
+
+    /// Rewrite the model where it lets records meet: batch-norm=group, instance or frozen. Sizes of axes may be given here
+    /// as well as by --dim
+    #[arg(long, value_name = "WHAT=HOW", allow_hyphen_values = true)]
+    fix: Vec<Fix>,
 }
 
 impl Opening {
     fn reading(&self) -> Reading {
-        Reading { fixes: self.fix.clone() }
+        let mut reading = Reading { fixes: self.dim.clone(), batch_norm: None };
+        for fix in &self.fix {
+            match fix {
+                Fix::Axes(fix) => reading.fixes.push(fix.clone()),
+                Fix::BatchNorm(substitute) => reading.batch_norm = Some(*substitute),
+            }
+        }
+        reading
     }
 
     /// Whether a flag is given.
     fn is_given(&self) -> bool {
-        !self.fix.is_empty()
+        !self.dim.is_empty() || !self.fix.is_empty()
     }
 }
 

@@ -4,10 +4,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::axes::{Axes, Axis};
+use super::beyond::Supposed;
 use super::own_rows::OwnRow;
+use super::refusal::Seen;
 use super::{Refusal, Value};
 use crate::graph::{DType, NodeId, Origin, Type, TypeError};
 use crate::lower::scalar::Func;
+use crate::onnx::proto::AttributeProto;
 use crate::onnx::{Dim, Elem, Facts, Int, OnnxError, OnnxNode, Parameter, Source, Tensor, TensorData};
 use crate::ops::Graph;
 use crate::ops::elementwise::Elementwise;
@@ -34,9 +37,9 @@ pub struct Import<'s> {
     /// Values that a refused node would yield and of which nothing else is known.
     pub(super) refused: BTreeSet<String>,
     /// Values behind a refused node, by their inferred type: their readers are looked at all the same.
-    pub(super) supposed: BTreeSet<String>,
-    /// Whether the rule at work has asked for one of those.
-    pub(super) read_supposed: bool,
+    pub(super) supposed: BTreeMap<String, Supposed>,
+    /// What the rule at work has asked for of those.
+    pub(super) read_supposed: Supposed,
     pub(super) parameters: BTreeMap<&'s str, &'s Parameter>,
     pub(super) origin: Origin,
     pub(super) ids: BTreeMap<String, usize>,
@@ -61,8 +64,8 @@ impl<'s> Import<'s> {
             masks: BTreeSet::new(),
             moves_own_rows: false,
             refused: BTreeSet::new(),
-            supposed: BTreeSet::new(),
-            read_supposed: false,
+            supposed: BTreeMap::new(),
+            read_supposed: Supposed::Nothing,
             parameters: parameters.iter().map(|p| (p.name.as_str(), p)).collect(),
             origin: Origin::default(),
             ids: BTreeMap::new(),
@@ -71,25 +74,6 @@ impl<'s> Import<'s> {
             silent_dropouts: Vec::new(),
             batched_model: false,
         }
-    }
-
-    /// Supposes that a refused node yields a float of the inferred shape, so that what follows is looked at too.
-    pub(super) fn suppose(&mut self, output: &str) {
-        let dims = self.facts.shape(output).map(<[Dim]>::to_vec);
-        let float = self.facts.dtype(output).is_some_and(|elem| elem.is_float());
-        // Of records that met, an axis each: there is no value of a record to suppose.
-        let batches = dims.iter().flatten().filter(|dim| matches!(dim, Dim::Batch(_))).count();
-        if let Some(dims) = dims.filter(|_| float && batches < 2) {
-            let axes = Axes(dims.iter().map(Axis::from).collect());
-            let ty = Type { dtype: DType::F32, batched: axes.batch_axis().is_some(), dims: axes.per_record() };
-            let op = leaf::Fill { ty, value: 0.0 };
-            if let Ok(node) = self.graph.add(op, &[], Origin::value(output)) {
-                self.values.insert(output.into(), Value { node, axes });
-                self.supposed.insert(output.into());
-                return;
-            }
-        }
-        self.refused.insert(output.into());
     }
 
     /// Takes down what an op from outside has been found to yield, so that shape inference goes on from there.
@@ -242,6 +226,17 @@ impl<'s> Import<'s> {
         Some((*self.random.get(name)?, self.values.get(name)?.axes.clone()))
     }
 
+    /// The name of the initialiser that input `i` of a node is.
+    pub fn stored(&self, node: &OnnxNode, i: usize) -> Option<String> {
+        node.input(i).filter(|name| self.source.initializers.contains_key(*name)).map(str::to_owned)
+    }
+
+    /// Whether every reader of a node's result compares it.
+    pub fn is_only_compared(&self, node: &OnnxNode) -> bool {
+        let reads = |reader: &&OnnxNode| node.outputs.iter().any(|output| reader.inputs.contains(output));
+        self.source.nodes.iter().filter(reads).all(|reader| reader.op_type == "Less")
+    }
+
     /// Notes that the output of a node is the mask of a dropout.
     pub fn mark_mask(&mut self, node: &OnnxNode) {
         self.masks.extend(node.output(0).map(str::to_owned));
@@ -267,7 +262,7 @@ impl<'s> Import<'s> {
 
     fn any(&mut self, node: &OnnxNode, i: usize) -> Result<Option<Value>, Refusal> {
         let Some(name) = node.input(i) else { return Ok(None) };
-        self.read_supposed |= self.supposed.contains(name);
+        self.note_supposed(name);
         if self.counts.contains(name) {
             return Err(self.mixes(
                 node,
@@ -464,7 +459,8 @@ impl<'s> Import<'s> {
 
     /// A refusal because records would meet.
     pub fn mixes(&self, node: &OnnxNode, why: impl Into<String>, help: &str) -> Refusal {
-        Refusal::Mixes { node: node.name.clone(), op: node.op_type.clone(), why: why.into(), help: help.into() }
+        let seen = Seen::default();
+        Refusal::Mixes { node: node.name.clone(), op: node.op_type.clone(), why: why.into(), seen, help: help.into() }
     }
 
     /// A refusal because dpc cannot do this.
@@ -473,6 +469,7 @@ impl<'s> Import<'s> {
             node: node.name.clone(),
             op: node.op_type.clone(),
             why: why.into(),
+            seen: Seen::default(),
             help: "rewrite this part of the model with supported ops (the README lists them) and export it again"
                 .into(),
         }
@@ -487,17 +484,53 @@ impl<'s> Import<'s> {
             node: node.name.clone(),
             op: node.op_type.clone(),
             why: format!("dpc has no rule for this op of the domain `{}`", node.domain),
+            seen: Seen::default(),
             help: "export it as a local function of supported ops, or add it as a library does, see the README".into(),
         }
     }
 
     /// A refusal because the node is not valid.
     pub fn invalid(&self, node: &OnnxNode, why: impl Into<String>) -> Refusal {
-        Refusal::Invalid { node: node.name.clone(), op: node.op_type.clone(), why: why.into() }
+        let seen = Seen::default();
+        Refusal::Invalid { node: node.name.clone(), op: node.op_type.clone(), why: why.into(), seen }
+    }
+
+    /// What a node reads, for its refusal: attributes, and the operands as they are known.
+    pub(super) fn seen(&self, node: &OnnxNode) -> Seen {
+        let operand = |name: &String| {
+            let ty = match (self.values.get(name), self.facts.dtype(name), self.facts.shape(name)) {
+                (Some(value), ..) => format!("{}{}", self.ty(value.node).dtype, value.axes),
+                (None, Some(elem), Some(dims)) => {
+                    format!("{elem}[{}]", dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", "))
+                }
+                _ => "of unknown type".to_owned(),
+            };
+            format!("`{name}` {ty}")
+        };
+        Seen {
+            attributes: node.attributes().filter_map(attribute_text).collect(),
+            operands: node.inputs.iter().filter(|name| !name.is_empty()).take(8).map(operand).collect(),
+        }
     }
 
     /// A refusal for an attribute of the wrong type.
     pub fn attribute(&self, node: &OnnxNode, error: OnnxError) -> Refusal {
         self.invalid(node, error.to_string())
     }
+}
+
+/// `axis=0`; of long lists the beginning, and nothing of tensors and graphs.
+fn attribute_text(attribute: &AttributeProto) -> Option<String> {
+    const LONGEST: usize = 40;
+    let text = match attribute.r#type() {
+        1 => format!("{}", attribute.f()),
+        2 => format!("{}", attribute.i()),
+        3 => format!("{:?}", String::from_utf8_lossy(attribute.s.as_deref().unwrap_or_default())),
+        6 => format!("{:?}", attribute.floats),
+        7 => format!("{:?}", attribute.ints),
+        _ => return None,
+    };
+    let short =
+        if text.chars().count() > LONGEST { text.chars().take(LONGEST).collect::<String>() + "…" } else { text };
+    Some(format!("{}={short}", attribute.name()))
 }

@@ -3,10 +3,21 @@
 use std::collections::BTreeMap;
 
 use super::axes::{Axes, Axis};
+use super::refusal::Seen;
 use super::{Import, Refusal, Value};
 use crate::graph::{DType, Origin, Type};
 use crate::onnx::{Elem, OnnxNode};
 use crate::ops::leaf;
+
+/// What a model yields.
+pub(super) struct Outputs {
+    /// The axes of each output.
+    pub axes: BTreeMap<String, Axes>,
+    /// The dtypes of those without elements.
+    pub nothing: BTreeMap<String, DType>,
+    /// Whether some that are not wanted were left out.
+    pub left_out: bool,
+}
 
 impl Import<'_> {
     /// Appends the inputs of the model; their axes, by name.
@@ -28,31 +39,35 @@ impl Import<'_> {
                     declared.insert(input.name.clone(), axes.clone());
                     self.values.insert(input.name.clone(), Value { node, axes });
                 }
-                Err(e) => problems.push(Refusal::Invalid { node: input.name.clone(), op: "input".into(), why: e.why }),
+                Err(e) => problems.push(invalid(&input.name, "input", e.why)),
             }
         }
         declared
     }
 
-    /// The outputs of the model, and whether some that are not wanted were left out.
-    pub(super) fn declare_outputs(
-        &mut self,
-        wanted: &[String],
-        problems: &mut Vec<Refusal>,
-    ) -> (BTreeMap<String, Axes>, bool) {
-        let mut declared = BTreeMap::new();
+    /// The outputs of the model.
+    pub(super) fn declare_outputs(&mut self, wanted: &[String], problems: &mut Vec<Refusal>) -> Outputs {
+        let (mut declared, mut nothing) = (BTreeMap::new(), BTreeMap::new());
         let mut left_out = Vec::new();
         for output in &self.source.outputs {
             let spare = !wanted.is_empty() && !wanted.contains(&output.name);
-            let behind_refused = self.refused.contains(&output.name) || self.supposed.contains(&output.name);
+            let behind_refused = self.refused.contains(&output.name) || self.supposed.contains_key(&output.name);
             let value = if behind_refused { None } else { Some(self.output(&output.name)) };
             match value {
+                Some(Ok(value)) if value.axes.hold_nothing() && wanted.is_empty() => {
+                    nothing.insert(output.name.clone(), self.ty(value.node).dtype);
+                    declared.insert(output.name.clone(), value.axes);
+                }
+                Some(Ok(value)) if value.axes.hold_nothing() => {
+                    let why = format!("its axes {} hold no elements", value.axes);
+                    problems.push(invalid(&output.name, "output", why));
+                }
                 Some(Ok(value)) => {
                     self.graph.outputs.insert(output.name.clone(), value.node);
                     declared.insert(output.name.clone(), value.axes);
                 }
                 Some(Err(why)) if !spare => {
-                    problems.push(Refusal::Invalid { node: output.name.clone(), op: "output".into(), why });
+                    problems.push(invalid(&output.name, "output", why));
                 }
                 Some(Err(_)) | None => left_out.push(format!("`{}`", output.name)),
             }
@@ -62,7 +77,7 @@ impl Import<'_> {
             self.notes
                 .push(format!("the outputs {outputs}, which the loss does not need, cannot be had and are left out"));
         }
-        (declared, !left_out.is_empty())
+        Outputs { axes: declared, nothing, left_out: !left_out.is_empty() }
     }
 
     /// The value of an output of the model, of which each record has its part.
@@ -79,9 +94,6 @@ impl Import<'_> {
         }
         let value = self.named(name)?.ok_or("no node makes it")?;
         let axes = &value.axes;
-        if axes.hold_nothing() {
-            return Err(format!("its axes {axes} hold no elements"));
-        }
         match axes.batch_axis() {
             Some(axis) if !axes.0[axis].is_batch() => {
                 Err(format!("its axes {axes} merge the batch with another axis, so its rows are not records"))
@@ -90,4 +102,8 @@ impl Import<'_> {
             _ => Ok(value),
         }
     }
+}
+
+fn invalid(name: &str, op: &str, why: String) -> Refusal {
+    Refusal::Invalid { node: name.to_owned(), op: op.to_owned(), why, seen: Seen::default() }
 }

@@ -5,7 +5,8 @@
 //! the values of *one record*, the batch factor hoisted out. Ops of the graph cannot name the batch axis at all, so a
 //! graph that comes out is per-sample independent by construction, and equal shapes are never taken for proof.
 //!
-//! All problems are reported at once; a node that only fails because an earlier one did is not reported.
+//! All problems are reported at once, those behind a refused node too; a node that only fails because an earlier one did is
+//! not reported.
 //!
 //! | | |
 //! |---|---|
@@ -13,6 +14,7 @@
 //! | `rules/` | one file an ONNX op family |
 //! | [`Import`] | what a rule sees of the model, and how it refuses |
 //! | `interface` | the inputs and outputs of the model |
+//! | `beyond` | what is supposed of a refused node, so that what follows it is looked at too |
 //! | `check` | what a rule gave, held against shape inference |
 //! | `own_rows` | the number of a record within its batch, and what may be done with it |
 //! | `formula` | function ops as formulas |
@@ -21,6 +23,7 @@
 //! | `broadcast`, `reduction`, `rows`, `select`, `window`, `fixed_batch` | batch rules that several families share |
 
 pub mod axes;
+mod beyond;
 mod broadcast;
 mod check;
 mod context;

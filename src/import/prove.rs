@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::axes::Axes;
+use super::beyond::Supposed;
 use super::custom::{self, CustomOps};
+use super::interface::Outputs;
 use super::rules::rules;
 use super::{Import, Refusal, Refused, Rule};
-use crate::graph::Origin;
+use crate::graph::{DType, Origin};
 use crate::onnx::{Parameter, Source};
 use crate::ops::Graph;
 use crate::ops::Op;
@@ -20,6 +22,8 @@ pub struct Proved {
     pub inputs: BTreeMap<String, Axes>,
     /// The axes of the model's outputs, by name.
     pub outputs: BTreeMap<String, Axes>,
+    /// Those of them that have no elements, and that the graph has not, with their dtypes.
+    pub nothing: BTreeMap<String, DType>,
     /// For each input that holds ids, the rows of the smallest table that they address.
     pub ids: BTreeMap<String, usize>,
     /// What the user should know of how the model was taken, one sentence each.
@@ -78,11 +82,14 @@ pub(super) fn prove_with(
             continue;
         }
         cx.origin = Origin::onnx(&node.name);
-        let rule = rules.get(node.op_type.as_str()).filter(|_| node.domain.is_empty());
+        let rule = match node.domain.as_str() {
+            "" => rules.get(node.op_type.as_str()),
+            domain => rules.get(format!("{domain}.{}", node.op_type).as_str()),
+        };
         let custom = ops.get(&node.domain, &node.op_type);
         let known = rule.is_some() || custom.is_some();
-        let supposed = node.inputs.iter().any(|i| cx.supposed.contains(i));
-        cx.read_supposed = false;
+        let supposed = cx.supposed_of(node);
+        cx.read_supposed = Supposed::Nothing;
         let result = match known {
             false => Err(cx.no_rule(node)),
             true if node.inputs.iter().any(|i| cx.refused.contains(i)) => {
@@ -102,6 +109,8 @@ pub(super) fn prove_with(
             }),
         };
         let outputs = || node.outputs.iter().filter(|o| !o.is_empty());
+        // No rule is for results without elements; there is nothing to compute.
+        let result = result.or_else(|refusal| cx.nothing(node).ok_or(refusal));
         match result {
             Ok(values) => {
                 for (name, value) in node.outputs.iter().zip(values).filter(|(n, _)| !n.is_empty()) {
@@ -110,8 +119,8 @@ pub(super) fn prove_with(
                     }
                     cx.values.insert(name.clone(), value);
                 }
-                if supposed {
-                    cx.supposed.extend(outputs().cloned());
+                if supposed > Supposed::Nothing {
+                    cx.supposed.extend(outputs().map(|output| (output.clone(), supposed)));
                 }
             }
             Err(_) if known && cx.counts_records(node) => {
@@ -121,16 +130,15 @@ pub(super) fn prove_with(
                 for output in outputs() {
                     cx.suppose(output);
                 }
-                // What is wrong with an operand that is only supposed may be the supposition.
-                let certain = !cx.read_supposed || matches!(refusal, Refusal::Unsupported { .. });
-                if !matches!(refusal, Refusal::Blocked { .. }) && certain && needed.contains(node.name.as_str()) {
-                    problems.push(refusal);
+                let stands = !known || cx.read_supposed.lets_stand(&refusal);
+                if stands && needed.contains(node.name.as_str()) {
+                    problems.push(refusal.with(cx.seen(node)));
                 }
             }
         }
     }
     cx.note_silent_dropouts();
-    let (outputs, left_out) = cx.declare_outputs(wanted, &mut problems);
+    let Outputs { axes: outputs, nothing, left_out } = cx.declare_outputs(wanted, &mut problems);
     if !problems.is_empty() {
         return Err(Refused { problems });
     }
@@ -142,7 +150,7 @@ pub(super) fn prove_with(
             |name: &String| graph.ids().any(|id| matches!(graph.op(id), Op::Input(input) if input.name == *name));
         inputs.retain(|name, _| reads(name));
     }
-    Ok(Proved { graph, inputs, outputs, ids: cx.ids, notes: cx.notes })
+    Ok(Proved { graph, inputs, outputs, nothing, ids: cx.ids, notes: cx.notes })
 }
 
 /// The names of the nodes whose values the `wanted` outputs depend on; all outputs, if none is named.

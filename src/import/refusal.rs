@@ -1,5 +1,7 @@
 //! Why a model is refused: every reason, by ONNX node, with what to do.
 
+use std::fmt;
+
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -7,7 +9,7 @@ use thiserror::Error;
 #[derive(Debug, Clone, Error, Diagnostic)]
 pub enum Refusal {
     /// The op would let records meet.
-    #[error("node `{node}` ({op}): the result for one record would depend on other records: {why}")]
+    #[error("node `{node}` ({op}): the result for one record would depend on other records: {why}{seen}")]
     #[diagnostic(code(dpc::prove::mixes_records))]
     Mixes {
         /// Name of the ONNX node.
@@ -16,12 +18,14 @@ pub enum Refusal {
         op: String,
         /// What it does to the batch axis.
         why: String,
+        /// What it reads.
+        seen: Seen,
         /// What to do about it.
         #[help]
         help: String,
     },
     /// dpc has no rule for the op, or not for this form of it.
-    #[error("node `{node}` ({op}) is not supported: {why}")]
+    #[error("node `{node}` ({op}) is not supported: {why}{seen}")]
     #[diagnostic(code(dpc::prove::unsupported))]
     Unsupported {
         /// Name of the ONNX node.
@@ -30,12 +34,14 @@ pub enum Refusal {
         op: String,
         /// Which op or form.
         why: String,
+        /// What it reads.
+        seen: Seen,
         /// What to do about it.
         #[help]
         help: String,
     },
     /// The node is not valid ONNX, or its operands do not fit.
-    #[error("node `{node}` ({op}): {why}")]
+    #[error("node `{node}` ({op}): {why}{seen}")]
     #[diagnostic(code(dpc::prove::invalid), help("the file may be damaged; check it with `onnx.checker.check_model`"))]
     Invalid {
         /// Name of the ONNX node.
@@ -44,6 +50,8 @@ pub enum Refusal {
         op: String,
         /// What is wrong.
         why: String,
+        /// What it reads.
+        seen: Seen,
     },
     /// A rule and shape inference disagree on an output, so that one of them misreads the node.
     #[error("node `{node}` ({op}): its output `{output}` is {rule} by dpc's rule, and {inferred} by shape inference")]
@@ -72,6 +80,50 @@ pub enum Refusal {
         /// Name of the ONNX node.
         node: String,
     },
+}
+
+impl Refusal {
+    /// The name of the ONNX node; of an input or output, its own.
+    pub fn node(&self) -> &str {
+        match self {
+            Refusal::Mixes { node, .. }
+            | Refusal::Unsupported { node, .. }
+            | Refusal::Invalid { node, .. }
+            | Refusal::Contradicted { node, .. }
+            | Refusal::Blocked { node } => node,
+        }
+    }
+
+    /// The same, with what the node reads.
+    pub(super) fn with(mut self, what: Seen) -> Refusal {
+        if let Refusal::Mixes { seen, .. } | Refusal::Unsupported { seen, .. } | Refusal::Invalid { seen, .. } =
+            &mut self
+        {
+            *seen = what;
+        }
+        self
+    }
+}
+
+/// A node's attributes, and its operands with their types; nothing is shown where nothing is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// `axis=0` for each.
+    pub attributes: Vec<String>,
+    /// `x f32[N, 5]` for each.
+    pub operands: Vec<String>,
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.operands.is_empty() {
+            write!(f, "\n  reads {}", self.operands.join(", "))?;
+        }
+        if !self.attributes.is_empty() {
+            write!(f, "\n  with {}", self.attributes.join(", "))?;
+        }
+        Ok(())
+    }
 }
 
 /// A model that dpc cannot train, with every reason.

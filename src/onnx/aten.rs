@@ -63,6 +63,11 @@ pub(super) fn module(node: &NodeProto) -> String {
     scopes.iter().nth_back(1).copied().unwrap_or_default().to_owned()
 }
 
+/// Removes the call that a node stood for from its metadata.
+pub(super) fn forget(node: &mut NodeProto) {
+    node.metadata_props.retain(|entry| !matches!(entry.key(), KEY | CLASSES));
+}
+
 fn property<'n>(node: &'n NodeProto, key: &str) -> Option<&'n str> {
     node.metadata_props.iter().find(|entry| entry.key() == key).map(|entry| entry.value())
 }

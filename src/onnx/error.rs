@@ -147,12 +147,12 @@ pub enum OnnxError {
         axes: Vec<String>,
     },
 
-    /// `--fix` flags that name no axis of an input, or one that has another size.
+    /// `--dim` flags that name no axis of an input, or one that has another size.
     #[error("axes that cannot be fixed:\n{}", list(fixes))]
     #[diagnostic(
         code(dpc::onnx::fix),
         help(
-            "`--fix SYMBOL=SIZE` fixes every axis of a symbol, `--fix INPUT:AXIS=SIZE` one axis, counted from 0; {}",
+            "`--dim SYMBOL=SIZE` is for every axis of a symbol, `--dim INPUT:AXIS=SIZE` for one axis, counted from 0; {}",
             known(symbols)
         )
     )]
@@ -161,6 +161,20 @@ pub enum OnnxError {
         fixes: Vec<String>,
         /// The symbols of the inputs.
         symbols: Vec<String>,
+    },
+
+    /// `--fix batch-norm` that cannot be done.
+    #[error("batch normalisation that cannot be rewritten:\n{}", list(problems))]
+    #[diagnostic(
+        code(dpc::onnx::batch_norm),
+        help(
+            "`--fix batch-norm=group` rewrites layers that are in training mode, and needs the number of channels in the \
+             file; `frozen` and `instance` do not"
+        )
+    )]
+    BatchNorm {
+        /// One line for each problem.
+        problems: Vec<String>,
     },
 
     /// An attribute that is absent, or has another type than the operator's.

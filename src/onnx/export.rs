@@ -4,6 +4,7 @@ use prost::Message;
 
 use super::error::OnnxError;
 use super::lift::Lifted;
+use super::linear;
 use super::proto::{GraphProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto};
 use super::source::Source;
 use super::tensor::{Elem, f32_to_raw};
@@ -29,6 +30,7 @@ pub fn export(source: &Source, trained: &Tensors, metadata: &[(String, String)])
             }
         }
         constants(graph, source, trained);
+        linear::write_back(graph, |name| trained.get(name).map(|values| values.data.as_slice()));
         copies(graph, model.ir_version.unwrap_or_default(), source, trained);
         infer_dropout(graph);
     }
@@ -121,6 +123,7 @@ fn is_written_by(node: &NodeProto, output: &str, source: &Source) -> bool {
     source.lifted.get(output).is_some_and(|how| match how {
         Lifted::Constant | Lifted::Literal => node.op_type() == "Constant",
         Lifted::Copy => node.op_type() == "Identity",
+        Lifted::Attribute => false,
     })
 }
 

@@ -54,19 +54,19 @@ const BATCHES: [usize; 2] = [13, 17];
 
 impl Facts {
     /// Infers what can be known of every value of `nodes`, which are in topological order. `elems` has the element
-    /// types that the file gives the initialisers; `constants` are the float initialisers that are no parameters.
+    /// types that the file gives the initialisers; `constants` are the float initialisers that are no parameters. What is
+    /// `declared` counts where a node cannot be inferred.
     pub(super) fn infer(
         nodes: &[OnnxNode],
-        initializers: &BTreeMap<String, Tensor>,
-        elems: &HashMap<String, Elem>,
-        constants: &BTreeSet<String>,
+        (initializers, elems, constants): (&BTreeMap<String, Tensor>, &HashMap<String, Elem>, &BTreeSet<String>),
         inputs: &[ValueInfo],
+        declared: &[ValueInfo],
         opset: i64,
     ) -> Facts {
         let tract = tract_onnx::onnx();
         let operators: Vec<_> = nodes.iter().map(|node| bridge::Operator::new(node, opset, &tract)).collect();
-        let [a, b] =
-            BATCHES.map(|batch| Pinned::infer(nodes, &operators, (initializers, elems, constants), inputs, batch));
+        let [a, b] = BATCHES
+            .map(|batch| Pinned::infer(nodes, &operators, (initializers, elems, constants), (inputs, declared), batch));
         let mut facts = Facts::default();
         for input in inputs {
             facts.shapes.insert(input.name.clone(), input.dims.clone());

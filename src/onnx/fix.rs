@@ -1,11 +1,33 @@
-//! Symbolic axes that the user gives a size.
+//! What the user has changed in a file as it is read: symbolic axes get a size, and [batch
+//! normalisation](super::batch_norm) another form.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use super::batch_norm::Substitute;
 use super::error::OnnxError;
 use super::proto::{Dimension, DimensionValue, GraphProto, TensorShapeProto, TypeValue, ValueInfoProto};
+
+/// A change to what a file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fix {
+    /// A size for symbolic axes.
+    Axes(AxisFix),
+    /// `batch-norm=group`, `instance` or `frozen`: another normalisation in the place of one over the batch.
+    BatchNorm(Substitute),
+}
+
+impl FromStr for Fix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Fix, String> {
+        match text.strip_prefix("batch-norm=") {
+            Some(form) if form.parse::<u32>().is_err() => Ok(Fix::BatchNorm(form.parse()?)),
+            _ => Ok(Fix::Axes(text.parse()?)),
+        }
+    }
+}
 
 /// A size for symbolic axes: `SYMBOL=SIZE` for every axis of that symbol, or `INPUT:AXIS=SIZE` for the one in that
 /// position, whether it has a name or not.

@@ -1,15 +1,16 @@
-//! Graphs within a graph, written out into it: the branch of an If whose condition the file knows, the turns of a Loop whose
-//! number it knows, and the bodies of [local functions](https://onnx.ai/onnx/repo-docs/IR.html#functions).
+//! Graphs within a graph, written out into it: the branch of an If whose condition the file knows, the turns of a Loop or a
+//! Scan whose number it knows, the bodies of [local functions](https://onnx.ai/onnx/repo-docs/IR.html#functions), and with
+//! them sequences of tensors, which are lists of names here.
 //!
 //! A value of a body is called after the node that the body belongs to, and a name that only hands another value on stands
 //! for that value, so that a weight that goes round a loop is one weight. A node whose condition or number depends on the data
 //! stays as it is, and is refused later.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::node::OnnxNode;
-use super::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto};
+use super::proto::{AttributeProto, DimensionValue, FunctionProto, GraphProto, NodeProto, TensorProto, TypeValue};
 use super::tensor::{Tensor, TensorData};
 
 /// Nodes that a graph is written out to at most.
@@ -27,13 +28,23 @@ pub(super) fn flatten<'g>(
 ) -> Cow<'g, GraphProto> {
     let calls = |node: &NodeProto| functions.iter().any(|function| called(function, node));
     let holds = |node: &NodeProto| node.attribute.iter().any(|attribute| attribute.g.is_some());
-    if !graph.node.iter().any(|node| calls(node) || holds(node)) {
+    if !graph.node.iter().any(|node| calls(node) || holds(node) || sequences::makes(node)) {
         return Cow::Borrowed(graph);
     }
     let known = |(name, tensor): (&String, &Tensor)| Some((name.clone(), integers(tensor)?));
-    let mut flat = Flat { functions, opset, nodes: Vec::new(), known: initializers.iter().filter_map(known).collect() };
+    let mut flat = Flat {
+        functions,
+        opset,
+        nodes: Vec::new(),
+        known: initializers.iter().filter_map(known).collect(),
+        lists: HashMap::new(),
+        written: HashSet::new(),
+        sizes: sizes(graph, initializers),
+    };
     let mut scope = Scope { names: HashMap::new(), place: String::new(), depth: 0 };
     match flat.write(&graph.node, &mut scope) {
+        // A sequence is no result of a model.
+        Some(()) if graph.output.iter().any(|output| flat.lists.contains_key(output.name())) => Cow::Borrowed(graph),
         Some(()) => Cow::Owned(GraphProto { node: flat.nodes, ..graph.clone() }),
         None => Cow::Borrowed(graph),
     }
@@ -89,6 +100,12 @@ struct Flat<'a> {
     nodes: Vec<NodeProto>,
     /// Integers that the file knows.
     known: HashMap<String, Vec<i64>>,
+    /// Sequences: the names of their elements.
+    lists: HashMap<String, Vec<String>>,
+    /// Those of them that there is a node for.
+    written: HashSet<String>,
+    /// What the file says of the axes of values: sizes, or `None` where they are symbolic.
+    sizes: HashMap<String, Vec<Option<usize>>>,
 }
 
 impl Flat<'_> {
@@ -100,11 +117,18 @@ impl Flat<'_> {
                 own.name = Some(format!("{}_{index}", own.op_type()));
             }
             own.input.iter_mut().for_each(|name| *name = scope.resolve(name));
+            if self.sequence(&own, scope).is_some() {
+                continue;
+            }
             let before = self.nodes.len();
             match self.body(&own, scope) {
                 Some(results) => self.hand_on(&node.output, &results, scope),
                 None => {
-                    self.nodes.truncate(before);
+                    if self.nodes.len() > before {
+                        self.nodes.truncate(before);
+                        let made = |name: &String| self.nodes.iter().any(|node| node.output.contains(name));
+                        self.written.retain(made);
+                    }
                     self.keep(own, scope);
                 }
             }
@@ -115,8 +139,15 @@ impl Flat<'_> {
         Some(())
     }
 
-    /// Writes a node as it is.
+    /// Writes a node as it is, and the sequences that it reads as nodes.
     fn keep(&mut self, mut node: NodeProto, scope: &mut Scope) {
+        for name in &node.input {
+            if let Some(list) = self.lists.get(name).filter(|_| self.written.insert(name.clone())) {
+                let op = if list.is_empty() { "SequenceEmpty" } else { "SequenceConstruct" };
+                let (input, output) = (list.clone(), vec![name.clone()]);
+                self.nodes.push(NodeProto { name: Some(name.clone()), input, output, ..operator(op) });
+            }
+        }
         if !scope.place.is_empty() {
             node.name = Some(format!("{}/{}", scope.place, node.name()));
             for name in node.output.iter_mut().filter(|name| !name.is_empty()) {
@@ -132,7 +163,7 @@ impl Flat<'_> {
             "Cast" | "Identity" | "Squeeze" | "Unsqueeze" => {
                 node.input.first().and_then(|name| self.known.get(name)).cloned()
             }
-            _ => None,
+            op => self.computed(op, &node),
         };
         if let (Some(value), Some(name)) = (value, node.output.first()) {
             self.known.insert(name.clone(), value);
@@ -143,7 +174,9 @@ impl Flat<'_> {
     /// Makes `results` the values of the outputs of a node that was written out.
     fn hand_on(&mut self, outputs: &[String], results: &[String], scope: &mut Scope) {
         for (output, result) in outputs.iter().zip(results).filter(|(output, _)| !output.is_empty()) {
-            if scope.place.is_empty() {
+            if let (true, Some(list)) = (scope.place.is_empty(), self.lists.get(result).cloned()) {
+                self.lists.insert(output.clone(), list);
+            } else if scope.place.is_empty() {
                 let input = vec![result.clone()];
                 let name = Some(format!("{output}/result"));
                 let identity = NodeProto { name, input, output: vec![output.clone()], ..operator("Identity") };
@@ -173,6 +206,7 @@ impl Flat<'_> {
                 self.graph(branch, scope.within(place))
             }
             "Loop" => self.turns(node, graph("body")?, scope, &place),
+            "Scan" if self.opset >= 9 => self.scan(node, graph("body")?, scope, &place),
             _ => None,
         }
     }
@@ -219,7 +253,11 @@ impl Flat<'_> {
 
     /// Writes the turns of a loop one after the other.
     fn turns(&mut self, node: &NodeProto, body: &GraphProto, scope: &Scope, place: &str) -> Option<Vec<String>> {
-        let count = self.known.get(node.input.first()?)?.first().copied()?;
+        let limit = node.input.first().filter(|name| !name.is_empty());
+        let count = match limit {
+            Some(name) => self.known.get(name)?.first().copied()?,
+            None => MOST_NODES as i64,
+        };
         let count = usize::try_from(count).ok().filter(|&count| count > 0 && count <= MOST_NODES)?;
         let goes_on = node.input.get(1).filter(|name| !name.is_empty());
         if let Some(name) = goes_on
@@ -227,6 +265,7 @@ impl Flat<'_> {
         {
             return None;
         }
+        let mut ended = limit.is_some();
         let mut carried: Vec<String> = node.input.get(2..).unwrap_or_default().to_vec();
         let mut scanned: Vec<Vec<String>> = vec![Vec::new(); body.output.len().checked_sub(1 + carried.len())?];
         if body.input.len() != 2 + carried.len() {
@@ -243,16 +282,21 @@ impl Flat<'_> {
             within.names.extend(body.input.iter().map(|input| input.name().to_owned()).zip(values));
             let mut results = self.graph(body, within)?.into_iter();
             let stops = results.next()?;
-            if stops != condition && self.known.get(&stops)? != &[1] {
-                return None;
-            }
+            let stops = stops != condition && self.known.get(&stops)? == &[0];
             carried.iter_mut().for_each(|value| *value = results.next().unwrap_or_default());
             scanned.iter_mut().zip(results).for_each(|(all, value)| all.push(value));
             if self.nodes.len() > MOST_NODES {
                 return None;
             }
+            if stops {
+                ended = true;
+                break;
+            }
         }
-        let stacked = scanned.iter().enumerate().map(|(k, parts)| self.stack(&format!("{place}/scan{k}"), parts));
+        if !ended {
+            return None;
+        }
+        let stacked = scanned.iter().enumerate().map(|(k, parts)| self.stack(&format!("{place}/scan{k}"), parts, 0));
         let stacked: Vec<String> = stacked.collect();
         Some(carried.into_iter().chain(stacked).collect())
     }
@@ -275,18 +319,72 @@ impl Flat<'_> {
         name.to_owned()
     }
 
-    /// Values one after the other along a new first axis.
-    fn stack(&mut self, name: &str, parts: &[String]) -> String {
+    /// Writes the turns of a scan: the elements of its inputs along an axis, one after the other.
+    fn scan(&mut self, node: &NodeProto, body: &GraphProto, scope: &Scope, place: &str) -> Option<Vec<String>> {
+        let own = OnnxNode::from_proto(node, String::new());
+        let scanned = usize::try_from(own.require_int("num_scan_inputs").ok()?).ok()?;
+        let states = node.input.len().checked_sub(scanned)?;
+        let results = body.output.len().checked_sub(states)?;
+        let list = |name: &str, count: usize| Some(own.ints(name).ok()?.unwrap_or_else(|| vec![0; count]));
+        let (axes, backwards) = (list("scan_input_axes", scanned)?, list("scan_input_directions", scanned)?);
+        let (result_axes, turned) = (list("scan_output_axes", results)?, list("scan_output_directions", results)?);
+        let lists = [(&axes, scanned), (&backwards, scanned), (&result_axes, results), (&turned, results)];
+        if body.input.len() != node.input.len() || scanned == 0 || lists.iter().any(|(list, len)| list.len() != *len) {
+            return None;
+        }
+        let sequences = node.input[states..].to_vec();
+        let size = |sequence: &String, axis: i64| {
+            let sizes = self.sizes.get(sequence)?;
+            let axis = if axis < 0 { axis + sizes.len() as i64 } else { axis };
+            *sizes.get(usize::try_from(axis).ok()?)?
+        };
+        let steps = sequences.iter().zip(&axes).find_map(|(sequence, &axis)| size(sequence, axis))?;
+        let mut carried = node.input[..states].to_vec();
+        let mut parts: Vec<Vec<String>> = vec![Vec::new(); results];
+        for step in 0..steps {
+            let mut within = scope.within(format!("{place}[{step}]"));
+            let mut values = carried.clone();
+            for (k, sequence) in sequences.iter().enumerate() {
+                let at = if backwards[k] == 0 { step } else { steps - 1 - step };
+                let at = self.constant(&format!("{place}[{step}]/at{k}"), at as i64, false);
+                let (name, axis) = (format!("{place}[{step}]/element{k}"), integer("axis", axes[k]));
+                let (named, input) = (Some(name.clone()), vec![sequence.clone(), at]);
+                let output = vec![name.clone()];
+                self.nodes.push(NodeProto { name: named, input, output, attribute: vec![axis], ..operator("Gather") });
+                values.push(name);
+            }
+            within.names.extend(body.input.iter().map(|input| input.name().to_owned()).zip(values));
+            let mut results = self.graph(body, within)?.into_iter();
+            carried.iter_mut().for_each(|value| *value = results.next().unwrap_or_default());
+            parts.iter_mut().zip(results).for_each(|(all, value)| all.push(value));
+            if self.nodes.len() > MOST_NODES {
+                return None;
+            }
+        }
+        if steps == 0 {
+            return None;
+        }
+        for (k, mut parts) in parts.into_iter().enumerate() {
+            if turned[k] != 0 {
+                parts.reverse();
+            }
+            carried.push(self.stack(&format!("{place}/scan{k}"), &parts, result_axes[k]));
+        }
+        Some(carried)
+    }
+
+    /// Values one after the other along a new axis.
+    fn stack(&mut self, name: &str, parts: &[String], along: i64) -> String {
         let axes = AttributeProto {
             name: Some("axes".to_owned()),
             r#type: Some(7),
-            ints: vec![0],
+            ints: vec![along],
             ..AttributeProto::default()
         };
         let zero = format!("{name}/axes");
         if self.opset >= 13 {
             let tensor =
-                TensorProto { data_type: Some(7), dims: vec![1], int64_data: vec![0], ..TensorProto::default() };
+                TensorProto { data_type: Some(7), dims: vec![1], int64_data: vec![along], ..TensorProto::default() };
             let value = AttributeProto {
                 t: Some(tensor),
                 r#type: Some(4),
@@ -312,17 +410,66 @@ impl Flat<'_> {
             self.nodes.push(NodeProto { name: Some(slice.clone()), input, output, attribute, ..operator("Unsqueeze") });
             slices.push(slice);
         }
-        let axis =
-            AttributeProto { name: Some("axis".to_owned()), r#type: Some(2), i: Some(0), ..AttributeProto::default() };
-        let (named, output) = (Some(name.to_owned()), vec![name.to_owned()]);
-        self.nodes.push(NodeProto { name: named, input: slices, output, attribute: vec![axis], ..operator("Concat") });
+        self.concat(name, slices, along)
+    }
+
+    /// Values one after the other along an axis.
+    fn concat(&mut self, name: &str, input: Vec<String>, axis: i64) -> String {
+        let (named, output, attribute) = (Some(name.to_owned()), vec![name.to_owned()], vec![integer("axis", axis)]);
+        self.nodes.push(NodeProto { name: named, input, output, attribute, ..operator("Concat") });
         name.to_owned()
     }
+
+    /// What a function of single integers yields, as conditions of loops are computed.
+    fn computed(&self, op: &str, node: &NodeProto) -> Option<Vec<i64>> {
+        let operand = |i: usize| match self.known.get(node.input.get(i)?)?[..] {
+            [value] => Some(value),
+            _ => None,
+        };
+        if op == "Not" {
+            return Some(vec![(operand(0)? == 0).into()]);
+        }
+        let (a, b) = (operand(0)?, operand(1)?);
+        Some(vec![match op {
+            "Add" => a.checked_add(b)?,
+            "Sub" => a.checked_sub(b)?,
+            "Mul" => a.checked_mul(b)?,
+            "Less" => (a < b).into(),
+            "LessOrEqual" => (a <= b).into(),
+            "Greater" => (a > b).into(),
+            "GreaterOrEqual" => (a >= b).into(),
+            "Equal" => (a == b).into(),
+            "And" => (a != 0 && b != 0).into(),
+            "Or" => (a != 0 || b != 0).into(),
+            _ => return None,
+        }])
+    }
+}
+
+/// What a file says of the axes of its values.
+fn sizes(graph: &GraphProto, initializers: &BTreeMap<String, Tensor>) -> HashMap<String, Vec<Option<usize>>> {
+    let declared = graph.input.iter().chain(&graph.value_info).filter_map(|value| {
+        let Some(TypeValue::Tensor(tensor)) = value.r#type.as_ref()?.value.as_ref() else { return None };
+        let sizes = tensor.shape.as_ref()?.dim.iter().map(|dim| match dim.value {
+            Some(DimensionValue::Value(size)) => usize::try_from(size).ok(),
+            _ => None,
+        });
+        Some((value.name().to_owned(), sizes.collect()))
+    });
+    let stored =
+        initializers.iter().map(|(name, tensor)| (name.clone(), tensor.dims.iter().copied().map(Some).collect()));
+    declared.chain(stored).collect()
+}
+
+fn integer(name: &str, value: i64) -> AttributeProto {
+    AttributeProto { name: Some(name.to_owned()), r#type: Some(2), i: Some(value), ..AttributeProto::default() }
 }
 
 fn operator(name: &str) -> NodeProto {
     NodeProto { op_type: Some(name.to_owned()), ..NodeProto::default() }
 }
+
+mod sequences;
 
 #[cfg(test)]
 mod tests;

@@ -47,6 +47,34 @@ pub(super) fn inputs(
     resolve(&declared, notes)
 }
 
+/// What the file declares of the results of nodes that are not ONNX's own, with the batch on the axes that have the symbol of
+/// an input's. One with another symbol is left out.
+pub(super) fn foreign(graph: &GraphProto, inputs: &[ValueInfo]) -> Vec<ValueInfo> {
+    let own = |domain: &str| matches!(domain, "" | "ai.onnx");
+    let nodes = graph.node.iter().filter(|node| !own(node.domain()));
+    let wanted: BTreeSet<&str> = nodes.flat_map(|node| &node.output).map(String::as_str).collect();
+    let batch: BTreeSet<String> = graph
+        .input
+        .iter()
+        .filter_map(|input| Some((read(input).ok()?, inputs.iter().find(|info| info.name == input.name())?)))
+        .flat_map(|(declared, info)| declared.axes.into_iter().zip(&info.dims))
+        .filter_map(|(axis, dim)| match (axis, dim) {
+            (Axis::Symbol(symbol), Dim::Batch(1)) => symbol,
+            _ => None,
+        })
+        .collect();
+    let values = graph.value_info.iter().chain(&graph.output).filter(|value| wanted.contains(value.name()));
+    let resolved = values.filter_map(|value| read(value).ok()).filter_map(|value| {
+        let dim = |axis: &Axis| match axis {
+            Axis::Known(size) => Some(Dim::Known(*size)),
+            Axis::Symbol(symbol) => symbol.as_ref().filter(|symbol| batch.contains(*symbol)).map(|_| Dim::Batch(1)),
+        };
+        let dims = value.axes.iter().map(dim).collect::<Option<_>>()?;
+        Some(ValueInfo { name: value.name, dtype: value.dtype, dims })
+    });
+    resolved.collect()
+}
+
 /// An axis as the file declares it.
 #[derive(Clone, Debug, PartialEq)]
 enum Axis {
@@ -117,7 +145,7 @@ fn resolve(inputs: &[Declared], notes: &mut Vec<String>) -> Result<Vec<ValueInfo
                     let named = symbol.clone().filter(|symbol| !leading.contains(&Some(symbol.as_str())));
                     let flag = named.unwrap_or_else(|| format!("{}:{axis}", input.name));
                     let symbol = symbol.as_deref().unwrap_or("of unknown size");
-                    surplus.push(format!("input `{}`, axis {axis}: {symbol} (--fix {flag}=SIZE)", input.name));
+                    surplus.push(format!("input `{}`, axis {axis}: {symbol} (--dim {flag}=SIZE)", input.name));
                     Dim::Batch(1)
                 }
             });
@@ -177,12 +205,12 @@ mod tests {
     fn further_symbols_are_named_together() {
         assert_eq!(
             shapes(&[("ids", &["batch", "seq"]), ("mask", &["batch", "?"])]).unwrap_err(),
-            "input `ids`, axis 1: seq (--fix seq=SIZE); input `mask`, axis 1: of unknown size (--fix mask:1=SIZE)"
+            "input `ids`, axis 1: seq (--dim seq=SIZE); input `mask`, axis 1: of unknown size (--dim mask:1=SIZE)"
         );
-        assert_eq!(shapes(&[("x", &["n", "n"])]).unwrap_err(), "input `x`, axis 1: n (--fix x:1=SIZE)");
+        assert_eq!(shapes(&[("x", &["n", "n"])]).unwrap_err(), "input `x`, axis 1: n (--dim x:1=SIZE)");
         assert_eq!(
             shapes(&[("x", &["n", "3"]), ("y", &["4", "m"])]).unwrap_err(),
-            "input `y`, axis 1: m (--fix m=SIZE)"
+            "input `y`, axis 1: m (--dim m=SIZE)"
         );
     }
 }

@@ -24,6 +24,8 @@ pub enum Lifted {
     Literal,
     /// As the Identity of an initialiser that was equal to it.
     Copy,
+    /// As an attribute of a [linear model](super::linear).
+    Attribute,
 }
 
 /// The parts of a model that are read so far.

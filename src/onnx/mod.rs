@@ -6,6 +6,8 @@
 //! writes trained values back into the file that they came from.
 
 pub mod aten;
+pub mod batch_norm;
+mod embedding_bag;
 pub mod error;
 pub mod export;
 mod exporter;
@@ -15,20 +17,23 @@ pub mod fix;
 mod flatten;
 mod inputs;
 pub mod lift;
+mod linear;
 pub mod node;
 pub mod parameters;
 pub mod proto;
 pub mod source;
 pub mod tensor;
+pub mod trial;
 mod wiring;
 
 pub use crate::glob::Glob;
 pub use aten::AtenCall;
+pub use batch_norm::Substitute;
 pub use error::OnnxError;
 pub use export::{export, training_dropouts};
 pub use exporter::Exporter;
 pub use facts::{Facts, Int};
-pub use fix::AxisFix;
+pub use fix::{AxisFix, Fix};
 pub use lift::Lifted;
 pub use node::OnnxNode;
 pub use parameters::{Padding, Parameter, Parameters, discover};

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use prost::Message;
 use prost::bytes::{Buf, Bytes};
 
+use super::batch_norm::{self, Substitute};
 use super::error::OnnxError;
 use super::exporter::Exporter;
 use super::facts::Facts;
@@ -18,7 +19,7 @@ use super::node::OnnxNode;
 use super::parameters::{self, Parameter};
 use super::proto::{GraphProto, ModelProto, TensorProto};
 use super::tensor::{Elem, Tensor};
-use super::{external, flatten, inputs, wiring};
+use super::{embedding_bag, external, flatten, inputs, linear, wiring};
 
 /// The size of an axis. `N` is the number of samples in a physical batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +86,8 @@ pub struct OutputInfo {
 pub struct Reading {
     /// Symbolic axes that get a size.
     pub fixes: Vec<AxisFix>,
+    /// What takes the place of batch normalisation in training mode; that is refused otherwise.
+    pub batch_norm: Option<Substitute>,
 }
 
 /// A model, ready for the compiler.
@@ -119,6 +122,8 @@ pub struct Source {
     pub fixed_batch: Option<usize>,
     /// The element types that the file gives the initialisers.
     elems: HashMap<String, Elem>,
+    /// What the file says of results of operators that are not ONNX's own.
+    declared: Vec<ValueInfo>,
 }
 
 impl Source {
@@ -171,22 +176,38 @@ impl Source {
         }
         let opset = opset?;
         fix::apply(graph, &reading.fixes)?;
+        if let Some(substitute) = reading.batch_norm {
+            notes.push(batch_norm::apply(graph, &mut model.metadata_props, opset, substitute)?);
+        }
         let external = graph.initializer.iter().any(external::is_external);
         let mut initializers = external::initializers(graph, path, &mut notes)?;
         let inputs = inputs::inputs(graph, &initializers, &mut notes)?;
         notes.extend(other_precision(graph, &inputs));
         let flat = flatten::flatten(graph, &model.functions, &initializers, opset);
+        let flat = match embedding_bag::recognise(&flat, opset) {
+            Some((recognised, found)) => {
+                notes.extend(found);
+                Cow::Owned(recognised)
+            }
+            None => flat,
+        };
+        let (flat, attributes) = match linear::expand(&flat, &mut initializers) {
+            Some((expanded, attributes)) => (Cow::Owned(expanded), attributes),
+            None => (flat, BTreeMap::new()),
+        };
         let mut nodes = wiring::nodes(&flat, &initializers, &inputs)?;
         let elem = |tensor: &TensorProto| (tensor.name().to_owned(), Elem::from_onnx(tensor.data_type()));
         let mut elems = graph.initializer.iter().map(elem).collect();
         let parts =
             lift::Parts { nodes: &mut nodes, initializers: &mut initializers, elems: &mut elems, inputs: &inputs };
-        let lifted = lift::lift(&model, parts, &mut notes);
-        let bytes = match external || !reading.fixes.is_empty() {
+        let mut lifted = lift::lift(&model, parts, &mut notes);
+        lifted.extend(attributes);
+        let bytes = match external || !reading.fixes.is_empty() || reading.batch_norm.is_some() {
             true => model.encode_to_vec().into(),
             false => bytes,
         };
         let exporter = Exporter::of(&model);
+        let declared = model.graph.as_ref().map(|graph| inputs::foreign(graph, &inputs)).unwrap_or_default();
         let (facts, outputs, path) = (Facts::default(), Vec::new(), path.to_owned());
         let mut source = Source {
             exporter,
@@ -195,6 +216,7 @@ impl Source {
             initializers,
             lifted,
             elems,
+            declared,
             inputs,
             outputs,
             facts,
@@ -303,7 +325,8 @@ impl Source {
                 *dim = Dim::Known(size);
             }
         }
-        Facts::infer(&self.nodes, &self.initializers, &self.elems, constants, &inputs, self.opset)
+        let stored = (&self.initializers, &self.elems, constants);
+        Facts::infer(&self.nodes, stored, &inputs, &self.declared, self.opset)
     }
 
     /// Infers what is known of each value, and of the outputs.
@@ -365,12 +388,17 @@ fn opset(model: &ModelProto, path: &Path) -> Result<i64, OnnxError> {
     let found = model.opset_import.iter().find(|set| matches!(set.domain(), "" | "ai.onnx")).map(|set| set.version());
     match found {
         Some(version @ OLDEST_OPSET..=NEWEST_OPSET) => Ok(version),
+        // Of operators of other domains alone.
+        None if model.opset_import.iter().any(|set| set.domain() == TRAINING) => Ok(NEWEST_OPSET),
         found => Err(OnnxError::Opset { path: path.to_owned(), found }),
     }
 }
 
-/// The first version with today's broadcasting, and with no `is_test` in operators that behave otherwise in training.
-pub const OLDEST_OPSET: i64 = 7;
+/// The domain of optimizers as operators.
+pub const TRAINING: &str = "ai.onnx.preview.training";
+
+/// The first version in which attributes say what they say today, but for broadcasting.
+pub const OLDEST_OPSET: i64 = 6;
 
 /// The last version whose operators were compared with those before, one by one.
 pub const NEWEST_OPSET: i64 = 28;

@@ -224,6 +224,8 @@ macro_rules! op_table {
     };
 }
 
+pub mod reverse;
+
 op_table! {
     leaf { Input, Parameter, Constant, Fill }
     elementwise { Elementwise }
@@ -238,6 +240,7 @@ op_table! {
     embedding { Gather, Scatter }
     recurrence { Recurrence, RecurrenceVjp }
     dropout { Dropout }
+    random { Uniform }
     detach { Detach }
     custom { Custom }
     loss { CrossEntropy, CrossEntropyVjp }

@@ -293,7 +293,14 @@ mod tests {
         graph.outputs.insert("out".into(), id);
         let axes = Axes(std::iter::once(Axis::batch()).chain(dims.iter().map(|&d| Axis::size(d))).collect());
         let (inputs, outputs) = ([(name.to_owned(), axes.clone())], [("out".to_owned(), axes)]);
-        Proved { graph, inputs: inputs.into(), outputs: outputs.into(), ids: BTreeMap::new(), notes: vec![] }
+        Proved {
+            graph,
+            inputs: inputs.into(),
+            outputs: outputs.into(),
+            nothing: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            notes: vec![],
+        }
     }
 
     fn target(dims: &[usize], loss: &str) -> Result<TargetSchema, LossError> {

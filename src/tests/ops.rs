@@ -18,6 +18,7 @@ use crate::ops::leaf::{Constant, Data, Fill};
 use crate::ops::loss::CrossEntropy;
 use crate::ops::movement::{Broadcast, Concat, Pad, Rearrange, Reshape, Slice, Transpose};
 use crate::ops::pool::Pool;
+use crate::ops::random::Uniform;
 use crate::ops::recurrence::Recurrence;
 use crate::ops::reduce::Sum;
 use crate::ops::softmax::Softmax;
@@ -49,6 +50,7 @@ pub const SKETCHES: &[(&str, MakeSketches)] = &[
     ("Gather", gather),
     ("Recurrence", recurrence),
     ("Dropout", dropout),
+    ("Uniform", uniform),
     ("Detach", detach),
     ("Custom", custom),
     ("CrossEntropy", cross_entropy),
@@ -493,6 +495,18 @@ fn dropout() -> Vec<Sketch> {
         let x = sketch.value(batched, &[2, 7], &SIGNED);
         let keys = sketch.ids(true, &[2], 0..1 << 20);
         let y = sketch.add(Dropout { ratio: 0.4, layer: 3 }, &[x, keys]);
+        sketch.loss_of(y)
+    };
+    EITHER.map(sketch).into()
+}
+
+fn uniform() -> Vec<Sketch> {
+    let sketch = |batched: bool| {
+        let mut sketch = Sketch::new(format!("batched {batched}"));
+        let x = sketch.value(batched, &[2, 7], &SIGNED);
+        let keys = sketch.ids(true, &[2], 0..1 << 20);
+        let noise = sketch.add(Uniform { dims: vec![2, 7], layer: 5 }, &[keys]);
+        let y = sketch.add(Elementwise::call(Func::Mul), &[x, noise]);
         sketch.loss_of(y)
     };
     EITHER.map(sketch).into()

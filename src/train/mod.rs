@@ -4,6 +4,7 @@
 pub mod checkpoint;
 pub mod data;
 pub mod dropout;
+pub mod empirical;
 pub mod engine;
 pub mod evaluate;
 pub mod finite;

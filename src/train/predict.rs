@@ -13,6 +13,7 @@ use super::data::{Array, DataError, Dataset, Values};
 use super::engine::{Engine, EngineError};
 use crate::artifact::Artifact;
 use crate::device::Device;
+use crate::graph::DType;
 use crate::import::axes::{Axes, Factor};
 use crate::lower::program::Phase;
 use crate::schema::{Dims, Schema};
@@ -93,7 +94,11 @@ pub fn predict(
             None => engine.run_once(Phase::Forward)?,
         }
         for output in &manifest.outputs {
-            let values = engine.output(&output.name)?;
+            let values = match output.nothing {
+                Some(DType::F32) => Values::F32(Vec::new()),
+                Some(_) => Values::I32(Vec::new()),
+                None => engine.output(&output.name)?,
+            };
             let values = if output.axes.batch_axis().is_some() { first(values, chunk.len(), rows) } else { values };
             columns.entry(&output.name).or_default().push(values);
         }

@@ -3,7 +3,8 @@
 //! `cargo xtask conformance` fetches them with the PyPI package onnx and names their folder in the variable
 //! `DPC_CONFORMANCE`. What a case gives as an operand dpc may have to know when it compiles (axes, shapes, indices), so a
 //! model that is refused with all of them as inputs is tried again with the integers as constants, and then with all but
-//! the first operand. The names of the cases that pass are in `conformance.expected`; one of these that fails fails the
+//! the first operand. Recurrent nodes are for batches: their input, lengths and states get a batch axis, and their weights are
+//! constants. The names of the cases that pass are in `conformance.expected`; one of these that fails fails the
 //! test. With `DPC_CONFORMANCE_WRITE=1` the list is written anew.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ use dpc::device::cpu::Cpu;
 use dpc::device::gpu::Gpu;
 use dpc::device::{Device, TARGETS};
 use dpc::onnx::proto::{ModelProto, TensorProto};
-use dpc::onnx::{Elem, Source, Tensor, TensorData, discover};
+use dpc::onnx::{BatchAxis, Elem, Source, Tensor, TensorData, discover};
 use dpc::options::NormChoice;
 use dpc::privacy::ClipRule;
 use dpc::train::data::Array;
@@ -41,6 +42,16 @@ const SECOND: &str = "LeakyRelu Elu Selu Celu PRelu Softplus Softsign HardSigmoi
     Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Floor Ceil Round Sign Mod Shrink IsNaN IsInf Xor GlobalLpPool \
     Hardmax EyeLike NonZero Compress";
 
+/// Operators of neither tier that dpc has.
+const MORE: &str = "GridSample Col2Im QuantizeLinear DequantizeLinear Scan Loop If SequenceAt SequenceConstruct SequenceEmpty \
+    SequenceInsert SequenceErase SequenceLength ConcatFromSequence SplitToSequence";
+
+/// Folders beside that of the cases of single operators: small models, and exports of PyTorch's layers and operators.
+const BESIDE: [(&str, usize); 3] = [("simple", 4), ("pytorch-operator", 5), ("pytorch-converted", 5)];
+
+/// The domain of optimizers and of derivatives as operators, whose cases are of the tier of small models.
+const TRAINING: &str = "ai.onnx.preview.training";
+
 /// A case: a model of a node or two.
 struct Case {
     name: String,
@@ -48,13 +59,26 @@ struct Case {
     model: ModelProto,
     /// Its operators, joined.
     ops: String,
-    /// 1 or 2; 3 for operators of both on other types than float32, which dpc computes as what it has.
+    /// 1 or 2; 3 for operators of both on other types than float32, which dpc computes as what it has; 4 for small models,
+    /// operators of training and those of neither tier; 5 for what PyTorch exported.
     tier: usize,
 }
 
-/// The cases of both tiers on floats, integers and truth values.
+/// The cases of all tiers on floats, integers and truth values.
 fn cases(folder: &Path) -> Vec<Case> {
-    let [first, second] = [FIRST, SECOND].map(|ops| ops.split_whitespace().collect::<BTreeSet<_>>());
+    let mut cases = of_folder(folder, None);
+    for (beside, tier) in BESIDE {
+        let beside = folder.parent().expect("a folder of folders").join(beside);
+        if beside.is_dir() {
+            cases.extend(of_folder(&beside, Some(tier)));
+        }
+    }
+    cases
+}
+
+/// The cases in a folder, of the tier that is given or that their operators are of.
+fn of_folder(folder: &Path, given: Option<usize>) -> Vec<Case> {
+    let [first, second, more] = [FIRST, SECOND, MORE].map(|ops| ops.split_whitespace().collect::<BTreeSet<_>>());
     let entries = std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     folders.sort();
@@ -73,12 +97,18 @@ fn cases(folder: &Path) -> Vec<Case> {
         };
         let elems: Vec<Elem> = graph.input.iter().chain(&graph.output).map(elem).collect();
         let taken = |elem: &Elem| matches!(elem, Elem::F32 | Elem::F64 | Elem::I64 | Elem::I32 | Elem::Bool);
-        if name.contains("_expanded") || !elems.iter().all(taken) {
+        let ops: BTreeSet<&str> = graph.node.iter().map(|node| node.op_type()).collect();
+        let has_more = ops.iter().any(|op| more.contains(op));
+        let small = |elem: &Elem| has_more && matches!(elem, Elem::U8 | Elem::I8 | Elem::U16 | Elem::I16);
+        if name.contains("_expanded") || !elems.iter().all(|elem| taken(elem) || small(elem)) {
             continue;
         }
         let single = elems.contains(&Elem::F32) && !elems.contains(&Elem::F64);
-        let ops: BTreeSet<&str> = graph.node.iter().map(|node| node.op_type()).collect();
+        let training = graph.node.iter().any(|node| node.domain() == TRAINING);
         let tier = match ops.iter().all(|op| first.contains(op) || second.contains(op)) {
+            _ if given.is_some() => given.unwrap_or_default(),
+            _ if training => 4,
+            _ if has_more && ops.iter().all(|op| [&first, &second, &more].iter().any(|tier| tier.contains(op))) => 4,
             false => continue,
             true if !single => 3,
             true if ops.is_subset(&first) => 1,
@@ -123,14 +153,19 @@ fn attempt(
     device: &dyn Device,
     case: &Case,
     constant: impl Fn(usize, &Tensor) -> bool,
+    batch: &[(&str, usize)],
 ) -> Result<Vec<String>, Failure> {
     let mut model = case.model.clone();
     let graph = model.graph.as_mut().expect("a graph");
     let wrong = Failure::Wrong;
     let mut inputs = BTreeMap::new();
-    let given = tensors(case, "input", graph.input.len()).map_err(wrong)?;
+    // Older files have their initialisers among the inputs too.
+    let stored: BTreeSet<&str> = graph.initializer.iter().map(|tensor| tensor.name()).collect();
+    let fed: Vec<_> = graph.input.iter().filter(|info| !stored.contains(info.name())).cloned().collect();
+    let rest: Vec<_> = graph.input.iter().filter(|info| stored.contains(info.name())).cloned().collect();
+    let given = tensors(case, "input", fed.len()).map_err(wrong)?;
     let mut free = Vec::new();
-    for (k, (info, proto)) in graph.input.iter().zip(given).enumerate() {
+    for (k, (info, proto)) in fed.iter().zip(given).enumerate() {
         let tensor = Tensor::from_proto(&proto).map_err(|e| wrong(format!("{}: {e:?}", info.name())))?;
         match constant(k, &tensor) {
             true => graph.initializer.push(TensorProto { name: info.name.clone(), ..proto }),
@@ -140,11 +175,15 @@ fn attempt(
             }
         }
     }
-    graph.input = free;
+    graph.input = free.into_iter().chain(rest).collect();
     let names: Vec<String> = graph.output.iter().map(|info| info.name().to_owned()).collect();
     let refused = |error: &dyn std::fmt::Display| Failure::Refused(error.to_string());
     let bytes = model.encode_to_vec();
-    let source = Source::from_bytes(bytes.into(), Path::new("model.onnx")).map_err(|e| refused(&e))?;
+    let mut source = Source::from_bytes(bytes.into(), Path::new("model.onnx")).map_err(|e| refused(&e))?;
+    let has = |input: &str| source.inputs.iter().any(|info| info.name == input);
+    let axes = batch.iter().filter(|(input, _)| has(input));
+    let axes: Vec<BatchAxis> = axes.map(|&(input, axis)| BatchAxis { input: input.to_owned(), axis }).collect();
+    source.free_batch(&axes).map_err(|e| refused(&e))?;
     let parameters = discover(&source, &[], &[]).map_err(|e| refused(&e))?;
     let options = Options {
         loss: None,
@@ -198,14 +237,30 @@ fn same(found: &Array, expected: &Tensor) -> Result<(), String> {
 
 /// What shape inference does not know of a case that passes.
 fn run(device: &dyn Device, case: &Case) -> Result<Vec<String>, Failure> {
-    let mut last = attempt(device, case, |_, _| false);
+    let mut last = attempt(device, case, |_, _| false, &[]);
     if let Err(Failure::Refused(_)) = last {
-        last = attempt(device, case, |_, tensor| tensor.floats().is_none());
+        last = attempt(device, case, |_, tensor| tensor.floats().is_none(), &[]);
     }
     if let Err(Failure::Refused(_)) = last {
-        last = attempt(device, case, |k, _| k > 0);
+        last = attempt(device, case, |k, _| k > 0, &[]);
+    }
+    if let (Err(Failure::Refused(_)), Some(layout)) = (&last, layout(case)) {
+        let axes = [("X", 1 - layout), ("sequence_lens", 0), ("initial_h", 1 - layout), ("initial_c", 1 - layout)];
+        let inputs: Vec<&str> =
+            case.model.graph.iter().flat_map(|graph| &graph.input).map(|info| info.name()).collect();
+        last = attempt(device, case, |k, _| !axes.iter().any(|(input, _)| inputs[k] == *input), &axes);
+    }
+    if let Err(Failure::Refused(_)) = last {
+        last = attempt(device, case, |_, _| true, &[]);
     }
     last
+}
+
+/// The layout of a recurrent node: the axis of the batch is 1 less that.
+fn layout(case: &Case) -> Option<usize> {
+    let node = case.model.graph.as_ref()?.node.iter().find(|node| ["LSTM", "GRU", "RNN"].contains(&node.op_type()))?;
+    let layout = node.attribute.iter().find(|attribute| attribute.name() == "layout").map_or(0, |layout| layout.i());
+    usize::try_from(layout).ok().filter(|&layout| layout < 2)
 }
 
 #[test]
@@ -255,7 +310,7 @@ fn check(device: &(dyn Device + Sync)) {
     for ((tier, ops), [passed, all]) in by_ops {
         println!("tier {tier} {ops}: {passed} of {all}");
     }
-    for tier in [1, 2, 3] {
+    for tier in [1, 2, 3, 4, 5] {
         let of_tier: Vec<&Case> = cases.iter().filter(|case| case.tier == tier).collect();
         println!(
             "tier {tier}: {} of {} cases pass",

@@ -61,11 +61,11 @@ fn a_part_without_elements_adds_nothing_to_a_concatenation() {
 }
 
 #[test]
-fn another_reader_of_a_value_without_elements_is_refused_by_name() {
+fn what_is_made_of_nothing_is_nothing_and_a_reader_that_needs_elements_is_refused_by_name() {
     let source = behind(&[NOTHING, ("Relu", &["nothing"], "positive")]);
     let parameters = discover(&source, &[], &[]).expect("parameters");
     let problems = prove(&source, &parameters).expect_err("nothing to compute").problems;
     let Refusal::Unsupported { node, why, .. } = &problems[0] else { panic!("{problems:?}") };
-    assert_eq!(node, "positive");
-    assert!(why.contains("`nothing` of dims [N, 0] has no elements"), "{why}");
+    assert_eq!(node, "/0/Gemm");
+    assert!(why.contains("`positive` of dims [N, 0] has no elements"), "{why}");
 }

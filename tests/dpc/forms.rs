@@ -148,19 +148,27 @@ fn weights_that_were_equal_are_written_as_initialisers_of_their_own() {
 #[test]
 fn symbolic_axes_are_fixed_by_symbol_and_by_position() {
     let mut form = Form::new("axes");
-    form.check("--fix time=6 --fix y:2=2");
-    form.check("--fix x:1=6 --fix y:1=6 --fix y:2=2");
+    form.check("--dim time=6 --dim y:2=2");
+    form.check("--dim x:1=6 --fix y:1=6 --fix y:2=2");
 
     let (file, place) = (form.file(), &form.place);
     let text = place.fails(&format!("check {file}"), 1);
-    for line in ["axis 1: time (--fix time=SIZE)", "`y`, axis 2: of unknown size (--fix y:2=SIZE)"] {
+    for line in ["axis 1: time (--dim time=SIZE)", "`y`, axis 2: of unknown size (--dim y:2=SIZE)"] {
         assert!(text.contains(line), "{text}");
     }
     let text = place.fails(&format!("check {file} --fix t=6 --fix y:3=1"), 1);
     assert!(text.contains("dpc::onnx::fix") && text.contains("`t=6`") && text.contains("`y:3=1`"), "{text}");
     let words: Vec<&str> = text.split_whitespace().collect();
     assert!(words.join(" ").contains("the inputs have the symbols batch, time"), "{text}");
-    assert!(place.fails(&format!("check {file} --fix time"), 2).contains("SYMBOL=SIZE or INPUT:AXIS=SIZE"));
+    for flag in ["--dim time", "--fix time", "--dim batch-norm=group", "--fix batch-norm=layer"] {
+        let text = place.fails(&format!("check {file} {flag}"), 2);
+        assert!(
+            text.contains("SYMBOL=SIZE or INPUT:AXIS=SIZE")
+                || text.contains("is none of group")
+                || text.contains("no size"),
+            "{text}"
+        );
+    }
 }
 
 #[test]
@@ -168,7 +176,7 @@ fn what_is_fixed_stays_so_in_the_artifact_and_in_what_is_exported() {
     let mut form = Form::new("axes");
     form.data();
     let (file, place) = (form.file(), &form.place);
-    let fix = "--fix time=6 --fix y:2=2";
+    let fix = "--dim time=6 --dim y:2=2";
     place.ok(&format!("compile {file} --loss cross-entropy -o m.dpc {fix}"));
     let artifact = Artifact::load(&place.path("m.dpc")).expect("an artifact");
     let source = Source::from_bytes(artifact.source.into(), Path::new("m.dpc")).expect("its source");

@@ -14,6 +14,7 @@ mod forms;
 mod gradients;
 mod losses;
 mod mutations;
+mod noise;
 mod onnx;
 mod opsets;
 mod own_rows;

@@ -11,8 +11,9 @@ pub const VARIABLE: &str = "DPC_CONFORMANCE";
 
 const PACKAGE: &str = "onnx==1.22.0";
 
-/// Where the cases are inside of the package.
+/// Where the cases are inside of the package: those of single operators, and others beside them.
 const CASES: &str = "onnx/backend/test/data/node";
+const BESIDE: &str = "pytorch-converted";
 
 /// Runs the cases and shows what passes.
 pub fn run() -> Result<(), String> {
@@ -29,7 +30,8 @@ pub fn cases() -> Result<PathBuf, String> {
     let absolute = |path: &Path| path.canonicalize().map_err(|e| format!("{}: {e}", path.display()));
     let package = Path::new(&target).join("conformance");
     let cases = package.join(CASES);
-    if cases.is_dir() {
+    let parent = |path: &Path| path.parent().map(Path::to_owned).unwrap_or_default();
+    if parent(&cases).join(BESIDE).is_dir() {
         return absolute(&cases);
     }
     println!("xtask: fetching ONNX's conformance cases: the package {PACKAGE}, about 20 MB");
@@ -45,11 +47,11 @@ pub fn cases() -> Result<PathBuf, String> {
         ));
     }
     // What else is in the package is not needed.
-    let from = parts.join(CASES);
-    if let Some(parent) = cases.parent() {
-        std::fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
-    }
-    std::fs::rename(&from, &cases).map_err(|e| format!("{}: {e}", from.display()))?;
+    let (from, to) = (parent(&parts.join(CASES)), parent(&cases));
+    let _ = std::fs::remove_dir_all(&to);
+    let above = parent(&to);
+    std::fs::create_dir_all(&above).map_err(|e| format!("{}: {e}", above.display()))?;
+    std::fs::rename(&from, &to).map_err(|e| format!("{}: {e}", from.display()))?;
     let _ = std::fs::remove_dir_all(&parts);
     absolute(&cases)
 }

@@ -29,7 +29,10 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     // What runs programs.
     ("device", &["graph", "lower", "options"]),
     // Files and loops around both.
-    ("artifact", &["compile", "files", "import", "lower", "onnx", "options", "passes", "privacy", "schema", "tensors"]),
+    (
+        "artifact",
+        &["compile", "files", "graph", "import", "lower", "onnx", "options", "passes", "privacy", "schema", "tensors"],
+    ),
     (
         "train",
         &[
@@ -51,12 +54,13 @@ pub const LAYERS: &[(&str, &[&str])] = &[
             "schema", "tensors", "train",
         ],
     ),
+    ("picture", &["import", "onnx"]),
     // The program.
     (
         "cli",
         &[
             "artifact", "audit", "compile", "device", "files", "glob", "graph", "import", "lower", "onnx", "options",
-            "panics", "passes", "privacy", "schema", "tensors", "train",
+            "panics", "passes", "picture", "privacy", "schema", "tensors", "train",
         ],
     ),
 ];

@@ -285,6 +285,16 @@ fn update() -> Vec<Case> {
         let kernel = Dropout { len, ratio, layer };
         all.push(Case::new(format!("{rows}x{len}_{ratio}"), rows, kernel, read, vec![output(rows * len)]));
     }
+    for (rows, len, layer) in [(1, 1, 0), (5, 37, 3), (3, 1025, 1)] {
+        let keys = Data::I32((0..2 * rows as i32).map(|i| i.wrapping_mul(0x1234_5677) - 77).collect());
+        all.push(Case::new(
+            format!("{rows}x{len}"),
+            rows,
+            Uniform { len, layer },
+            vec![keys],
+            vec![output(rows * len)],
+        ));
+    }
     all.extend(clip_factors());
     all.extend(folds());
     all.extend(nonfinite());

@@ -4,7 +4,7 @@ use super::{Buffers, Native, parallel};
 use crate::lower::kernels::Dropout;
 
 /// Elements whose masks are worked out together.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 impl Native for Dropout {
     fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
@@ -25,7 +25,7 @@ impl Native for Dropout {
 }
 
 /// Word 0 of Threefry-2x32-20 (Salmon et al., SC 2011) of counters `(first, layer)`, `(first + 1, layer)`, ….
-fn threefry(key: [u32; 2], first: u32, layer: u32) -> [u32; LANES] {
+pub(super) fn threefry(key: [u32; 2], first: u32, layer: u32) -> [u32; LANES] {
     let keys = [key[0], key[1], 0x1bd1_1bda ^ key[0] ^ key[1]];
     let mut x =
         [std::array::from_fn(|i| (first + i as u32).wrapping_add(keys[0])), [layer.wrapping_add(keys[1]); LANES]];

@@ -2,14 +2,16 @@
 //! keys, a mask, a softmax, and the product with the values, for heads of their own axis or folded into the last one.
 
 use super::matmul::product;
-use crate::graph::DType;
+use crate::graph::{DType, Type};
 use crate::import::axes::{Axes, Axis};
+use crate::import::broadcast::call;
 use crate::import::formula::formula;
+use crate::import::rows::positions;
 use crate::import::select::selectable;
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
-use crate::ops::leaf::{Constant, Data};
+use crate::ops::leaf::{Constant, Data, Fill};
 use crate::ops::movement::{Broadcast, Concat, Reshape, Transpose};
 use crate::ops::softmax::Softmax;
 
@@ -22,8 +24,9 @@ fn attention(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal
     let (query, folded) = heads(cx, node, 0, "q_num_heads")?;
     let (mut key, _) = heads(cx, node, 1, "kv_num_heads")?;
     let (mut values, _) = heads(cx, node, 2, "kv_num_heads")?;
-    if node.input(6).is_some() {
-        return Err(cx.unsupported(node, "keys of several lengths (nonpad_kv_seqlen)"));
+    let lengths = cx.optional(node, 6)?;
+    if lengths.is_some() && (causal || node.input(4).is_some()) {
+        return Err(cx.unsupported(node, "keys of several lengths (nonpad_kv_seqlen) with a causal mask or a past"));
     }
     let mut past = 0;
     for (i, present) in [(4, &mut key), (5, &mut values)] {
@@ -56,6 +59,10 @@ fn attention(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal
     }
     if let Some(mask) = cx.optional(node, 3)? {
         let mask = added(cx, node, mask, size(&scores, 3))?;
+        masked = formula(cx, node, |f| f.of(masked) + f.of(mask))?;
+    }
+    if let Some(lengths) = lengths {
+        let mask = within(cx, node, lengths, size(&scores, 3))?;
         masked = formula(cx, node, |f| f.of(masked) + f.of(mask))?;
     }
     let Some(last) = masked.axes.record_axis(3) else {
@@ -153,6 +160,32 @@ fn triangle(cx: &mut Import<'_>, node: &OnnxNode, queries: usize, keys: usize, p
     Ok(Value { node: id, axes: Axes::shared(&[queries, keys]) })
 }
 
+/// What is added to scores so that no key from a length on is seen, of each record its own.
+fn within(cx: &mut Import<'_>, node: &OnnxNode, lengths: Value, keys: usize) -> Result<Value, Refusal> {
+    if lengths.axes.rank() != 1 {
+        return Err(cx.invalid(node, format!("lengths of axes {}", lengths.axes)));
+    }
+    let mut axes = lengths.axes.clone();
+    axes.0.extend(vec![Axis::size(1); 3]);
+    let lengths = cx.relabel(node, lengths.node, axes)?;
+    let positions = positions(cx, node, keys)?;
+    let positions = Value { node: positions, axes: Axes::shared(&[keys]) };
+    let seen = call(cx, node, Func::LessI32, &[positions, lengths])?;
+    formula(cx, node, |f| f.of(seen).choose(f.number(0.0), f.number(f32::NEG_INFINITY)))
+}
+
+/// A mask that sees none of so many keys after its own.
+fn unseen(cx: &mut Import<'_>, node: &OnnxNode, mask: Value, keys: usize) -> Result<Value, Refusal> {
+    let mut ty = cx.ty(mask.node).clone();
+    let (last, axis) = (ty.dims.len() - 1, mask.axes.rank() - 1);
+    ty.dims[last] = keys;
+    let none = cx.emit(node, Fill { ty: Type { batched: false, ..ty }, value: f32::NEG_INFINITY }, &[])?;
+    let node = cx.emit(node, Concat { axis: last }, &[mask.node, none])?;
+    let mut axes = mask.axes;
+    axes.0[axis] = Axis::size(axes.0[axis].per_record() + keys);
+    Ok(Value { node, axes })
+}
+
 /// What is added to scores for a mask: the mask, or of booleans nothing where they are true. Keys beyond a mask that is too
 /// short are not seen.
 fn added(cx: &mut Import<'_>, node: &OnnxNode, mask: Value, keys: usize) -> Result<Value, Refusal> {
@@ -163,7 +196,7 @@ fn added(cx: &mut Import<'_>, node: &OnnxNode, mask: Value, keys: usize) -> Resu
     let last = mask.axes.rank().checked_sub(1).and_then(|axis| mask.axes.record_axis(axis));
     match last.map(|at| cx.ty(mask.node).dims[at]) {
         Some(own) if own == keys || own == 1 => Ok(mask),
-        Some(own) if own < keys => Err(cx.unsupported(node, "a mask of fewer positions than there are keys")),
+        Some(own) if own < keys => unseen(cx, node, mask, keys - own),
         _ => Err(cx.invalid(node, format!("a mask of axes {} for {keys} keys", mask.axes))),
     }
 }

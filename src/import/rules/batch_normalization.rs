@@ -7,14 +7,16 @@ use crate::import::axes::{Axes, Axis};
 use crate::import::formula::formula;
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::onnx::OnnxNode;
+use crate::onnx::batch_norm::trains;
 
 pub(super) const RULES: &[(&str, Rule)] = &[("BatchNormalization", batch_norm)];
 
-const MIXES: &str = "call .eval() on the BatchNorm layers before the export: they then normalise by their running statistics, \
-                     which treats each record alone, and their scale and bias are trained";
+const MIXES: &str = "have it rewritten by --fix batch-norm=group, which is usual in private training, or by \
+                     --fix batch-norm=instance or --fix batch-norm=frozen, which keeps the running statistics; or call .eval() \
+                     on the BatchNorm layers before the export. Their scale and bias are trained in every case";
 
 fn batch_norm(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
-    if trains(cx, node)? {
+    if trains(node, cx.opset()).map_err(|e| cx.attribute(node, e))? {
         return Err(cx.mixes(node, "it normalises over the batch", MIXES));
     }
     let x = cx.value(node, 0)?;
@@ -38,21 +40,4 @@ fn batch_norm(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusa
         x * slope + offset
     });
     Ok(vec![normalised?])
-}
-
-/// Whether the module was in training mode. PyTorch's newer exporter writes the inference form all the same, and its
-/// metadata alone tell.
-fn trains(cx: &Import<'_>, node: &OnnxNode) -> Result<bool, Refusal> {
-    let stated = match cx.opset() {
-        14.. => node.int("training_mode", 0).map_err(|e| cx.attribute(node, e))? != 0,
-        _ => node.output(1).is_some(),
-    };
-    // `batch_norm` and its kin have the flag after the running statistics; these two do not.
-    let called = node.aten.as_ref().is_some_and(|call| match call.operator.as_str() {
-        "_native_batch_norm_legit_no_training" => false,
-        "_native_batch_norm_legit_functional" => true,
-        operator if operator.contains("batch_norm") => call.arguments.get(5).is_some_and(|flag| flag == "True"),
-        _ => false,
-    });
-    Ok(stated || called)
 }

@@ -5,6 +5,7 @@
 
 use super::random;
 use crate::graph::DType;
+use crate::import::axes::Axis;
 use crate::import::broadcast::{self, call_typed};
 use crate::import::formula::formula;
 use crate::import::{Import, Refusal, Rule, Value};
@@ -61,7 +62,10 @@ pub(super) const RULES: &[(&str, Rule)] = &[
 
 /// The first of some functions of equal arity that takes operands of these types.
 fn of(cx: &mut Import<'_>, node: &OnnxNode, funcs: &[Func]) -> Result<Vec<Value>, Refusal> {
-    let operands = (0..funcs[0].arity()).map(|i| cx.value(node, i)).collect::<Result<Vec<_>, _>>()?;
+    let mut operands = (0..funcs[0].arity()).map(|i| cx.value(node, i)).collect::<Result<Vec<_>, _>>()?;
+    if let [a, b] = &mut operands[..] {
+        align(cx, node, a, b)?;
+    }
     Ok(vec![call_typed(cx, node, funcs, &operands)?])
 }
 
@@ -74,8 +78,30 @@ fn less(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
 
 /// The same of a pair of operands in the other order.
 fn reversed(cx: &mut Import<'_>, node: &OnnxNode, funcs: &[Func]) -> Result<Vec<Value>, Refusal> {
-    let operands = [cx.value(node, 1)?, cx.value(node, 0)?];
-    Ok(vec![call_typed(cx, node, funcs, &operands)?])
+    let [a, b] = pair(cx, node)?;
+    Ok(vec![call_typed(cx, node, funcs, &[b, a])?])
+}
+
+/// Both operands.
+fn pair(cx: &mut Import<'_>, node: &OnnxNode) -> Result<[Value; 2], Refusal> {
+    let (a, mut b) = (cx.value(node, 0)?, cx.value(node, 1)?);
+    align(cx, node, &a, &mut b)?;
+    Ok([a, b])
+}
+
+/// Before opset 7, `axis` is where the axes of the second operand stand among those of the first, which broadcasts it.
+fn align(cx: &mut Import<'_>, node: &OnnxNode, a: &Value, b: &mut Value) -> Result<(), Refusal> {
+    if cx.opset() >= 7 || !node.has("axis") {
+        return Ok(());
+    }
+    let axis = cx.axis(node, node.require_int("axis").map_err(|e| cx.attribute(node, e))?, a.axes.rank())?;
+    let Some(behind) = a.axes.rank().checked_sub(axis + b.axes.rank()) else {
+        return Err(cx.invalid(node, format!("{} from axis {axis} on is no part of {}", b.axes, a.axes)));
+    };
+    let mut axes = b.axes.clone();
+    axes.0.extend(vec![Axis::size(1); behind]);
+    *b = cx.relabel(node, b.node, axes)?;
+    Ok(())
 }
 
 /// [Mod](https://onnx.ai/onnx/operators/onnx__Mod.html): with the sign of the dividend under `fmod`, as it is for floats.
@@ -108,7 +134,7 @@ fn reciprocal(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusa
 
 /// [Equal](https://onnx.ai/onnx/operators/onnx__Equal.html), of booleans too.
 fn equal(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
-    let operands = [cx.value(node, 0)?, cx.value(node, 1)?];
+    let operands = pair(cx, node)?;
     if operands.iter().any(|value| cx.ty(value.node).dtype != DType::Bool) {
         return Ok(vec![call_typed(cx, node, &[Func::Equal, Func::EqualI32], &operands)?]);
     }
@@ -138,7 +164,7 @@ fn is_inf(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
 /// [Pow](https://onnx.ai/onnx/operators/onnx__Pow.html). Powers that exporters write are products and roots, which are
 /// exact where a power goes by a logarithm.
 fn pow(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
-    let (x, y) = (cx.value(node, 0)?, cx.value(node, 1)?);
+    let [x, y] = pair(cx, node)?;
     let integer = cx.ty(x.node).dtype == DType::I32;
     let [base, exponent] = [x, y].map(|value| match cx.ty(value.node).dtype {
         DType::I32 => broadcast::call(cx, node, Func::I32ToF32, &[value]),

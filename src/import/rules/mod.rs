@@ -5,6 +5,7 @@ mod arg;
 mod attention;
 mod batch_normalization;
 mod cast;
+mod col2im;
 mod compress;
 mod concat;
 mod constant_of_shape;
@@ -19,6 +20,8 @@ mod eye_like;
 mod gather;
 mod gather_elements;
 mod gather_nd;
+mod gradient;
+mod grid_sample;
 mod gru;
 mod identity;
 mod loss;
@@ -27,8 +30,10 @@ mod lstm;
 mod matmul;
 mod normalization;
 mod one_hot;
+mod optimizer;
 mod pad;
 mod pool;
+mod quantize;
 mod random;
 mod range;
 mod recurrent;
@@ -55,6 +60,7 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     attention::RULES,
     batch_normalization::RULES,
     cast::RULES,
+    col2im::RULES,
     compress::RULES,
     concat::RULES,
     constant_of_shape::RULES,
@@ -69,6 +75,8 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     gather::RULES,
     gather_elements::RULES,
     gather_nd::RULES,
+    gradient::RULES,
+    grid_sample::RULES,
     gru::RULES,
     identity::RULES,
     loss::RULES,
@@ -77,8 +85,10 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     matmul::RULES,
     normalization::RULES,
     one_hot::RULES,
+    optimizer::RULES,
     pad::RULES,
     pool::RULES,
+    quantize::RULES,
     random::RULES,
     range::RULES,
     reduce::RULES,
@@ -96,7 +106,7 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     variadic::RULES,
 ];
 
-/// Every rule, by ONNX op type.
+/// Every rule, by ONNX op type, before which the domain stands where it is not ONNX's own.
 pub fn rules() -> impl Iterator<Item = (&'static str, Rule)> {
     FAMILIES.iter().copied().flatten().copied()
 }

@@ -15,6 +15,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("InstanceNormalization", instance),
     ("MeanVarianceNormalization", mean_variance),
     ("LpNormalization", lp),
+    ("ai.onnx.ml.Normalizer", normalizer),
 ];
 
 fn epsilon(cx: &Import<'_>, node: &OnnxNode) -> Result<f32, Refusal> {
@@ -123,7 +124,10 @@ fn instance(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal>
     let x = cx.value(node, 0)?;
     let (rank, epsilon) = (x.axes.rank(), epsilon(cx, node)?);
     if rank < 3 {
-        return Err(cx.invalid(node, format!("there are no positions in {}", x.axes)));
+        return Err(cx.invalid(
+            node,
+            format!("there are no positions in {} to normalise over: use group normalisation", x.axes),
+        ));
     }
     let axes: Vec<usize> = (2..rank).collect();
     let normal = formula(cx, node, |f| standardized(f.of(x), &axes, epsilon))?;
@@ -152,6 +156,21 @@ fn lp(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     if p != 1 && p != 2 {
         return Err(cx.invalid(node, format!("p = {p} is neither 1 nor 2")));
     }
+    by_norm(cx, node, x, axis, p)
+}
+
+/// [Normalizer](https://onnx.ai/onnx/operators/onnx_aionnxml_Normalizer.html) of scikit-learn's exporter, along the last axis.
+fn normalizer(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    let x = cx.value(node, 0)?;
+    let axis = cx.axis(node, -1, x.axes.rank())?;
+    match node.string("norm", "MAX").map_err(|e| cx.attribute(node, e))? {
+        "L1" => by_norm(cx, node, x, axis, 1),
+        "L2" => by_norm(cx, node, x, axis, 2),
+        other => Err(cx.unsupported(node, &format!("the norm {other}"))),
+    }
+}
+
+fn by_norm(cx: &mut Import<'_>, node: &OnnxNode, x: Value, axis: usize, p: i64) -> Result<Vec<Value>, Refusal> {
     Ok(vec![formula(cx, node, |f| {
         let x = f.of(x);
         let total = if p == 1 { x.call(Func::Abs).sum(&[axis]) } else { (x * x).sum(&[axis]) };

@@ -2,18 +2,20 @@
 //! [AveragePool](https://onnx.ai/onnx/operators/onnx__AveragePool.html),
 //! [LpPool](https://onnx.ai/onnx/operators/onnx__LpPool.html), and their global forms.
 
+use super::gather_elements::{coordinates, flat};
 use super::reduce::root;
-use crate::graph::NodeId;
+use crate::graph::{NodeId, product};
 use crate::import::axes::Axis;
 use crate::import::formula::formula;
-use crate::import::rows::{apply, floats, reshape, row_max, rows};
-use crate::import::select::selectable;
+use crate::import::rows::{apply, floats, integers, reshape, row_argmax, row_max, rows};
+use crate::import::select::{elements, selectable};
 use crate::import::window::{Images, images, window};
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::kernels::{MAX_WINDOW, PoolKind, Window};
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
 use crate::ops::elementwise::Elementwise;
+use crate::ops::embedding::Gather;
 use crate::ops::pool::Pool;
 use crate::ops::reduce::Sum;
 
@@ -27,13 +29,62 @@ pub(super) const RULES: &[(&str, Rule)] = &[
 ];
 
 fn max_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
-    if node.output(1).is_some() {
-        return Err(cx.unsupported(node, "the output Indices"));
-    }
     let x = cx.value(node, 0)?;
     let images = images(cx, node, &x)?;
     let window = window(cx, node, &images.dims[1..], None)?;
-    Ok(vec![pooled(cx, node, x.node, &images, window, PoolKind::Max)?])
+    let mut values = vec![pooled(cx, node, x.node, &images, window, PoolKind::Max)?];
+    if node.output(1).is_some() {
+        if x.axes.batch_axis().is_some() {
+            return Err(cx.unsupported(node, "the output Indices, which numbers the elements of all records together"));
+        }
+        values.push(numbers(cx, node, x.node, &images, window)?);
+    }
+    Ok(values)
+}
+
+/// The number of each window's largest element among all of the input, in row-major order or, for `storage_order` 1, with the
+/// spatial axes the other way round.
+fn numbers(cx: &mut Import<'_>, node: &OnnxNode, x: NodeId, images: &Images, window: Window) -> Result<Value, Refusal> {
+    let by_columns = node.int("storage_order", 0).map_err(|e| cx.attribute(node, e))? != 0;
+    let (channels, taps) = (images.dims[0].saturating_mul(images.count), window.taps());
+    let (input, output) = (window.dims(1, window.input)[1..].to_vec(), window.dims(1, window.output)[1..].to_vec());
+    let kernel = window.dims(1, window.kernel)[1..].to_vec();
+    let (plane, rows) = (product(&input), channels.saturating_mul(product(&output)));
+    selectable(cx, node, rows.saturating_mul(taps))?;
+    let first = 3 - window.rank;
+    let (mut places, mut numbers, mut outside) = (Vec::new(), Vec::new(), Vec::new());
+    for channel in 0..channels {
+        for position in coordinates(&output) {
+            for tap in coordinates(&kernel) {
+                let at = |k: usize| {
+                    let padded = position[k] * window.stride[first + k] + tap[k] * window.dilation[first + k];
+                    padded.checked_sub(window.pad[first + k]).filter(|&at| at < input[k])
+                };
+                let at: Option<Vec<usize>> = (0..input.len()).map(at).collect();
+                places.push(at.as_ref().map(|at| channel * plane + flat(at, &input)));
+                let number = at.as_ref().map_or(0, |at| match by_columns {
+                    true => flat(&reversed(at), &reversed(&input)),
+                    false => flat(at, &input),
+                });
+                let number = i32::try_from(channel * plane + number);
+                numbers.push(number.map_err(|_| cx.unsupported(node, "the output Indices beyond 2³¹"))?);
+                outside.push(if at.is_some() { 0.0 } else { f32::NEG_INFINITY });
+            }
+        }
+    }
+    let elements = elements(cx, node, x, &places, &[rows, taps])?;
+    let outside = floats(cx, node, [rows, taps], outside)?;
+    let elements = apply(cx, node, Func::Add, &[elements, outside])?;
+    let tap = row_argmax(cx, node, elements, false)?;
+    let starts = integers(cx, node, [rows, 1], (0..rows as i32).map(|row| row * taps as i32).collect())?;
+    let ids = apply(cx, node, Func::AddI32, &[tap, starts])?;
+    let numbers = integers(cx, node, [rows * taps], numbers)?;
+    let found = cx.emit(node, Gather { padding: None }, &[numbers, ids])?;
+    cx.relabel(node, found, images.axes(&window.dims(images.dims[0], window.output)))
+}
+
+fn reversed(axes: &[usize]) -> Vec<usize> {
+    axes.iter().rev().copied().collect()
 }
 
 fn average_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {

@@ -61,6 +61,7 @@ macro_rules! for_each_kernel {
             recurrence { Recurrence, RecurrenceVjp }
             dropout { Dropout }
             custom { Custom }
+            uniform { Uniform }
             clip_factor { ClipFactor }
             fold { Fold }
             add_noise { AddNoise }

@@ -54,7 +54,7 @@ impl Pinned {
         nodes: &[OnnxNode],
         operators: &[Result<Operator, String>],
         (initializers, elems, constants): (&BTreeMap<String, Tensor>, &HashMap<String, Elem>, &BTreeSet<String>),
-        inputs: &[ValueInfo],
+        (inputs, declared): (&[ValueInfo], &[ValueInfo]),
         batch: usize,
     ) -> Pinned {
         let mut pinned = Pinned::default();
@@ -63,17 +63,13 @@ impl Pinned {
             pinned.values.insert(name.clone(), known);
         }
         for input in inputs {
-            let size = |dim: &Dim| match *dim {
-                Dim::Known(size) => Some(size),
-                Dim::Batch(factor) => factor.checked_mul(batch),
-            };
-            let shape = input.dims.iter().map(size).collect();
-            pinned.values.insert(input.name.clone(), Known::new(Some(input.dtype), shape));
+            pinned.values.insert(input.name.clone(), at(batch, input));
         }
         for (index, (node, operator)) in nodes.iter().zip(operators).enumerate() {
-            if let Err(problem) = pinned.step(node, operator)
-                && pinned.knows_operands(node)
-            {
+            let Err(problem) = pinned.step(node, operator) else { continue };
+            let said = declared.iter().filter(|value| node.outputs.contains(&value.name));
+            pinned.values.extend(said.map(|value| (value.name.clone(), at(batch, value))));
+            if pinned.knows_operands(node) {
                 pinned.failures.push((index, problem));
             }
         }
@@ -125,6 +121,15 @@ impl Pinned {
         };
         node.inputs.iter().all(known)
     }
+}
+
+/// A value of the declared type with so many records.
+fn at(batch: usize, value: &ValueInfo) -> Known {
+    let size = |dim: &Dim| match *dim {
+        Dim::Known(size) => Some(size),
+        Dim::Batch(factor) => factor.checked_mul(batch),
+    };
+    Known::new(Some(value.dtype), value.dims.iter().map(size).collect())
 }
 
 fn initializer(tensor: &Tensor, elem: Option<&Elem>, constant: bool) -> Known {

@@ -9,12 +9,22 @@ use crate::onnx::tensor::{Elem, Tensor, TensorData};
 /// The results of a rule, one for each output of the node; `None` for an output that is no tensor.
 type Results = Result<Vec<Option<Known>>, String>;
 
+const BROADCASTS: [&str; 11] = ["Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Less", "Greater"];
+const COMPARES: [&str; 6] = ["And", "Or", "Xor", "Equal", "Less", "Greater"];
+
 /// The results of `node`, if there is a rule for its operator.
 pub(super) fn infer(node: &OnnxNode, pinned: &mut Pinned) -> Option<Results> {
     if !node.domain.is_empty() {
-        return None;
+        let same = node.domain == "ai.onnx.ml" && node.op_type == "Normalizer";
+        return same.then(|| Ok(vec![Some(like(operand(node, pinned, 0)))]));
     }
     Some(match node.op_type.as_str() {
+        // Before operator set 7, the second operand is broadcast to the first.
+        op if BROADCASTS.contains(&op) && node.has("broadcast") => {
+            let operand = operand(node, pinned, 0);
+            let elem = if COMPARES.contains(&op) { Some(Elem::Bool) } else { operand.elem };
+            Ok(vec![Some(Known::new(elem, operand.shape))])
+        }
         "Constant" => constant(node),
         "Attention" => attention(node, pinned),
         "Dropout" => dropout(node, pinned),
@@ -26,7 +36,16 @@ pub(super) fn infer(node: &OnnxNode, pinned: &mut Pinned) -> Option<Results> {
         "Upsample" => shapes::upsample(node, pinned),
         "Compress" => shapes::compress(node, pinned),
         "NonZero" => shapes::non_zero(node, pinned),
-        "RandomUniformLike" if !node.has("dtype") => Ok(vec![Some(like(operand(node, pinned, 0)))]),
+        "Col2Im" => shapes::col2im(node, pinned),
+        "GridSample" => shapes::grid_sample(node, pinned),
+        "DequantizeLinear" => {
+            let elem = operand(node, pinned, 1).elem;
+            Ok(vec![Some(Known::new(elem, operand(node, pinned, 0).shape))])
+        }
+        "QuantizeLinear" => quantized(node, pinned),
+        "RandomUniformLike" | "RandomNormalLike" if !node.has("dtype") => {
+            Ok(vec![Some(like(operand(node, pinned, 0)))])
+        }
         "Bernoulli" | "ReverseSequence" | "RotaryEmbedding" => Ok(vec![Some(like(operand(node, pinned, 0)))]),
         "ConstantOfShape" => constant_of_shape(node, pinned),
         "Cast" => return cast_integers(node, pinned),
@@ -101,6 +120,17 @@ fn constant_of_shape(node: &OnnxNode, pinned: &Pinned) -> Results {
         known.value = Some(Tensor { dims, data: data.ok_or("its value has no element")? });
     }
     Ok(vec![Some(known)])
+}
+
+/// [QuantizeLinear](https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html): of the type of its zero point.
+fn quantized(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let stated = node.int("output_dtype", 0).map_err(|error| error.to_string())?;
+    let elem = match (stated, node.input(2)) {
+        (0, None) => Some(Elem::U8),
+        (0, Some(_)) => operand(node, pinned, 2).elem,
+        (stated, _) => i32::try_from(stated).ok().map(Elem::from_onnx),
+    };
+    Ok(vec![Some(Known::new(elem, operand(node, pinned, 0).shape))])
 }
 
 /// [Dropout](https://onnx.ai/onnx/operators/onnx__Dropout.html): the data and the mask.

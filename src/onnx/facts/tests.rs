@@ -42,7 +42,7 @@ fn infer(nodes: &[Spec], constants: &[(&str, Tensor)], inputs: &[(&str, Vec<Dim>
         .iter()
         .map(|(name, dims)| ValueInfo { name: (*name).to_owned(), dtype: Elem::F32, dims: dims.clone() })
         .collect();
-    Facts::infer(&nodes, &constants, &HashMap::new(), &BTreeSet::new(), &inputs, 20)
+    Facts::infer(&nodes, (&constants, &HashMap::new(), &BTreeSet::new()), &inputs, &[], 20)
 }
 
 fn ints(values: &[i64]) -> Tensor {

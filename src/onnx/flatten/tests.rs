@@ -161,3 +161,95 @@ fn a_function_is_its_body_with_the_attributes_of_the_call() {
         flattened(vec![NodeProto { domain: Some("local".to_owned()), ..only("Step(x, w) -> y") }], &[function], &[]);
     assert!(text.contains("Step("), "{text}");
 }
+
+fn with_ints(mut node: NodeProto, attributes: &[(&str, &[i64])]) -> NodeProto {
+    node.attribute.extend(attributes.iter().map(|(name, values)| AttributeProto {
+        name: Some((*name).to_owned()),
+        r#type: Some(if values.len() == 1 && !name.ends_with('s') { 2 } else { 7 }),
+        i: values.first().copied(),
+        ints: values.to_vec(),
+        ..AttributeProto::default()
+    }));
+    node
+}
+
+#[test]
+fn sequences_are_the_names_of_their_elements() {
+    let mut all = nodes(
+        "SequenceEmpty() -> none\nSequenceInsert(none, a) -> one\nSequenceInsert(one, b, first) -> two\n\
+         SequenceConstruct(c, d, e) -> three\nSequenceErase(three, first) -> rest\nSequenceAt(two, last) -> y\n\
+         SequenceLength(rest) -> count",
+    );
+    all.push(with_ints(only("ConcatFromSequence(rest) -> whole"), &[("axis", &[1])]));
+    all.push(with_ints(only("ConcatFromSequence(two) -> stacked"), &[("axis", &[0]), ("new_axis", &[1])]));
+    insta::assert_snapshot!(flattened(all, &[], &[("first", 0), ("last", -1)]), @r"
+    Identity(a) -> y
+    Constant() -> count
+    Concat(d, e) -> whole
+    Constant() -> stacked/axes
+    Unsqueeze(b, stacked/axes) -> stacked/0
+    Unsqueeze(a, stacked/axes) -> stacked/1
+    Concat(stacked/0, stacked/1) -> stacked
+    ");
+    // A position that the file does not know leaves the node.
+    let text = flattened(nodes("SequenceConstruct(c, d) -> s\nSequenceAt(s, k) -> y"), &[], &[]);
+    assert_eq!(text, "SequenceConstruct(c, d) -> s\nSequenceAt(s, k) -> y");
+}
+
+#[test]
+fn a_loop_fills_a_sequence() {
+    let body = graph(&["i", "go", "filled"], "Neg(x) -> z\nSequenceInsert(filled, z) -> more", &["go", "more"]);
+    let mut all = nodes("SequenceEmpty() -> none");
+    all.push(holding(only("Loop(n, , none) -> all"), &[("body", body)]));
+    all.push(with_ints(only("ConcatFromSequence(all) -> y"), &[("axis", &[0])]));
+    insta::assert_snapshot!(flattened(all, &[], &[("n", 2)]), @r"
+    Constant() -> all[0]/turn
+    Constant() -> all[0]/condition
+    Neg(x) -> all[0]/z
+    Constant() -> all[1]/turn
+    Constant() -> all[1]/condition
+    Neg(x) -> all[1]/z
+    Concat(all[0]/z, all[1]/z) -> y
+    ");
+}
+
+#[test]
+fn a_loop_goes_on_while_a_computed_condition_holds() {
+    let body = graph(
+        &["i", "go", "count", "state"],
+        "Add(count, one) -> next\nNeg(state) -> z\nLess(next, limit) -> on",
+        &["on", "next", "z"],
+    );
+    let all = vec![holding(only("Loop(, yes, zero, x) -> counted, y"), &[("body", body)])];
+    let known = [("yes", 1), ("zero", 0), ("one", 1), ("limit", 3)];
+    let text = flattened(all, &[], &known);
+    assert_eq!(text.matches("Neg(").count(), 3, "{text}");
+    assert!(text.ends_with("Identity(counted[2]/z) -> y"), "{text}");
+}
+
+#[test]
+fn a_scan_is_its_steps() {
+    let body = graph(&["state", "part"], "Add(state, part) -> next\nNeg(next) -> out", &["next", "out"]);
+    let scan = |directions: &[i64]| {
+        let mut node = holding(only("Scan(init, w) -> last, all"), &[("body", body.clone())]);
+        node = with_ints(node, &[("num_scan_input", &[1]), ("scan_input_directions", directions)]);
+        node.attribute
+            .iter_mut()
+            .filter(|a| a.name() == "num_scan_input")
+            .for_each(|a| a.name = Some("num_scan_inputs".into()));
+        let graph = GraphProto { node: vec![node], ..GraphProto::default() };
+        let w = Tensor { dims: vec![2, 3], data: TensorData::F32(vec![0.0; 6]) };
+        let flat = flatten(&graph, &[], &BTreeMap::from([("w".to_owned(), w)]), 17).into_owned();
+        let starts: Vec<i64> = flat
+            .node
+            .iter()
+            .filter(|node| node.op_type() == "Constant" && node.output[0].contains("/at"))
+            .map(|node| node.attribute[0].t.as_ref().expect("a number").int64_data[0])
+            .collect();
+        (starts, flat.node.iter().filter(|node| node.op_type() == "Add").count(), flat.node.last().cloned())
+    };
+    let (starts, steps, last) = scan(&[0]);
+    assert_eq!((starts, steps), (vec![0, 1], 2));
+    assert_eq!(last.expect("a node").output, ["all"]);
+    assert_eq!(scan(&[1]).0, [1, 0]);
+}

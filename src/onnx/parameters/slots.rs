@@ -78,7 +78,8 @@ pub(in crate::onnx) fn find(
                     });
                 }
             }
-        } else {
+        } else if !matches!(node.op_type.as_str(), "DequantizeLinear" | "QuantizeLinear") {
+            // What is stored as small integers stays as it is, its scale too.
             let made_of: BTreeSet<&str> =
                 node.inputs.iter().filter_map(|input| origins.get(input.as_str())).flatten().copied().collect();
             for output in &node.outputs {

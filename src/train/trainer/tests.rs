@@ -207,7 +207,7 @@ fn artifact() -> Artifact {
             schema: schema(),
             shared: vec![],
             inputs: BTreeMap::new(),
-            outputs: vec![OutputEntry { name: "y".to_owned(), axes: Axes(vec![Axis::batch()]) }],
+            outputs: vec![OutputEntry { nothing: None, name: "y".to_owned(), axes: Axes(vec![Axis::batch()]) }],
             loss: Some("mse".parse().unwrap()),
             clip: plan(0.0).clip.clone(),
             clip_groups: plan(0.0).clip.resolve(["w"]).unwrap(),

@@ -218,6 +218,13 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
                 y[0][i[0] * k.len + i[1]] = x[0][i[0] * k.len + i[1]] * keep / (1.0 - f64::from(k.ratio));
             }
         }
+        Kernel::Uniform(k) => {
+            for i in indices(&[rows, k.len]) {
+                let key = [0, 1].map(|j| x[0][2 * i[0] + j] as i32 as u32);
+                let word = threefry(key, [i[1] as u32, k.layer])[0];
+                y[0][i[0] * k.len + i[1]] = (f64::from(word >> 9) + 0.5) / f64::from(1 << 23);
+            }
+        }
         Kernel::ClipFactor(k) => {
             let bound = x[5][k.group];
             for n in 0..k.records.at(rows) {

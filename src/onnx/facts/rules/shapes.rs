@@ -16,6 +16,32 @@ fn shaped(node: &OnnxNode, pinned: &Pinned, shape: Vec<usize>) -> Results {
     Ok(vec![Some(Known::new(operand(node, pinned, 0).elem, Some(shape)))])
 }
 
+/// [Col2Im](https://onnx.ai/onnx/operators/onnx__Col2Im.html): the channels that the blocks leave, in the image's shape.
+pub(super) fn col2im(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let columns = operand(node, pinned, 0).shape.ok_or(UNKNOWN)?;
+    let sizes = |position: usize| -> Option<Vec<usize>> {
+        operand(node, pinned, position).value?.ints()?.iter().map(|&size| usize::try_from(size).ok()).collect()
+    };
+    let (Some(image), Some(block)) = (sizes(1), sizes(2)) else {
+        return Err("the sizes of its image and of its blocks are unknown".to_owned());
+    };
+    let taps = block.iter().try_fold(1_usize, |taps, &size| taps.checked_mul(size)).filter(|&taps| taps > 0);
+    match (columns[..].first_chunk::<2>(), taps) {
+        (Some(&[lead, rows]), Some(taps)) => shaped(node, pinned, [&[lead, rows / taps], &image[..]].concat()),
+        _ => Err("its operand has too few axes".to_owned()),
+    }
+}
+
+/// [GridSample](https://onnx.ai/onnx/operators/onnx__GridSample.html): the channels of the image at the points of the grid.
+pub(super) fn grid_sample(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let image = operand(node, pinned, 0).shape.ok_or(UNKNOWN)?;
+    let grid = operand(node, pinned, 1).shape.ok_or(UNKNOWN)?;
+    let (Some(lead), Some(points)) = (image.get(..2), grid.get(1..grid.len().saturating_sub(1))) else {
+        return Err("its operands have too few axes".to_owned());
+    };
+    shaped(node, pinned, [lead, points].concat())
+}
+
 /// [Pad](https://onnx.ai/onnx/operators/onnx__Pad.html) in the forms that tract does not know, with axes and by mode `wrap`,
 /// and of more elements than are worth computing, which tract would list.
 pub(super) fn pad(node: &OnnxNode, pinned: &Pinned) -> Option<Results> {

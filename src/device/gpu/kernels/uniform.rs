@@ -1,0 +1,14 @@
+//! Schedule of [`Uniform`].
+
+use super::{Launch, Schedule, Template};
+use crate::lower::kernels::Uniform;
+
+impl Template for Uniform {
+    const WGSL: &'static str = include_str!("../../../../shaders/uniform.wgsl");
+}
+
+impl Schedule for Uniform {
+    fn launches(&self, rows: usize) -> Vec<Launch> {
+        Launch::linear(rows * self.len, &[self.len as u32, self.layer])
+    }
+}

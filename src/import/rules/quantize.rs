@@ -1,0 +1,86 @@
+//! [DequantizeLinear](https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html), of weights that a file stores as small
+//! integers, and QuantizeLinear. What is stored so stays as it is; the rounding of data has no derivative.
+
+use crate::graph::DType;
+use crate::import::axes::{Axes, Axis};
+use crate::import::formula::formula;
+use crate::import::{Import, Refusal, Rule, Value};
+use crate::lower::scalar::Func;
+use crate::onnx::{Elem, OnnxNode};
+
+pub(super) const RULES: &[(&str, Rule)] = &[("DequantizeLinear", dequantize), ("QuantizeLinear", quantize)];
+
+/// Operand `i`, a scale or a zero point, as floats that broadcast to `x`: one for all, or one a position of an axis.
+fn steps(cx: &mut Import<'_>, node: &OnnxNode, i: usize, x: &Value) -> Result<Option<Value>, Refusal> {
+    if node.int("block_size", 0).map_err(|e| cx.attribute(node, e))? != 0 {
+        return Err(cx.unsupported(node, "scales of blocks (block_size)"));
+    }
+    let Some(value) = cx.optional(node, i)? else { return Ok(None) };
+    let rank = x.axes.rank();
+    let axes = match &value.axes.0[..] {
+        [] => Axes::default(),
+        [only] if !only.is_batched() && only.per_record() == 1 => Axes::default(),
+        [only] if !only.is_batched() => {
+            let axis = node.int("axis", 1).map_err(|e| cx.attribute(node, e))?;
+            let mut axes = vec![Axis::size(1); rank];
+            axes[cx.axis(node, axis, rank)?] = only.clone();
+            Axes(axes)
+        }
+        _ => return Err(cx.unsupported(node, &format!("a scale or zero point of axes {}", value.axes))),
+    };
+    let value = cx.relabel(node, value.node, axes)?;
+    Ok(Some(float(cx, node, value)?))
+}
+
+fn float(cx: &mut Import<'_>, node: &OnnxNode, x: Value) -> Result<Value, Refusal> {
+    match cx.ty(x.node).dtype {
+        DType::F32 => Ok(x),
+        DType::I32 => formula(cx, node, |f| f.of(x).call(Func::I32ToF32)),
+        DType::Bool => Err(cx.invalid(node, "an operand of booleans")),
+    }
+}
+
+fn dequantize(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    let x = cx.value(node, 0)?;
+    let (scale, zero) = (steps(cx, node, 1, &x)?, steps(cx, node, 2, &x)?);
+    let Some(scale) = scale else { return Err(cx.invalid(node, "it has no scale")) };
+    let stored = cx.stored(node, 0);
+    if let Some(name) = stored {
+        cx.note(format!(
+            "`{name}` is stored as small integers: it stays as it is, and dpc computes with it in float32"
+        ));
+    }
+    let x = float(cx, node, x)?;
+    Ok(vec![formula(cx, node, |f| {
+        let x = f.of(x);
+        let from_zero = match zero {
+            Some(zero) => x - f.of(zero),
+            None => x,
+        };
+        from_zero * f.of(scale)
+    })?])
+}
+
+fn quantize(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
+    let x = cx.value(node, 0)?;
+    let (scale, zero) = (steps(cx, node, 1, &x)?, steps(cx, node, 2, &x)?);
+    let Some(scale) = scale else { return Err(cx.invalid(node, "it has no scale")) };
+    let (low, high) = match cx.output_elem(node, 0) {
+        Some(Elem::U8) | None => (0.0, 255.0),
+        Some(Elem::I8) => (-128.0, 127.0),
+        Some(Elem::U16) => (0.0, 65_535.0),
+        Some(Elem::I16) => (-32_768.0, 32_767.0),
+        Some(other) => return Err(cx.unsupported(node, &format!("integers of type {other}"))),
+    };
+    if cx.ty(x.node).batched {
+        cx.note(format!("node `{}` rounds what is computed: no gradient passes through it", node.name));
+    }
+    Ok(vec![formula(cx, node, |f| {
+        let rounded = (f.of(x) / f.of(scale)).call(Func::Round);
+        let moved = match zero {
+            Some(zero) => rounded + f.of(zero),
+            None => rounded,
+        };
+        moved.at_least(low).at_most(high).call(Func::F32ToI32)
+    })?])
+}
