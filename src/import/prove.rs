@@ -6,7 +6,7 @@ use super::axes::Axes;
 use super::rules::rules;
 use super::{Import, Refusal, Refused, Rule};
 use crate::graph::Origin;
-use crate::onnx::{Parameter, Source};
+use crate::onnx::{OnnxNode, Parameter, Source};
 use crate::ops::Graph;
 use crate::ops::Op;
 
@@ -65,7 +65,7 @@ pub(super) fn prove_with(
         let supposed = node.inputs.iter().any(|i| cx.supposed.contains(i));
         cx.read_supposed = false;
         let result = match rule {
-            None => Err(cx.unsupported(node, "dpc has no rule for this op")),
+            None => Err(without_rule(&cx, node)),
             Some(_) if node.inputs.iter().any(|i| cx.refused.contains(i)) => {
                 Err(Refusal::Blocked { node: node.name.clone() })
             }
@@ -117,6 +117,27 @@ pub(super) fn prove_with(
         inputs.retain(|name, _| reads(name));
     }
     Ok(Proved { graph, inputs, outputs, ids: cx.ids, notes: cx.notes })
+}
+
+/// That there is no rule for a node's op: for graphs within the graph, which are written out where that can be, why.
+fn without_rule(cx: &Import<'_>, node: &OnnxNode) -> Refusal {
+    let refusal = |why: &str, help: &str| Refusal::Unsupported {
+        node: node.name.clone(),
+        op: node.op_type.clone(),
+        why: why.to_owned(),
+        help: help.to_owned(),
+    };
+    match node.op_type.as_str() {
+        "Loop" | "Scan" => refusal(
+            "how many turns it takes depends on the data, on the number of records say",
+            "write this part on whole batches, nn.EmbeddingBag say as nn.Embedding and a sum or a mean over the ids",
+        ),
+        "If" => refusal(
+            "which branch it takes depends on the data, or is worked out from it",
+            "write this part without a condition, or on both branches with torch.where",
+        ),
+        _ => cx.unsupported(node, "dpc has no rule for this op"),
+    }
 }
 
 /// The names of the nodes whose values the `wanted` outputs depend on; all outputs, if none is named.

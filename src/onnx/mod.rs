@@ -18,6 +18,7 @@ pub mod lift;
 pub mod node;
 pub mod parameters;
 pub mod proto;
+mod record_loss;
 pub mod source;
 pub mod tensor;
 mod wiring;

@@ -8,6 +8,7 @@ mod conformance;
 mod crash;
 mod damaged;
 mod empty;
+mod falling;
 mod faults;
 mod forms;
 mod gradients;
