@@ -20,13 +20,15 @@ OPSET = 20
 LEGACY_SETTINGS = {"training": torch.onnx.TrainingMode.TRAINING, "do_constant_folding": False}
 
 
-def export(recipe, net, inputs, path, opset=OPSET, edit=None, external=False, outputs=("logits",), defaults=False):
+def export(recipe, net, inputs, path, opset=OPSET, edit=None, external=False, outputs=("logits",), defaults=False,
+           training=None, forget=True):
     """Writes `net` to `path`; `inputs` maps input names to example tensors whose axis 0 is the batch.
 
     `edit` is applied to the exported `ModelProto`; `external` puts the tensors in a file beside it; `defaults` exports
-    with the exporter's default settings in place of the recipe.
+    with the exporter's default settings in place of the recipe; `training` is the mode that the net is put into, by default
+    that of the recipe; `forget` leaves out what changes from machine to machine.
     """
-    net.train(not defaults)
+    net.train(not defaults if training is None else training)
     buffer = io.BytesIO()
     quiet = io.StringIO()
     logging.disable(logging.WARNING)
@@ -38,7 +40,8 @@ def export(recipe, net, inputs, path, opset=OPSET, edit=None, external=False, ou
         else:
             model = _dynamo(net, inputs, outputs, opset, optimize=defaults)
     logging.disable(logging.NOTSET)
-    _forget_machine(model)
+    if forget:
+        _forget_machine(model)
     if edit is not None:
         edit(model)
     onnx.checker.check_model(model)

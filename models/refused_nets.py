@@ -175,3 +175,20 @@ def merged_biases():
     for layer in (net[0], net[2]):
         nn.init.constant_(layer.bias, 0.5)
     return net, {"input": floats(7)}
+
+
+@hazard("a lookup of known rows became a table of its own; a group norm is an instance norm with parameters that are none")
+def folded_layers():
+    def forward(s, tokens):
+        x = s.emb(tokens) + s.position(torch.arange(5))
+        return s.head(s.slope(s.norm(x.transpose(1, 2))).flatten(1))
+
+    net = Tokens(
+        forward,
+        emb=nn.Embedding(13, 4),
+        position=nn.Embedding(7, 4),
+        norm=nn.GroupNorm(2, 4),
+        slope=nn.PReLU(),
+        head=nn.Linear(20, 3),
+    )
+    return net, {"tokens": ids(13, 5)}

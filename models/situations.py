@@ -163,6 +163,17 @@ class WithLoss(Statistics):
         return F.cross_entropy(logits, labels), logits
 
 
+class OwnLoss(nn.Module):
+    """A network that yields one loss for the batch, by `loss` from its scores and the targets."""
+
+    def __init__(self, loss, *layers):
+        super().__init__()
+        self.layers, self.loss = nn.Sequential(*layers), loss
+
+    def forward(self, x, target):
+        return self.loss(self.layers(x), target)
+
+
 class Attention(nn.Module):
     """Self-attention with heads and a token of its own."""
 
@@ -394,6 +405,53 @@ def other_operators():
     return entries + [entry]
 
 
+def own_losses():
+    """Losses of the batch, which a record takes its own of: over its labels that are not ignored, or its elements."""
+    torch.manual_seed(2)
+    rng = np.random.default_rng(2)
+    entries = []
+
+    def add(name, how, net, shape, target, own, optimize=False):
+        x = torch.from_numpy(rng.standard_normal((RECORDS, *shape)).astype("f4"))
+        export(net, (x[:2], target[:2]), ["x", "target"], ["total"], how, os.path.join(OUT, f"{name}.onnx"), optimize=optimize)
+        net.double()
+        arrays = {"x": x.numpy(), "target": target.numpy(), "loss": [], "norm": []}
+        for record in range(RECORDS):
+            net.zero_grad()
+            one = target[record:record + 1]
+            value = own(net.layers(x[record:record + 1].double()), one.double() if one.is_floating_point() else one)
+            value.backward()
+            arrays["loss"].append(value.item())
+            arrays["norm"].append(sum(p.grad.square().sum() for p in net.parameters()).sqrt().item())
+            for parameter, tensor in net.named_parameters():
+                arrays.setdefault(f"per_sample/{parameter}", []).append(tensor.grad.numpy().copy())
+        np.savez_compressed(os.path.join(OUT, f"{name}.npz"), **{key: np.asarray(value) for key, value in arrays.items()})
+        entries.append({"name": name, "loss": "output:total", "flags": []})
+
+    def per_label(scores, labels, **options):
+        return F.cross_entropy(scores, labels, reduction="sum", **options) / max(1, int((labels != -100).sum()))
+
+    labels = torch.from_numpy(rng.integers(0, 3, (RECORDS, 6)))
+    labels[0, 1:4] = -100
+    labels[1] = -100
+    rows = OwnLoss(lambda y, t: F.cross_entropy(y.reshape(-1, 3), t.reshape(-1)), nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    add("loss_of_rows", "dyn", rows, (6, 4), labels, lambda y, t: per_label(y[0], t[0]))
+    add("loss_of_rows.ts", "ts", rows.float(), (6, 4), labels, lambda y, t: per_label(y[0], t[0]))
+    weight = torch.tensor([1.0, 0.25, 4.0])
+    places = OwnLoss(lambda y, t: F.cross_entropy(y, t, weight=weight), nn.Conv1d(4, 3, 3, padding=1))
+    add("loss_of_places", "ts", places, (4, 6), labels, lambda y, t: per_label(y, t, weight=weight.double()))
+
+    def several(y, t):
+        return 0.5 * F.mse_loss(y, t) - (y - t).abs().sum() / 7 + 0.1 * (y * y).sum(1).mean()
+
+    real = torch.from_numpy(rng.standard_normal((RECORDS, 2)).astype("f4"))
+    add("loss_of_several", "dyn", OwnLoss(several, nn.Linear(4, 2)), (4,), real, several)
+    add("loss_of_several.ts", "ts", OwnLoss(several, nn.Linear(4, 2)), (4,), real, several)
+    folded = OwnLoss(F.binary_cross_entropy_with_logits, nn.Linear(4, 2))
+    add("loss_folded", "dyn", folded, (4,), torch.sigmoid(real), F.binary_cross_entropy_with_logits, optimize=True)
+    return entries
+
+
 def main():
     os.makedirs(OUT, exist_ok=True)
     torch.manual_seed(0)
@@ -423,7 +481,7 @@ def main():
         entries.append(write(f"fixed_tokens.{example}", Bag(0), rng, ids=11, shape=(6,), **fixed))
         entries.append(write(f"fixed_conv.ts.{example}", convolution(), rng, "ts", shape=(2, 5, 5), train=False,
                              dynamic=False, example=example))
-    entries += by_id() + rewritten() + other_operators()
+    entries += by_id() + rewritten() + other_operators() + own_losses()
     with open(os.path.join(OUT, "situations.json"), "w") as file:
         json.dump(entries, file, indent=1)
         file.write("\n")

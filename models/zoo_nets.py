@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from onnx import helper
 from torch import nn
+from torch.nn.utils import parametrizations
 
 import oracle
+from nets import Bert, Both, Lambda, Residual, Tokens, Unary, gpt, group_norm, unet, vit
 from paper_nets import CifarCnn, ImdbEmbedding, ImdbLstm, MnistCnn
 from recipes import OPSET, prune
 
@@ -70,31 +72,6 @@ def zoo(**settings):
         return build
 
     return register
-
-
-class Lambda(nn.Module):
-    """Named layers and parameters, and a function of them and of the inputs."""
-
-    def __init__(self, forward, **parts):
-        super().__init__()
-        self.function = forward
-        for name, part in parts.items():
-            setattr(self, name, nn.Parameter(part) if isinstance(part, torch.Tensor) else part)
-
-
-class Unary(Lambda):
-    def forward(self, input):
-        return self.function(self, input)
-
-
-class Tokens(Lambda):
-    def forward(self, tokens):
-        return self.function(self, tokens)
-
-
-class Both(Lambda):
-    def forward(self, tokens, input):
-        return self.function(self, tokens, input)
 
 
 def floats(*shape):
@@ -930,3 +907,83 @@ def shared_labels():
 
     net = Unary(forward, body=nn.Linear(7, 6), out=nn.Linear(6, 2), log=nn.Linear(6, 3))
     return net, {"input": floats(7)}, (floats(2), ids(3))
+
+
+# Whole networks.
+
+
+@zoo(notes="a residual block with a projection; group norms")
+def residual():
+    layers = [nn.Conv2d(3, 4, 3, bias=False), group_norm(4), nn.ReLU(inplace=True), Residual(4, 6, 2, lambda c: nn.GroupNorm(2, c))]
+    return image(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)), 3, 9, 8)
+
+
+@zoo(notes="a head tied to the embedding, causal attention, positions looked up", class_axis=-1)
+def gpt_tied():
+    return gpt(words=13, width=6, layers=1, length=7), {"tokens": ids(13, 5)}, ids(13, 5)
+
+
+class Encoder(Bert):
+    def forward(self, tokens, mask):
+        return super().forward(tokens, torch.ones_like(tokens), mask)
+
+
+@zoo(notes="an additive mask made of one of zeros and ones; three tables")
+def bert():
+    tokens, mask = ids(13, 5), torch.ones(BATCH, 5, dtype=torch.int64)
+    mask[1, 3:] = 0
+    return Encoder(words=13, width=6, layers=1, length=7, classes=3, padding=None), {"tokens": tokens, "mask": mask}, ids(3)
+
+
+@zoo(notes="patches, a class token, attention over them")
+def vision_transformer():
+    net = vit(width=6, patch=2, size=4, layers=1, classes=3)
+    nn.init.normal_(net.token)
+    nn.init.normal_(net.position)
+    return image(net, 3, 4, 4)
+
+
+@zoo(loss="mse", class_axis=None, notes="a transposed convolution, nearest interpolation, Concat of channels")
+def u_net():
+    return unet(), {"input": floats(1, 6, 4)}, floats(1, 6, 4)
+
+
+@zoo(notes="every activation of torch.nn that an exporter writes as more than one op, or as one of its own")
+def activations():
+    kinds = [nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.ELU(), nn.LeakyReLU(), nn.Softplus(), nn.Hardswish(), nn.Mish(), nn.SELU()]
+    layers = nn.ModuleList(nn.Linear(5, 4) for _ in range(len(kinds) + 2))
+
+    def forward(s, x):
+        parts = [kind(layer(x)) for kind, layer in zip(kinds, s.layers)]
+        parts += [s.slope(s.layers[-2](x)), F.glu(s.layers[-1](x)).repeat(1, 2)]
+        return s.head(torch.cat(parts, 1))
+
+    return image(Unary(forward, layers=layers, slope=nn.PReLU(), head=nn.Linear(44, 3)), 5)
+
+
+@zoo(notes="norms over channels, instances and features, with parameters of ones and zeros as they are at first")
+def norms():
+    def forward(s, x):
+        x = torch.tanh(s.instance(s.conv(x)))
+        return s.head(s.features(s.group(x).flatten(1)))
+
+    net = Unary(
+        forward,
+        conv=nn.Conv1d(2, 4, 2),
+        instance=nn.InstanceNorm1d(4, affine=True),
+        group=nn.GroupNorm(2, 4),
+        features=nn.LayerNorm(20),
+        head=nn.Linear(20, 3),
+    )
+    return image(net, 2, 6)
+
+
+@zoo(notes="the weight is a direction times a length; padding by reflection")
+def weight_norm():
+    conv = nn.Conv1d(3, 4, 3, padding=1, padding_mode="reflect")
+    net = Unary(
+        lambda s, x: s.head(torch.tanh(s.conv(x)).flatten(1)),
+        conv=parametrizations.weight_norm(conv),
+        head=nn.Linear(20, 3),
+    )
+    return image(net, 3, 5)

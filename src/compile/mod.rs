@@ -17,7 +17,7 @@ use crate::onnx::{Dim, OnnxError, Parameter, Source};
 use crate::ops::Graph;
 use crate::ops::VjpError;
 use crate::options::optimizer::OptimizerSpec;
-use crate::options::{Loss, NormChoice};
+use crate::options::{Loss, LossKind, NormChoice};
 use crate::passes::attach_loss::{LossError, LossInfo};
 use crate::passes::privatize::Choice;
 use crate::privacy::clipping::{ClipGroup, ClipRule, UnfitClipRule};
@@ -170,6 +170,8 @@ fn proved(
     options: &Options,
     ops: &CustomOps,
 ) -> Result<Proved, CompileError> {
+    let own = source.with_record_losses(&own_losses(options));
+    let (source, notes) = own.as_ref().map_or((source, &[][..]), |(source, notes)| (source, notes));
     let dims = |dims: &[Dim]| dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ");
     let inputs = source.inputs.iter().map(|input| format!("`{}` [{}]", input.name, dims(&input.dims)));
     let inputs = inputs.collect::<Vec<_>>().join(", ");
@@ -178,10 +180,21 @@ fn proved(
     if options.loss.is_some() && !batched {
         return Err(CompileError::NoBatch { inputs, remedy });
     }
-    prove_with_ops(source, parameters, &wanted(options), ops).map_err(|refused| match source.fixed_batch {
-        Some(_) => CompileError::FixedBatch { inputs, remedy, problems: refused.problems },
-        None => refused.into(),
+    let proved =
+        prove_with_ops(source, parameters, &wanted(options), ops).map_err(|refused| match source.fixed_batch {
+            Some(_) => CompileError::FixedBatch { inputs, remedy, problems: refused.problems },
+            None => refused.into(),
+        });
+    proved.map(|mut proved| {
+        proved.notes.extend_from_slice(notes);
+        proved
     })
+}
+
+/// The outputs that are losses themselves.
+fn own_losses(options: &Options) -> Vec<String> {
+    let own = options.loss.iter().flat_map(|loss| &loss.terms).filter(|term| matches!(term.kind, LossKind::Output(_)));
+    own.filter_map(|term| term.output.clone()).collect()
 }
 
 /// The outputs that the loss is computed from; none where that is every one there is, or not said.

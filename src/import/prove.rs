@@ -6,10 +6,11 @@ use super::axes::Axes;
 use super::beyond::Supposed;
 use super::custom::{self, CustomOps};
 use super::interface::Outputs;
+use super::refusal::Seen;
 use super::rules::rules;
 use super::{Import, Refusal, Refused, Rule};
 use crate::graph::{DType, Origin};
-use crate::onnx::{Parameter, Source};
+use crate::onnx::{OnnxNode, Parameter, Source};
 use crate::ops::Graph;
 use crate::ops::Op;
 
@@ -83,7 +84,7 @@ pub(super) fn prove_with(
         }
         cx.origin = Origin::onnx(&node.name);
         let rule = match node.domain.as_str() {
-            "" => rules.get(node.op_type.as_str()),
+            "" | "ai.onnx" => rules.get(node.op_type.as_str()),
             domain => rules.get(format!("{domain}.{}", node.op_type).as_str()),
         };
         let custom = ops.get(&node.domain, &node.op_type);
@@ -91,7 +92,7 @@ pub(super) fn prove_with(
         let supposed = cx.supposed_of(node);
         cx.read_supposed = Supposed::Nothing;
         let result = match known {
-            false => Err(cx.no_rule(node)),
+            false => Err(without_rule(&cx, node)),
             true if node.inputs.iter().any(|i| cx.refused.contains(i)) => {
                 Err(Refusal::Blocked { node: node.name.clone() })
             }
@@ -151,6 +152,28 @@ pub(super) fn prove_with(
         inputs.retain(|name, _| reads(name));
     }
     Ok(Proved { graph, inputs, outputs, nothing, ids: cx.ids, notes: cx.notes })
+}
+
+/// That there is no rule for a node's op: for graphs within the graph, which are written out where that can be, why.
+fn without_rule(cx: &Import<'_>, node: &OnnxNode) -> Refusal {
+    let refusal = |why: &str, help: &str| Refusal::Unsupported {
+        node: node.name.clone(),
+        op: node.op_type.clone(),
+        why: why.to_owned(),
+        seen: Seen::default(),
+        help: help.to_owned(),
+    };
+    match node.op_type.as_str() {
+        "Loop" | "Scan" => refusal(
+            "how many turns it takes depends on the data, on the number of records say",
+            "write this part on whole batches, nn.EmbeddingBag say as nn.Embedding and a sum or a mean over the ids",
+        ),
+        "If" => refusal(
+            "which branch it takes depends on the data, or is worked out from it",
+            "write this part without a condition, or on both branches with torch.where",
+        ),
+        _ => cx.no_rule(node),
+    }
 }
 
 /// The names of the nodes whose values the `wanted` outputs depend on; all outputs, if none is named.

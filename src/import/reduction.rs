@@ -7,6 +7,10 @@ use crate::ops::elementwise::Elementwise;
 use crate::ops::movement::Reshape;
 use crate::ops::reduce::Sum;
 
+/// What to do about a reduction over the batch.
+pub(super) const OTHER_AXES: &str = "reduce over other axes, so that each record is treated alone; if it is the loss, train on \
+                                     each record's own with --loss output:NAME, where NAME is the output";
+
 /// The sum or the mean over ONNX axes of a value.
 pub(super) fn reduced(
     cx: &mut Import<'_>,
@@ -18,7 +22,7 @@ pub(super) fn reduced(
 ) -> Result<Value, Refusal> {
     if let Some(b) = x.axes.batch_axis().filter(|b| axes.contains(b)) {
         let why = format!("it reduces over axis {b} of {}, which holds the batch", x.axes);
-        return Err(cx.mixes(node, why, "reduce over other axes, so that each record is treated alone"));
+        return Err(cx.mixes(node, why, OTHER_AXES));
     }
     let record_axes: Vec<usize> = axes.iter().filter_map(|&a| x.axes.record_axis(a)).collect();
     let count: usize = axes.iter().map(|&a| x.axes.0[a].per_record()).product();

@@ -21,6 +21,7 @@ mod linear;
 pub mod node;
 pub mod parameters;
 pub mod proto;
+mod record_loss;
 pub mod source;
 pub mod tensor;
 pub mod trial;

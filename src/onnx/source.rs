@@ -330,7 +330,7 @@ impl Source {
     }
 
     /// Infers what is known of each value, and of the outputs.
-    fn infer(&mut self, constants: &BTreeSet<String>) {
+    pub(super) fn infer(&mut self, constants: &BTreeSet<String>) {
         self.facts = self.inferred(constants);
         let outputs = self.model.graph.iter().flat_map(|graph| &graph.output).map(|output| OutputInfo {
             name: output.name().to_owned(),

@@ -9,6 +9,7 @@ mod crash;
 mod custom;
 mod damaged;
 mod empty;
+mod falling;
 mod faults;
 mod forms;
 mod gradients;

@@ -123,7 +123,7 @@ fn refusals() {
 #[test]
 fn hazards_of_exporters() {
     let mut text = String::new();
-    for name in ["merged_biases", "folded_weights", "untied_head"] {
+    for name in ["merged_biases", "folded_weights", "folded_layers", "untied_head"] {
         for recipe in ["ts", "dyn"] {
             let source = Source::open(&models(&format!("hazards/{name}.{recipe}.onnx"))).expect("a model");
             let mut warnings = source.notes.clone();

@@ -15,7 +15,8 @@ use crate::ops::softmax::Softmax;
 pub(super) const RULES: &[(&str, Rule)] =
     &[("NegativeLogLikelihoodLoss", nll), ("SoftmaxCrossEntropyLoss", cross_entropy)];
 
-const HELP: &str = "make the scores an output of the model, and name the loss with --loss";
+const HELP: &str = "if this is what the model is trained on, take each record's own with --loss output:NAME, where NAME is the \
+                    output; or make the scores an output of the model, and name the loss with --loss";
 
 fn nll(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     let log_probabilities = cx.value(node, 0)?;

@@ -3,7 +3,7 @@
 
 use crate::graph::{DType, NodeId};
 use crate::import::axes::{Axes, Axis};
-use crate::import::reduction::reduced;
+use crate::import::reduction::{OTHER_AXES, reduced};
 use crate::import::rows::{apply, floats, folded, integers, reshape, row_max, rows};
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::scalar::Func;
@@ -67,7 +67,7 @@ fn reduce(cx: &mut Import<'_>, node: &OnnxNode, reduction: Reduction) -> Result<
     }
     if let Some(b) = x.axes.batch_axis().filter(|b| axes.contains(b)) {
         let why = format!("it reduces over axis {b} of {}, which holds the batch", x.axes);
-        return Err(cx.mixes(node, why, "reduce over other axes, so that each record is treated alone"));
+        return Err(cx.mixes(node, why, OTHER_AXES));
     }
     let kept = x.axes.0.iter().enumerate().filter(|(k, _)| keep || !axes.contains(k));
     let size = |(k, axis): (usize, &Axis)| if axes.contains(&k) { Axis::size(1) } else { axis.clone() };

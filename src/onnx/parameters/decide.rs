@@ -17,6 +17,7 @@ use super::slots::{Slot, SlotKind, describe};
 use super::{is_anonymous, values};
 use crate::onnx::exporter::Exporter;
 use crate::onnx::lift::Lifted;
+use crate::onnx::node::OnnxNode;
 use crate::onnx::source::Source;
 use crate::onnx::tensor::Tensor;
 
@@ -69,6 +70,9 @@ pub(super) fn is_constant(exporter: Exporter, evidence: &Evidence, name: &str, t
 
 /// A tensor that the module does not have: computed from its own, or a number in its code.
 fn made_by_exporter(source: &Source, evidence: &Evidence, name: &str, slots: &[Slot]) -> Decision {
+    if is_anonymous(name) && is_neutral(&source.initializers[name], slots) {
+        return Decision::constant(format_args!("the exporter's way to scale or shift nothing, {}", describe(slots)));
+    }
     if let Some(parameter) = stands_for(source, evidence, name, slots) {
         let mut decision = Decision::trained(slots);
         decision.reason = format!("it stands for `{parameter}`, {}", decision.reason);
@@ -89,7 +93,19 @@ pub(super) fn stands_for<'s>(
     name: &str,
     slots: &[Slot],
 ) -> Option<&'s str> {
-    if !is_anonymous(name) || source.initializers[name].len() == 1 {
+    // A single number is one of the code, except as a slope.
+    let slope = |slot: &Slot| slot.op_type == "PRelu";
+    if is_looked_up(name) {
+        let reads = |node: &OnnxNode, argument: &str, module: &str| {
+            node.module == module || node.aten.as_ref().is_some_and(|call| call.reads(argument))
+        };
+        let left_out = |(argument, name): &(&str, &str)| {
+            let module = name.rsplit_once('.').map_or("", |(module, _)| module);
+            !source.nodes.iter().any(|node| reads(node, argument, module))
+        };
+        return evidence.missing(source).find(left_out).map(|(_, name)| name);
+    }
+    if !is_anonymous(name) || (source.initializers[name].len() == 1 && !slots.iter().any(slope)) {
         return None;
     }
     // The states that a recurrence begins with are values, never parameters of the call.
@@ -104,8 +120,28 @@ pub(super) fn stands_for<'s>(
         let mut lost = evidence.missing(source).filter(|(argument, name)| reads(argument, name)).map(|(_, name)| name);
         match slot.kind {
             SlotKind::Weight => lost.next(),
+            _ if slot.op_type == "Mul" => lost.next(),
             _ => lost.last(),
         }
+    })
+}
+
+/// Whether PyTorch's newer exporter names the rows so that a constant lookup takes from a table: it makes them of the table
+/// and leaves that out.
+fn is_looked_up(name: &str) -> bool {
+    name.strip_prefix("embedding").is_some_and(|rest| {
+        rest.is_empty()
+            || rest.strip_prefix('_').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    })
+}
+
+/// Whether it is the scale of ones or the shift of zeros that an instance normalisation has where the layer is another one,
+/// a group normalisation say, whose own come after it.
+fn is_neutral(tensor: &Tensor, slots: &[Slot]) -> bool {
+    let all = |value: f32| tensor.floats().is_some_and(|values| values.iter().all(|&found| found == value));
+    slots.iter().all(|slot| {
+        slot.op_type == "InstanceNormalization"
+            && ((slot.position == 1 && all(1.0)) || (slot.position == 2 && all(0.0)))
     })
 }
 

@@ -42,7 +42,9 @@ fn quoted<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
 pub(super) fn aliases(source: &Source, evidence: &Evidence) -> BTreeMap<String, Vec<String>> {
     let mut aliases: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (argument, missing) in evidence.missing(source) {
-        let readers = source.nodes.iter().filter(|node| calls(node, argument));
+        // What reads the parameters of a batch normalisation may be the convolution that it was folded into.
+        let normalises = |node: &OnnxNode| node.aten.as_ref().is_some_and(|call| call.operator.contains("batch_norm"));
+        let readers = source.nodes.iter().filter(|node| calls(node, argument) && !normalises(node));
         let mut stand_ins = readers.flat_map(|node| node.inputs.iter().map(move |input| (node, input)));
         let stands_in = |(node, input): &(&OnnxNode, &String)| {
             evidence.declared(input) == Some(Declared::Parameter)
@@ -142,15 +144,15 @@ fn lost(source: &Source, evidence: &Evidence, parameters: &[Parameter], warnings
 fn nameless(source: &Source, evidence: &Evidence, parameters: &[Parameter], warnings: &mut Vec<String>) {
     let nameless: Vec<String> = parameters
         .iter()
-        .filter(|parameter| parameter.trainable && is_anonymous(&parameter.name))
-        .map(|parameter| match stands_for(source, evidence, &parameter.name, &parameter.slots) {
-            Some(own) => format!("`{}` (the module's `{own}`)", parameter.name),
-            None => format!("`{}`", parameter.name),
+        .filter(|parameter| parameter.trainable && evidence.declared(&parameter.name).is_none())
+        .filter_map(|parameter| match stands_for(source, evidence, &parameter.name, &parameter.slots) {
+            Some(own) => Some(format!("`{}` (the module's `{own}`)", parameter.name)),
+            None => is_anonymous(&parameter.name).then(|| format!("`{}`", parameter.name)),
         })
         .collect();
     if !nameless.is_empty() {
         warnings.push(format!(
-            "the parameters {} have names that the exporter made up: it transposed or repacked the module's own, and the \
+            "the parameters {} have names that the exporter made up: it transposed, repacked or cut the module's own, and the \
              trained values come under these names; {}",
             nameless.join(", "),
             source.exporter.keeping_parameters()

@@ -78,3 +78,22 @@ fn distance_ignores_wildcards() {
     assert_eq!(distance("conv", "fc"), 4);
     assert_eq!(distance("fc1.wight", "fc1.weight"), 1);
 }
+
+#[test]
+fn what_the_exporter_makes_of_layers_is_told_from_what_it_adds() {
+    let source = source("hazards/folded_layers.dyn.onnx");
+    let parameters = discover(&source, &[], &[]).unwrap();
+    let of = |name: &str| parameters.iter().find(|parameter| parameter.name == name).unwrap();
+    let neutral = |p: &&Parameter| p.slots.iter().any(|slot| slot.op_type == "InstanceNormalization");
+    assert_eq!(parameters.iter().filter(neutral).filter(|p| !p.trainable).count(), 2, "{parameters}");
+    let looked_up = of("embedding_1");
+    assert!(looked_up.trainable && looked_up.reason.contains("`position.weight`"), "{parameters}");
+    let slope = parameters.iter().find(|p| p.slots.iter().any(|slot| slot.op_type == "PRelu")).unwrap();
+    assert!(slope.trainable && slope.reason.contains("`slope.weight`"), "{parameters}");
+    // The scale and the shift of the group norm are made of the module's.
+    let own = |p: &&Parameter| p.dims == [4, 1] && p.slots.iter().any(|slot| matches!(&*slot.op_type, "Mul" | "Add"));
+    let own: Vec<&str> = parameters.iter().filter(own).filter(|p| p.trainable).map(|p| p.reason.as_str()).collect();
+    assert!(own.iter().any(|reason| reason.contains("norm.weight")), "{parameters}");
+    assert!(own.iter().any(|reason| reason.contains("norm.bias")), "{parameters}");
+    assert!(!parameters.warnings.iter().any(|warning| warning.contains("do not train")), "{:?}", parameters.warnings);
+}
