@@ -14,6 +14,9 @@ const PACKAGE: &str = "onnx==1.22.0";
 /// Where the cases are inside of the package.
 const CASES: &str = "onnx/backend/test/data/node";
 
+/// Where the graphs of known networks are.
+const LIGHT: &str = "onnx/backend/test/data/light";
+
 /// Runs the cases and shows what passes.
 pub fn run() -> Result<(), String> {
     let cases = cases()?;
@@ -45,11 +48,13 @@ pub fn cases() -> Result<PathBuf, String> {
         ));
     }
     // What else is in the package is not needed.
-    let from = parts.join(CASES);
     if let Some(parent) = cases.parent() {
         std::fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
     }
-    std::fs::rename(&from, &cases).map_err(|e| format!("{}: {e}", from.display()))?;
+    for kept in [LIGHT, CASES] {
+        let from = parts.join(kept);
+        std::fs::rename(&from, package.join(kept)).map_err(|e| format!("{}: {e}", from.display()))?;
+    }
     let _ = std::fs::remove_dir_all(&parts);
     absolute(&cases)
 }
