@@ -7,17 +7,18 @@ losses, norms and per-sample gradients must be PyTorch's, one record at a time i
 largest entry. The default form renames, transposes, merges and folds parameters: an initialiser then stands for those
 parameters of the module that have its values, and its gradient is the sum of theirs in its layout.
 
-    python models/architectures.py DPC [--forms eval,…] [--devices cpu] [--norms auto] [--keep DIR] [NAME…]
+    python models/architectures.py DPC [--forms eval,…] [--devices cpu] [--norms auto] [--keep DIR [--resume]] [NAME…]
 
-The table is written if everything was run.
+The table is written if everything was run; `--resume` takes what an earlier run has left in DIR.
 """
 
 import argparse
 import copy
+import json
 import re
 import subprocess
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import permutations
 from pathlib import Path
 
@@ -215,7 +216,7 @@ def examine(dpc, entry, form, folder, devices, norms):
         export(recipe, copy.deepcopy(net), example, path, outputs=outputs, forget=False, **settings)
     except Exception as error:
         return Outcome("not exported", str(error).strip().splitlines()[0][:200])
-    data = folder / "data.npz"
+    data, out = (folder / f"{entry.name}.{form}.{kind}.npz" for kind in ("data", "out"))
     labels = {} if label is None else {"label": label}
     np.savez(data, **{name: value.numpy() for name, value in (inputs | labels).items()})
     told = [] if form in ("dyn", "train") else [f"--padding-idx={name}={id}" for name, id in entry.padding.items()]
@@ -232,7 +233,6 @@ def examine(dpc, entry, form, folder, devices, norms):
     outcome = Outcome("exact", text)
     for device in devices:
         for norm in norms:
-            out = folder / "out.npz"
             flags = ["--clip", "flat:0.5", "--device", device, "--norm", norm, "--per-sample"]
             code, text = run(dpc, "grads", path, "--data", data, "--loss", entry.loss, "--out", out, *flags, *told)
             if code:
@@ -242,9 +242,9 @@ def examine(dpc, entry, form, folder, devices, norms):
             except LookupError as error:
                 return Outcome("wrong", f"{device} {norm}: {error}")
             worst = max(off, key=off.get)
-            outcome.worst = max(outcome.worst, off[worst])
+            outcome.worst = max(outcome.worst, float(off[worst]))
             if not off[worst] <= TOLERANCE:
-                return Outcome("wrong", f"{device} {norm}: {worst} is off by {off[worst]:.1e}", off[worst])
+                return Outcome("wrong", f"{device} {norm}: {worst} is off by {off[worst]:.1e}", float(off[worst]))
     return outcome
 
 
@@ -256,6 +256,7 @@ def main():
     arguments.add_argument("--devices", default=",".join(DEVICES))
     arguments.add_argument("--norms", default=",".join(NORMS))
     arguments.add_argument("--keep")
+    arguments.add_argument("--resume", action="store_true")
     given = arguments.parse_intermixed_args()
     torch.set_num_threads(1)
     forms, devices, norms = (text.split(",") for text in (given.forms, given.devices, given.norms))
@@ -267,7 +268,12 @@ def main():
             if given.names and entry.name not in given.names:
                 continue
             for form in forms:
-                outcome = examine(given.dpc, entry, form, folder, devices, norms)
+                stored = folder / f"{entry.name}.{form}.json"
+                if given.resume and stored.exists():
+                    outcome = Outcome(**json.loads(stored.read_text()))
+                else:
+                    outcome = examine(given.dpc, entry, form, folder, devices, norms)
+                    stored.write_text(json.dumps(asdict(outcome)))
                 results[entry.name, form] = outcome
                 why = outcome.why if outcome.verdict != "exact" else ""
                 print(f"@ {entry.name:24} {form:6} {outcome.verdict:8} {outcome.worst:.1e} {outcome.lost or ''} {why[:600]}", flush=True)

@@ -315,3 +315,62 @@ impl Writer {
         self.push(op_type, &[value], vec![axes, keep], output);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use prost::Message;
+
+    use super::*;
+
+    /// A file whose output `total` is a sum of means and a sum over the batch, with `operators` after it, the last of which
+    /// yields the output.
+    fn source(operators: &[&str]) -> (Source, String) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/situations/loss_of_several.ts.onnx");
+        let mut model = Source::open(&path).expect("a model").model;
+        let graph = model.graph.as_mut().expect("a graph");
+        let mut last = "total".to_owned();
+        for operator in operators {
+            let output = format!("{last}.{operator}");
+            graph.node.push(NodeProto {
+                op_type: Some((*operator).to_owned()),
+                input: vec![last; if *operator == "Mul" { 2 } else { 1 }],
+                output: vec![output.clone()],
+                ..NodeProto::default()
+            });
+            last = output;
+        }
+        graph.output[0].name = Some(last.clone());
+        (Source::from_bytes(model.encode_to_vec().into(), &path).expect("a model"), last)
+    }
+
+    #[test]
+    fn sums_over_records_are_taken_apart_and_nothing_else() {
+        for (operators, taken) in [
+            (&[][..], true),
+            (&["Neg"], true),
+            (&["Identity", "Neg"], true),
+            (&["Sqrt"], false),
+            (&["Neg", "Exp"], false),
+            // The square of a mean: both operands depend on the data.
+            (&["Mul"], false),
+        ] {
+            let (source, output) = source(operators);
+            let found = source.with_record_losses(&[output.clone()]);
+            assert_eq!(found.is_some(), taken, "{operators:?}");
+            let Some((source, notes)) = found else { continue };
+            assert_eq!(source.facts.shape(&output), Some(&[Dim::Batch(1)][..]));
+            assert!(matches!(&notes[..], [note] if note.contains("each record is trained on its own share")));
+        }
+    }
+
+    #[test]
+    fn an_output_with_the_batch_is_left_alone() {
+        let (source, _) = source(&[]);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/zoo/own_loss.ts.onnx");
+        let own = Source::open(&path).expect("a model");
+        assert!(own.with_record_losses(&["per_record".to_owned()]).is_none());
+        assert!(source.with_record_losses(&["there is none".to_owned()]).is_none());
+    }
+}

@@ -5,6 +5,7 @@ mod audit;
 mod cli;
 mod clipping;
 mod conformance;
+mod conformance_light;
 mod crash;
 mod custom;
 mod damaged;

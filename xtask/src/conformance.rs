@@ -11,7 +11,7 @@ pub const VARIABLE: &str = "DPC_CONFORMANCE";
 
 const PACKAGE: &str = "onnx==1.22.0";
 
-/// Where the cases are inside of the package: those of single operators, and others beside them.
+/// Where the cases are inside of the package: those of single operators, and others and known networks beside them.
 const CASES: &str = "onnx/backend/test/data/node";
 const BESIDE: &str = "pytorch-converted";
 

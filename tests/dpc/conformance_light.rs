@@ -1,0 +1,47 @@
+//! The graphs of known image networks that come with ONNX's tests, of old operator sets, with constants for weights: they are
+//! proved, and compiled in seconds. `cargo xtask conformance` names the folder of the cases that they stand beside.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use dpc::options::NormChoice;
+
+use super::zoo::{compiled, options};
+
+/// What each graph has of parameters that dpc sees: its convolutions' weights are all made by nodes.
+const GRAPHS: [(&str, bool); 9] = [
+    ("bvlc_alexnet", false),
+    ("densenet121", true),
+    ("inception_v1", true),
+    ("inception_v2", true),
+    ("resnet50", true),
+    ("shufflenet", true),
+    ("squeezenet", true),
+    ("vgg19", true),
+    ("zfnet512", false),
+];
+
+#[test]
+fn known_networks_are_proved_and_compile_in_seconds() {
+    let Some(cases) = std::env::var_os("DPC_CONFORMANCE") else {
+        println!("NOT RUN: `cargo xtask conformance` fetches the graphs");
+        return;
+    };
+    let folder = Path::new(&cases).with_file_name("light");
+    if !folder.is_dir() {
+        println!("NOT RUN: the graphs are not beside the cases; delete target/conformance, and fetch them again");
+        return;
+    }
+    for (name, trains) in GRAPHS {
+        let start = Instant::now();
+        let result = compiled(
+            &folder.join(format!("light_{name}.onnx")),
+            &options("cross-entropy".parse().expect("a loss"), NormChoice::Auto),
+        );
+        assert!(start.elapsed() < Duration::from_secs(5), "{name}: {:?}", start.elapsed());
+        match result {
+            Ok((_, compiled)) => assert!(trains && !compiled.choices.is_empty(), "{name} trains"),
+            Err(error) => assert!(!trains && error.contains("nothing to train"), "{name}: {error}"),
+        }
+    }
+}
