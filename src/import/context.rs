@@ -507,10 +507,9 @@ impl<'s> Import<'s> {
             };
             format!("`{name}` {ty}")
         };
-        Seen {
-            attributes: node.attributes().filter_map(attribute_text).collect(),
-            operands: node.inputs.iter().filter(|name| !name.is_empty()).take(8).map(operand).collect(),
-        }
+        let attributes: Vec<String> = node.attributes().filter_map(attribute_text).collect();
+        let operands: Vec<String> = node.inputs.iter().filter(|name| !name.is_empty()).take(8).map(operand).collect();
+        Seen::new(&operands, &attributes)
     }
 
     /// A refusal for an attribute of the wrong type.

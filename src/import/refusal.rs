@@ -105,24 +105,26 @@ impl Refusal {
     }
 }
 
-/// A node's attributes, and its operands with their types; nothing is shown where nothing is known.
+/// What a node reads, and its attributes, in lines of their own; nothing is shown where nothing is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// `axis=0` for each.
-    pub attributes: Vec<String>,
-    /// `x f32[N, 5]` for each.
-    pub operands: Vec<String>,
+pub struct Seen(String);
+
+impl Seen {
+    /// Of operands such as `x f32[N, 5]` and attributes such as `axis=0`.
+    pub(super) fn new(operands: &[String], attributes: &[String]) -> Seen {
+        let mut text = String::new();
+        for (what, listed) in [("reads", operands), ("with", attributes)] {
+            if !listed.is_empty() {
+                text += &format!("\n  {what} {}", listed.join(", "));
+            }
+        }
+        Seen(text)
+    }
 }
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.operands.is_empty() {
-            write!(f, "\n  reads {}", self.operands.join(", "))?;
-        }
-        if !self.attributes.is_empty() {
-            write!(f, "\n  with {}", self.attributes.join(", "))?;
-        }
-        Ok(())
+        f.write_str(&self.0)
     }
 }
 
