@@ -165,7 +165,7 @@ fn a_function_is_its_body_with_the_attributes_of_the_call() {
 fn with_ints(mut node: NodeProto, attributes: &[(&str, &[i64])]) -> NodeProto {
     node.attribute.extend(attributes.iter().map(|(name, values)| AttributeProto {
         name: Some((*name).to_owned()),
-        r#type: Some(if values.len() == 1 && !name.ends_with("es") { 2 } else { 7 }),
+        r#type: Some(if values.len() == 1 && !name.ends_with("axes") && !name.ends_with("directions") { 2 } else { 7 }),
         i: values.first().copied(),
         ints: values.to_vec(),
         ..AttributeProto::default()

@@ -154,7 +154,7 @@ fn a_branch_that_reads_what_is_outside_of_it_is_refused_without_a_panic() {
     let mut choice = node("If", vec!["opposite".to_owned()], "chosen");
     choice.attribute = vec![branch("then_branch"), branch("else_branch")];
     // One that is computed stays; a condition that the file knows makes one of the branches a part of the graph.
-    graph.node.splice(0..0, [node("Not", vec!["condition".to_owned()], "opposite"), choice]);
+    graph.node.splice(0..0, [node("Xor", vec!["condition".to_owned(); 2], "opposite"), choice]);
     graph.output.push(value("chosen"));
     graph.initializer.push(TensorProto {
         name: Some("condition".to_owned()),
