@@ -178,8 +178,8 @@ TABLE = """# Architectures, as PyTorch exports them
 
 What dpc makes of {count} networks of torch.nn in four forms, by `python models/architectures.py dpc`; each network is in
 `architecture_nets.py`. *Exact* means that losses, norms and per-sample gradients of every trained parameter are PyTorch's, one
-record at a time in float64, within 1e-4 of the parameter's largest entry, on {devices}, with every norm strategy ({norms}),
-unless a cell says with which; the largest distance of all is {worst:.1e}.
+record at a time in float64, within 1e-4 of the parameter's largest entry, on {devices}, with every norm strategy
+({norms}), unless a cell says with which; the largest distance of all is {worst:.1e}.
 
 `ts` and `dyn` are the recipes of the README (torch {torch}): the older exporter in training mode without folding, and the newer
 one with `optimize=False`. `eval` and `train` are the newer exporter's default form of a network in that mode, which merges
