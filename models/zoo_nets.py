@@ -969,7 +969,7 @@ def norms():
 
     net = Unary(
         forward,
-        conv=nn.Conv1d(2, 4, 2),
+        conv=nn.Conv1d(2, 4, 2, bias=False),
         instance=nn.InstanceNorm1d(4, affine=True),
         group=nn.GroupNorm(2, 4),
         features=nn.LayerNorm(20),
