@@ -2,11 +2,12 @@
 //!
 //! [`evaluate`] runs a graph by lowering it and taking each kernel's formula from the devices' reference, so that what is
 //! compared is the mathematics of ops and passes, with no rounding in the way. [`derivatives`] holds every op of the table to
-//! finite differences, [`passes`] every pass to what it promises, and [`devices`] runs graphs on both devices.
+//! finite differences, [`passes`] every pass to what it promises, [`random`] makes models of all operators, and [`devices`] runs graphs on both devices.
 
 mod derivatives;
 mod devices;
 mod evaluate;
 mod ops;
 mod passes;
+mod random;
 mod sketch;

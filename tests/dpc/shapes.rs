@@ -290,6 +290,8 @@ fn nets() -> Vec<(String, Net)> {
     add(&[3, 4], "Einsum(h, w2, h; equation=nij,ijk,nil->nlk)", vec![weight(&[3, 4, 2])]);
     add(&[3, 3], "Einsum(h, w2; equation=nii,i->ni)", vec![weight(&[3])]);
     add(&[3, 4], "Einsum(h, w2; equation=...ij,kj->...)", vec![weight(&[2, 4])]);
+    add(&[3, 4], "Einsum(h, w2; equation=...j,kj->...k)", vec![weight(&[2, 4])]);
+    add(&[3, 4], "Einsum(h, w2; equation=...ij,...kj->...ik)", vec![weight(&[2, 4])]);
     // The batch behind the axes that are addressed, which comes back.
     let ids = ints("ids", &[3, 2], &[0, 1, 2, -1, 0, 1]);
     add(&[3, 4], "Transpose(h; perm=[1, 2, 0]) | GatherND(t0, ids) | Transpose(t1; perm=[1, 0])", vec![ids]);

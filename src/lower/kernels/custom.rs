@@ -1,9 +1,8 @@
 //! A kernel from outside: code of a user's, for one record at a time.
 //!
-//! A program names the code and has its digest; the code itself comes from whoever loads the program, see
-//! [`Program::link`](crate::lower::program::Program::link). The code sees one record's elements and nothing else: natively as
-//! slices, in WGSL through functions of the operands' names, which keep to the record. [`Code::problem`] makes sure that
-//! WGSL reaches no memory in any other way.
+//! A program names the code and has its digest; the code itself comes from whoever loads the program. The code sees one
+//! record's elements and nothing else: natively as slices, in WGSL through functions of the operands' names, which keep to the
+//! record. [`Code::problem`] makes sure that WGSL reaches no memory in any other way.
 
 use std::fmt;
 

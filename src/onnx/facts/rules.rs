@@ -1,5 +1,6 @@
 //! Inference of the operators that tract does not know, or infers otherwise than the ONNX specification.
 
+mod einsum;
 mod shapes;
 
 use super::pinned::{Known, LARGEST_VALUE, Pinned};
@@ -27,6 +28,7 @@ pub(super) fn infer(node: &OnnxNode, pinned: &mut Pinned) -> Option<Results> {
         }
         "Constant" => constant(node),
         "Attention" => attention(node, pinned),
+        "Einsum" => return einsum::einsum(node, pinned),
         "Dropout" => dropout(node, pinned),
         "BatchNormalization" => batch_normalization(node, pinned),
         "Size" => elements(node, pinned),
