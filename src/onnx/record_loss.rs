@@ -357,7 +357,7 @@ mod tests {
             (&["Mul"], false),
         ] {
             let (source, output) = source(operators);
-            let found = source.with_record_losses(&[output.clone()]);
+            let found = source.with_record_losses(std::slice::from_ref(&output));
             assert_eq!(found.is_some(), taken, "{operators:?}");
             let Some((source, notes)) = found else { continue };
             assert_eq!(source.facts.shape(&output), Some(&[Dim::Batch(1)][..]));

@@ -216,8 +216,7 @@ fn defeats(
         let with = clipped_sum(session, &compiled, &everyone);
         let moved = distance(&with, &without, with.keys());
         let setting = format!("{name} {way:?} {rule} on {}: {what}", device.name());
-        // The negation holds for NaN too.
-        if !(moved <= rule.sensitivity() * (1.0 + 1e-4)) {
+        if moved.is_nan() || moved > rule.sensitivity() * (1.0 + 1e-4) {
             problems.push(format!("{setting} moves the sum by {moved}"));
         }
         problems.extend(alone(session, &compiled, [rows - 1, rows], &setting));

@@ -21,9 +21,12 @@ pub struct CpuSession {
     /// As long as the kernel that needs most.
     scratch: Vec<f32>,
     stages: BTreeMap<Phase, Vec<Stage>>,
-    /// Memory of blocks, by the phase and the place of their stage, that no block is using.
-    rooms: Mutex<BTreeMap<(Phase, usize), Vec<Vec<Memory>>>>,
+    /// Memory of blocks that no block is using.
+    rooms: Mutex<FreeRooms>,
 }
+
+/// The memory of blocks, a slot each, by the phase and the place of their stage.
+type FreeRooms = BTreeMap<(Phase, usize), Vec<Vec<Memory>>>;
 
 /// What a block has in the place of a buffer.
 enum Held<'a> {
@@ -104,7 +107,7 @@ impl Session for CpuSession {
 
 /// The memory of one stage's blocks.
 struct Rooms<'a> {
-    all: &'a Mutex<BTreeMap<(Phase, usize), Vec<Vec<Memory>>>>,
+    all: &'a Mutex<FreeRooms>,
     of: (Phase, usize),
 }
 
