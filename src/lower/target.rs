@@ -51,8 +51,8 @@ pub trait Target: Sync {
     /// What keeps every device of the kind from running a dispatch, whatever the physical batch.
     fn refusal(&self, dispatch: &Dispatch) -> Option<Refusal>;
 
-    /// Floats of scratch memory that a kernel works in at a physical batch of `rows`.
-    fn scratch(&self, kernel: &Kernel, rows: usize) -> usize;
+    /// Bytes that a program takes at a physical batch of `rows`.
+    fn bytes(&self, program: &Program, rows: usize) -> usize;
 
     /// How often a kernel rounds at most on any device of the kind; [`Rounding::UNBOUNDED`] for those that make no norm.
     fn rounding(&self, kernel: &Kernel) -> Rounding;
@@ -70,10 +70,7 @@ impl Targets<'_> {
 
     /// Bytes that a program takes at a physical batch of `rows` on the target that needs most.
     pub fn bytes(&self, program: &Program, rows: usize) -> usize {
-        let kernels = || program.phases.values().flatten().map(|dispatch| &dispatch.kernel);
-        let of = |target: &&dyn Target| kernels().map(|kernel| target.scratch(kernel, rows)).max().unwrap_or(0);
-        let scratch = self.0.iter().map(of).max().unwrap_or(0);
-        program.bytes(rows).saturating_add(scratch.saturating_mul(size_of::<f32>()))
+        self.0.iter().map(|target| target.bytes(program, rows)).max().unwrap_or(0)
     }
 
     /// How often a kernel rounds at most on any target.

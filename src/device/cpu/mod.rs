@@ -92,8 +92,8 @@ impl Target for Cpu {
         None
     }
 
-    fn scratch(&self, kernel: &Kernel, rows: usize) -> usize {
-        native(kernel).scratch(rows)
+    fn bytes(&self, program: &Program, rows: usize) -> usize {
+        stages::plan(program, rows).bytes(rows, rayon::current_num_threads())
     }
 
     fn rounding(&self, kernel: &Kernel) -> Rounding {

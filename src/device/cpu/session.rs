@@ -41,14 +41,11 @@ enum Held<'a> {
 impl CpuSession {
     /// A session with all memory set to zero.
     pub fn new(name: &str, program: Arc<Program>, rows: usize) -> Result<CpuSession, DeviceError> {
-        let Plan { stages, slots, homes } = stages::plan(&program, rows);
+        let plan = stages::plan(&program, rows);
+        let scratch = zeros(name, plan.scratch(rows))?;
+        let Plan { stages, slots, homes } = plan;
         let memory = slots.iter().map(|slot| Memory::zeros(name, slot.dtype, stages::largest(slot, rows)));
         let memory = memory.collect::<Result<_, _>>()?;
-        let whole = stages.values().flatten().filter_map(|stage| match stage {
-            Stage::Whole(command) => Some(command.kernel.scratch(rows)),
-            Stage::Blocks(_) => None,
-        });
-        let scratch = zeros(name, whole.max().unwrap_or(0))?;
         Ok(CpuSession { program, rows, memory, homes, scratch, stages, rooms: Mutex::default() })
     }
 

@@ -72,6 +72,34 @@ pub struct Plan {
     pub homes: BTreeMap<BufferId, usize>,
 }
 
+impl Plan {
+    /// Floats that the kernel works in which needs most.
+    pub fn scratch(&self, rows: usize) -> usize {
+        let whole = |stage: &Stage| match stage {
+            Stage::Whole(command) => command.kernel.scratch(rows),
+            Stage::Blocks(_) => 0,
+        };
+        self.stages.values().flatten().map(whole).max().unwrap_or(0)
+    }
+
+    /// Bytes that are in use when every phase has run on so many threads.
+    pub fn bytes(&self, rows: usize, threads: usize) -> usize {
+        let of = |slots: &[Slot], rows: usize| -> usize {
+            let bytes = slots.iter().map(|slot| largest(slot, rows).saturating_mul(slot.dtype.size()));
+            bytes.fold(0, usize::saturating_add)
+        };
+        let rooms = |stage: &Stage| match stage {
+            Stage::Whole(_) => 0,
+            Stage::Blocks(blocks) => {
+                of(&blocks.slots, blocks.records).saturating_mul(threads.min(rows.div_ceil(blocks.records)))
+            }
+        };
+        let rooms = self.stages.values().flatten().map(rooms).fold(0, usize::saturating_add);
+        let scratch = self.scratch(rows).saturating_mul(size_of::<f32>());
+        of(&self.slots, rows).saturating_add(rooms).saturating_add(scratch)
+    }
+}
+
 /// Elements a record, if that is all that there is.
 fn by_record(len: Extent) -> Option<usize> {
     (len.per_row > 0 && len.fixed == 0).then_some(len.per_row)

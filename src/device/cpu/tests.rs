@@ -42,6 +42,18 @@ fn results_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
+fn memory_is_what_the_target_says() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    pool.install(|| {
+        for case in cases() {
+            let mut session = Cpu.load(Arc::new(case.program.clone()), case.rows).unwrap();
+            session.run(Phase::Forward).unwrap();
+            assert_eq!(session.bytes(), Cpu.bytes(&case.program, case.rows), "{}", case.name);
+        }
+    });
+}
+
+#[test]
 fn a_buffer_that_is_read_and_written_is_refused() {
     let mut case = cases().into_iter().find(|c| c.name == "accumulate/1").unwrap();
     case.program.buffers[1].slot = 0;

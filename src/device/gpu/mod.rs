@@ -39,8 +39,10 @@ impl Target for WebGpu {
         emit::refusal(dispatch)
     }
 
-    fn scratch(&self, kernel: &Kernel, rows: usize) -> usize {
-        kernels::scratch(kernel, rows)
+    fn bytes(&self, program: &Program, rows: usize) -> usize {
+        let dispatches = program.phases.values().flatten();
+        let scratch = dispatches.map(|dispatch| kernels::scratch(&dispatch.kernel, rows)).max().unwrap_or(0);
+        program.bytes(rows).saturating_add(scratch.saturating_mul(size_of::<f32>()))
     }
 
     fn rounding(&self, kernel: &Kernel) -> Rounding {
