@@ -215,7 +215,10 @@ fn add(
     targets: &mut Vec<(TargetSchema, NodeId)>,
 ) -> Result<NodeId, LossError> {
     let output = term.output.clone().unwrap_or_default();
-    let (axes, value) = (proved.outputs[&output].clone(), proved.graph.outputs[&output]);
+    let axes = proved.outputs[&output].clone();
+    let Some(&value) = proved.graph.outputs.get(&output) else {
+        return Err(LossError::Output { output, axes, why: "it holds no elements".into() });
+    };
     let ty = proved.graph.ty(value).clone();
     let why = match () {
         _ if axes.batch_axis().is_none() => Some("it has no batch axis"),

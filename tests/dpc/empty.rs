@@ -1,12 +1,15 @@
 //! Values without elements: a part of a concatenation that adds nothing is left out; everything else that reads one is
 //! refused by name.
 
+use dpc::compile::compile;
+use dpc::device::TARGETS;
 use dpc::import::{Refusal, prove};
 use dpc::onnx::proto::{AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use dpc::onnx::{Source, discover};
+use dpc::options::NormChoice;
 use prost::Message;
 
-use crate::zoo::models;
+use crate::zoo::{models, options};
 
 /// A perceptron whose input first goes through these nodes, the last of which yields what it reads.
 fn behind(nodes: &[(&str, &[&str], &str)]) -> Source {
@@ -68,4 +71,17 @@ fn what_is_made_of_nothing_is_nothing_and_a_reader_that_needs_elements_is_refuse
     let Refusal::Unsupported { node, why, .. } = &problems[0] else { panic!("{problems:?}") };
     assert_eq!(node, "/0/Gemm");
     assert!(why.contains("`positive` of dims [N, 0] has no elements"), "{why}");
+}
+
+#[test]
+fn a_loss_of_nothing_is_refused() {
+    let mut model = behind(&[NOTHING, ("Identity", &["x"], "same")]).model;
+    let graph = model.graph.as_mut().expect("a graph");
+    graph.output = vec![ValueInfoProto { name: Some("nothing".to_owned()), ..ValueInfoProto::default() }];
+    let source = Source::from_bytes(model.encode_to_vec().into(), std::path::Path::new("model.onnx")).expect("a model");
+    let parameters = discover(&source, &[], &[]).expect("parameters");
+    let options = options("cross-entropy".parse().expect("a loss"), NormChoice::Auto);
+    let refused = compile(&source, &parameters, &options, TARGETS).err().expect("a refusal");
+    let text = format!("{:?}", miette::Report::from(refused));
+    assert!(text.contains("no elements"), "{text}");
 }
