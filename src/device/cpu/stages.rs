@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Native, native};
 use crate::lower::memory::{share, tenants};
-use crate::lower::program::{BufferId, Dispatch, Extent, Phase, Program, Role, Slot};
+use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role, Slot};
 
 /// Bytes of a block's own memory that caches hold.
 const CACHE: usize = 1 << 18;
@@ -160,9 +160,15 @@ fn sums_early(program: &Program, dispatches: &[Dispatch]) -> Vec<Dispatch> {
 
 /// The stages of a program at a physical batch of `rows`.
 pub fn plan(program: &Program, rows: usize) -> Plan {
-    let mut program = program.clone();
-    let phases = program.phases.iter().map(|(&phase, dispatches)| (phase, in_order(&program, dispatches))).collect();
-    program.phases = phases;
+    let phases = program.phases.iter().map(|(&phase, dispatches)| (phase, in_order(program, dispatches))).collect();
+    // The contents of constants have no part in the plan.
+    let buffer = |buffer: &Buffer| Buffer {
+        name: String::new(),
+        role: if buffer.role == Role::Temporary { Role::Temporary } else { Role::Output(String::new()) },
+        ..*buffer
+    };
+    let buffers = program.buffers.iter().map(buffer).collect();
+    let program = Program { buffers, phases, slots: program.slots.clone(), ..Program::default() };
     let program = &program;
     // The dispatches of each stage, and whether they are blocks.
     let mut ranges: BTreeMap<Phase, Vec<(usize, usize, bool)>> = BTreeMap::new();
@@ -278,7 +284,6 @@ mod tests {
     use crate::graph::DType;
     use crate::lower::kernels::{Accumulate, Fill, Kernel};
     use crate::lower::memory;
-    use crate::lower::program::Buffer;
 
     #[test]
     fn what_has_nothing_to_do_with_records_does_not_part_a_stage() {
