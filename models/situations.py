@@ -20,6 +20,15 @@ BATCH = torch.export.Dim("batch", min=1, max=65536)
 RECORDS = 5
 
 
+def every_node(graph):
+    """The nodes of a graph, and of the graphs that they hold."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from every_node(attribute.g)
+
+
 def export(net, args, names, outs, how, file, train=True, dynamic=True, optimize=False,
            opset=None):
     net.train() if train else net.eval()
@@ -37,7 +46,7 @@ def export(net, args, names, outs, how, file, train=True, dynamic=True, optimize
                               dynamic_axes={n: {0: "batch"} for n in [*names, *outs]} if dynamic else None)
     model = onnx.load(file)
     # Stack traces hold paths of the machine.
-    for node in model.graph.node:
+    for node in every_node(model.graph):
         kept = [p for p in node.metadata_props if "stack_trace" not in p.key]
         del node.metadata_props[:]
         node.metadata_props.extend(kept)
