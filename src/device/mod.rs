@@ -105,13 +105,6 @@ pub trait Session: Send {
     }
 }
 
-/// The memory of a buffer and its length, or an error where it has none.
-#[cfg(any(feature = "cpu", feature = "gpu"))]
-fn place(device: &str, program: &Program, buffer: BufferId, rows: usize) -> Result<(usize, usize), DeviceError> {
-    let what = || format!("access to buffer {}, which has no memory", buffer.0);
-    program.place(buffer, rows).ok_or_else(|| DeviceError::Refused { device: device.to_owned(), what: what() })
-}
-
 /// What goes wrong on a device.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum DeviceError {

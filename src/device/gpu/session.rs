@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use super::Gpu;
 use super::faults::Faults;
 use super::mapped::Mapped;
-use crate::device::{DeviceError, Reading, Session, place};
+use crate::device::{DeviceError, Reading, Session};
 use crate::lower::program::{BufferId, Phase, Program};
 
 /// Floating-point operations after which commands are handed to the driver: long submissions make it lose the device.
@@ -209,4 +209,10 @@ impl GpuSession {
         };
         Ok(copies.lengths.iter().map(next).collect())
     }
+}
+
+/// The memory of a buffer and its length, or an error where it has none.
+fn place(device: &str, program: &Program, buffer: BufferId, rows: usize) -> Result<(usize, usize), DeviceError> {
+    let what = || format!("access to buffer {}, which has no memory", buffer.0);
+    program.place(buffer, rows).ok_or_else(|| DeviceError::Refused { device: device.to_owned(), what: what() })
 }
