@@ -10,7 +10,7 @@ use super::program::{BufferId, Extent, Phase, Program, Role, Slot};
 use crate::graph::DType;
 
 /// The physical batch at which sizes are compared; the plan holds at any.
-const NOMINAL_ROWS: usize = 64;
+pub const NOMINAL_ROWS: usize = 64;
 
 /// First and last time that a buffer is used, in a numbering where phases do not overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,24 @@ pub fn plan(program: &mut Program) {
         program.buffers[id.0 as usize].slot = slot;
     }
     program.slots = slots;
+}
+
+/// Bytes of the slots that a phase's temporaries share, at a nominal physical batch.
+pub fn temporaries(program: &Program, phase: Phase) -> usize {
+    let mut at = 0;
+    let mut tenants = tenants(program, |_, _| {
+        at += 1;
+        at
+    });
+    let used: std::collections::BTreeSet<BufferId> =
+        program.phase(phase).iter().flat_map(|dispatch| dispatch.buffers.iter().copied()).collect();
+    tenants.retain(|id, tenant| tenant.life.is_some() && used.contains(id));
+    let (slots, _) = share(&tenants);
+    let bytes = |slot: &Slot| {
+        let len = slot.tenants.iter().map(|len| len.at(NOMINAL_ROWS)).max().unwrap_or(0);
+        len.saturating_mul(slot.dtype.size())
+    };
+    slots.iter().map(bytes).fold(0, usize::saturating_add)
 }
 
 /// The buffers of a program that want memory. `time` tells of each dispatch, by its phase and its place there, when it runs;

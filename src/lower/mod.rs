@@ -8,7 +8,9 @@ pub mod math;
 pub mod memory;
 mod print;
 pub mod program;
+pub mod reuse;
 pub mod scalar;
+pub mod schedule;
 pub mod target;
 
 pub use lowering::{Lower, LowerError, Lowering, lower_graph};
