@@ -174,7 +174,7 @@ fn copy_runs<'p, const LEN: usize>(
 }
 
 /// Writes rows `first..first + count` of `b` as columns of a panel, whose lines are `width` elements apart.
-fn transpose(b: Matrix, first: usize, count: usize, width: usize, panel: &mut [f32]) {
+pub fn transpose(b: Matrix, first: usize, count: usize, width: usize, panel: &mut [f32]) {
     const BLOCK: usize = 16;
     for start in (0..b.cols).step_by(BLOCK) {
         let len = BLOCK.min(b.cols - start);

@@ -1,5 +1,7 @@
-//! Matrix products of strided views of slices: the one place that calls the `gemm-f32` crate.
+//! Matrix products of strided views of slices: by the microkernel, or by the `gemm-f32` crate, which is called here alone.
 
+use super::panels::{self, product};
+use super::parallel;
 use gemm_common::Parallelism;
 use gemm_f32::gemm::f32::get_gemm_fn;
 
@@ -103,8 +105,20 @@ pub fn matmul(out: MatrixMut, into: Into, scale: f32, a: Matrix, b: Matrix) {
     }
     check("left operand", a.data.len(), [m, k], [a.row, a.col]);
     check("right operand", b.data.len(), [k, n], [b.row, b.col]);
-    // The kernels want the columns of the product to be the longer step, and so may be given its transpose.
-    let (out, a, b) = if out.col < out.row { (out.transposed(), b.transposed(), a.transposed()) } else { (out, a, b) };
+    // Tiles are written line by line.
+    let (out, a, b) = if out.row < out.col { (out.transposed(), b.transposed(), a.transposed()) } else { (out, a, b) };
+    if panels::pays(out.rows, out.cols) {
+        let strides = [out.row, out.col];
+        return parallel::with_scratch(|scratch| {
+            product(a, b, scratch, |part, first| match (into == Into::Set && first, scale == 1.0) {
+                (true, true) => part.each(out.data, strides, |value, to| *to = value),
+                (true, false) => part.each(out.data, strides, |value, to| *to = scale * value),
+                (false, _) => part.each(out.data, strides, |value, to| *to += scale * value),
+            });
+        });
+    }
+    // The crate's kernels want the columns of the product to be the longer step, and so may be given its transpose.
+    let (out, a, b) = (out.transposed(), b.transposed(), a.transposed());
     // SAFETY: `check` has made sure that every element (i, j) of the three matrices lies inside its slice, and strides fit
     // an `isize`. `out.data` is borrowed mutably, so it overlaps neither operand. `read_dst` is set exactly where the
     // destination is added to; slices of f32 are always initialised.

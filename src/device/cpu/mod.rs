@@ -9,6 +9,7 @@ mod matmul;
 mod memory;
 mod microkernel;
 mod operand;
+mod panels;
 mod parallel;
 mod patches;
 mod session;

@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use super::matmul::{Into, Matrix, MatrixMut, matmul};
+use super::matmul::Matrix;
+use super::panels::Prepared;
 use super::{Buffers, Native, parallel};
 use crate::lower::cells::Routine;
 use crate::lower::kernels::{Recurrence, RecurrenceVjp};
@@ -45,9 +46,12 @@ impl Native for Recurrence {
         let Recurrence { cell, direction, steps, hidden, .. } = *self;
         let (columns, states, planes) = (cell.columns(), cell.states(), cell.planes());
         let stages = self.stages(|stage| cell.forward(stage));
-        let (pre, r) = (read[0].f32(), self.recurrent(read[1].f32(), &(0..cell.gates())));
-        // Turned once, so that the product of each time step need not pack it.
-        let turned: Vec<f32> = (0..r.cols).flat_map(|j| (0..r.rows).map(move |i| r.at(i, j))).collect();
+        let (pre, r) = (read[0].f32(), read[1].f32());
+        // Packed once, and not for the product of each time step.
+        let turned: Vec<Prepared> = stages
+            .iter()
+            .map(|stage| Prepared::new(self.recurrent(r, &stage.gates).transposed(), rows.min(BLOCK)))
+            .collect();
         let initial = |k: usize| self.initial.then(|| read[2 + states - 1 - k].f32());
         let (plane, width) = (steps * hidden, columns * hidden);
         let span = planes * plane;
@@ -70,9 +74,7 @@ impl Native for Recurrence {
                             Matrix { data, rows: records, cols: hidden, row: span, col: 1 }
                         }
                     };
-                    let data = &turned[gates.start * hidden..];
-                    let turned = Matrix { data, rows: hidden, cols: rows, row: r.rows, col: 1 };
-                    matmul(MatrixMut::contiguous(z, records, rows), Into::Set, 1.0, h, turned);
+                    turned[stage].product(h, z);
                     for part in tiles(records, hidden) {
                         tile.run(code, hidden, part.clone(), |k, b| {
                             let pre = &pre[((first + b) * steps + t) * width..];
@@ -113,6 +115,8 @@ impl Native for RecurrenceVjp {
         let (columns, states, planes) = (cell.columns(), cell.states(), cell.planes());
         let stages = of.stages(|stage| cell.backward(stage));
         let (tape, r) = (read[0].f32(), read[1].f32());
+        let recurrent: Vec<Prepared> =
+            stages.iter().map(|stage| Prepared::new(of.recurrent(r, &stage.gates), rows.min(BLOCK))).collect();
         let reread = if initial { cell.reread() } else { vec![] };
         let start = |k: usize| Some(read[2 + reread.iter().rev().position(|&state| state == k)?].f32());
         let next = 2 + reread.len();
@@ -171,8 +175,7 @@ impl Native for RecurrenceVjp {
                     if made > 0 || stage > 0 {
                         let (from, cols) = (t * width + gates.start * hidden, gates.len() * hidden);
                         let dz = Matrix { data: &dpre[from..], rows: records, cols, row: span, col: 1 };
-                        let product = MatrixMut::contiguous(&mut back[stage], records, hidden);
-                        matmul(product, Into::Set, 1.0, dz, of.recurrent(r, gates));
+                        recurrent[stage].product(dz, &mut back[stage]);
                     }
                 }
             }

@@ -1,0 +1,217 @@
+//! Products by the microkernel: the right operand packed into panels, the left one read where it is, or packed where its rows
+//! are not in one piece.
+
+use super::convolve::{Part, transpose};
+use super::matmul::{Into, Matrix, MatrixMut, matmul};
+use super::microkernel::{COLS, HALF, ROWS, Rows, Tile, tile};
+use super::parallel::{room, with_scratch};
+
+/// Rows of a right operand that are packed at a time: a panel of as many lines stays in the innermost caches.
+const TERMS: usize = 512;
+/// Columns that are packed at a time, so that all panels of [`TERMS`] lines stay in a core's own cache.
+const COLUMNS: usize = 256;
+/// Rows of a left operand that stay in cache.
+const FEW: usize = 64;
+
+/// Whether products of this size are made here faster than by the `gemm-f32` crate: it has kernels of its own for vectors, and
+/// for other machines.
+pub fn pays(rows: usize, cols: usize) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let known = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    #[cfg(not(target_arch = "x86_64"))]
+    let known = false;
+    known && rows >= ROWS / 2 && cols >= HALF / 2
+}
+
+/// A right operand whose columns are packed into panels of `COLS`, of which the last may be half as wide.
+#[derive(Clone, Copy)]
+pub struct Panels<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+}
+
+impl<'a> Panels<'a> {
+    /// Packs a matrix.
+    pub fn pack(b: Matrix, scratch: &'a mut Vec<f32>) -> Panels<'a> {
+        let data = room(scratch, b.rows * widths(b.cols).map(|(_, _, width)| width).sum::<usize>());
+        for (first, count, width) in widths(b.cols) {
+            let panel = &mut data[b.rows * first..][..b.rows * width];
+            if b.col == 1 {
+                for (k, line) in panel.chunks_exact_mut(width).enumerate() {
+                    let from = &b.data[k * b.row + first..];
+                    match (from.first_chunk::<COLS>(), line.first_chunk_mut::<COLS>()) {
+                        (Some(from), Some(line)) if count == COLS => *line = *from,
+                        _ => line[..count].copy_from_slice(&from[..count]),
+                    }
+                }
+            } else {
+                transpose(b.transposed(), first, count, width, panel);
+            }
+        }
+        Panels { data, rows: b.rows, cols: b.cols }
+    }
+
+    /// Calls `store` with the tiles of `a · b`; `scratch` is for rows of `a`.
+    pub fn times(self, a: Matrix, scratch: &mut Vec<f32>, mut store: impl FnMut(Part)) {
+        assert_eq!(a.cols, self.rows, "sizes of a product");
+        if a.col == 1 && a.rows <= FEW {
+            // All rows stay in cache while each panel is there.
+            for place in widths(self.cols) {
+                (0..a.rows).step_by(ROWS).for_each(|i| self.tile(Left::rows(a, i), place, &mut store));
+            }
+            return;
+        }
+        for i in (0..a.rows).step_by(ROWS) {
+            let left = if a.col == 1 { Left::rows(a, i) } else { Left::gathered(a, i, scratch) };
+            widths(self.cols).for_each(|place| self.tile(left, place, &mut store));
+        }
+    }
+
+    fn tile(self, left: Left, (first, count, width): (usize, usize, usize), store: &mut impl FnMut(Part)) {
+        let panel = &self.data[self.rows * first..][..self.rows * width];
+        let mut out: Tile = [0.0; ROWS * COLS];
+        tile(&left.rows, panel, width == HALF, &mut out);
+        store(Part { tile: &out, at: [left.first, first], size: [left.count, count] });
+    }
+}
+
+/// Rows of a left operand: as many as a tile has, or what is left.
+#[derive(Clone, Copy)]
+struct Left<'a> {
+    first: usize,
+    count: usize,
+    rows: Rows<'a>,
+}
+
+impl<'a> Left<'a> {
+    /// The rows from row `first` on where they are, each in one piece.
+    fn rows(a: Matrix<'a>, first: usize) -> Left<'a> {
+        let count = ROWS.min(a.rows - first);
+        // A tile without some of its rows has the last one several times.
+        let offsets = std::array::from_fn(|r| r.min(count - 1) * a.row);
+        let rows = Rows { data: &a.data[first * a.row..], offsets, segments: 1, step: 0, len: a.cols, inc: 1 };
+        Left { first, count, rows }
+    }
+
+    /// The rows side by side, element by element.
+    fn gathered(a: Matrix, first: usize, scratch: &'a mut Vec<f32>) -> Left<'a> {
+        let Left { count, rows: Rows { data, offsets, .. }, .. } = Left::rows(a, first);
+        let lines = room(scratch, ROWS * a.cols);
+        for (k, line) in lines.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
+            let from = &data[k * a.col..];
+            match from.first_chunk::<ROWS>() {
+                Some(from) if a.row == 1 && count == ROWS => *line = *from,
+                _ => line.iter_mut().zip(offsets).for_each(|(x, offset)| *x = from[offset]),
+            }
+        }
+        let offsets = std::array::from_fn(|r| r);
+        Left { first, count, rows: Rows { data: lines, offsets, segments: 1, step: 0, len: a.cols, inc: ROWS } }
+    }
+}
+
+/// First column, number of columns and width of each panel.
+fn widths(cols: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..cols).step_by(COLS).map(move |first| {
+        let count = COLS.min(cols - first);
+        (first, count, if count <= HALF { HALF } else { COLS })
+    })
+}
+
+/// Room for the panels and for rows of the left operand.
+pub type Scratch = [Vec<f32>; 2];
+
+/// Calls `store(part, first)` with tiles of `a · b`; where `first` is false, they are to be added to what came before at their
+/// place.
+pub fn product(a: Matrix, b: Matrix, [panels, rows]: &mut Scratch, mut store: impl FnMut(Part, bool)) {
+    for column in (0..b.cols).step_by(COLUMNS) {
+        let b = b.cols(column, COLUMNS.min(b.cols - column));
+        for term in (0..b.rows).step_by(TERMS) {
+            let terms = TERMS.min(b.rows - term);
+            let panels = Panels::pack(b.rows(term, terms), panels);
+            panels.times(a.cols(term, terms), rows, |part| {
+                let [i, j] = part.at;
+                store(Part { at: [i, column + j], ..part }, term == 0);
+            });
+        }
+    }
+}
+
+/// A right operand of many products, packed once.
+pub struct Prepared<'a> {
+    b: Matrix<'a>,
+    /// Its panels, where products of so many rows are made with them.
+    packed: Option<Vec<f32>>,
+}
+
+impl<'a> Prepared<'a> {
+    /// Prepares a matrix for left operands of up to `rows` rows.
+    pub fn new(b: Matrix<'a>, rows: usize) -> Prepared<'a> {
+        let packed = pays(rows, b.cols).then(|| {
+            let mut data = Vec::new();
+            Panels::pack(b, &mut data);
+            data
+        });
+        Prepared { b, packed }
+    }
+
+    /// Sets `out`, the rows of the product one after the other, to `a · b`.
+    pub fn product(&self, a: Matrix, out: &mut [f32]) {
+        let Matrix { rows, cols, .. } = self.b;
+        let Some(data) = &self.packed else {
+            return matmul(MatrixMut::contiguous(out, a.rows, cols), Into::Set, 1.0, a, self.b);
+        };
+        let panels = Panels { data, rows, cols };
+        with_scratch(|scratch: &mut Vec<f32>| {
+            panels.times(a, scratch, |part| part.each(out, [cols, 1], |value, to| *to = value));
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(len: usize, seed: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 37 + seed) % 101) as f32 / 50.0 - 1.0).collect()
+    }
+
+    #[test]
+    fn products_of_any_size_and_layout_are_right() {
+        for [m, n, k] in [[1, 1, 1], [8, 32, 5], [9, 33, 17], [70, 49, 3], [13, 300, 2], [5, 17, 1100], [65, 16, 513]] {
+            for turned in 0..4 {
+                let (a, b) = (values(m * k, 11), values(k * n, 5));
+                let strides = |rows, cols, turned| if turned { (1, rows) } else { (cols, 1) };
+                let ((a_row, a_col), (b_row, b_col)) = (strides(m, k, turned & 1 == 1), strides(k, n, turned & 2 == 2));
+                let a = Matrix { data: &a, rows: m, cols: k, row: a_row, col: a_col };
+                let b = Matrix { data: &b, rows: k, cols: n, row: b_row, col: b_col };
+                let exact = |i, j| (0..k).map(|l| f64::from(a.at(i, l)) * f64::from(b.at(l, j))).sum::<f64>();
+                let mut outs = [vec![f32::NAN; m * n], vec![f32::NAN; m * n]];
+                product(a, b, &mut Scratch::default(), |part, first| {
+                    part.each(&mut outs[0], [n, 1], |value, to| *to = if first { value } else { *to + value });
+                });
+                Prepared::new(b, m).product(a, &mut outs[1]);
+                for (at, out) in outs.iter().flat_map(|out| out.iter().enumerate()) {
+                    let expected = exact(at / n, at % n);
+                    assert!((f64::from(*out) - expected).abs() < 1e-3, "{m} {n} {k} {turned}: {out} {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_does_not_depend_on_those_beside_it() {
+        let (m, n, k) = (21, 40, 700);
+        let (a, b) = (values(m * k, 11), values(k * n, 5));
+        let a = Matrix { data: &a, rows: m, cols: k, row: k, col: 1 };
+        let b = Matrix { data: &b, rows: k, cols: n, row: n, col: 1 };
+        let of = |first: usize, rows: usize| {
+            let mut out = vec![0.0; rows * n];
+            product(a.rows(first, rows), b, &mut Scratch::default(), |part, first| {
+                part.each(&mut out, [n, 1], |value, to| *to = if first { value } else { *to + value });
+            });
+            out
+        };
+        assert_eq!(of(0, m)[5 * n..16 * n], of(5, 11));
+    }
+}
