@@ -24,10 +24,24 @@ impl Func {
     /// by their bits. The result is the same on every processor: wider registers change the speed alone.
     pub fn apply(self, args: &[&[f32]], out: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx512f")
+            && std::arch::is_x86_feature_detected!("avx512vl")
+            && std::arch::is_x86_feature_detected!("avx512dq")
+        {
+            // SAFETY: the processor has just said that it has these.
+            return unsafe { self.apply_with_avx512(args, out) };
+        }
+        #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has just said that it has AVX2.
             return unsafe { self.apply_with_avx2(args, out) };
         }
+        self.apply_portably(args, out);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
+    fn apply_with_avx512(self, args: &[&[f32]], out: &mut [f32]) {
         self.apply_portably(args, out);
     }
 

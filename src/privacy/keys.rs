@@ -7,9 +7,9 @@
 
 use std::fmt;
 
+use chacha20::ChaCha20Legacy;
+use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
 use miette::Diagnostic;
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -89,20 +89,19 @@ impl Domain {
 
 /// The ChaCha20 key stream (RFC 8439 block function, with a 64-bit block counter and a 64-bit stream
 /// number in place of the 96-bit nonce), read from any block on.
-pub struct Stream(ChaCha20Rng);
+pub struct Stream(ChaCha20Legacy);
 
 impl Stream {
     /// The key stream of `key` with number `stream`, from the start of 64-byte block `block`.
     pub fn at(key: &[u8; 32], stream: u64, block: u64) -> Stream {
-        let mut rng = ChaCha20Rng::from_seed(*key);
-        rng.set_stream(stream);
-        rng.set_word_pos(u128::from(block) * (BLOCK_BYTES as u128 / 4));
-        Stream(rng)
+        let mut cipher = ChaCha20Legacy::new(key.into(), (&stream.to_le_bytes()).into());
+        cipher.seek(u128::from(block) * BLOCK_BYTES as u128);
+        Stream(cipher)
     }
 
     /// The next bytes of the key stream.
     pub fn fill(&mut self, out: &mut [u8]) {
-        self.0.fill_bytes(out);
+        self.0.write_keystream(out);
     }
 }
 

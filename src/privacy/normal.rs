@@ -19,10 +19,21 @@ const TWO_POW_64: f64 = 18_446_744_073_709_551_616.0;
 /// from 3.
 pub fn pairs(bits: &[[u64; 2]; PAIRS], out: &mut [[f64; 2]; PAIRS]) {
     #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        // SAFETY: the processor has just said that it has AVX-512F.
+        return unsafe { with_avx512(bits, out) };
+    }
+    #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has just said that it has AVX2.
         return unsafe { with_avx2(bits, out) };
     }
+    portably(bits, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn with_avx512(bits: &[[u64; 2]; PAIRS], out: &mut [[f64; 2]; PAIRS]) {
     portably(bits, out);
 }
 

@@ -2,7 +2,7 @@
 
 use super::image::Slide;
 use super::matmul::Matrix;
-use super::microkernel::{COLS, HALF, ROWS, Rows, Tile, tile};
+use super::microkernel::{self, COLS, HALF, ROWS, Rows, Tile, tile};
 use super::parallel::room;
 use crate::lower::kernels::ConvGeometry;
 
@@ -37,7 +37,16 @@ impl Part<'_> {
             }
             return;
         }
-        for c in 0..cols {
+        let whole = if row == 1 && rows == ROWS { cols / ROWS * ROWS } else { 0 };
+        let mut columns = [[0.0; ROWS]; ROWS];
+        for c in (0..whole).step_by(ROWS) {
+            microkernel::columns(self.tile, c, &mut columns);
+            for (k, column) in columns.iter().enumerate() {
+                let to = &mut out[i + (j + c + k) * col..][..ROWS];
+                to.iter_mut().zip(column).for_each(|(to, &value)| f(value, to));
+            }
+        }
+        for c in whole..cols {
             let to = &mut out[i * row + (j + c) * col..];
             for r in 0..rows {
                 f(self.tile[r * COLS + c], &mut to[r * row]);

@@ -61,7 +61,23 @@ pub fn tile(a: &Rows, panel: &[f32], half: bool, out: &mut Tile) {
     if half { portable::<HALF>(a, panel, out) } else { portable::<COLS>(a, panel, out) }
 }
 
-/// The same in plain Rust.
+/// The columns of 8 from column `first` on of a tile, each in one piece.
+///
+/// # Panics
+/// When the tile has no such columns.
+pub fn columns(tile: &Tile, first: usize, out: &mut [[f32; ROWS]; ROWS]) {
+    assert!(first + ROWS <= COLS, "columns of a tile");
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx") {
+        // SAFETY: the feature was found, and the columns are there.
+        return unsafe { x86::columns(tile, first, out) };
+    }
+    for (c, column) in out.iter_mut().enumerate() {
+        *column = std::array::from_fn(|r| tile[r * COLS + first + c]);
+    }
+}
+
+/// [`tile`] in plain Rust.
 fn portable<const WIDTH: usize>(a: &Rows, panel: &[f32], out: &mut Tile) {
     const STRIP: usize = 8;
     let term = |x: f32, y: f32, sum: f32| if cfg!(target_arch = "aarch64") { x.mul_add(y, sum) } else { x * y + sum };
@@ -128,6 +144,36 @@ mod x86 {
                 }
             }
         };
+    }
+
+    /// # Safety
+    /// `first + 8` is at most `COLS`.
+    #[target_feature(enable = "avx")]
+    pub unsafe fn columns(tile: &Tile, first: usize, out: &mut [[f32; ROWS]; ROWS]) {
+        const { assert!(ROWS == 8) };
+        // SAFETY: eight lanes from `first` on are in each of the tile's `ROWS` lines, as the caller says; `out` has eight lines of
+        // eight.
+        unsafe {
+            let line = |r: usize| _mm256_loadu_ps(tile.as_ptr().add(r * COLS + first));
+            // Pairs of rows, then fours, then both halves: afterwards lane r of register c is row r of column c.
+            let (mut pairs, mut fours) = ([_mm256_setzero_ps(); 8], [_mm256_setzero_ps(); 8]);
+            for r in 0..4 {
+                pairs[2 * r] = _mm256_unpacklo_ps(line(2 * r), line(2 * r + 1));
+                pairs[2 * r + 1] = _mm256_unpackhi_ps(line(2 * r), line(2 * r + 1));
+            }
+            for h in 0..2 {
+                for k in 0..2 {
+                    let (a, b) = (pairs[4 * h + k], pairs[4 * h + k + 2]);
+                    fours[4 * h + 2 * k] = _mm256_shuffle_ps::<0x44>(a, b);
+                    fours[4 * h + 2 * k + 1] = _mm256_shuffle_ps::<0xee>(a, b);
+                }
+            }
+            for c in 0..4 {
+                let (low, high) = (fours[c], fours[4 + c]);
+                _mm256_storeu_ps(out[c].as_mut_ptr(), _mm256_permute2f128_ps::<0x20>(low, high));
+                _mm256_storeu_ps(out[c + 4].as_mut_ptr(), _mm256_permute2f128_ps::<0x31>(low, high));
+            }
+        }
     }
 
     kernel!(
@@ -203,6 +249,17 @@ mod tests {
                     assert_eq!(half, out[COLS - 1].is_nan());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn columns_are_those_of_the_tile() {
+        let tile: Tile = std::array::from_fn(|i| i as f32);
+        for first in [0, 5, COLS - ROWS] {
+            let mut out = [[f32::NAN; ROWS]; ROWS];
+            columns(&tile, first, &mut out);
+            let expected = |c: usize| std::array::from_fn(|r| (r * COLS + first + c) as f32);
+            assert_eq!(out, std::array::from_fn(expected));
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod convolve;
 mod image;
+mod lanes;
 mod matmul;
 mod memory;
 mod microkernel;

@@ -1,6 +1,6 @@
 //! Native twin of [`Reduce`].
 
-use super::{Buffers, Native, parallel};
+use super::{Buffers, Native, lanes, parallel};
 use crate::lower::kernels::{Records, Reduce, Walk};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
@@ -10,7 +10,9 @@ const RECORDS: usize = 32;
 /// Results from which on it is the results that are shared out, not the records.
 const WIDE: usize = 4096;
 /// Results that one thread works out at a time, where they are shared out.
-const COLUMNS: usize = 1024;
+const COLUMNS: usize = 4096;
+/// Records that are added at a time, where all that happens to their elements is to be weighted.
+const TOGETHER: usize = 4;
 
 impl Native for Reduce {
     fn rounding(&self) -> Rounding {
@@ -40,12 +42,20 @@ impl Native for Reduce {
             Records::All(e) => (e.at(rows), None),
             Records::Weighted => (rows, Some(read[1].f32())),
         };
+        let weights = (0..records).map(|n| (n, weight.map_or(1.0, |w| w[n]))).filter(|(_, w)| *w != 0.0);
+        let weights: Vec<(usize, f32)> = weights.collect();
+        let plain = self.reduced.is_empty() && !self.square && matches!(self.kept[..], [Walk { stride: 1, .. }]);
         let add = |from: usize, to: usize, first: usize, y: &mut [f32]| {
-            for n in from..to.min(records) {
-                let w = weight.map_or(1.0, |w| w[n]);
-                if w != 0.0 {
-                    self.add(x, n, w, first, y);
-                }
+            let start = weights.partition_point(|(n, _)| *n < from);
+            let end = weights.partition_point(|(n, _)| *n < to);
+            let (fours, rest) = weights[start..end].as_chunks::<TOGETHER>();
+            let (fours, rest) = if plain { (fours, rest) } else { (&[][..], &weights[start..end]) };
+            for four in fours {
+                let terms = four.map(|(n, _)| &x[n * self.record + first..][..y.len()]);
+                lanes::add_weighted(y, terms, four.map(|(_, w)| w));
+            }
+            for &(n, w) in rest {
+                self.add(x, n, w, first, y);
             }
         };
         out[..len].fill(0.0);

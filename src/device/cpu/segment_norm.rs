@@ -5,6 +5,10 @@ use crate::lower::kernels::{SegmentNorm, row_of_id};
 use crate::lower::target::Rounding;
 
 impl Native for SegmentNorm {
+    fn block(&self) -> Option<usize> {
+        Some(1)
+    }
+
     fn rounding(&self) -> Rounding {
         Rounding { element: self.count, ..Rounding::sum(self.count + parallel::roundings(self.width)) }
     }
