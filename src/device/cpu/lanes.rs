@@ -1,6 +1,8 @@
 //! Loops over slices as wide as the processor's registers. The result is the same on every processor: no two operations are
 //! made one, and the order of a sum does not depend on the width.
 
+use super::parallel;
+
 /// Declares a function that is compiled for the widest registers that x86-64 processors have, and for all.
 macro_rules! widest {
     ($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) $body:block) => {
@@ -42,6 +44,13 @@ widest! {
     }
 }
 
+widest! {
+    /// Sets `sum` to that of the squares of `x`, added up as by [`parallel::sum`].
+    squares(x: &[f32], sum: &mut f32) {
+        *sum = parallel::sum(x.len(), |i| x[i] * x[i]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +68,15 @@ mod tests {
         }
         let bits = |sums: Vec<f32>| sums.into_iter().map(f32::to_bits).collect::<Vec<_>>();
         assert_eq!(bits(sums), bits(expected));
+    }
+
+    #[test]
+    fn squares_have_the_bits_of_their_sum() {
+        for len in [0, 1, 15, 16, 100, 4096, 10_000] {
+            let x: Vec<f32> = (0..len).map(|i| (i * 37 % 101) as f32 / 7.0 - 6.0).collect();
+            let mut sum = f32::NAN;
+            squares(&x, &mut sum);
+            assert_eq!(sum.to_bits(), parallel::sum(len, |i| x[i] * x[i]).to_bits());
+        }
     }
 }

@@ -19,12 +19,12 @@ impl Native for Pool {
                     windows.largest(x, line, results);
                 } else {
                     results.fill(0.0);
-                    windows.each_tap(line, |at, tap| at.zip(&mut results[tap], |i, y| *y += x[i]));
+                    windows.each_tap(line, |at, tap| at.add(x, &mut results[tap]));
                 }
                 windows.each_row(line, |row, places| y[row].copy_from_slice(&results[places]));
             }
             if kind != PoolKind::Max {
-                windows.each_count(kind, |i, count| y[i] /= count);
+                windows.divide(kind, &mut y[..to]);
             }
         });
     }
@@ -40,7 +40,7 @@ impl Native for PoolVjp {
             let all = parallel::room(all, from);
             all.copy_from_slice(&dy[plane * from..][..from]);
             if kind != PoolKind::Max {
-                windows.each_count(kind, |i, count| all[i] /= count);
+                windows.divide(kind, all);
             }
             let [bests, shares] = [bests, shares].map(|scratch| parallel::room(scratch, windows.width));
             dx[..to].fill(0.0);
@@ -54,7 +54,7 @@ impl Native for PoolVjp {
                     // The first of the largest elements gets all, or the first NaN.
                     windows.each_tap(line, |at, tap| at.give(x, &bests[tap.clone()], &mut shares[tap], dx));
                 } else {
-                    windows.each_tap(line, |at, tap| at.zip(&mut shares[tap], |i, share| dx[i] += *share));
+                    windows.each_tap(line, |at, tap| at.spread(&shares[tap], dx));
                 }
             }
         });
@@ -68,9 +68,39 @@ struct Elements {
 }
 
 impl Elements {
+    /// Adds its element to each of `sums`.
     #[inline(always)]
-    fn zip<T>(&self, windows: &mut [T], mut f: impl FnMut(usize, &mut T)) {
-        windows.iter_mut().enumerate().for_each(|(i, w)| f(self.first + i * self.stride, w));
+    fn add(&self, x: &[f32], sums: &mut [f32]) {
+        let add = |(sum, x): (&mut f32, &f32)| *sum += x;
+        let x = &x[self.first..];
+        match self.stride {
+            1 => sums.iter_mut().zip(x).for_each(add),
+            2 => {
+                // Pairs, of which the second may be missing at the end.
+                let (pairs, last) = x.as_chunks::<2>();
+                let (sums, rest) = sums.split_at_mut(sums.len().min(pairs.len()));
+                sums.iter_mut().zip(pairs).for_each(|(sum, [x, _])| *sum += x);
+                rest.iter_mut().zip(last).for_each(add);
+            }
+            stride => sums.iter_mut().zip(x.iter().step_by(stride)).for_each(add),
+        }
+    }
+
+    /// Adds each of `shares` to its element.
+    #[inline(always)]
+    fn spread(&self, shares: &[f32], dx: &mut [f32]) {
+        let add = |(dx, share): (&mut f32, &f32)| *dx += share;
+        let dx = &mut dx[self.first..];
+        match self.stride {
+            1 => dx.iter_mut().zip(shares).for_each(add),
+            2 => {
+                let (pairs, last) = dx.as_chunks_mut::<2>();
+                let (shares, rest) = shares.split_at(shares.len().min(pairs.len()));
+                pairs.iter_mut().zip(shares).for_each(|([dx, _], share)| *dx += share);
+                last.iter_mut().zip(rest).for_each(add);
+            }
+            stride => dx.iter_mut().step_by(stride).zip(shares).for_each(add),
+        }
     }
 
     /// Makes each of `bests` the larger of itself and of its element. NaN wins, so that it is not lost.
@@ -152,13 +182,20 @@ impl<'a> Windows<'a> {
         }
     }
 
-    /// Calls `f` for each window of the plane, with what its sum is divided by.
-    fn each_count(&self, kind: PoolKind, mut f: impl FnMut(usize, f32)) {
+    /// Divides what each window of the plane has by the number of its elements.
+    fn divide(&self, kind: PoolKind, sums: &mut [f32]) {
         let (padded, w) = (usize::from(kind == PoolKind::AveragePadded), self.window);
         let [depths, rows, columns] = &self.counts;
+        let same = |counts: &[[usize; 2]]| counts.iter().all(|count| count[padded] == counts[0][padded]);
+        if self.counts.iter().all(|counts| !counts.is_empty() && same(counts)) {
+            let count: usize = self.counts.iter().map(|counts| counts[0][padded]).product();
+            let count = count as f32;
+            return sums.iter_mut().for_each(|sum| *sum /= count);
+        }
         for (line, first) in (0..w.output[0] * w.output[1]).map(|line| (line, line * w.output[2])) {
             let lines = depths[line / w.output[1]][padded] * rows[line % w.output[1]][padded];
-            columns.iter().enumerate().for_each(|(i, count)| f(first + i, (lines * count[padded]) as f32));
+            let sums = sums[first..].iter_mut();
+            sums.zip(columns).for_each(|(sum, count)| *sum /= (lines * count[padded]) as f32);
         }
     }
 

@@ -90,7 +90,11 @@ impl Reduce {
             let start = n * self.record + offset(outer_kept, line) + column * kept.stride;
             for r in 0..outer_terms.iter().map(|a| a.size).product() {
                 let x = &x[start + offset(outer_terms, r)..];
-                if self.square {
+                if self.square && (y.len(), terms.stride) == (1, 1) {
+                    let mut sum = 0.0;
+                    lanes::squares(&x[..terms.size], &mut sum);
+                    y[0] += w * sum;
+                } else if self.square {
                     lines(x, w, *kept, *terms, &mut y[done..to], |v| v * v);
                 } else {
                     lines(x, w, *kept, *terms, &mut y[done..to], |v| v);
