@@ -19,6 +19,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> label: array<i32>;
 @group(0) @binding(3) var<storage, read_write> loss: array<f32>;
 
+// begin math
+// end math
+
 // begin total
 // end total
 
@@ -46,7 +49,7 @@ fn main(
         let parts = softmax_parts(base, lane);
         let class_ = label[token];
         if (counts(class_)) {
-            sum += log(parts.y) + parts.x - logits[base + u32(class_)];
+            sum += log_(parts.y) + parts.x - logits[base + u32(class_)];
         }
     }
     let mean = sum / max(counted(n, lane), 1.0);

@@ -18,6 +18,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read> dloss: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dlogits: array<f32>;
 
+// begin math
+// end math
+
 // begin total
 // end total
 
@@ -44,8 +47,11 @@ fn main(
     let scale = dloss[n] / max(counted(n, lane), 1.0);
     let class_ = label[token];
     for (var k = lane; k < params.classes; k += LANES) {
-        let p = select(exp(logits[base + k] - parts.x) / parts.y, 0.0, LOG_PROBABILITIES);
-        let hit = select(0.0, 1.0, i32(k) == class_);
-        dlogits[base + k] = select(0.0, scale * (p - hit), counts(class_));
+        let hit = i32(k) == class_;
+        var cotangent = select(0.0, -scale, hit);
+        if (!LOG_PROBABILITIES) {
+            cotangent += scale * (exp_(logits[base + k] - parts.x) / parts.y);
+        }
+        dlogits[base + k] = select(0.0, cotangent, counts(class_));
     }
 }

@@ -42,7 +42,7 @@ struct Params {
 
 fn at_a(base: u32, row: Place, col: Place) -> f32 {
     let at = offset(A_VIEW, params.a, row, col);
-    if (has_holes(A_VIEW) && at == NOWHERE) {
+    if (has_holes(A_VIEW) & (at == NOWHERE)) {
         return 0.0;
     }
     return a[base + at];
@@ -69,7 +69,7 @@ fn load_a(base: u32, places: Places, k: Place) -> Values {
 
 fn at_b(base: u32, row: Place, col: Place) -> f32 {
     let at = offset(B_VIEW, params.b, row, col);
-    if (has_holes(B_VIEW) && at == NOWHERE) {
+    if (has_holes(B_VIEW) & (at == NOWHERE)) {
         return 0.0;
     }
     return b[base + at];

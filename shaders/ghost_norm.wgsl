@@ -44,7 +44,7 @@ struct Params {
 
 fn at_a(base: u32, row: Place, col: Place) -> f32 {
     let at = offset(A_VIEW, params.a, row, col);
-    if (has_holes(A_VIEW) && at == NOWHERE) {
+    if (has_holes(A_VIEW) & (at == NOWHERE)) {
         return 0.0;
     }
     return a[base + at];
@@ -71,7 +71,7 @@ fn load_a(base: u32, places: Places, k: Place) -> Values {
 
 fn at_b(base: u32, row: Place, col: Place) -> f32 {
     let at = offset(B_VIEW, params.b, row, col);
-    if (has_holes(B_VIEW) && at == NOWHERE) {
+    if (has_holes(B_VIEW) & (at == NOWHERE)) {
         return 0.0;
     }
     return b[base + at];
@@ -98,7 +98,7 @@ fn load_b(base: u32, places: Places, k: Place) -> Values {
 
 fn at_c(base: u32, row: Place, col: Place) -> f32 {
     let at = offset(C_VIEW, params.c, row, col);
-    if (has_holes(C_VIEW) && at == NOWHERE) {
+    if (has_holes(C_VIEW) & (at == NOWHERE)) {
         return 0.0;
     }
     return c[base + at];
@@ -125,7 +125,7 @@ fn load_c(base: u32, places: Places, k: Place) -> Values {
 
 fn at_d(base: u32, row: Place, col: Place) -> f32 {
     let at = offset(D_VIEW, params.d, row, col);
-    if (has_holes(D_VIEW) && at == NOWHERE) {
+    if (has_holes(D_VIEW) & (at == NOWHERE)) {
         return 0.0;
     }
     return d[base + at];
@@ -185,8 +185,13 @@ fn gram_bd(n: u32, g: u32, t: Indices, u: Indices) -> Tile {
 }
 
 // The inner product of each pair of rows.
-fn products(p: mat4x4<f32>, q: mat4x4<f32>, in_u: vec4<f32>) -> vec4<f32> {
-    return vec4<f32>(dot(p[0] * q[0], in_u), dot(p[1] * q[1], in_u), dot(p[2] * q[2], in_u), dot(p[3] * q[3], in_u));
+fn products(p: mat4x4<f32>, q: mat4x4<f32>, u: vec4<u32>) -> vec4<f32> {
+    return vec4<f32>(
+        sum_below(p[0] * q[0], u, params.steps_u),
+        sum_below(p[1] * q[1], u, params.steps_u),
+        sum_below(p[2] * q[2], u, params.steps_u),
+        sum_below(p[3] * q[3], u, params.steps_u),
+    );
 }
 
 @compute @workgroup_size(8, 4)
@@ -215,9 +220,8 @@ fn main(
     let u = tile_cols(tile_u * WIDTH, local.x);
     let ac = gram_ac(n, g, t, u);
     let bd = gram_bd(n, g, t, u);
-    let in_u = below(u.low, params.steps_u);
-    let share = dot(products(ac.low_low, bd.low_low, in_u), below(t.low, params.steps_t))
-        + dot(products(ac.high_low, bd.high_low, in_u), below(t.high, params.steps_t));
+    let share = sum_below(products(ac.low_low, bd.low_low, u.low), t.low, params.steps_t)
+        + sum_below(products(ac.high_low, bd.high_low, u.low), t.high, params.steps_t);
     let result = total(lane, share);
     if (lane == 0u) {
         y[at] = params.scale * result * select(1.0, 2.0, SYMMETRIC && tile_t < tile_u);

@@ -1,6 +1,9 @@
-// Pool: y[n, c, od, oh, ow] = the window of x[n, c] at (od, oh, ow), reduced to its largest element or its mean.
+// Pool: y[n, c, od, oh, ow] = the window of x[n, c] at (od, oh, ow), reduced to its largest element, which NaN is, or its mean.
 
 const KIND: u32 = MAX;
+
+// begin math
+// end math
 
 // begin window
 // end window
@@ -32,7 +35,7 @@ fn main(
         if (e.inside) {
             let value = x[base + e.at];
             sum += value;
-            if (!found || value > best) {
+            if (!found || beats(value, best)) {
                 best = value;
                 found = true;
             }

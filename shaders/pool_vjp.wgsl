@@ -1,7 +1,10 @@
 // PoolVjp: dx[n, c, id, ih, iw] = the sum of what each window that holds (id, ih, iw) sends back of dy: all of it to its
-// first largest element, or an equal share to each element.
+// first largest element or its first NaN, or an equal share to each element.
 
 const KIND: u32 = MAX;
+
+// begin math
+// end math
 
 // begin window
 // end window
@@ -22,7 +25,7 @@ fn share(o: Coordinates, base: u32, at: u32) -> f32 {
         let e = element(o, k);
         if (e.inside) {
             let value = x[base + e.at];
-            if (first == 0xffffffffu || value > best) {
+            if (first == 0xffffffffu || beats(value, best)) {
                 best = value;
                 first = e.at;
             }
@@ -74,7 +77,9 @@ fn main(
                     continue;
                 }
                 let part = share(Coordinates(od, oh, ow), plane * size, i - plane * size);
-                sum += part * dy[((plane * params.out_d + od) * params.out_h + oh) * params.out_w + ow];
+                if (part != 0.0) {
+                    sum += part * dy[((plane * params.out_d + od) * params.out_h + oh) * params.out_w + ow];
+                }
             }
         }
     }

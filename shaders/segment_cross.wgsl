@@ -35,7 +35,7 @@ struct Params {
 
 fn at_a(base: u32, row: Place, col: Place) -> f32 {
     let at = offset(A_VIEW, params.a, row, col);
-    if (has_holes(A_VIEW) && at == NOWHERE) {
+    if (has_holes(A_VIEW) & (at == NOWHERE)) {
         return 0.0;
     }
     return a[base + at];
@@ -43,7 +43,7 @@ fn at_a(base: u32, row: Place, col: Place) -> f32 {
 
 fn at_b(base: u32, row: Place, col: Place) -> f32 {
     let at = offset(B_VIEW, params.b, row, col);
-    if (has_holes(B_VIEW) && at == NOWHERE) {
+    if (has_holes(B_VIEW) & (at == NOWHERE)) {
         return 0.0;
     }
     return b[base + at];

@@ -4,6 +4,9 @@ const SIZE: u32 = 64u;
 const LANES: u32 = 64u;
 const LOG: bool = false;
 
+// begin math
+// end math
+
 // begin total
 // end total
 
@@ -39,15 +42,15 @@ fn main(
     top = largest(lane, top);
     var share = 0.0;
     for (var k = lane; k < params.len; k += LANES) {
-        share += exp(x[base + k * params.inner] - top);
+        share += exp_(x[base + k * params.inner] - top);
     }
     let sum = total(lane, share);
     for (var k = lane; k < params.len; k += LANES) {
         let at = base + k * params.inner;
         if (LOG) {
-            y[at] = x[at] - top - log(sum);
+            y[at] = x[at] - top - log_(sum);
         } else {
-            y[at] = exp(x[at] - top) / sum;
+            y[at] = exp_(x[at] - top) / sum;
         }
     }
 }

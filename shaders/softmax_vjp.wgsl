@@ -4,6 +4,9 @@ const SIZE: u32 = 64u;
 const LANES: u32 = 64u;
 const LOG: bool = false;
 
+// begin math
+// end math
+
 // begin total
 // end total
 
@@ -46,7 +49,7 @@ fn main(
     for (var k = lane; k < params.len; k += LANES) {
         let at = base + k * params.inner;
         if (LOG) {
-            dx[at] = dy[at] - exp(y[at]) * sum;
+            dx[at] = dy[at] - exp_(y[at]) * sum;
         } else {
             dx[at] = y[at] * (dy[at] - sum);
         }

@@ -35,7 +35,7 @@ struct Params {
 
 fn at_a(base: u32, row: Place, col: Place) -> f32 {
     let at = offset(A_VIEW, params.a, row, col);
-    if (has_holes(A_VIEW) && at == NOWHERE) {
+    if (has_holes(A_VIEW) & (at == NOWHERE)) {
         return 0.0;
     }
     return a[base + at];
@@ -62,7 +62,7 @@ fn load_a(base: u32, places: Places, k: Place) -> Values {
 
 fn at_b(base: u32, row: Place, col: Place) -> f32 {
     let at = offset(B_VIEW, params.b, row, col);
-    if (has_holes(B_VIEW) && at == NOWHERE) {
+    if (has_holes(B_VIEW) & (at == NOWHERE)) {
         return 0.0;
     }
     return b[base + at];
@@ -88,12 +88,12 @@ fn load_b(base: u32, places: Places, k: Place) -> Values {
 }
 
 // The sum of squares of each row.
-fn squares(part: mat4x4<f32>, in_cols: vec4<f32>) -> vec4<f32> {
+fn squares(part: mat4x4<f32>, cols: vec4<u32>) -> vec4<f32> {
     return vec4<f32>(
-        dot(part[0] * part[0], in_cols),
-        dot(part[1] * part[1], in_cols),
-        dot(part[2] * part[2], in_cols),
-        dot(part[3] * part[3], in_cols),
+        sum_below(part[0] * part[0], cols, params.cols),
+        sum_below(part[1] * part[1], cols, params.cols),
+        sum_below(part[2] * part[2], cols, params.cols),
+        sum_below(part[3] * part[3], cols, params.cols),
     );
 }
 
@@ -127,9 +127,8 @@ fn main(
         t_a = col_next(A_VIEW, params.a, t_a);
         t_b = col_next(B_VIEW, params.b, t_b);
     }
-    let in_cols = below(cols.low, params.cols);
-    let share = dot(squares(tile.low_low, in_cols), below(rows.low, params.rows))
-        + dot(squares(tile.high_low, in_cols), below(rows.high, params.rows));
+    let share = sum_below(squares(tile.low_low, cols.low), rows.low, params.rows)
+        + sum_below(squares(tile.high_low, cols.low), rows.high, params.rows);
     let result = total(lane, share);
     if (lane == 0u) {
         y[at] = result;

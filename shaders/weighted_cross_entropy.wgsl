@@ -24,6 +24,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read> weights: array<f32>;
 @group(0) @binding(4) var<storage, read_write> loss: array<f32>;
 
+// begin math
+// end math
+
 // begin total
 // end total
 
@@ -49,7 +52,7 @@ fn main(
         let token = n * params.tokens + t;
         let base = token * params.classes;
         let parts = softmax_parts(base, lane);
-        let log_sum = log(parts.y) + parts.x;
+        let log_sum = log_(parts.y) + parts.x;
         let class_ = label[token];
         var spread = 0.0;
         if (SMOOTHED) {

@@ -22,6 +22,9 @@ struct Params {
 @group(0) @binding(4) var<storage, read> dloss: array<f32>;
 @group(0) @binding(5) var<storage, read_write> dlogits: array<f32>;
 
+// begin math
+// end math
+
 // begin total
 // end total
 
@@ -59,7 +62,7 @@ fn main(
         weight = params.hit * weights[u32(class_)] + spread;
     }
     for (var k = lane; k < params.classes; k += LANES) {
-        let p = select(exp(logits[base + k] - parts.x) / parts.y, 0.0, LOG_PROBABILITIES);
+        let p = select(exp_(logits[base + k] - parts.x) / parts.y, 0.0, LOG_PROBABILITIES);
         let q = weights[k] * (select(0.0, params.hit, i32(k) == class_) + params.even);
         dlogits[base + k] = select(0.0, scale * (p * weight - q), counts(class_));
     }

@@ -91,7 +91,7 @@ fn accumulate(tile: ptr<function, Tile>, a: Values, b: Values) {
     }
 }
 
-// 1 for the indices below `count`, 0 for the others.
-fn below(i: vec4<u32>, count: u32) -> vec4<f32> {
-    return select(vec4<f32>(0.0), vec4<f32>(1.0), i < vec4<u32>(count));
+// The sum of the elements whose indices are below `count`; of the others no infinity counts.
+fn sum_below(x: vec4<f32>, i: vec4<u32>, count: u32) -> f32 {
+    return dot(select(vec4<f32>(0.0), x, i < vec4<u32>(count)), vec4<f32>(1.0));
 }

@@ -25,7 +25,7 @@ fn softmax_parts(base: u32, lane: u32) -> vec2<f32> {
     top = largest(lane, top);
     var share = 0.0;
     for (var k = lane; k < params.classes; k += LANES) {
-        share += exp(logits[base + k] - top);
+        share += exp_(logits[base + k] - top);
     }
     return vec2<f32>(top, total(lane, share));
 }

@@ -1,6 +1,7 @@
 // How a kernel reads an operand: element (row, col) of matrix g of record n of a buffer is at
 // n·record + g·group + offset(row, col), or is 0 where there is no offset.
 // A row and a column each have a place, which can step to its successor without divisions.
+// Conditions are joined by `&`: `&&` is a branch, and some drivers take minutes over those of all elements of a tile.
 
 const STRIDED: u32 = 0u;
 const PATCHES: u32 = 1u;
@@ -14,9 +15,11 @@ const DEEP_COTANGENT_PATCHES: u32 = 7u;
 
 const NOWHERE: u32 = 0xffffffffu;
 
+// Whether all strides are powers of two: divisions by a shift are fast.
+const SHIFTS: bool = true;
+
 // Channels and filters are those of a group, `taps` the elements of a kernel; depth, height, width. A shift is the base-2
-// logarithm of a stride, or NO_SHIFT: divisions by a shift are fast.
-const NO_SHIFT: u32 = 32u;
+// logarithm of a stride.
 
 struct View {
     record: u32,
@@ -207,7 +210,7 @@ fn col_next(kind: u32, v: View, p: Place) -> Place {
 }
 
 fn divide(x: u32, by: u32, shift: u32) -> u32 {
-    if (shift != NO_SHIFT) {
+    if (SHIFTS) {
         return x >> shift;
     }
     return x / by;
@@ -219,17 +222,17 @@ fn offset(kind: u32, v: View, row: Place, col: Place) -> u32 {
     let w = row.w + col.w;
     switch (kind) {
         case PATCHES, PATCHES_TRANSPOSED: {
-            return select(NOWHERE, base + h * v.in_w + w, h < v.in_h && w < v.in_w);
+            return select(NOWHERE, base + h * v.in_w + w, (h < v.in_h) & (w < v.in_w));
         }
         case COTANGENT_PATCHES: {
             let oh = divide(h, v.stride_h, v.shift_h);
             let ow = divide(w, v.stride_w, v.shift_w);
-            let whole = oh * v.stride_h == h && ow * v.stride_w == w;
-            return select(NOWHERE, base + oh * v.out_w + ow, whole && oh < v.out_h && ow < v.out_w);
+            let whole = (oh * v.stride_h == h) & (ow * v.stride_w == w);
+            return select(NOWHERE, base + oh * v.out_w + ow, whole & (oh < v.out_h) & (ow < v.out_w));
         }
         case DEEP_PATCHES, DEEP_PATCHES_TRANSPOSED: {
             let d = row.d + col.d;
-            let inside = d < v.in_d && h < v.in_h && w < v.in_w;
+            let inside = (d < v.in_d) & (h < v.in_h) & (w < v.in_w);
             return select(NOWHERE, base + (d * v.in_h + h) * v.in_w + w, inside);
         }
         case DEEP_COTANGENT_PATCHES: {
@@ -237,8 +240,8 @@ fn offset(kind: u32, v: View, row: Place, col: Place) -> u32 {
             let od = divide(d, v.stride_d, v.shift_d);
             let oh = divide(h, v.stride_h, v.shift_h);
             let ow = divide(w, v.stride_w, v.shift_w);
-            let whole = od * v.stride_d == d && oh * v.stride_h == h && ow * v.stride_w == w;
-            let inside = whole && od < v.out_d && oh < v.out_h && ow < v.out_w;
+            let whole = (od * v.stride_d == d) & (oh * v.stride_h == h) & (ow * v.stride_w == w);
+            let inside = whole & (od < v.out_d) & (oh < v.out_h) & (ow < v.out_w);
             return select(NOWHERE, base + (od * v.out_h + oh) * v.out_w + ow, inside);
         }
         default: {

@@ -66,6 +66,11 @@ fn element(o: Coordinates, k: Coordinates) -> Element {
     return Element((id * params.in_h + ih) * params.in_w + iw, inside, padded);
 }
 
+// Whether a value takes the place of the largest so far: a larger one, or the first NaN.
+fn beats(value: f32, best: f32) -> bool {
+    return (value > best) | (is_nan(value) & !is_nan(best));
+}
+
 // How many elements of the window at a position an average divides by.
 fn divisor(o: Coordinates) -> f32 {
     var size = 0.0;

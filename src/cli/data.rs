@@ -20,7 +20,8 @@ pub struct DataArgs {
 /// How inputs are scaled.
 #[derive(clap::Args, Clone, Debug)]
 pub struct NormalizeArgs {
-    /// Scale floating-point inputs to (x - MEAN) / STD; lists with one number a channel are separated by colons
+    /// Scale floating-point inputs to (x - MEAN) / STD, after bytes were divided by 255; lists with one number a channel are
+    /// separated by colons
     #[arg(long, value_name = "MEAN,STD")]
     normalize: Option<Normalize>,
 }
@@ -32,9 +33,10 @@ impl DataArgs {
 }
 
 impl NormalizeArgs {
-    /// The data set that `spec` names, scaled. Warns of values that are not finite.
+    /// The data set that `spec` names, scaled. Says what was divided by 255, and warns of values that are not finite.
     pub fn load(&self, spec: &str, schema: &Schema) -> Result<Dataset, DataError> {
         let mut data = Dataset::load(spec, schema)?;
+        output::bytes(spec, data.bytes());
         if let Some(normalize) = &self.normalize {
             data.normalize(normalize)?;
         }

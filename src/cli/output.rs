@@ -24,6 +24,15 @@ pub fn note(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// Says which inputs the data of `spec` hold as bytes.
+pub fn bytes(spec: &str, inputs: &[String]) {
+    for input in inputs {
+        note(format_args!(
+            "`{input}` of {spec} is uint8: its bytes are divided by 255; store float32 to keep numbers as they are"
+        ));
+    }
+}
+
 /// Prints a warning to standard error.
 pub fn warning(text: impl std::fmt::Display) {
     note(format_args!("warning: {text}"));

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use miette::Result;
 
-use super::model;
+use super::{model, output};
 use crate::device;
 use crate::options::DeviceChoice;
+use crate::train::data::is_bytes;
 use crate::train::data::npz::{self, Npz};
 use crate::train::predict::predict;
 
@@ -22,7 +23,7 @@ pub struct Args {
     #[command(flatten)]
     opening: model::Opening,
 
-    /// The inputs, by their ONNX names and in their ONNX shapes
+    /// The inputs, by their ONNX names and in their ONNX shapes; bytes for floats are divided by 255
     #[arg(long, value_name = "IN.npz")]
     data: PathBuf,
 
@@ -42,8 +43,11 @@ pub fn run(args: &Args) -> Result<()> {
     for name in artifact.manifest.inputs.keys() {
         inputs.insert(name.clone(), file.read(name)?);
     }
-    let device = device::open(&args.device)?;
     let source = args.data.display().to_string();
+    let schemas = artifact.manifest.schema.inputs.iter().chain(&artifact.manifest.shared);
+    let bytes = schemas.filter(|input| inputs.get(&input.name).is_some_and(|array| is_bytes(input, array)));
+    output::bytes(&source, &bytes.map(|input| input.name.clone()).collect::<Vec<_>>());
+    let device = device::open(&args.device)?;
     let outputs = predict(&*device, &Arc::new(artifact), &source, &inputs)?;
     Ok(npz::write(&args.out, &outputs)?)
 }

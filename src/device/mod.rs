@@ -156,6 +156,22 @@ pub enum DeviceError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Unrunnable(#[from] Unrunnable),
+    /// The driver does not get through a shader.
+    #[error("the driver of {device} has not compiled {what} in {seconds} seconds")]
+    #[diagnostic(
+        code(dpc::device::slow),
+        help(
+            "use another adapter, `dpc devices` lists them, or `--device cpu`; drivers that run on the processor may take minutes, and all of its memory"
+        )
+    )]
+    Slow {
+        /// The device.
+        device: String,
+        /// The shader.
+        what: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The device or its driver refuses the program.
     #[error("{device} refuses {what}")]
     #[diagnostic(

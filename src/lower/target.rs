@@ -157,6 +157,26 @@ pub enum Refusal {
         /// The most there may be.
         most: usize,
     },
+    /// A shader that drivers would take minutes over.
+    #[error(
+        "the shader of `{label}` ({template}) has {size} expressions with all that it calls, and dpc allows {most}"
+    )]
+    #[diagnostic(
+        code(dpc::emit::size),
+        help(
+            "drivers take minutes over such a shader; it comes of a kernel of a custom op, or of a long chain of element-wise functions: make it shorter, or use `--device cpu`"
+        )
+    )]
+    TooLarge {
+        /// The dispatch.
+        label: String,
+        /// Its kernel.
+        template: &'static str,
+        /// The expressions.
+        size: usize,
+        /// The most there may be.
+        most: usize,
+    },
     /// WGSL that is not valid.
     #[error("the shader of `{label}` ({template}) is not valid: {what}")]
     #[diagnostic(code(dpc::emit::invalid), help("this is a defect of dpc"))]

@@ -17,6 +17,7 @@ mod gradients;
 mod losses;
 mod mutations;
 mod noise;
+mod nonfinite;
 mod onnx;
 mod opsets;
 mod own_rows;

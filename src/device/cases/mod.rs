@@ -9,6 +9,7 @@ mod data;
 mod layers;
 mod long;
 mod maps;
+pub mod nonfinite;
 mod products;
 pub mod reference;
 pub mod rounding;

@@ -21,7 +21,7 @@ impl Native for ClipFactor {
             let most = most * self.excess();
             let counts = counts && most.is_finite();
             // The norm of a negative zero is positive.
-            let shown = if rounding && square < 0.0 { 0.0 } else { square.sqrt().abs() };
+            let shown = if rounding && square < 0.0 && square.is_finite() { 0.0 } else { square.sqrt().abs() };
             norm[n * self.groups + self.group] = shown;
             factor[n] = if counts && weight != 0.0 { self.function.factor(most, bound) * weight } else { 0.0 };
         }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::{Block, Module, Statement};
 use sha2::{Digest, Sha256};
 
 use super::kernels::{MAX_ITERATIONS, schedule};
@@ -27,10 +28,14 @@ macro_rules! embed {
 }
 
 /// The shared snippets by name.
-const SNIPPETS: &[(&str, &str)] = embed!["row" "serial" "threefry" "tile" "tokens" "total" "view" "window"];
+const SNIPPETS: &[(&str, &str)] = embed!["math" "row" "serial" "threefry" "tile" "tokens" "total" "view" "window"];
 
 /// The most storage buffers of a dispatch that WebGPU guarantees.
 pub const MAX_BUFFERS: usize = 8;
+
+/// The most expressions of a shader with all that it calls written out, as drivers write it out: five times those of the
+/// largest template. Some drivers take minutes over more.
+pub const MAX_EXPRESSIONS: usize = 1 << 16;
 
 /// A specialised shader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,8 +97,40 @@ pub fn name(kernel: &Kernel, text: &str) -> String {
 
 /// What is wrong with the text of a dispatch's shader.
 pub fn invalid(dispatch: &Dispatch, text: &str) -> Option<Refusal> {
-    let what = validate(text).err()?;
-    Some(Refusal::Invalid { label: dispatch.label.clone(), template: dispatch.kernel.rules().name(), what })
+    let (label, template) = (dispatch.label.clone(), dispatch.kernel.rules().name());
+    match validate(text) {
+        Err(what) => Some(Refusal::Invalid { label, template, what }),
+        Ok((module, _)) => {
+            let (size, most) = (expressions(&module), MAX_EXPRESSIONS);
+            (size > most).then_some(Refusal::TooLarge { label, template, size, most })
+        }
+    }
+}
+
+/// The expressions of a module's entry points with all that they call written out.
+fn expressions(module: &Module) -> usize {
+    // A function is declared after those that it calls.
+    let mut sizes: Vec<usize> = Vec::new();
+    for (_, function) in module.functions.iter() {
+        sizes.push(called(&function.body, &sizes).saturating_add(function.expressions.len()));
+    }
+    let entry = |e: &naga::EntryPoint| called(&e.function.body, &sizes).saturating_add(e.function.expressions.len());
+    module.entry_points.iter().map(entry).fold(0, usize::saturating_add)
+}
+
+/// The expressions of what a block calls.
+fn called(block: &Block, sizes: &[usize]) -> usize {
+    let of = |statement: &Statement| match statement {
+        Statement::Block(block) => called(block, sizes),
+        Statement::If { accept, reject, .. } => called(accept, sizes).saturating_add(called(reject, sizes)),
+        Statement::Switch { cases, .. } => {
+            cases.iter().map(|case| called(&case.body, sizes)).fold(0, usize::saturating_add)
+        }
+        Statement::Loop { body, continuing, .. } => called(body, sizes).saturating_add(called(continuing, sizes)),
+        Statement::Call { function, .. } => sizes[function.index()],
+        _ => 0,
+    };
+    block.iter().map(of).fold(0, usize::saturating_add)
 }
 
 /// Which limit of WebGPU or of its drivers a dispatch passes.
@@ -177,9 +214,10 @@ mod tests {
     use super::*;
     use crate::device::cases;
     use crate::device::gpu::kernels::TEMPLATES;
-    use crate::lower::kernels::{Elementwise, SortIds};
+    use crate::graph::DType;
+    use crate::lower::kernels::{Broadcast, Elementwise, SortIds};
     use crate::lower::program::{BufferId, Phase};
-    use crate::lower::scalar::{Expr, Value};
+    use crate::lower::scalar::{Expr, Func, Step, Value};
 
     #[test]
     fn templates_are_valid_as_they_stand() {
@@ -256,6 +294,10 @@ mod tests {
         assert_eq!(validate(&specialise(&kernel.into())).err(), None);
     }
 
+    fn dispatch_mut(program: &mut Program) -> &mut Dispatch {
+        &mut program.phases.get_mut(&Phase::Forward).unwrap()[0]
+    }
+
     #[test]
     fn refuses_what_no_shader_can_do() {
         let buffers = 0..9u32;
@@ -264,9 +306,14 @@ mod tests {
         let mut program = Program { phases: BTreeMap::from([(Phase::Forward, vec![dispatch])]), ..Default::default() };
         let error = shaders(&program).unwrap_err();
         assert!(matches!(error.problems[..], [Refusal::TooManyBuffers { count: 9, .. }]));
-        let dispatch = &mut program.phases.get_mut(&Phase::Forward).unwrap()[0];
-        dispatch.buffers.truncate(2);
+        dispatch_mut(&mut program).buffers.truncate(2);
         let error = shaders(&program).unwrap_err();
         assert!(matches!(error.problems[..], [Refusal::TooManyIterations { iterations: 70_000, .. }]));
+        let steps = (0..MAX_EXPRESSIONS).map(|i| Step::Call(Func::Exp, [i, 0, 0]));
+        let expr = Expr::new([Step::Operand(0, DType::F32)].into_iter().chain(steps).collect()).unwrap();
+        let operands = vec![Broadcast { record: 3, strides: vec![1] }];
+        dispatch_mut(&mut program).kernel = Elementwise { batched: true, dims: vec![3], operands, expr }.into();
+        let error = shaders(&program).unwrap_err();
+        assert!(matches!(error.problems[..], [Refusal::TooLarge { most: MAX_EXPRESSIONS, .. }]), "{error:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! What goes wrong on a device asynchronously, kept until the next call can return it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::device::DeviceError;
 
@@ -60,6 +61,16 @@ impl Faults {
             }
             None => Ok(value),
         }
+    }
+
+    /// What the device refuses and why.
+    pub fn refused(&self, what: &str) -> DeviceError {
+        self.error(Fault::Refused(what.into()))
+    }
+
+    /// What the device has not done within some time.
+    pub fn slow(&self, what: &str, within: Duration) -> DeviceError {
+        DeviceError::Slow { device: self.device.clone(), what: what.into(), seconds: within.as_secs() }
     }
 
     fn keep(&self, fault: Fault) {

@@ -7,7 +7,7 @@ use wgpu::util::DeviceExt;
 
 use super::emit::{self, Shader};
 use super::kernels::{Launch, schedule, scratch};
-use super::pipelines::Bindings;
+use super::pipelines::{Bindings, PATIENCE};
 use super::session::{Command, GpuSession};
 use super::{Gpu, WebGpu};
 use crate::device::DeviceError;
@@ -57,7 +57,8 @@ pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession,
         let mut pipelines = gpu.pipelines();
         let mut commands: BTreeMap<Phase, Vec<Command>> = BTreeMap::new();
         for (phase, stage, launches) in planned {
-            let (pipeline, layout) = pipelines.get(&gpu.device, stage.shader, stage.bindings());
+            let (pipeline, layout) =
+                pipelines.get(&gpu.device, &gpu.faults, stage.shader, stage.bindings(), PATIENCE)?;
             let size = launches.first().map_or(16, |l| l.size);
             let group = bind(gpu, &layout, &uniform, size, stage.buffers.iter().map(|&slot| &buffers[slot]));
             let flops = stage.flops / launches.len().max(1) as u64;
@@ -69,10 +70,10 @@ pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession,
                 flops,
             }));
         }
-        commands
+        Ok(commands)
     });
     // A pipeline that failed must not be found again.
-    let commands = commands.inspect_err(|_| gpu.forget_pipelines())?;
+    let commands = commands.and_then(|commands| commands).inspect_err(|_| gpu.forget_pipelines())?;
     let bytes = memory.bytes.iter().sum::<u64>() as usize + 4 * uniforms.words.len();
     Ok(GpuSession::new(gpu, program, rows, buffers, commands, bytes))
 }

@@ -1,5 +1,7 @@
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::pipelines::PATIENCE;
 use super::*;
 use crate::device::cases;
 use crate::graph::DType;
@@ -17,6 +19,11 @@ fn gpu() -> Gpu {
 fn every_kernel_keeps_its_contract() {
     let checked = cases::check(&gpu(), &cases::cases());
     assert!(checked.is_ok(), "{}", checked.unwrap_err());
+}
+
+#[test]
+fn nan_and_infinities_are_those_of_the_cpu() {
+    cases::nonfinite::check(&gpu());
 }
 
 #[test]
@@ -126,10 +133,22 @@ fn a_shader_that_the_driver_refuses_is_an_error() {
     let gpu = gpu();
     let broken = emit::Shader { name: "broken".into(), wgsl: "fn main() { return 1; }".into() };
     for _ in 0..2 {
-        let made = gpu.faults.scope(&gpu.device, || gpu.pipelines().get(&gpu.device, &broken, (1, 1)));
+        let made = gpu.pipelines().get(&gpu.device, &gpu.faults, &broken, (1, 1), PATIENCE);
         assert!(matches!(made.err(), Some(DeviceError::Refused { .. })));
-        gpu.forget_pipelines();
     }
+    assert!(gpu.faults.check().is_ok());
+}
+
+#[test]
+fn a_shader_that_takes_the_driver_too_long_is_an_error() {
+    let gpu = gpu();
+    let case = cases::cases().into_iter().find(|case| case.name.starts_with("gemm/")).unwrap();
+    let shader = emit::shaders(&case.program).unwrap().remove(0);
+    let bindings = (case.program.buffers.len(), 1);
+    let get = |patience| gpu.pipelines().get(&gpu.device, &gpu.faults, &shader, bindings, patience).map(|_| ());
+    let error = get(Duration::ZERO).unwrap_err();
+    assert!(matches!(&error, DeviceError::Slow { what, .. } if what.contains("`gemm-")), "{error}");
+    assert!(get(PATIENCE).is_ok());
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Activation {
                 call(Select, &[&below(0.0, &x), &bent, &x])
             }
             Activation::Softsign => call(Div, &[&x, &call(Add, &[&call(Abs, &[&x]), &number(1.0)])]),
-            Activation::Softplus => call(BceWithLogits, &[&x, &number(0.0)]),
+            Activation::Softplus => call(Softplus, &[&x]),
         }
     }
 }

@@ -263,6 +263,18 @@ impl Expr {
         Expr::new(steps)
     }
 
+    /// The step of which a call is 0 times or the difference to itself: compilers of shaders take that for 0, also of NaN.
+    fn vanishes(&self, func: Func, args: &[usize; 3]) -> Option<usize> {
+        let zero = |step: usize| self.steps[step] == Step::Const(Value::F32(0.0));
+        let [a, b, _] = *args;
+        match func {
+            Func::Sub if a == b => Some(a),
+            Func::Mul if zero(a) => Some(b),
+            Func::Mul if zero(b) => Some(a),
+            _ => None,
+        }
+    }
+
     /// WGSL statements that compute the expression, and the word of the result; `operand` gives the word of operand `k`.
     pub fn wgsl(&self, operand: impl Fn(usize) -> String) -> (String, String) {
         let mut body = String::new();
@@ -270,9 +282,10 @@ impl Expr {
             let text = match step {
                 Step::Operand(k, dtype) => dtype.wgsl_load(operand(*k)),
                 Step::Const(c) => c.wgsl(),
-                Step::Call(func, args) => {
-                    func.wgsl(&args[..func.arity()].iter().map(|a| format!("t{a}")).collect::<Vec<_>>())
-                }
+                Step::Call(func, args) => match self.vanishes(*func, args) {
+                    Some(a) => format!("zero_of(t{a})"),
+                    None => func.wgsl(&args[..func.arity()].iter().map(|a| format!("t{a}")).collect::<Vec<_>>()),
+                },
             };
             body.push_str(&format!("    let t{i} = {text};\n"));
         }

@@ -115,18 +115,18 @@ scalar_table! {
     Mul "mul" (a: f32, b: f32) -> f32 "({a} * {b})" => a * b, [(Mul d b), (Mul d a)];
     Div "div" (a: f32, b: f32) -> f32 "({a} / {b})" => a / b, [(Div d b), (Neg (Div (Mul d y) b))];
     Neg "neg" (a: f32) -> f32 "(-{a})" => -a, [(Neg d)];
-    Exp "exp" (a: f32) -> f32 "exp({a})" => math::exp(a), [(Mul d y)];
-    Log "log" (a: f32) -> f32 "log({a})" => a.ln(), [(Div d a)];
+    Exp "exp" (a: f32) -> f32 "exp_({a})" => math::exp(a), [(Mul d y)];
+    Log "log" (a: f32) -> f32 "log_({a})" => a.ln(), [(Div d a)];
     Sqrt "sqrt" (a: f32) -> f32 "sqrt({a})" => a.sqrt(), [(Div (Mul d 0.5) y)];
     Abs "abs" (a: f32) -> f32 "abs({a})" => a.abs(), [(AbsVjp a d)];
 
-    // Activations, and what their cotangents are made of.
-    Relu "relu" (a: f32) -> f32 "max({a}, 0.0)" => a.max(0.0), [(ReluVjp y d)];
-    Tanh "tanh" (a: f32) -> f32 "tanh_(({a}))" => math::tanh(a), [(TanhVjp y d)];
-    Sigmoid "sigmoid" (a: f32) -> f32 "(1.0 / (1.0 + exp(-{a})))" => math::sigmoid(a), [(SigmoidVjp y d)];
-    AbsVjp "abs_vjp" (a: f32, b: f32) -> f32 "select({b} * sign({a}), 0.0, {a} == 0.0)" => if a == 0.0 { 0.0 } else { b * a.signum() },
+    // Activations, and what their cotangents are made of. NaN stays NaN, as in PyTorch.
+    Relu "relu" (a: f32) -> f32 "relu_({a})" => if a <= 0.0 { 0.0 } else { a }, [(ReluVjp y d)];
+    Tanh "tanh" (a: f32) -> f32 "tanh_({a})" => math::tanh(a), [(TanhVjp y d)];
+    Sigmoid "sigmoid" (a: f32) -> f32 "(1.0 / (1.0 + exp_(-{a})))" => math::sigmoid(a), [(SigmoidVjp y d)];
+    AbsVjp "abs_vjp" (a: f32, b: f32) -> f32 "select({b} * sign_({a}), 0.0, {a} == 0.0)" => if a == 0.0 { 0.0 } else { b * a.signum() },
         [0, (AbsVjp a d)];
-    ReluVjp "relu_vjp" (a: f32, b: f32) -> f32 "select(0.0, {b}, {a} > 0.0)" => if a > 0.0 { b } else { 0.0 },
+    ReluVjp "relu_vjp" (a: f32, b: f32) -> f32 "select({b}, 0.0, not_above_0({a}))" => if a <= 0.0 { 0.0 } else { b },
         [0, (ReluVjp a d)];
     TanhVjp "tanh_vjp" (a: f32, b: f32) -> f32 "({b} * (1.0 - {a} * {a}))" => b * (1.0 - a * a),
         [(Neg (Mul (Mul d b) (Mul a 2.0))), (TanhVjp a d)];
@@ -136,7 +136,7 @@ scalar_table! {
     // Powers and steps; a step is constant where it has a derivative.
     Pow "pow" (a: f32, b: f32) -> f32 "pow_({a}, {b})" => a.powf(b),
         [(Select (Equal b 0.0) 0.0 (Mul (Mul d b) (Pow a (Sub b 1.0)))), (Select (Equal a 0.0) 0.0 (Mul (Mul d y) (Log a)))];
-    Sign "sign" (a: f32) -> f32 "sign({a})" => if a == 0.0 { a } else { a.signum() }, [0];
+    Sign "sign" (a: f32) -> f32 "sign_({a})" => if a == 0.0 { a } else { a.signum() }, [0];
     Floor "floor" (a: f32) -> f32 "floor({a})" => a.floor(), [0];
     Ceil "ceil" (a: f32) -> f32 "ceil({a})" => a.ceil(), [0];
     Trunc "trunc" (a: f32) -> f32 "trunc({a})" => a.trunc(), [0];
@@ -150,8 +150,8 @@ scalar_table! {
 
     // The error function and what activations are made of.
     Erf "erf" (a: f32) -> f32 "erf_({a})" => math::erf(a), [(Mul (Mul d 1.1283792) (Exp (Neg (Mul a a))))];
-    Softplus "softplus" (a: f32) -> f32 "(select({a}, 0.0, {a} < 0.0) + log(1.0 + exp(-abs({a}))))"
-        => (if a < 0.0 { 0.0 } else { a }) + math::exp(-a.abs()).ln_1p(), [(Mul d (Sigmoid a))];
+    Softplus "softplus" (a: f32) -> f32 "(relu_({a}) + log(1.0 + exp_(-abs({a}))))"
+        => (if a <= 0.0 { 0.0 } else { a }) + math::exp(-a.abs()).ln_1p(), [(Mul d (Sigmoid a))];
 
     // Trigonometry.
     Sin "sin" (a: f32) -> f32 "sin_({a})" => a.sin(), [(Mul d (Cos a))];
@@ -159,29 +159,29 @@ scalar_table! {
     Tan "tan" (a: f32) -> f32 "tan_({a})" => a.tan(), [(Mul d (Add (Mul y y) 1.0))];
     Asin "asin" (a: f32) -> f32 "asin_({a})" => a.asin(), [(Div d (Sqrt (Sub 1.0 (Mul a a))))];
     Acos "acos" (a: f32) -> f32 "acos_({a})" => a.acos(), [(Neg (Div d (Sqrt (Sub 1.0 (Mul a a)))))];
-    Atan "atan" (a: f32) -> f32 "atan({a})" => a.atan(), [(Div d (Add (Mul a a) 1.0))];
+    Atan "atan" (a: f32) -> f32 "atan_({a})" => a.atan(), [(Div d (Add (Mul a a) 1.0))];
     Sinh "sinh" (a: f32) -> f32 "sinh_({a})" => a.sinh(), [(Mul d (Cosh a))];
     Cosh "cosh" (a: f32) -> f32 "cosh_({a})" => a.cosh(), [(Mul d (Sinh a))];
     Asinh "asinh" (a: f32) -> f32 "asinh_({a})"
         => if a.abs() > 1e9 { (a.abs().ln() + math::LN_2).copysign(a) } else { a.asinh() }, [(Div d (Sqrt (Add (Mul a a) 1.0)))];
     Acosh "acosh" (a: f32) -> f32 "acosh_({a})"
         => if a > 1e9 { a.ln() + math::LN_2 } else { a.acosh() }, [(Div d (Sqrt (Sub (Mul a a) 1.0)))];
-    Atanh "atanh" (a: f32) -> f32 "atanh({a})" => a.atanh(), [(Div d (Sub 1.0 (Mul a a)))];
+    Atanh "atanh" (a: f32) -> f32 "atanh_({a})" => a.atanh(), [(Div d (Sub 1.0 (Mul a a)))];
 
     // `a` where `b` is finite, else 0.
     Guard "guard" (a: f32, b: f32) -> f32 "select(0.0, {a}, (bitcast<u32>({b}) & 0x7fffffffu) < 0x7f800000u)"
         => if b.is_finite() { a } else { 0.0 }, [(Guard d b), 0];
 
     // Losses.
-    BceWithLogits "bce_with_logits" (a: f32, b: f32) -> f32 "(max({a}, 0.0) - {a} * {b} + log(1.0 + exp(-abs({a}))))"
-        => a.max(0.0) - a * b + math::exp(-a.abs()).ln_1p(), [(BceWithLogitsVjp a b d), (Neg (Mul d a))];
-    BceWithLogitsVjp "bce_with_logits_vjp" (a: f32, b: f32, c: f32) -> f32 "({c} * (1.0 / (1.0 + exp(-{a})) - {b}))"
+    BceWithLogits "bce_with_logits" (a: f32, b: f32) -> f32 "(relu_({a}) - {a} * {b} + log(1.0 + exp_(-abs({a}))))"
+        => (if a <= 0.0 { 0.0 } else { a }) - a * b + math::exp(-a.abs()).ln_1p(), [(BceWithLogitsVjp a b d), (Neg (Mul d a))];
+    BceWithLogitsVjp "bce_with_logits_vjp" (a: f32, b: f32, c: f32) -> f32 "({c} * (1.0 / (1.0 + exp_(-{a})) - {b}))"
         => c * (math::sigmoid(a) - b), [(Mul c (SigmoidVjp (Sigmoid a) d)), (Neg (Mul d c)), (BceWithLogitsVjp a b d)];
-    Huber "huber" (a: f32, b: f32) -> f32 "(min(abs({a}), {b}) * (abs({a}) - 0.5 * min(abs({a}), {b})))"
-        => a.abs().min(b) * (a.abs() - 0.5 * a.abs().min(b)),
+    Huber "huber" (a: f32, b: f32) -> f32 "huber_(abs({a}), {b})"
+        => { let low = if a.abs() > b { b } else { a.abs() }; low * (a.abs() - 0.5 * low) },
         [(HuberVjp a b d), (Select (Less b (Abs a)) (Mul d (Sub (Abs a) b)) 0.0)];
-    HuberVjp "huber_vjp" (a: f32, b: f32, c: f32) -> f32 "({c} * select({a}, {b} * sign({a}), {a} != 0.0 && abs({a}) > {b}))"
-        => c * if a.abs() <= b || a == 0.0 { a } else { b * a.signum() },
+    HuberVjp "huber_vjp" (a: f32, b: f32, c: f32) -> f32 "({c} * select({a}, {b} * sign_({a}), {a} != 0.0 && abs({a}) > {b}))"
+        => c * if a.abs() > b && a != 0.0 { b * a.signum() } else { a },
         [(Select (LessOrEqual (Abs a) b) (Mul d c) 0.0), (Select (Less b (Abs a)) (AbsVjp a (Mul d c)) 0.0), (HuberVjp a b d)];
 
     // Choices and comparisons; of NaN every comparison is false.

@@ -3,17 +3,8 @@
 use super::Value;
 use crate::graph::DType;
 
-/// WGSL that every shader with scalar functions starts with: `tanh` of large arguments overflows on some drivers, and a
-/// constant expression must be finite.
-pub const WGSL_PRELUDE: &str = "\
-fn tanh_(x: f32) -> f32 {
-    return tanh(clamp(x, -15.0, 15.0));
-}
-
-fn float_of(bits: u32) -> f32 {
-    return bitcast<f32>(bits);
-}
-";
+/// WGSL that every shader with scalar functions starts with.
+pub const WGSL_PRELUDE: &str = include_str!("../../../shaders/shared/math.wgsl");
 
 /// The sine, and of a quarter the cosine: WGSL promises no more than three digits. With the polynomials of Cephes' `sinf`,
 /// after a reduction to an eighth of a turn that is exact for some thousand turns.
@@ -33,10 +24,28 @@ fn sine(x: f32, quarter: i32) -> f32 {
 /// Functions that a shader holds where it calls them.
 const HELPERS: &[(&str, &str)] = &[
     (
-        "is_nan",
+        "sign_",
         "\
-fn is_nan(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+fn sign_(x: f32) -> f32 {
+    return select(sign(x), x, is_nan(x));
+}
+",
+    ),
+    (
+        "zero_of",
+        "\
+// x - x and 0 x, which drivers take for 0 whatever x is.
+fn zero_of(x: f32) -> f32 {
+    return select(float_of(0x7fc00000u), 0.0, (bitcast<u32>(x) & 0x7fffffffu) < 0x7f800000u);
+}
+",
+    ),
+    (
+        "huber_",
+        "\
+fn huber_(size: f32, limit: f32) -> f32 {
+    let low = select(size, limit, size > limit);
+    return low * (size - 0.5 * low);
 }
 ",
     ),
@@ -86,7 +95,7 @@ fn erf_(number: f32) -> f32 {
     q = q * z - 1.682827e-3;
     q = q * z - 7.373329e-3;
     q = q * z - 1.426474e-2;
-    return select(x * p / q, number, (bitcast<u32>(number) & 0x7fffffffu) > 0x7f800000u);
+    return select(x * p / q, number, is_nan(number));
 }
 ",
     ),
@@ -137,6 +146,14 @@ fn acos_(x: f32) -> f32 {
 ",
     ),
     (
+        "atan_",
+        "\
+fn atan_(x: f32) -> f32 {
+    return select(atan(x), x, is_nan(x));
+}
+",
+    ),
+    (
         "sinh_",
         "\
 fn sinh_(x: f32) -> f32 {
@@ -150,15 +167,18 @@ fn sinh_(x: f32) -> f32 {
         "\
 fn cosh_(x: f32) -> f32 {
     let half = exp(abs(x) * 0.5);
-    return select(cosh(x), 0.5 * half * half, abs(x) > 10.0);
+    return select(select(cosh(x), 0.5 * half * half, abs(x) > 10.0), x, is_nan(x));
 }
 ",
     ),
     (
         "asinh_",
         "\
+// By the logarithm of a positive number; the drivers' own loses digits below 0.
 fn asinh_(x: f32) -> f32 {
-    return select(asinh(x), select(1.0, -1.0, x < 0.0) * (log(abs(x)) + 0.6931472), abs(x) > 1e9);
+    let a = abs(x);
+    let size = select(log_(a + sqrt(a * a + 1.0)), log_(a) + 0.6931472, a > 1e9);
+    return select(size, -size, x < 0.0);
 }
 ",
     ),
@@ -166,7 +186,15 @@ fn asinh_(x: f32) -> f32 {
         "acosh_",
         "\
 fn acosh_(x: f32) -> f32 {
-    return select(acosh(x), log(x) + 0.6931472, x > 1e9);
+    return select(log_(x + sqrt(x - 1.0) * sqrt(x + 1.0)), log_(x) + 0.6931472, x > 1e9);
+}
+",
+    ),
+    (
+        "atanh_",
+        "\
+fn atanh_(x: f32) -> f32 {
+    return 0.5 * log_((1.0 + x) / (1.0 - x));
 }
 ",
     ),
@@ -203,7 +231,7 @@ fn mod_i32(x: i32, y: i32) -> i32 {
         "\
 // Rounds towards zero; NaN gives 0, and what is out of range the nearest integer.
 fn i32_of(x: f32) -> i32 {
-    let number = select(x, 0.0, (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u);
+    let number = select(x, 0.0, is_nan(x));
     return select(i32(clamp(number, -2147483600.0, 2147483500.0)), select(2147483647, i32(-2147483648), number < 0.0), abs(number) >= 2147483648.0);
 }
 ",

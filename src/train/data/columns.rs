@@ -1,14 +1,22 @@
 //! From an array of a file to a column of the data set: shape, dtype and range.
 
-use super::array::Array;
+use super::array::{Array, DType};
 use super::error::{BadRows, DataError};
 use super::{Column, Values};
 use crate::schema::{Dims, GROUP, InputKind, InputSchema, OtherLabels, TargetKind, TargetSchema};
+
+/// Whether an array holds the bytes of pictures, or of what else is measured so: its elements are divided by 255.
+pub fn is_bytes(schema: &InputSchema, array: &Array) -> bool {
+    schema.kind == InputKind::F32 && array.dtype() == DType::U8
+}
 
 /// The column of a model's input, and its number of records.
 pub(super) fn input(source_name: &str, schema: &InputSchema, array: Array) -> Result<(usize, Column), DataError> {
     let records = check_shape(source_name, &schema.name, &schema.dims, array.dims())?;
     let values = match schema.kind {
+        InputKind::F32 if is_bytes(schema, &array) => {
+            Values::F32(array.to_f32().into_iter().map(|byte| byte / 255.0).collect())
+        }
         InputKind::F32 => Values::F32(array.to_f32()),
         InputKind::I32 { table } => {
             let ids = integers(source_name, &schema.name, &array)?;
@@ -111,10 +119,30 @@ fn check_shape(source_name: &str, name: &str, wanted: &[usize], found: &[usize])
         dims
     };
     Err(wrong(if sorted(have) == sorted(want) {
-        format!("the axes are in another order: transpose the array to [{records}, {}", &Dims(wanted).to_string()[1..])
+        let transposed = match order(record, wanted) {
+            Some(order) => format!("{name}.transpose({order})"),
+            None => "x.transpose(…)".to_owned(),
+        };
+        // Without the copy, safetensors 0.8.0 writes the elements in their old order, and nobody can see it afterwards.
+        format!(
+            "the axes are in another order: numpy.ascontiguousarray({transposed}) has the shape [{records}, {}; a \
+             transposed array that is not copied is written in its old order by some versions of safetensors",
+            &Dims(wanted).to_string()[1..]
+        )
     } else {
         format!("store it as [records, {}", &Dims(wanted).to_string()[1..])
     }))
+}
+
+/// The arguments of `transpose` that bring records of shape `found` into the shape `wanted`, where the ranks agree.
+fn order(found: &[usize], wanted: &[usize]) -> Option<String> {
+    let mut left: Vec<(usize, usize)> = found.iter().copied().enumerate().collect();
+    let mut axes = vec!["0".to_owned()];
+    for want in wanted {
+        let at = left.iter().position(|(_, size)| size == want)?;
+        axes.push((left.remove(at).0 + 1).to_string());
+    }
+    left.is_empty().then(|| axes.join(", "))
 }
 
 fn checked_product(dims: &[usize]) -> Option<usize> {
@@ -188,13 +216,25 @@ fn check_label(
 mod tests {
     use super::*;
     use crate::schema::LABEL;
-    use crate::train::data::array::DType;
     use miette::Diagnostic;
 
     fn ids(table: Option<usize>, values: &[i64]) -> Result<Values, DataError> {
         let schema = InputSchema { name: "ids".to_owned(), dims: vec![2], kind: InputKind::I32 { table } };
         let array = Array::from_i64(vec![values.len() / 2, 2], values);
         input("memory", &schema, array).map(|(_, column)| column.values)
+    }
+
+    #[test]
+    fn bytes_for_floats_are_divided_by_255() {
+        let bytes = Array::new(DType::U8, vec![2, 2], vec![0, 255, 51, 102]).unwrap();
+        let read = |kind| {
+            let schema = InputSchema { name: "x".to_owned(), dims: vec![2], kind };
+            input("memory", &schema, bytes.clone()).unwrap().1.values
+        };
+        assert_eq!(read(InputKind::F32), Values::F32(vec![0.0, 1.0, 0.2, 0.4]));
+        assert_eq!(read(InputKind::I32 { table: None }), Values::I32(vec![0, 255, 51, 102]));
+        let label = TargetSchema::new(LABEL, &[2], TargetKind::Real { within: None });
+        assert_eq!(target("memory", &label, bytes).unwrap().1.values, Values::F32(vec![0.0, 255.0, 51.0, 102.0]));
     }
 
     /// Hashes of users, say.
@@ -231,7 +271,11 @@ mod tests {
         assert_eq!(check(&[], &[5, 1]).unwrap(), 5);
         let help = |error: DataError| error.help().unwrap().to_string();
         let swapped = check(&[3, 32, 32], &[5, 32, 32, 3]).unwrap_err();
-        assert!(help(swapped).contains("transpose the array to [5, 3, 32, 32]"));
+        assert!(
+            help(swapped).contains("numpy.ascontiguousarray(x.transpose(0, 3, 1, 2)) has the shape [5, 3, 32, 32];")
+        );
+        let other_rank = check(&[3, 32, 1, 16], &[5, 16, 32, 3]).unwrap_err();
+        assert!(help(other_rank).contains("numpy.ascontiguousarray(x.transpose(…)) has the shape [5, 3, 32, 1, 16];"));
         assert!(check(&[2], &[]).is_err());
         assert!(check(&[], &[5, 2]).is_err());
     }

@@ -34,7 +34,12 @@ pub enum DataError {
     Damaged { path: PathBuf, what: String },
 
     #[error("array `{array}` of {} has the dtype {dtype}, which dpc does not read", path.display())]
-    #[diagnostic(code(dpc::data::dtype), help("store it as float16/32/64, as an integer of 8 to 64 bits, or as bool"))]
+    #[diagnostic(
+        code(dpc::data::dtype),
+        help(
+            "store it as float16/32/64, as bfloat16 in a safetensors file, as an integer of 8 to 64 bits, or as bool"
+        )
+    )]
     UnsupportedDtype { path: PathBuf, array: String, dtype: String },
 
     #[error("{} has no array `{name}`; it has {}", path.display(), Listed(present))]

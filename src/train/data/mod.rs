@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 
 use crate::schema::{GROUP, Schema};
 pub use array::{Array, DType};
+pub use columns::is_bytes;
 pub use error::{BadRows, DataError};
 pub use normalize::Normalize;
 
@@ -30,6 +31,7 @@ pub struct Dataset {
     inputs: Vec<Column>,
     targets: Vec<Column>,
     groups: Option<Vec<i64>>,
+    bytes: Vec<String>,
 }
 
 /// One array of a data set: `records × dims`, in C order.
@@ -63,7 +65,7 @@ impl Dataset {
     ///
     /// `spec` is `FILE.npz`, `IMAGES,LABELS` (two IDX files, gzipped or not) or
     /// `FILE.safetensors`; what a file is, its first bytes decide. Arrays are named as the model's
-    /// inputs and the schema's targets, [`LABEL`](crate::schema::LABEL) first; integers in [`GROUP`] say which records belong together; others are ignored. Images of bytes in IDX become f32 in [0, 1].
+    /// inputs and the schema's targets, [`LABEL`](crate::schema::LABEL) first; integers in [`GROUP`] say which records belong together; others are ignored. Bytes (uint8) for an input of floats become floats in [0, 1], whatever the format; see [`Dataset::bytes`].
     ///
     /// # Errors
     /// Every missing array, wrong dtype, wrong shape, differing length and value out of range
@@ -113,11 +115,15 @@ impl Dataset {
                 None
             }
         };
-        let inputs: Vec<Column> = schema
-            .inputs
-            .iter()
-            .filter_map(|input| keep(read(&input.name).and_then(|a| columns::input(source_name, input, a))))
-            .collect();
+        let mut bytes = Vec::new();
+        let mut inputs = Vec::new();
+        for input in &schema.inputs {
+            let column = read(&input.name).and_then(|array| {
+                bytes.extend(is_bytes(input, &array).then(|| input.name.clone()));
+                columns::input(source_name, input, array)
+            });
+            inputs.extend(keep(column));
+        }
         let targets = schema
             .targets
             .iter()
@@ -148,7 +154,7 @@ impl Dataset {
         if !problems.is_empty() {
             return Err(DataError::all(source_name, problems));
         }
-        Ok(Self { records, inputs, targets, groups })
+        Ok(Self { records, inputs, targets, groups, bytes })
     }
 
     /// The number of records, at least 1.
@@ -169,6 +175,11 @@ impl Dataset {
     /// The group (user) of each record, where the data have an array [`GROUP`] that is not an input.
     pub fn groups(&self) -> Option<&[i64]> {
         self.groups.as_deref()
+    }
+
+    /// The inputs that the data hold as bytes, which were divided by 255.
+    pub fn bytes(&self) -> &[String] {
+        &self.bytes
     }
 
     /// How many elements of the inputs and the labels are NaN or infinite.

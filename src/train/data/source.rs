@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::array::{Array, DType};
+use super::array::Array;
 use super::error::DataError;
 use super::npz::Npz;
 use super::safetensors::SafetensorsFile;
 use super::{idx, safetensors};
 use crate::files;
-use crate::schema::{InputKind, LABEL, Schema};
+use crate::schema::{LABEL, Schema};
 
 /// An opened data specification.
 pub(super) enum Source {
@@ -20,8 +20,6 @@ pub(super) enum Source {
 /// Images for the model's only input and, where the loss needs them, labels.
 pub(super) struct IdxPair {
     input: String,
-    /// Whether bytes are scaled to [0, 1].
-    scaled: bool,
     images: PathBuf,
     labels: Option<PathBuf>,
 }
@@ -85,7 +83,6 @@ impl IdxPair {
         };
         Ok(Source::Idx(Box::new(Self {
             input: input.name.clone(),
-            scaled: input.kind == InputKind::F32,
             images: images.into(),
             labels: labels.map(PathBuf::from),
         })))
@@ -93,13 +90,7 @@ impl IdxPair {
 
     fn read(&self, name: &str) -> Result<Array, DataError> {
         if name == self.input {
-            let images = idx::read(&self.images)?;
-            return Ok(if self.scaled && images.dtype() == DType::U8 {
-                let values: Vec<f32> = images.to_f32().iter().map(|v| v / 255.0).collect();
-                Array::from_f32(images.dims().to_vec(), &values)
-            } else {
-                images
-            });
+            return idx::read(&self.images);
         }
         match &self.labels {
             Some(labels) if name == LABEL => idx::read(labels),
@@ -120,7 +111,7 @@ impl IdxPair {
 mod tests {
     use super::super::{Dataset, Values};
     use super::*;
-    use crate::schema::{InputSchema, TargetKind, TargetSchema};
+    use crate::schema::{InputKind, InputSchema, TargetKind, TargetSchema};
 
     fn schema() -> Schema {
         Schema {
@@ -140,6 +131,7 @@ mod tests {
         let column = &data.inputs()[0];
         assert_eq!(column.dims, [1, 1, 2]);
         assert_eq!(column.values, Values::F32(vec![0.0, 1.0, 0.2, 0.4]));
+        assert_eq!(data.bytes(), ["image"]);
         assert_eq!(data.targets()[0].values, Values::I32(vec![9, 3]));
         let error = Dataset::load(&at("images"), &schema()).unwrap_err();
         assert!(error.to_string().contains("no array `label`"), "{error}");

@@ -1,6 +1,6 @@
 //! Schedule of [`Gemm`].
 
-use super::{Launch, Schedule, Span, Specialise, Template, Tile, words};
+use super::{Launch, Schedule, Span, Specialise, Template, Tile, specialise_views, words};
 use crate::lower::kernels::{Bias, Gemm};
 use crate::lower::scalar;
 
@@ -19,8 +19,7 @@ impl Schedule for Gemm {
     fn specialise(&self, template: &mut Specialise) {
         self.tile().specialise(template);
         template.constant("SPLIT", Span::split(1, self.inner, 1).len() > 1);
-        template.constant("A_VIEW", self.a.constant());
-        template.constant("B_VIEW", self.b.constant());
+        specialise_views(template, [("A_VIEW", &self.a), ("B_VIEW", &self.b)]);
         template.block("prelude", scalar::WGSL_PRELUDE);
         if self.bias.is_some() {
             template.block(

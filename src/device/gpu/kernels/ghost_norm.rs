@@ -1,6 +1,6 @@
 //! Schedule of [`GhostNorm`].
 
-use super::{Launch, Schedule, Specialise, TILE_ROUNDINGS, Template, linear_grid, words};
+use super::{Launch, Schedule, Specialise, TILE_ROUNDINGS, Template, linear_grid, specialise_views, words};
 use crate::lower::kernels::{GhostNorm, View};
 use crate::lower::target::Rounding;
 
@@ -10,9 +10,7 @@ impl Template for GhostNorm {
 
 impl Schedule for GhostNorm {
     fn specialise(&self, template: &mut Specialise) {
-        for (name, view) in ["A_VIEW", "B_VIEW", "C_VIEW", "D_VIEW"].iter().zip(&self.views) {
-            template.constant(name, view.constant());
-        }
+        specialise_views(template, ["A_VIEW", "B_VIEW", "C_VIEW", "D_VIEW"].into_iter().zip(&self.views));
         template.constant("SYMMETRIC", self.symmetric);
     }
 

@@ -5,6 +5,7 @@ mod operand;
 
 use launch::{Lanes, Span, TILE_ROUNDINGS, Tile, linear_grid, literal, words};
 pub use launch::{Launch, MAX_ITERATIONS};
+use operand::specialise_views;
 
 use super::emit::Specialise;
 use crate::lower::kernels::{Kernel, KernelRules, Reduce, for_each_kernel};

@@ -1,9 +1,29 @@
 //! Views as the words of their uniform block.
 
-use super::words;
-use crate::lower::kernels::View;
+use super::{Specialise, words};
+use crate::lower::kernels::{ConvGeometry, View};
+
+/// Sets the constants of a template with `shaders/shared/view.wgsl` that stand for its views.
+pub fn specialise_views<'v>(template: &mut Specialise, views: impl IntoIterator<Item = (&'static str, &'v View)>) {
+    let mut shifts = true;
+    for (name, view) in views {
+        template.constant(name, view.constant());
+        shifts &= view.conv().is_none_or(|conv| conv.window.stride.iter().all(|stride| stride.is_power_of_two()));
+    }
+    template.constant("SHIFTS", shifts);
+}
 
 impl View {
+    fn conv(&self) -> Option<&ConvGeometry> {
+        match self {
+            View::Strided { .. } => None,
+            View::Patches { conv, .. }
+            | View::PatchesTransposed { conv, .. }
+            | View::CotangentPatches { conv, .. }
+            | View::WeightTransposed { conv } => Some(conv),
+        }
+    }
+
     /// The constant of `shaders/shared/view.wgsl` that stands for the variant.
     pub fn constant(&self) -> &'static str {
         match self {
@@ -43,7 +63,7 @@ impl View {
     }
 }
 
-/// The base-2 logarithm of a stride, or 32 for those that have none.
+/// The base-2 logarithm of a stride, or 0 for those that have none.
 fn shift(stride: usize) -> usize {
-    if stride.is_power_of_two() { stride.ilog2() as usize } else { 32 }
+    if stride.is_power_of_two() { stride.ilog2() as usize } else { 0 }
 }

@@ -1,6 +1,6 @@
 //! Schedule of [`OuterNorm`].
 
-use super::{Lanes, Launch, Schedule, Span, Specialise, Template, linear_grid, words};
+use super::{Lanes, Launch, Schedule, Span, Specialise, Template, linear_grid, specialise_views, words};
 use crate::lower::kernels::OuterNorm;
 use crate::lower::target::Rounding;
 
@@ -15,8 +15,7 @@ impl Schedule for OuterNorm {
     fn specialise(&self, template: &mut Specialise) {
         LANES.specialise(template);
         template.constant("UNDERFLOW", format!("{:?}", OuterNorm::UNDERFLOW));
-        template.constant("A_VIEW", self.a.constant());
-        template.constant("B_VIEW", self.b.constant());
+        specialise_views(template, [("A_VIEW", &self.a), ("B_VIEW", &self.b)]);
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {

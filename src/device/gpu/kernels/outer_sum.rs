@@ -1,6 +1,6 @@
 //! Schedule of [`OuterSum`]: chunks of records are summed apart, then their sums.
 
-use super::{Launch, Schedule, Span, Specialise, Template, Tile, words};
+use super::{Launch, Schedule, Span, Specialise, Template, Tile, specialise_views, words};
 use crate::lower::kernels::{OuterSum, Records, Reduce, Walk};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
@@ -25,8 +25,7 @@ impl Schedule for OuterSum {
     fn specialise(&self, template: &mut Specialise) {
         Tile::of(self.rows, self.cols).specialise(template);
         template.constant("SEVERAL", self.steps > 1);
-        template.constant("A_VIEW", self.a.constant());
-        template.constant("B_VIEW", self.b.constant());
+        specialise_views(template, [("A_VIEW", &self.a), ("B_VIEW", &self.b)]);
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {

@@ -1,6 +1,6 @@
 //! Schedule of [`SegmentCross`].
 
-use super::{Lanes, Launch, Schedule, Span, Specialise, Template, linear_grid, words};
+use super::{Lanes, Launch, Schedule, Span, Specialise, Template, linear_grid, specialise_views, words};
 use crate::lower::kernels::SegmentCross;
 use crate::lower::target::Rounding;
 
@@ -14,8 +14,7 @@ impl Template for SegmentCross {
 impl Schedule for SegmentCross {
     fn specialise(&self, template: &mut Specialise) {
         LANES.specialise(template);
-        template.constant("A_VIEW", self.a.constant());
-        template.constant("B_VIEW", self.b.constant());
+        specialise_views(template, [("A_VIEW", &self.a), ("B_VIEW", &self.b)]);
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {

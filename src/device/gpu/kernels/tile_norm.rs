@@ -1,6 +1,6 @@
 //! Schedule of [`TileNorm`].
 
-use super::{Launch, Schedule, Specialise, TILE_ROUNDINGS, Template, linear_grid, words};
+use super::{Launch, Schedule, Specialise, TILE_ROUNDINGS, Template, linear_grid, specialise_views, words};
 use crate::lower::kernels::TileNorm;
 use crate::lower::target::Rounding;
 
@@ -10,8 +10,7 @@ impl Template for TileNorm {
 
 impl Schedule for TileNorm {
     fn specialise(&self, template: &mut Specialise) {
-        template.constant("A_VIEW", self.a.constant());
-        template.constant("B_VIEW", self.b.constant());
+        specialise_views(template, [("A_VIEW", &self.a), ("B_VIEW", &self.b)]);
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
