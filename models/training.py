@@ -26,7 +26,8 @@ HEAD = f"""# Networks of every kind, trained privately
 
 `python models/training.py dpc`: {STEPS} steps of {BATCH} records expected with Adam at a learning rate of 0.01, noise multiplier
 1 and `flat:1`, on {COPIES} noisy copies of each of the few records of a batch, by the same seed on both devices; the loss is that
-of `dpc eval` before and after. Seconds are those of `dpc train`, which on the gpu begins with compiling shaders.
+of `dpc eval` before and after. Seconds are those of `dpc train`, which on the gpu begins with compiling shaders; those here are
+of two shared cores whose gpu is software Vulkan.
 
 | network | parameters | records | loss before | after, cpu | after, gpu | cpu | gpu |
 |---|---|---|---|---|---|---|---|
