@@ -332,8 +332,9 @@ def rms_norm():
 # Others.
 
 
-def _bag(mode):
-    net = Tokens(lambda s, x: s.fc(s.bag(x)), bag=nn.EmbeddingBag(50, 8, mode=mode), fc=nn.Linear(8, 2))
+def _bag(mode, padding=None):
+    bag = nn.EmbeddingBag(50, 8, mode=mode, padding_idx=padding)
+    net = Tokens(lambda s, x: s.fc(s.bag(x)), bag=bag, fc=nn.Linear(8, 2))
     return net, {"tokens": ids(50, 6)}, ids(2)
 
 
@@ -345,6 +346,25 @@ def embedding_bag_mean():
 @architecture()
 def embedding_bag_sum():
     return _bag("sum")
+
+
+@architecture()
+def embedding_bag_max():
+    return _bag("max")
+
+
+@architecture()
+def embedding_bag_padding():
+    net, inputs, label = _bag("mean", padding=3)
+    inputs["tokens"][:, 0] = 3
+    return net, inputs, label
+
+
+@architecture()
+def embedding_bag_weights():
+    weigh, bag = nn.Embedding(50, 1), nn.EmbeddingBag(50, 8, mode="sum")
+    net = Tokens(lambda s, x: s.fc(s.bag(x, per_sample_weights=s.weigh(x)[..., 0])), weigh=weigh, bag=bag, fc=nn.Linear(8, 2))
+    return net, {"tokens": ids(50, 6)}, ids(2)
 
 
 def _plain(net):

@@ -197,7 +197,8 @@ NOTES = """- The older exporter has no RMSNorm, no Huber loss and no label smoot
   without a word, so that the gradients are those of the plain loss.
 - A BatchNorm in training mode is refused: it makes records meet. The default form folds it into the convolution before it, in
   training mode too, and drops the biases of zeros that come of it.
-- EmbeddingBag is exported as a loop over the records; `nn.Embedding` and a mean or a sum over the ids is the same.
+- EmbeddingBag is exported as a loop over the records, which dpc takes for what it stands for where all bags have one size; the
+  older exporter has none with a padding id.
 """
 
 

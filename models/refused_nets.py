@@ -132,11 +132,11 @@ def batch_size():
     return _dense(lambda s, x: x * x.shape[0])
 
 
-@refused("ops without a rule, all to be named", Det=2)
+@refused("ops without a rule, all to be named", Multinomial=2)
 def unsupported_ops():
     def forward(s, x):
-        x = x + torch.linalg.det(x[:, :4].reshape(-1, 2, 2)).unsqueeze(1)
-        return x + torch.linalg.det(x[:, 2:6].reshape(-1, 2, 2)).unsqueeze(1)
+        x = x + torch.multinomial(torch.softmax(x, 1), 1)
+        return x + torch.multinomial(torch.softmax(x[:, 2:6], 1), 1)
 
     return _dense(forward)
 

@@ -316,14 +316,55 @@ class Sampler(nn.Module):
 
 
 class Bags(nn.Module):
-    """Bags of one size, as a loop over the records of the batch in the file."""
+    """Bags of one size, as a loop over the records of the batch in the file; `weighted` by a number for each id."""
 
-    def __init__(self, mode):
+    def __init__(self, mode, padding=None, weighted=False):
         super().__init__()
-        self.bag, self.head = nn.EmbeddingBag(11, 5, mode=mode), nn.Linear(5, 3)
+        self.bag, self.head = nn.EmbeddingBag(11, 5, mode=mode, padding_idx=padding), nn.Linear(5, 3)
+        self.weights = nn.Embedding(11, 1) if weighted else None
+        if padding is not None:
+            with torch.no_grad():
+                self.bag.weight.normal_()
 
     def forward(self, ids):
-        return self.head(self.bag(ids))
+        return self.head(self.bag(ids, per_sample_weights=self.weights(ids)[..., 0] if self.weights else None))
+
+
+class Unpooled(nn.Module):
+    """What was pooled, put back where it was."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.after = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 2, 3)
+        self.pool, self.unpool, self.head = nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2), nn.Linear(32, 3)
+
+    def forward(self, x):
+        y, places = self.pool(self.conv(x))
+        return self.head(torch.tanh(self.after(self.unpool(torch.tanh(y), places))).flatten(1))
+
+
+class Numbered(nn.Module):
+    """Elements by their number within each channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool, self.head = nn.Conv2d(1, 2, 3), nn.MaxPool2d(2, return_indices=True), nn.Linear(8, 3)
+
+    def forward(self, x):
+        y, places = self.pool(self.conv(x))
+        return self.head((y * places / 16).flatten(1))
+
+
+class Determinant(nn.Module):
+    """Determinants of matrices of two sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.matrix, self.head = nn.Linear(4, 16), nn.Linear(2, 3)
+
+    def forward(self, x):
+        y = self.matrix(x).reshape(-1, 4, 4)
+        return self.head(torch.stack([torch.linalg.det(y), torch.linalg.det(y[:, :2, :2])], 1))
 
 
 class Folded(nn.Module):
@@ -414,6 +455,44 @@ def other_operators():
     return entries + [entry]
 
 
+def in_blocks(file, name, steps, block):
+    """Stores a weight as whole numbers, and a step for each block of its second axis."""
+    model = onnx.load(file)
+    weight = next(t for t in model.graph.initializer if t.name == name)
+    values = onnx.numpy_helper.to_array(weight)
+    whole = (values / steps.repeat(block, 1)).round().astype(np.int8)
+    model.graph.initializer.remove(weight)
+    model.graph.initializer.extend([onnx.numpy_helper.from_array(whole, "whole"), onnx.numpy_helper.from_array(steps, "steps")])
+    model.graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", ["whole", "steps"], [name], axis=1, block_size=block,
+                                                     name="blocks"))
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
+
+
+def bags():
+    """EmbeddingBag in the forms of both exporters, with padding and with weights; pooled elements put back; determinants; and
+    weights that are stored in blocks."""
+    torch.manual_seed(4)
+    rng = np.random.default_rng(4)
+    entries = [write(f"embedding_bag.{mode}.ts", Bags(mode), rng, "ts", ids=11, shape=(6,)) for mode in ("sum", "mean", "max")]
+    for mode in ("sum", "mean", "max"):
+        entries.append(write(f"embedding_bag.{mode}_padding", Bags(mode, padding=0), rng, ids=11, shape=(6,)))
+    entries.append(write("embedding_bag.weighted.ts", Bags("sum", weighted=True), rng, "ts", ids=11, shape=(6,), opset=12))
+    entries.append(write("embedding_bag.weighted", Bags("sum", padding=0, weighted=True), rng, ids=11, shape=(6,)))
+    entries.append(write("unpooled", Unpooled(), rng, shape=(1, 6, 6)))
+    for how in ("ts", "dyn"):
+        entries.append(write(f"places.{how}", Numbered(), rng, how, shape=(1, 6, 6)))
+        entries.append(write(f"determinant.{how}", Determinant(), rng, how, shape=(4,)))
+    steps = (0.01 * rng.integers(1, 5, (4, 2))).astype("f4")
+    net = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.from_numpy(rng.integers(-60, 60, (4, 4)) * steps.repeat(2, 1)))
+    net[0].weight.requires_grad = False
+    entries.append(write("quantized_blocks", net, rng, shape=(4,), opset=21))
+    in_blocks(os.path.join(OUT, "quantized_blocks.onnx"), "0.weight", steps, 2)
+    return entries
+
+
 def own_losses():
     """Losses of the batch, which a record takes its own of: over its labels that are not ignored, or its elements."""
     torch.manual_seed(2)
@@ -490,7 +569,7 @@ def main():
         entries.append(write(f"fixed_tokens.{example}", Bag(0), rng, ids=11, shape=(6,), **fixed))
         entries.append(write(f"fixed_conv.ts.{example}", convolution(), rng, "ts", shape=(2, 5, 5), train=False,
                              dynamic=False, example=example))
-    entries += by_id() + rewritten() + other_operators() + own_losses()
+    entries += by_id() + rewritten() + other_operators() + own_losses() + bags()
     with open(os.path.join(OUT, "situations.json"), "w") as file:
         json.dump(entries, file, indent=1)
         file.write("\n")

@@ -62,6 +62,11 @@ impl Axis {
         self.0 == [Factor::Batch]
     }
 
+    /// Whether the elements of a record lie together on this axis, one record's after the other's.
+    pub fn leads_with_batch(&self) -> bool {
+        self.0.first() == Some(&Factor::Batch)
+    }
+
     /// The product of the constant factors: the size of this axis for one record.
     pub fn per_record(&self) -> usize {
         let size = |f: &Factor| if let Factor::Size(n) = f { *n } else { 1 };

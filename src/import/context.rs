@@ -215,6 +215,21 @@ impl<'s> Import<'s> {
         self.own_rows.extend(node.output(0).map(|name| (name.to_owned(), OwnRow::Number)));
     }
 
+    /// Notes that output `i` of a node is what it is for the first record, and `step` more for each record after it.
+    pub fn mark_offset(&mut self, node: &OnnxNode, i: usize, step: usize) -> Result<(), Refusal> {
+        let step = i64::try_from(step).map_err(|_| self.unsupported(node, "more than 2⁶³ elements"))?;
+        self.own_rows.extend(node.output(i).map(|name| (name.to_owned(), OwnRow::Offset(step))));
+        Ok(())
+    }
+
+    /// By how much input `i` of a node grows with each record, where it does.
+    pub fn offset(&self, node: &OnnxNode, i: usize) -> Option<usize> {
+        match self.own_rows.get(node.input(i)?)? {
+            OwnRow::Offset(step) => usize::try_from(*step).ok(),
+            OwnRow::Number | OwnRow::Index => None,
+        }
+    }
+
     /// Notes that the output of a node is random numbers between 0 and 1, for the mask of a dropout.
     pub fn mark_random(&mut self, node: &OnnxNode, layer: u32) {
         self.random.extend(node.output(0).map(|name| (name.to_owned(), layer)));
@@ -252,7 +267,7 @@ impl<'s> Import<'s> {
         node.input(i).and_then(|name| self.own_rows.get(name)) == Some(&OwnRow::Index)
     }
 
-    /// [`Import::value`], also if it names records: for a rule that reads each record's own row by it.
+    /// [`Import::value`], also if it names records: for a rule that reads each record's own row by it, or writes to it.
     pub fn value_or_own_row(&mut self, node: &OnnxNode, i: usize) -> Result<Value, Refusal> {
         self.moves_own_rows = true;
         let value = self.value(node, i);
@@ -273,12 +288,22 @@ impl<'s> Import<'s> {
         if self.random.contains_key(name) || self.masks.contains(name) {
             return Err(self.unsupported(node, "random numbers of another use than a dropout's"));
         }
-        if self.own_rows.contains_key(name) && !self.moves_own_rows {
-            return Err(self.mixes(
-                node,
-                format!("`{name}` is the number of the record in the batch"),
-                "index a value by Range(0, N) as it is, or better by nothing: a record is alone",
-            ));
+        match self.own_rows.get(name).filter(|_| !self.moves_own_rows) {
+            Some(OwnRow::Offset(_)) => {
+                return Err(self.mixes(
+                    node,
+                    format!("`{name}` numbers the elements of all records together"),
+                    "use such numbers to unpool (MaxUnpool), or take from them those of each plane's first element",
+                ));
+            }
+            Some(OwnRow::Number | OwnRow::Index) => {
+                return Err(self.mixes(
+                    node,
+                    format!("`{name}` is the number of the record in the batch"),
+                    "index a value by Range(0, N) as it is, or better by nothing: a record is alone",
+                ));
+            }
+            None => {}
         }
         match self.named(name) {
             Ok(Some(value)) => Ok(Some(value)),

@@ -97,7 +97,7 @@ pub(super) fn prove_with(
                 Err(Refusal::Blocked { node: node.name.clone() })
             }
             true => cx.own_row_of(node).and_then(|own| {
-                cx.moves_own_rows = own.is_some();
+                cx.moves_own_rows = own.reads;
                 let values = match (rule, custom) {
                     (Some(rule), _) => rule(&mut cx, node),
                     (None, Some(op)) => custom::import(&mut cx, node, op),
@@ -105,7 +105,8 @@ pub(super) fn prove_with(
                 };
                 cx.moves_own_rows = false;
                 let values = cx.checked(node, values?)?;
-                cx.own_rows.extend(own.into_iter().flat_map(|own| node.outputs.iter().map(move |o| (o.clone(), own))));
+                let marks = own.mark.into_iter().flat_map(|mark| node.outputs.iter().map(move |o| (o.clone(), mark)));
+                cx.own_rows.extend(marks);
                 Ok(values)
             }),
         };

@@ -18,8 +18,8 @@ pub struct Gather {
     pub padding: Option<usize>,
 }
 
-/// The cotangent `[V, D…]` of a table, from the ids and the cotangent `[ids.dims…, D…]` of what was gathered: one of each
-/// record where one of them is batched.
+/// Rows `[ids.dims…, D…]` added up in a table `[V, D…]` by their ids, as the cotangent of a table is from that of what was
+/// gathered: one table of each record where ids or rows are batched.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scatter {
     /// Dims of the table.
@@ -103,6 +103,12 @@ impl OpRules for Scatter {
             return Err(format!("rows {ids} of {:?} have no cotangent {x}", self.table));
         }
         Ok(Type { batched: ids.batched || x.batched, ..Type::shared(self.table.clone()) })
+    }
+
+    fn vjp(&self, bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
+        let (ids, d) = (bw.operand(0), bw.cotangent());
+        let rows = bw.emit(Gather::default(), &[d, ids])?;
+        Ok(vec![None, Some(bw.sum_batch_to(1, rows)?)])
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {

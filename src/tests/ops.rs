@@ -13,7 +13,7 @@ use crate::ops::contract::Contract;
 use crate::ops::conv::{Conv, ConvInputGradient};
 use crate::ops::detach::Detach;
 use crate::ops::dropout::Dropout;
-use crate::ops::embedding::Gather;
+use crate::ops::embedding::{Gather, Scatter};
 use crate::ops::leaf::{Constant, Data, Fill};
 use crate::ops::loss::CrossEntropy;
 use crate::ops::movement::{Broadcast, Concat, Pad, Rearrange, Reshape, Slice, Transpose};
@@ -48,6 +48,7 @@ pub const SKETCHES: &[(&str, MakeSketches)] = &[
     ("Pool", pool),
     ("Softmax", softmax),
     ("Gather", gather),
+    ("Scatter", scatter),
     ("Recurrence", recurrence),
     ("Dropout", dropout),
     ("Uniform", uniform),
@@ -62,7 +63,6 @@ pub const UNDERIVABLE: &[&str] = &[
     "Outer",
     "PoolVjp",
     "SoftmaxVjp",
-    "Scatter",
     "RecurrenceVjp",
     "CrossEntropyVjp",
     "SquareNorm",
@@ -371,6 +371,20 @@ fn gather() -> Vec<Sketch> {
     }
     all.push(tied_table());
     all.push(padded_table(Some(2)).meaning(padded_table(None)));
+    all
+}
+
+fn scatter() -> Vec<Sketch> {
+    let mut all = Vec::new();
+    for batched in batchings(2) {
+        for dims in [&[][..], &[4], &[2, 3]] {
+            let mut sketch = Sketch::new(format!("ids {dims:?} and rows batched {batched:?}"));
+            let ids = sketch.ids(batched[0], dims, 0..7);
+            let rows = sketch.value(batched[1], &[dims, &[3]].concat(), &SIGNED);
+            let y = sketch.add(Scatter { table: vec![7, 3] }, &[ids, rows]);
+            all.push(sketch.loss_of(y));
+        }
+    }
     all
 }
 

@@ -1,7 +1,7 @@
 //! Values indexed by the number of a record within its batch: each record's own row is read if that number is
 //! `Range(0, N)` unchanged, and any other number is refused. What is read is held to differences in `shapes`.
 
-use crate::shapes::{by_own_row, net, own_row_tensors};
+use crate::shapes::{by_own_elements, by_own_row, net, own_element_tensors, own_row_tensors};
 
 #[test]
 fn the_number_of_the_record_reads_its_own_row() {
@@ -40,6 +40,37 @@ fn the_number_of_a_record_is_nothing_else() {
         let mut tensors = own_row_tensors();
         tensors.push(crate::shapes::ints("axis1", &[1], &[1]));
         let why = net(&[4], ops, tensors).compile().err().unwrap_or_else(|| panic!("{ops} is taken"));
+        assert!(why.contains("would depend on other records"), "{ops}: {why}");
+    }
+}
+
+/// Numbers that count on from record to record name a record's own elements if they grow with each record by as many as it
+/// has, and are nothing else.
+#[test]
+fn elements_that_may_be_another_records_are_refused() {
+    const POOL: &str = "MaxPool*(h; kernel_shape=[2, 2]; strides=[2, 2])";
+    const UNPOOL: &str = "kernel_shape=[2, 2]; strides=[2, 2]";
+    for ops in by_own_elements() {
+        net(&[2, 4, 4], ops, own_element_tensors()).compile().unwrap_or_else(|e| panic!("{ops}: {e}"));
+    }
+    for ops in [
+        // The numbers themselves, doubled, in part, and put into images of another size.
+        format!("{POOL} | Cast(t0*; to=1) | Mul(t0, t1)"),
+        format!("{POOL} | Add(t0*, t0*) | MaxUnpool(t0, t1; {UNPOOL})"),
+        format!("{POOL} | Mul(t0*, two) | MaxUnpool(t0, t1; {UNPOOL})"),
+        format!("{POOL} | Sub(one, t0*) | MaxUnpool(t0, t1; {UNPOOL})"),
+        format!("{POOL} | Sub(t0*, t0*) | MaxUnpool(t0, t1; {UNPOOL})"),
+        format!("{POOL} | Min(t0*, sixteen) | MaxUnpool(t0, t1; {UNPOOL})"),
+        format!("{POOL} | Mod(t0*, sixteen) | MaxUnpool(t0, t1; {UNPOOL})"),
+        format!("{POOL} | Gather(h, t0*; axis=0)"),
+        format!("{POOL} | Cast(t0*; to=9) | Cast(t1; to=7) | MaxUnpool(t0, t2; {UNPOOL})"),
+        format!("{POOL} | MaxUnpool(t0, t0*; kernel_shape=[3, 3]; strides=[2, 2])"),
+        // A range of two numbers a record, which are not 32 apart from record to record.
+        by_own_elements()[3].replace("sixteen", "two"),
+        by_own_elements()[3].replace("Mul(t3, sixteen)", "Add(t3, sixteen)"),
+    ] {
+        let why = net(&[2, 4, 4], &ops, own_element_tensors()).compile().err();
+        let why = why.unwrap_or_else(|| panic!("{ops} is taken"));
         assert!(why.contains("would depend on other records"), "{ops}: {why}");
     }
 }

@@ -65,9 +65,11 @@ pub fn ints(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
     }
 }
 
-/// A node as text: `Op(input, …; name=3; name=[1, 2]; name=text; name=0.5)`.
+/// A node as text: `Op(input, …; name=3; name=[1, 2]; name=text; name=0.5)`; with `Op*`, it has a second output, named with a
+/// `*` behind.
 pub fn node(text: &str, output: &str) -> NodeProto {
     let (op, rest) = text.trim_end_matches(')').split_once('(').expect("an op");
+    let (op, second) = op.strip_suffix('*').map_or((op, None), |op| (op, Some(format!("{output}*"))));
     let mut parts = rest.split(';');
     let inputs = parts.next().unwrap_or_default().split(',').map(|name| name.trim().to_owned()).collect();
     let attribute = |part: &str| {
@@ -90,7 +92,7 @@ pub fn node(text: &str, output: &str) -> NodeProto {
         op_type: Some(op.into()),
         name: Some(format!("node_{output}")),
         input: inputs,
-        output: vec![output.into()],
+        output: [output.into()].into_iter().chain(second).collect(),
         attribute: parts.map(attribute).collect(),
         ..Default::default()
     }
@@ -330,7 +332,48 @@ fn nets() -> Vec<(String, Net)> {
     let pick = "ArgMax(h; axis=1; keepdims=1) | GatherElements(h, t0; axis=1)";
     add(&[3, 4], pick, vec![]);
     add(&[4], &by_own_row("Range(zero, t1, one)"), own_row_tensors());
+    for ops in by_own_elements() {
+        add(&[2, 4, 4], ops, own_element_tensors());
+    }
+    for (dims, ops) in [(&[3, 3][..], "Det(h)"), (&[2, 4, 4], "Tanh(h) | Det(t0)"), (&[2, 1, 1], "Det(h)")] {
+        add(dims, ops, vec![]);
+    }
     nets
+}
+
+/// Elements put where MaxPool found them, their numbers within a channel, and elements of all records in a row.
+pub fn by_own_elements() -> [&'static str; 4] {
+    [
+        "MaxPool*(h; kernel_shape=[2, 2]; strides=[2, 2]) | Tanh(t0) | MaxUnpool(t1, t0*; kernel_shape=[2, 2]; strides=[2, 2])",
+        "MaxPool*(h; kernel_shape=[3, 2]; strides=[3, 2]; pads=[1, 0, 1, 0]) | Tanh(t0) | \
+         MaxUnpool(t1, t0*; kernel_shape=[3, 2]; strides=[3, 2]; pads=[1, 0, 1, 0])",
+        "MaxPool*(h; kernel_shape=[2, 2]; strides=[2, 2]) | MaxPool*(h; kernel_shape=[1, 1]) | \
+         Slice(t1*, zeros, ones, spatial) | Sub(t0*, t2) | Cast(t3; to=1) | Mul(t0, t4)",
+        "Shape(x; start=0; end=1) | Squeeze(t0) | Mul(t1, two) | Range(zero, t2, one) | Mul(t3, sixteen) | Unsqueeze(t4, axis1) | \
+         Reshape(h, flat) | Slice(h, zero1, ones1, axis1) | Slice(t7, zero1, ones1, axis2) | Slice(t8, zero1, two1, axis3) | \
+         Reshape(t9, flat) | ScatterND(t6, t5, t10) | Reshape(t11, back)",
+    ]
+}
+
+/// The constants of [`by_own_elements`].
+pub fn own_element_tensors() -> Vec<TensorProto> {
+    vec![
+        ints("zero", &[], &[0]),
+        ints("one", &[], &[1]),
+        ints("two", &[], &[2]),
+        ints("sixteen", &[], &[16]),
+        ints("zeros", &[2], &[0, 0]),
+        ints("ones", &[2], &[1, 1]),
+        ints("spatial", &[2], &[2, 3]),
+        ints("zero1", &[1], &[0]),
+        ints("ones1", &[1], &[1]),
+        ints("two1", &[1], &[2]),
+        ints("axis1", &[1], &[1]),
+        ints("axis2", &[1], &[2]),
+        ints("axis3", &[1], &[3]),
+        ints("flat", &[1], &[-1]),
+        ints("back", &[4], &[-1, 2, 4, 4]),
+    ]
 }
 
 /// Elements 2, 0 and 3 of each record, at tuples of indices whose first is the record's number, as `index` makes it.
@@ -396,26 +439,42 @@ fn the_gpu_has_the_same_gradients() {
     }
 }
 
+/// What a net makes of records.
+fn forward(ops: &str, net: &Net) -> impl Fn(&[f32]) -> Vec<f32> {
+    let source = net.source();
+    let parameters = discover(&source, &[], &[]).expect("parameters");
+    let options =
+        Options { loss: None, per_sample: false, ..options("mse".parse().expect("a loss"), NormChoice::Auto) };
+    let compiled = compile(&source, &parameters, &options, TARGETS).unwrap_or_else(|e| panic!("{ops}: {e}"));
+    let artifact = artifact::build(&source, &parameters, compiled, &options, 8).expect("an artifact");
+    let len = net.dims.iter().product::<i64>() as usize;
+    let own: Vec<usize> = net.dims.iter().map(|&n| n as usize).collect();
+    let ops = ops.to_owned();
+    move |values| {
+        let x = Array::from_f32([&[values.len() / len], &own[..]].concat(), values);
+        let outputs = predict(&Cpu, &artifact, "memory", &[("x".to_owned(), x)].into());
+        outputs.unwrap_or_else(|e| panic!("{ops}: {e}"))["y"].to_f32()
+    }
+}
+
+/// tract takes a Celu of any alpha for one of 1.
+#[test]
+fn constants_are_worked_out_as_onnx_has_them() {
+    let celu = "Cast(minus; to=1) | Celu(t0; alpha=2.0) | Mul(h, t1)";
+    let found = forward(celu, &net(&[4], celu, vec![ints("minus", &[1], &[-1])]))(&numbers(8, 5));
+    let value = 2.0 * ((-0.5f32).exp() - 1.0);
+    let right = forward("Mul", &net(&[4], "Mul(h, c)", vec![floats("c", &[1], vec![value])]))(&numbers(8, 5));
+    assert!(found.iter().zip(&right).all(|(a, b)| (a - b).abs() <= 1e-6), "{found:?} and {right:?}");
+}
+
 #[test]
 fn a_record_has_the_values_that_it_has_alone() {
     for (ops, net) in nets().into_iter().chain(positions()) {
-        let source = net.source();
-        let parameters = discover(&source, &[], &[]).expect("parameters");
-        let options =
-            Options { loss: None, per_sample: false, ..options("mse".parse().expect("a loss"), NormChoice::Auto) };
-        let compiled = compile(&source, &parameters, &options, TARGETS).unwrap_or_else(|e| panic!("{ops}: {e}"));
-        let artifact = artifact::build(&source, &parameters, compiled, &options, 8).expect("an artifact");
         let len = net.dims.iter().product::<i64>() as usize;
-        let dims = |records| [records].into_iter().chain(net.dims.iter().map(|&n| n as usize)).collect::<Vec<_>>();
         let all = numbers(RECORDS * len, 5);
-        let of = |values: &[f32]| {
-            let x = Array::from_f32(dims(values.len() / len), values);
-            let outputs = predict(&Cpu, &artifact, "memory", &[("x".to_owned(), x)].into())
-                .unwrap_or_else(|e| panic!("{ops}: {e}"));
-            outputs["y"].to_f32()
-        };
+        let of = forward(&ops, &net);
         let together = of(&all);
-        let alone: Vec<f32> = all.chunks(len).flat_map(of).collect();
+        let alone: Vec<f32> = all.chunks(len).flat_map(&of).collect();
         // Results that have the batch elsewhere than first are not one record after the other.
         assert_eq!(together.len(), alone.len(), "{ops}");
         let close = together.iter().zip(&alone).all(|(a, b)| (a - b).abs() <= 1e-6 * b.abs().max(1.0));

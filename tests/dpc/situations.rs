@@ -93,6 +93,12 @@ fn what_no_file_can_do_silently_is_said() {
             true,
             &["is taken as the EmbeddingBag that it stands for: a mean over each 6"],
         ),
+        (
+            "situations/embedding_bag.weighted.ts",
+            "",
+            true,
+            &["is taken as the EmbeddingBag that it stands for: a sum over each 6"],
+        ),
         ("situations/quantized", "", true, &["`whole` is stored as small integers: it stays as it is"]),
         ("situations/logistic", "--output out", true, &["linear.coefficients", "Gemm.1 of linear.Gemm"]),
         (

@@ -12,6 +12,7 @@ mod constant_of_shape;
 mod conv;
 mod cum_sum;
 mod depth_to_space;
+mod det;
 mod dropout;
 mod einsum;
 mod elementwise;
@@ -28,6 +29,7 @@ mod loss;
 mod lrn;
 mod lstm;
 mod matmul;
+mod max_unpool;
 mod normalization;
 mod one_hot;
 mod optimizer;
@@ -67,6 +69,7 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     conv::RULES,
     cum_sum::RULES,
     depth_to_space::RULES,
+    det::RULES,
     dropout::RULES,
     einsum::RULES,
     elementwise::RULES,
@@ -83,6 +86,7 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     lrn::RULES,
     lstm::RULES,
     matmul::RULES,
+    max_unpool::RULES,
     normalization::RULES,
     one_hot::RULES,
     optimizer::RULES,

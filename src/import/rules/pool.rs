@@ -34,10 +34,18 @@ fn max_pool(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal>
     let window = window(cx, node, &images.dims[1..], None)?;
     let mut values = vec![pooled(cx, node, x.node, &images, window, PoolKind::Max)?];
     if node.output(1).is_some() {
-        if x.axes.batch_axis().is_some() {
-            return Err(cx.unsupported(node, "the output Indices, which numbers the elements of all records together"));
-        }
         values.push(numbers(cx, node, x.node, &images, window)?);
+        if x.axes.batch_axis().is_some() {
+            // ONNX numbers the elements of all records together, one record's after the other's.
+            if !images.lead.leads_with_batch() {
+                return Err(cx.unsupported(node, "the output Indices of images that do not lie record by record"));
+            }
+            if (0..3).any(|k| window.output[k] > 1 && window.stride[k] <= (window.kernel[k] - 1) * window.dilation[k]) {
+                let why = "the output Indices of windows that overlap, in which a number may stand twice";
+                return Err(cx.unsupported(node, why));
+            }
+            cx.mark_offset(node, 1, product(&images.dims).saturating_mul(images.count))?;
+        }
     }
     Ok(values)
 }
@@ -51,6 +59,7 @@ fn numbers(cx: &mut Import<'_>, node: &OnnxNode, x: NodeId, images: &Images, win
     let kernel = window.dims(1, window.kernel)[1..].to_vec();
     let (plane, rows) = (product(&input), channels.saturating_mul(product(&output)));
     selectable(cx, node, rows.saturating_mul(taps))?;
+    i32::try_from(channels.saturating_mul(plane)).map_err(|_| cx.unsupported(node, "the output Indices beyond 2³¹"))?;
     let first = 3 - window.rank;
     let (mut places, mut numbers, mut outside) = (Vec::new(), Vec::new(), Vec::new());
     for channel in 0..channels {
@@ -72,6 +81,12 @@ fn numbers(cx: &mut Import<'_>, node: &OnnxNode, x: NodeId, images: &Images, win
             }
         }
     }
+    let dims = window.dims(images.dims[0], window.output);
+    if taps == 1 {
+        // Every element is the largest of its window.
+        let numbers = integers(cx, node, [rows], numbers)?;
+        return cx.relabel(node, numbers, images.axes(&dims));
+    }
     let elements = elements(cx, node, x, &places, &[rows, taps])?;
     let outside = floats(cx, node, [rows, taps], outside)?;
     let elements = apply(cx, node, Func::Add, &[elements, outside])?;
@@ -80,7 +95,7 @@ fn numbers(cx: &mut Import<'_>, node: &OnnxNode, x: NodeId, images: &Images, win
     let ids = apply(cx, node, Func::AddI32, &[tap, starts])?;
     let numbers = integers(cx, node, [rows * taps], numbers)?;
     let found = cx.emit(node, Gather { padding: None }, &[numbers, ids])?;
-    cx.relabel(node, found, images.axes(&window.dims(images.dims[0], window.output)))
+    cx.relabel(node, found, images.axes(&dims))
 }
 
 fn reversed(axes: &[usize]) -> Vec<usize> {

@@ -4,19 +4,43 @@
 use crate::graph::DType;
 use crate::import::axes::{Axes, Axis};
 use crate::import::formula::formula;
+use crate::import::select::{ALONG_BATCH, take};
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::scalar::Func;
 use crate::onnx::{Elem, OnnxNode};
 
 pub(super) const RULES: &[(&str, Rule)] = &[("DequantizeLinear", dequantize), ("QuantizeLinear", quantize)];
 
+/// What is given for blocks of `block` positions of an axis, for each position.
+fn of_blocks(cx: &mut Import<'_>, node: &OnnxNode, value: Value, x: &Value, block: i64) -> Result<Value, Refusal> {
+    let rank = x.axes.rank();
+    let axis = cx.axis(node, node.int("axis", 1).map_err(|e| cx.attribute(node, e))?, rank)?;
+    let along = x.axes.record_axis(axis).filter(|_| !x.axes.0[axis].is_batched());
+    let Some(along) = along else {
+        return Err(cx.mixes(node, format!("its blocks lie along axis {axis} of {}", x.axes), ALONG_BATCH));
+    };
+    let size = x.axes.0[axis].per_record();
+    let block = usize::try_from(block).map_err(|_| cx.invalid(node, format!("block_size is {block}")))?;
+    let mut blocks = x.axes.clone();
+    blocks.0[axis] = Axis::size(size.div_ceil(block));
+    if value.axes != blocks {
+        let why = format!("a scale or zero point of axes {} for blocks of {block} of {}", value.axes, x.axes);
+        return Err(cx.invalid(node, why));
+    }
+    let places: Vec<usize> = (0..size).map(|position| position / block).collect();
+    let spread = take(cx, node, value.node, along, &places)?;
+    cx.relabel(node, spread, x.axes.clone())
+}
+
 /// Operand `i`, a scale or a zero point, as floats that broadcast to `x`: one for all, or one a position of an axis.
 fn steps(cx: &mut Import<'_>, node: &OnnxNode, i: usize, x: &Value) -> Result<Option<Value>, Refusal> {
-    if node.int("block_size", 0).map_err(|e| cx.attribute(node, e))? != 0 {
-        return Err(cx.unsupported(node, "scales of blocks (block_size)"));
-    }
     let Some(value) = cx.optional(node, i)? else { return Ok(None) };
     let rank = x.axes.rank();
+    let block = node.int("block_size", 0).map_err(|e| cx.attribute(node, e))?;
+    if block != 0 {
+        let value = of_blocks(cx, node, value, x, block)?;
+        return Ok(Some(float(cx, node, value)?));
+    }
     let axes = match &value.axes.0[..] {
         [] => Axes::default(),
         [only] if !only.is_batched() && only.per_record() == 1 => Axes::default(),

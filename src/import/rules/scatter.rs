@@ -1,5 +1,6 @@
 //! Elements replaced by number: [ScatterElements](https://onnx.ai/onnx/operators/onnx__ScatterElements.html),
-//! [ScatterND](https://onnx.ai/onnx/operators/onnx__ScatterND.html), by indices that are known when the model is compiled.
+//! [ScatterND](https://onnx.ai/onnx/operators/onnx__ScatterND.html), by indices that are known when the model is compiled, or
+//! that name elements of the record's own ([`own_elements`]).
 
 use super::gather_elements::{coordinates, flat, from_front, indexed, known_indices, place};
 use crate::graph::{DType, NodeId, Type, product};
@@ -9,6 +10,7 @@ use crate::import::select::{ALONG_BATCH, selectable, take};
 use crate::import::{Import, Refusal, Rule, Value};
 use crate::lower::scalar::Func;
 use crate::onnx::OnnxNode;
+use crate::ops::embedding::Scatter;
 use crate::ops::leaf::Fill;
 use crate::ops::movement::Concat;
 
@@ -47,6 +49,9 @@ fn scatter_elements(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, 
 
 fn scatter_nd(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     let (data, updates) = (cx.value(node, 0)?, cx.value(node, 2)?);
+    if let Some(step) = cx.offset(node, 1) {
+        return own_elements(cx, node, data, &updates, step);
+    }
     let (ids, dims) = indices(cx, node)?;
     let sizes = indexed(cx, node, &data, &dims, 0)?;
     let rest = &data.axes.0[sizes.len()..];
@@ -59,6 +64,52 @@ fn scatter_nd(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusa
     }
     let targets = ids.chunks(sizes.len()).map(|id| place(cx, node, id, &sizes)).collect::<Result<Vec<_>, _>>()?;
     scattered(cx, node, data, &updates, &targets, inner)
+}
+
+/// Elements of all records in a row, of which each record replaces its own: the indices count on by `step` with each record.
+fn own_elements(
+    cx: &mut Import<'_>,
+    node: &OnnxNode,
+    data: Value,
+    updates: &Value,
+    step: usize,
+) -> Result<Vec<Value>, Refusal> {
+    let ids = cx.value_or_own_row(node, 1)?;
+    let fits = match (&data.axes.0[..], &ids.axes.0[..], &updates.axes.0[..]) {
+        ([all], [each, one], [update]) => {
+            let led = all.leads_with_batch() && all.per_record() == step;
+            led && each == update && each.leads_with_batch() && *one == Axis::size(1)
+        }
+        _ => false,
+    };
+    if !fits {
+        let why = format!(
+            "its indices of axes {} count on by {step} with each record, which are not the record's own of {}",
+            ids.axes, data.axes
+        );
+        return Err(cx.mixes(node, why, ALONG_BATCH));
+    }
+    if [data.node, updates.node].iter().any(|&id| cx.ty(id).dtype != DType::F32) {
+        return Err(cx.unsupported(node, "a combination of values that are no floats"));
+    }
+    let reduction = node.string("reduction", "none").map_err(|e| cx.attribute(node, e))?;
+    let count = updates.axes.0[0].per_record();
+    let (table, old) = (vec![step], reshape(cx, node, data.node, [step])?);
+    let (ids, new) = (reshape(cx, node, ids.node, [count])?, reshape(cx, node, updates.node, [count])?);
+    let put = cx.emit(node, Scatter { table: table.clone() }, &[ids, new])?;
+    let result = match reduction {
+        "add" => apply(cx, node, Func::Add, &[old, put])?,
+        "none" => {
+            let ones = cx.emit(node, Fill { ty: Type::shared([count]), value: 1.0 }, &[])?;
+            let hits = cx.emit(node, Scatter { table }, &[ids, ones])?;
+            let half = cx.emit(node, Fill { ty: Type::shared([]), value: 0.5 }, &[])?;
+            let hit = apply(cx, node, Func::Less, &[half, hits])?;
+            apply(cx, node, Func::Select, &[hit, put, old])?
+        }
+        other => return Err(cx.unsupported(node, &format!("reduction `{other}` of indices that depend on the data"))),
+    };
+    cx.note(format!("node `{}` takes its indices from the data: where two are equal, their updates add up", node.name));
+    Ok(vec![cx.relabel(node, result, data.axes)?])
 }
 
 /// The data, as rows of `inner` elements, with each row of the updates put in the place of its target's, or combined with it.

@@ -40,6 +40,12 @@ pub(super) fn infer(node: &OnnxNode, pinned: &mut Pinned) -> Option<Results> {
         "NonZero" => shapes::non_zero(node, pinned),
         "Col2Im" => shapes::col2im(node, pinned),
         "GridSample" => shapes::grid_sample(node, pinned),
+        "MaxUnpool" => shapes::max_unpool(node, pinned),
+        "Det" => shapes::det(node, pinned),
+        // tract takes it for 1.
+        "Celu" | "Swish" if node.float("alpha", 1.0).is_ok_and(|alpha| alpha != 1.0) => {
+            Ok(vec![Some(like(operand(node, pinned, 0)))])
+        }
         "DequantizeLinear" => {
             let elem = operand(node, pinned, 1).elem;
             Ok(vec![Some(Known::new(elem, operand(node, pinned, 0).shape))])

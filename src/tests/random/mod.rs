@@ -114,6 +114,8 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("Upsample", "of operator sets before 10, and Resize since"),
     ("GridSample", "tract has no rule for it; models/situations.py holds it to PyTorch"),
     ("Col2Im", "the same"),
+    ("MaxUnpool", "the same"),
+    ("Det", "the same"),
     ("QuantizeLinear", "of constants alone, which are worked out when a file is read"),
     ("DequantizeLinear", "the same; models/situations.py has a model"),
     ("ai.onnx.ml.Normalizer", "tract has no rule for it; models/situations.py holds it to PyTorch"),

@@ -14,6 +14,7 @@ use crate::panics::contained;
 /// Where tract differs from onnxruntime, which agrees with dpc there: the operator, an attribute, and when.
 const MISTAKEN: &[(&str, &str, &str)] = &[
     ("Celu", "alpha", "of another alpha than 1"),
+    ("Swish", "alpha", "of another alpha than 1"),
     ("GlobalLpPool", "", "always"),
     ("GRU", "direction", "in reverse"),
     ("LSTM", "direction", "in reverse"),

@@ -42,6 +42,41 @@ pub(super) fn grid_sample(node: &OnnxNode, pinned: &Pinned) -> Results {
     shaped(node, pinned, [lead, points].concat())
 }
 
+/// [MaxUnpool](https://onnx.ai/onnx/operators/onnx__MaxUnpool.html): what was pooled, or as it is given.
+pub(super) fn max_unpool(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let pooled = operand(node, pinned, 0).shape.ok_or(UNKNOWN)?;
+    if node.input(2).is_some() {
+        let given = operand(node, pinned, 2).value.ok_or("its output_shape depends on data")?;
+        let given = given.ints().ok_or("its output_shape is not of integers")?;
+        let given: Option<Vec<usize>> = given.iter().map(|&size| usize::try_from(size).ok()).collect();
+        return shaped(node, pinned, given.ok_or("its output_shape has a negative size")?);
+    }
+    let rank = pooled.len().checked_sub(2).ok_or("its operand has too few axes")?;
+    let list = |name: &str, usual: i64, count: usize| {
+        let given = node.ints(name).map_err(message)?.unwrap_or_else(|| vec![usual; count]);
+        if given.len() == count { Ok(given) } else { Err(format!("`{name}` does not fit its operand")) }
+    };
+    let (kernel, strides) = (list("kernel_shape", -1, rank)?, list("strides", 1, rank)?);
+    let pads = list("pads", 0, 2 * rank)?;
+    let mut shape = pooled;
+    for k in 0..rank {
+        let size = i64::try_from(shape[2 + k]).ok().and_then(|size| {
+            (size - 1).checked_mul(strides[k])?.checked_add(kernel[k])?.checked_sub(pads[k])?.checked_sub(pads[rank + k])
+        });
+        let size = size.and_then(|size| usize::try_from(size).ok());
+        shape[2 + k] = size.ok_or("its windows do not fit its operand")?;
+    }
+    shaped(node, pinned, shape)
+}
+
+/// [Det](https://onnx.ai/onnx/operators/onnx__Det.html): one number for each matrix.
+pub(super) fn det(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let mut shape = operand(node, pinned, 0).shape.ok_or(UNKNOWN)?;
+    let rank = shape.len().checked_sub(2).ok_or("its operand is no matrix")?;
+    shape.truncate(rank);
+    shaped(node, pinned, shape)
+}
+
 /// [Pad](https://onnx.ai/onnx/operators/onnx__Pad.html) in the forms that tract does not know, with axes and by mode `wrap`,
 /// and of more elements than are worth computing, which tract would list.
 pub(super) fn pad(node: &OnnxNode, pinned: &Pinned) -> Option<Results> {
