@@ -61,7 +61,11 @@ pub(super) fn max_unpool(node: &OnnxNode, pinned: &Pinned) -> Results {
     let mut shape = pooled;
     for k in 0..rank {
         let size = i64::try_from(shape[2 + k]).ok().and_then(|size| {
-            (size - 1).checked_mul(strides[k])?.checked_add(kernel[k])?.checked_sub(pads[k])?.checked_sub(pads[rank + k])
+            (size - 1)
+                .checked_mul(strides[k])?
+                .checked_add(kernel[k])?
+                .checked_sub(pads[k])?
+                .checked_sub(pads[rank + k])
         });
         let size = size.and_then(|size| usize::try_from(size).ok());
         shape[2 + k] = size.ok_or("its windows do not fit its operand")?;
