@@ -66,8 +66,19 @@ def arguments(parser, batches, rounds):
 
 
 def busy():
-    """Whether the machine has something else to do."""
-    return os.getloadavg()[0] > 0.5
+    """Whether the machine has something else to do: more than a tenth of its processors' time for some seconds, where the system
+    says that, or a load average of more than a half."""
+    try:
+        def used():
+            with open("/proc/stat") as file:
+                user, nice, system, idle, waiting, *rest = map(int, file.readline().split()[1:])
+            return user + nice + system + sum(rest[:3]), idle + waiting
+        before = used()
+        time.sleep(5)
+        work, rest = (after - first for after, first in zip(used(), before))
+        return work > 0.1 * (work + rest)
+    except OSError:
+        return os.getloadavg()[0] > 0.5
 
 
 def write(name, title, script, options, was_busy, text, picture):
