@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "cpu")]
 use self::cpu::Cpu;
-#[cfg(feature = "gpu")]
+#[cfg(all(feature = "cpu", feature = "gpu"))]
 use self::gpu::Gpu;
 use crate::lower::check::Invalid;
 use crate::lower::program::{BufferId, Phase, Program};
