@@ -1,9 +1,8 @@
 //! Products by the microkernel: the right operand packed into panels, the left one read where it is, or packed where its rows
 //! are not in one piece.
 
-use super::convolve::{Part, transpose};
 use super::matmul::{Into, Matrix, MatrixMut, matmul};
-use super::microkernel::{COLS, HALF, ROWS, Rows, Tile, tile};
+use super::microkernel::{self, COLS, HALF, ROWS, Rows, Tile, tile};
 use super::parallel::{room, with_scratch};
 
 /// Rows of a right operand that are packed at a time: a panel of as many lines stays in the innermost caches.
@@ -12,6 +11,44 @@ const TERMS: usize = 512;
 const COLUMNS: usize = 256;
 /// Rows of a left operand that stay in cache.
 const FEW: usize = 64;
+
+/// A tile of a product.
+pub struct Part<'a> {
+    pub tile: &'a Tile,
+    /// Its first row and column.
+    pub at: [usize; 2],
+    /// How many of its rows and columns are in the product.
+    pub size: [usize; 2],
+}
+
+impl Part<'_> {
+    /// Calls `f(value, result)` for each element and its place in a matrix with these strides.
+    pub fn each(&self, out: &mut [f32], [row, col]: [usize; 2], mut f: impl FnMut(f32, &mut f32)) {
+        let ([i, j], [rows, cols]) = (self.at, self.size);
+        if col == 1 {
+            for (r, line) in self.tile.chunks_exact(COLS).take(rows).enumerate() {
+                let to = &mut out[(i + r) * row + j..][..cols];
+                to.iter_mut().zip(line).for_each(|(to, &value)| f(value, to));
+            }
+            return;
+        }
+        let whole = if row == 1 && rows == ROWS { cols / ROWS * ROWS } else { 0 };
+        let mut columns = [[0.0; ROWS]; ROWS];
+        for c in (0..whole).step_by(ROWS) {
+            microkernel::columns(self.tile, c, &mut columns);
+            for (k, column) in columns.iter().enumerate() {
+                let to = &mut out[i + (j + c + k) * col..][..ROWS];
+                to.iter_mut().zip(column).for_each(|(to, &value)| f(value, to));
+            }
+        }
+        for c in whole..cols {
+            let to = &mut out[i * row + (j + c) * col..];
+            for r in 0..rows {
+                f(self.tile[r * COLS + c], &mut to[r * row]);
+            }
+        }
+    }
+}
 
 /// Whether products of this size are made here faster than by the `gemm-f32` crate: it has kernels of its own for vectors, and
 /// for other machines.
@@ -73,6 +110,20 @@ impl<'a> Panels<'a> {
         let mut out: Tile = [0.0; ROWS * COLS];
         tile(&left.rows, panel, width == HALF, &mut out);
         store(Part { tile: &out, at: [left.first, first], size: [left.count, count] });
+    }
+}
+
+/// Writes rows `first..first + count` of `b` as columns of a panel, whose lines are `width` elements apart.
+pub fn transpose(b: Matrix, first: usize, count: usize, width: usize, panel: &mut [f32]) {
+    const BLOCK: usize = 16;
+    for start in (0..b.cols).step_by(BLOCK) {
+        let len = BLOCK.min(b.cols - start);
+        for j in 0..count {
+            let from = &b.data[(first + j) * b.row + start * b.col..];
+            for k in 0..len {
+                panel[(start + k) * width + j] = from[k * b.col];
+            }
+        }
     }
 }
 
