@@ -5,6 +5,7 @@ use std::path::Path;
 
 use dpc::compile::{Options, compile};
 use dpc::device::TARGETS;
+use dpc::lower::cost::CostModel;
 use dpc::onnx::{Source, discover};
 use dpc::options::{Loss, NormChoice};
 use dpc::privacy::ClipRule;
@@ -19,6 +20,7 @@ libfuzzer_sys::fuzz_target!(init: dpc_fuzz::install(), |bytes: &[u8]| {
             clip: ClipRule::flat(1.0).expect("a bound"),
             norm: NormChoice::Auto,
             optimizer: "sgd".parse().expect("an optimizer"),
+            costs: CostModel::default(),
             per_sample: false,
         };
         let _ = compile(&source, &parameters, &options(None), TARGETS);

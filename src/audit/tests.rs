@@ -7,6 +7,7 @@ use crate::compile::{Options, compile};
 use crate::device::TARGETS;
 use crate::device::cpu::Cpu;
 use crate::device::gpu::Gpu;
+use crate::lower::cost::CostModel;
 use crate::lower::kernels::Kernel;
 use crate::onnx::{Source, discover};
 use crate::options::NormChoice;
@@ -32,6 +33,7 @@ fn artifact_with(name: &str, loss: &str, clip: &str) -> Artifact {
         clip: clip.parse().unwrap(),
         norm: NormChoice::Auto,
         optimizer: "sgd".parse().unwrap(),
+        costs: CostModel::default(),
         per_sample: false,
     };
     let compiled = compile(&source, &parameters, &options, TARGETS).unwrap();

@@ -9,6 +9,7 @@ use crate::device::TARGETS;
 use crate::glob::Glob;
 use crate::import::axes::Axes;
 use crate::import::custom::CustomOps;
+use crate::lower::cost::CostModel;
 use crate::lower::program::Program;
 use crate::onnx::{BatchAxis, Parameter, Source, discover};
 use crate::options::NormChoice;
@@ -60,6 +61,7 @@ impl Variants {
             clip: manifest.clip.clone(),
             norm: manifest.norm,
             optimizer: manifest.optimizer,
+            costs: CostModel::default(),
             per_sample: false,
         };
         Ok(Variants { source, parameters, options, ops: artifact.ops.clone() })

@@ -9,11 +9,13 @@ use miette::Result;
 
 use super::model::{MAX_BATCH, Model, Private, Trained};
 use super::output;
+use super::tuning::Tuning;
 use crate::compile::{Options, PIPELINE, Pass, Stage};
 use crate::device::gpu;
 use crate::files::{self, FileError};
+use crate::lower::cost::CostModel;
 use crate::options::optimizer::OptimizerSpec;
-use crate::options::{GRAMMAR, Loss};
+use crate::options::{DeviceChoice, GRAMMAR, Loss};
 
 /// Compile an ONNX model into a differentially private trainer
 #[derive(clap::Args)]
@@ -42,6 +44,11 @@ pub struct Args {
     /// sgd, adam or adamw, with options as in sgd:momentum=0.9,nesterov=true,weight_decay=5e-4
     #[arg(long, default_value = "sgd", value_name = "NAME[:KEY=VALUE,…]")]
     optimizer: OptimizerSpec,
+
+    /// Choose the norms by what their kernels take on a device, which measures those that it does not know yet: auto, cpu,
+    /// gpu or gpu:NAME
+    #[arg(long, value_name = "DEVICE")]
+    tune: Option<DeviceChoice>,
 
     /// The most rows of a physical batch
     #[arg(long, value_name = "N", default_value_t = MAX_BATCH as u64, value_parser = clap::value_parser!(u64).range(1..=65_535))]
@@ -77,12 +84,14 @@ fn pass_name(pass: &Pass) -> String {
 
 pub fn run(args: &Args) -> Result<()> {
     let model = Model::open(&args.model, &args.trained)?;
+    let tuning = args.tune.as_ref().map(Tuning::open).transpose()?;
     let options = Options {
         loss: Some(args.loss.clone()),
         output: args.output.clone(),
         clip: args.private.clip.clone(),
         norm: args.private.norm,
         optimizer: args.optimizer,
+        costs: tuning.as_ref().map_or_else(CostModel::default, |tuning| tuning.model(args.max_batch as usize)),
         per_sample: false,
     };
     let emit = args.emit.as_deref();
@@ -98,6 +107,9 @@ pub fn run(args: &Args) -> Result<()> {
         }
         begun = Instant::now();
     })?;
+    if let Some(tuning) = &tuning {
+        tuning.save();
+    }
     if args.timings {
         timings
             .iter()

@@ -10,6 +10,7 @@ use super::{inspect, output, train as train_command};
 use crate::artifact::{Artifact, ParameterEntry};
 use crate::compile::{Compiled, Options};
 use crate::device;
+use crate::lower::cost::CostModel;
 use crate::options::{DeviceChoice, NormChoice};
 use crate::privacy::accountant::{ACCOUNTANTS, Mechanism};
 use crate::privacy::adjacency::Adjacency;
@@ -136,6 +137,7 @@ fn compile(files: &Files) -> Result<(Artifact, Compiled)> {
         clip: CLIP.parse()?,
         norm: NormChoice::Auto,
         optimizer: OPTIMIZER.parse().map_err(text)?,
+        costs: CostModel::default(),
         per_sample: false,
     };
     let compiled = model.compile(&options)?;

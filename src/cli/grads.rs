@@ -11,6 +11,7 @@ use super::model::{Model, Private, Trained, fitted_to_labels, on_output};
 use crate::artifact::Artifact;
 use crate::compile::Options;
 use crate::device;
+use crate::lower::cost::CostModel;
 use crate::lower::host_outputs::{LOSS, NORM};
 use crate::lower::program::Phase;
 use crate::options::{DeviceChoice, GRAMMAR, Loss};
@@ -76,6 +77,7 @@ pub fn run(args: &Args) -> Result<()> {
             clip: args.private.clip.clone(),
             norm: args.private.norm,
             optimizer: super::model::forward_options(None)?.optimizer,
+            costs: CostModel::default(),
             per_sample: args.per_sample,
         };
         let compiled = model.compile(&options)?;

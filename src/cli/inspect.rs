@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use miette::Result;
 
 use super::model::LossArgs;
-use super::{model, output};
+use super::{costs, model, output};
 use crate::artifact::Artifact;
 use crate::device::TARGETS;
 use crate::lower::program::{Phase, Program};
-use crate::options::Loss;
+use crate::options::{DeviceChoice, Loss};
 
 /// Show parameters, norm strategies, kernels, FLOPs and memory
 #[derive(clap::Args)]
@@ -23,13 +23,28 @@ pub struct Args {
 
     #[command(flatten)]
     loss: LossArgs,
+
+    /// Show what a private step costs on a device, kernel by kernel, and what other norms would: auto, cpu, gpu or gpu:NAME
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
+
+    /// Records of the step, in one physical batch
+    #[arg(long, value_name = "B", default_value_t = 64, requires = "device", value_parser = clap::value_parser!(u64).range(1..=65_535))]
+    batch: u64,
+
+    /// Run the step too, and show what each kernel took beside what was predicted
+    #[arg(long, requires = "device")]
+    measure: bool,
 }
 
 const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
 
 pub fn run(args: &Args) -> Result<()> {
     let artifact = model::load(&args.model, args.loss.named()?, &args.opening)?;
-    output::line(text(&artifact).trim_end())
+    match &args.device {
+        Some(device) => output::line(costs::text(&artifact, device, args.batch as usize, args.measure)?.trim_end()),
+        None => output::line(text(&artifact).trim_end()),
+    }
 }
 
 /// Everything there is to see.
@@ -111,7 +126,7 @@ fn memory(artifact: &Artifact) -> String {
 }
 
 /// Indented rows with aligned columns.
-fn table<const COLUMNS: usize>(rows: Vec<[String; COLUMNS]>) -> String {
+pub fn table<const COLUMNS: usize>(rows: Vec<[String; COLUMNS]>) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
     let mut text = String::new();

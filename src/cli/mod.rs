@@ -8,6 +8,7 @@ mod audit;
 mod bench;
 mod check;
 mod compile;
+mod costs;
 mod data;
 mod defect;
 mod demo;
@@ -23,6 +24,7 @@ mod output;
 mod plan_args;
 mod run;
 mod train;
+mod tuning;
 mod values;
 mod verify_certificate;
 

@@ -10,6 +10,7 @@ use crate::artifact::{self, Artifact};
 use crate::compile::{Compilation, Compiled, Options, Pass, compile, compile_seen};
 use crate::device::TARGETS;
 use crate::files;
+use crate::lower::cost::CostModel;
 use crate::onnx::{AxisFix, BatchAxis, Fix, Glob, Padding, Parameters, Reading, Source, discover};
 use crate::options::{GRAMMAR, Loss, NormChoice};
 use crate::passes::attach_loss::LossError;
@@ -191,6 +192,7 @@ pub fn forward_options(loss: Option<Loss>) -> Result<Options> {
         clip: ClipRule::flat(1.0)?,
         norm: NormChoice::Auto,
         optimizer: "sgd".parse().map_err(|error: String| miette::miette!("{error}"))?,
+        costs: CostModel::default(),
         per_sample: false,
     })
 }

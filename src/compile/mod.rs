@@ -11,6 +11,7 @@ use crate::graph::{TypeError, Violation};
 use crate::import::custom::CustomOps;
 use crate::import::{Proved, Refusal, Refused, prove_with_ops};
 use crate::lower::LowerError;
+use crate::lower::cost::CostModel;
 use crate::lower::program::Program;
 use crate::lower::target::{Targets, Unrunnable};
 use crate::onnx::{Dim, OnnxError, Parameter, Source};
@@ -34,6 +35,8 @@ pub struct Options {
     pub clip: ClipRule,
     /// How norms are computed.
     pub norm: NormChoice,
+    /// What the cheapest norms are found by.
+    pub costs: CostModel,
     /// The optimizer.
     pub optimizer: OptimizerSpec,
     /// Whether per-sample gradients are results of the private phase.
@@ -48,6 +51,7 @@ impl Options {
             output: None,
             clip: ClipRule::default(),
             norm: NormChoice::Auto,
+            costs: CostModel::default(),
             optimizer: OptimizerSpec::default(),
             per_sample: false,
         }

@@ -213,7 +213,8 @@ impl Compilation<'_> {
             NormChoice::Tile => Some(NormStrategy::Tile),
         };
         let (clip, groups) = (self.options.clip.clone(), self.clip_groups.clone());
-        let options = PrivateOptions { clip, groups, strategy, per_sample: self.options.per_sample };
+        let (costs, per_sample) = (self.options.costs.clone(), self.options.per_sample);
+        let options = PrivateOptions { clip, groups, strategy, costs, per_sample };
         let targets = self.targets;
         let rewritten = privatize(self.graph(Stage::Gradients), &options, targets)?;
         self.graphs.insert(Stage::Private, rewritten.graph);

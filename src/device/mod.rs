@@ -9,6 +9,7 @@ pub mod cases;
 pub mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub mod tuner;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -85,6 +86,12 @@ pub trait Session: Send {
 
     /// Runs the dispatches of a phase; may return before they are done.
     fn run(&mut self, phase: Phase) -> Result<(), DeviceError>;
+
+    /// [`Session::run`], waiting for the end; the seconds that each dispatch took, in the order of the program, or none from
+    /// a device that cannot tell. It may be slower so.
+    fn time(&mut self, phase: Phase) -> Result<Vec<f64>, DeviceError> {
+        self.run(phase).map(|()| Vec::new())
+    }
 
     /// Bytes of device memory in use.
     fn bytes(&self) -> usize;

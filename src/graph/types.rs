@@ -69,6 +69,11 @@ impl Type {
         product(&self.dims)
     }
 
+    /// Elements from one record's value to the next: none where all records share it.
+    pub fn record_stride(&self) -> usize {
+        if self.batched { self.len() } else { 0 }
+    }
+
     /// Whether a record's value has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

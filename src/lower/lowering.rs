@@ -62,8 +62,7 @@ impl Lowering<'_> {
 
     /// Elements between records of operand `i`: its length, or 0 if it is shared.
     pub fn record_stride(&self, i: usize) -> usize {
-        let ty = self.operand_ty(i);
-        if ty.batched { ty.len() } else { 0 }
+        self.operand_ty(i).record_stride()
     }
 
     /// Makes the node's own buffer.

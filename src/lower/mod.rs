@@ -2,6 +2,7 @@
 
 pub mod cells;
 pub mod check;
+pub mod cost;
 pub mod kernels;
 mod lowering;
 pub mod math;

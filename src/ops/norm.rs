@@ -135,6 +135,14 @@ impl OuterNorm {
     }
 }
 
+impl LengthBound {
+    /// The kernel for a sum of outer products, whose sides are read by `views`.
+    pub fn kernel(outer: &Outer, [a, b]: [View; 2]) -> kernels::OuterNorm {
+        let Outer { groups, rows, cols, steps, .. } = *outer;
+        kernels::OuterNorm { groups, rows, cols, steps, a, b }
+    }
+}
+
 impl TileNorm {
     /// The kernel of the tiles, whose sides are read by `views`, and what adds them up.
     pub fn kernels(&self, [a, b]: [View; 2]) -> [Option<Kernel>; 2] {
@@ -228,11 +236,10 @@ impl OpRules for LengthBound {
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
         let LengthBound::Products(outer) = self else { return SquareNorm.lower(cx) };
-        let [a, b] = views(cx, outer, 0);
+        let kernel = LengthBound::kernel(outer, views(cx, outer, 0));
         let reads = [cx.operand(0), cx.operand(1)];
         let out = cx.output();
-        let Outer { groups, rows, cols, steps, .. } = **outer;
-        cx.launch(kernels::OuterNorm { groups, rows, cols, steps, a, b }, &reads, &[out]);
+        cx.launch(kernel, &reads, &[out]);
         Ok(())
     }
 }

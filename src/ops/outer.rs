@@ -74,28 +74,33 @@ impl OpRules for Outer {
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
-        let a = with_record(self.a, cx.record_stride(0));
-        let b = with_record(self.b, cx.record_stride(1));
-        let b = b.transposed().ok_or_else(|| cx.no_kernel("a view that cannot be exchanged"))?;
-        let Outer { groups, rows, cols, steps, .. } = *self;
+        let views = [with_record(self.a, cx.record_stride(0)), with_record(self.b, cx.record_stride(1))];
+        let kernel = self.kernel(views).ok_or_else(|| cx.no_kernel("a view that cannot be exchanged"))?;
         let reads = [cx.operand(0), cx.operand(1)];
         let out = cx.output();
-        let kernel = Gemm {
+        cx.launch(kernel, &reads, &[out]);
+        Ok(())
+    }
+}
+
+impl Outer {
+    /// The kernel that stores the gradient, whose sides are read by `views`; `None` if the second cannot be exchanged.
+    pub fn kernel(&self, [a, b]: [View; 2]) -> Option<Gemm> {
+        let Outer { groups, rows, cols, steps, .. } = *self;
+        Some(Gemm {
             records: Extent::rows(1),
             groups,
             rows: Extent::fixed(rows),
             cols,
             inner: steps,
             a,
-            b,
+            b: b.transposed()?,
             bias: None,
             activation: None,
             out_record: groups * rows * cols,
             out_group: rows * cols,
             out_row: cols,
             out_col: 1,
-        };
-        cx.launch(kernel, &reads, &[out]);
-        Ok(())
+        })
     }
 }

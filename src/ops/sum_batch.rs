@@ -126,9 +126,14 @@ impl SumBatch {
         let records = if self.weighted { Records::Weighted } else { Records::All(Extent::rows(1)) };
         let reads: Vec<_> = (0..cx.arity()).map(|i| cx.operand(i)).collect();
         let out = cx.output();
-        let kept = vec![Walk { size: len, stride: 1 }];
-        cx.launch(kernels::Reduce { records, record: len, kept, reduced: vec![], square: false }, &reads, &[out]);
+        cx.launch(stored_kernel(len, records), &reads, &[out]);
     }
+}
+
+/// The kernel of a sum over records of stored gradients of `len` elements.
+pub fn stored_kernel(len: usize, records: Records) -> kernels::Reduce {
+    let kept = vec![Walk { size: len, stride: 1 }];
+    kernels::Reduce { records, record: len, kept, reduced: vec![], square: false }
 }
 
 fn products(cx: &mut Lowering<'_>, outer: &Outer) {

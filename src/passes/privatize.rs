@@ -20,8 +20,10 @@ use self::rounding::{Bounds, ErrorBounds};
 use super::differentiate::GRADIENT;
 use super::strategy::NormStrategy;
 use crate::graph::{NodeId, Origin, Type, TypeError};
+use crate::lower::cost::CostModel;
 use crate::lower::host_inputs;
 use crate::lower::host_outputs::LOSS;
+use crate::lower::kernels::Kernel;
 use crate::lower::scalar::Func;
 use crate::lower::target::Targets;
 use crate::ops::Graph;
@@ -45,12 +47,14 @@ pub struct PrivateOptions {
     pub groups: Vec<ClipGroup>,
     /// The strategy forced on every norm that has it, or the cost model's choice.
     pub strategy: Option<NormStrategy>,
+    /// What the cost model chooses by.
+    pub costs: CostModel,
     /// Whether per-sample gradients are outputs too.
     pub per_sample: bool,
 }
 
 /// How the norm of one parameter's gradient is computed.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Choice {
     /// The parameter.
     pub parameter: String,
@@ -59,6 +63,9 @@ pub struct Choice {
     pub strategies: Vec<NormStrategy>,
     /// The sizes that decided it, for people.
     pub why: String,
+    /// What there was to choose from, where there is one use: kernels from the norm to the weighted sum.
+    #[serde(default)]
+    pub alternatives: Vec<(NormStrategy, Vec<Kernel>)>,
 }
 
 /// The private graph and the choices made on the way.
@@ -87,7 +94,8 @@ fn parameters(gradients: &Graph) -> Vec<Gradient> {
 /// What rounding may hide is bounded for each of `targets`.
 pub fn privatize(gradients: &Graph, options: &PrivateOptions, targets: Targets<'_>) -> Result<Private, TypeError> {
     let bounds = Bounds(targets);
-    let mut rewrite = Rewrite { graph: gradients.clone(), bounds, per_sample: BTreeMap::new() };
+    let mut rewrite =
+        Rewrite { graph: gradients.clone(), bounds, costs: options.costs.clone(), per_sample: BTreeMap::new() };
     let parameters = parameters(gradients);
     rewrite.graph.outputs.retain(|name, _| !name.starts_with(GRADIENT));
     let (mut each, mut norms, mut choices) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
@@ -171,6 +179,7 @@ fn row_weights(graph: &mut Graph) -> Result<NodeId, TypeError> {
 struct Rewrite<'a> {
     graph: Graph,
     bounds: Bounds<'a>,
+    costs: CostModel,
     /// The per-sample counterpart of each shared node, made on demand.
     per_sample: BTreeMap<NodeId, NodeId>,
 }

@@ -1,4 +1,4 @@
-//! The cost model that picks how each square norm is computed.
+//! The choice of how each square norm is computed.
 //!
 //! For `g = Σ_t a_t ⊗ b_t` with `T` positions, `a` of width `d` and `b` of width `p`, per record and group:
 //!
@@ -9,13 +9,18 @@
 //! | tile | `2Tpd` | tiles only | one product |
 //! | outer (`T = 1`) | `p+d` | none | one product |
 //!
+//! Each strategy is a list of kernels, the weighted sum included, and a [`CostModel`] says what those cost: by rates where
+//! nothing is known of the device, by their measured times where a device is tuned for.
+//!
 //! Ghost norms are out of the question where rounding could hide a share of the square, since that is added to it
 //! (see [`ghost_rounding`]).
-//!
-//! The rates are those of a mid-range device; only their ratios matter for the choice.
 
 use super::privatize::rounding::{Bounds, ghost_rounding};
+use crate::lower::cost::CostModel;
+use crate::lower::kernels::{Kernel, Records, View};
+use crate::ops::norm::{GhostNorm, LengthBound, OuterNorm, SquareNorm, TileNorm};
 use crate::ops::outer::Outer;
+use crate::ops::sum_batch::{products_kernel, stored_kernel};
 
 /// A strategy for a square norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -46,23 +51,6 @@ impl NormStrategy {
     }
 }
 
-/// What a device does in a second.
-#[derive(Clone, Copy, Debug)]
-pub struct Rates {
-    /// Floating-point operations in matrix products.
-    pub flops: f64,
-    /// Bytes to and from memory.
-    pub bytes: f64,
-    /// The share of `flops` that the norm kernels reach, whose tiles are small.
-    pub norm_efficiency: f64,
-}
-
-impl Default for Rates {
-    fn default() -> Self {
-        Rates { flops: 1e11, bytes: 2e10, norm_efficiency: 0.5 }
-    }
-}
-
 /// The most elements of a per-sample gradient that is stored without being asked for: a physical batch of 64 then takes
 /// 64 MiB, half of what one binding holds at least.
 const LARGEST_STORED: usize = 1 << 18;
@@ -70,46 +58,81 @@ const LARGEST_STORED: usize = 1 << 18;
 /// What rounding may hide of a square without making much of a difference, where nothing cancels.
 const LARGEST_ROUNDING: f64 = 1e-2;
 
-/// Seconds per record that each strategy costs on top of the non-private pass.
-pub fn costs(outer: &Outer, rates: Rates, bounds: Bounds<'_>) -> Vec<(NormStrategy, f64)> {
-    let (t, d, p, g) = (outer.steps as f64, outer.rows as f64, outer.cols as f64, outer.groups as f64);
-    let norm = rates.flops * rates.norm_efficiency;
-    let mut out = vec![(NormStrategy::Tile, g * 2.0 * t * p * d / norm)];
+/// The strategies that there are, each with its kernels from the norm to the weighted sum, for sides that are read by `views`.
+pub fn alternatives(outer: &Outer, views: [View; 2], bounds: Bounds<'_>) -> Vec<(NormStrategy, Vec<Kernel>)> {
+    let [a, b] = views;
+    let len = outer.groups.saturating_mul(outer.rows).saturating_mul(outer.cols);
+    let length: Kernel = LengthBound::kernel(outer, views).into();
+    let sum: Kernel = products_kernel(outer, views).into();
+    let of_tiles = |kernels: [Option<Kernel>; 2]| -> Vec<Kernel> {
+        kernels.into_iter().flatten().chain([length.clone(), sum.clone()]).collect()
+    };
+    let mut out = vec![(NormStrategy::Tile, of_tiles(TileNorm(outer.clone()).kernels(views)))];
     // Where no terms cancel, the square of their total length is about T times that of the gradient.
-    let hidden = t * ghost_rounding(bounds, outer);
+    let hidden = outer.steps as f64 * ghost_rounding(bounds, outer);
     match outer.steps {
-        1 => out.push((NormStrategy::Outer, g * (p + d) / norm)),
+        1 => out.push((NormStrategy::Outer, vec![OuterNorm(outer.clone()).kernel(views).into(), sum.clone()])),
         _ if hidden > LARGEST_ROUNDING => {}
-        _ => out.push((NormStrategy::Ghost, g * t * t * (p + d) / norm)),
+        _ => {
+            let ghost = GhostNorm { first: outer.clone(), second: None };
+            out.push((NormStrategy::Ghost, of_tiles(ghost.kernels([a, b, a, b]))));
+        }
     }
-    if outer.groups * outer.rows * outer.cols <= LARGEST_STORED {
-        out.push((NormStrategy::Materialize, g * (4.0 * p * d / norm + 12.0 * p * d / rates.bytes)));
+    if let Some(product) = outer.kernel(views).filter(|_| len <= LARGEST_STORED) {
+        let (square, sum) = (SquareNorm::kernel(len), stored_kernel(len, Records::Weighted));
+        out.push((NormStrategy::Materialize, vec![product.into(), square.into(), sum.into()]));
     }
     out
 }
 
 /// The cheapest strategy.
-pub fn choose(outer: &Outer, rates: Rates, bounds: Bounds<'_>) -> NormStrategy {
-    let costs = costs(outer, rates, bounds);
-    costs.into_iter().min_by(|x, y| x.1.total_cmp(&y.1)).map_or(NormStrategy::Tile, |(strategy, _)| strategy)
+pub fn choose(outer: &Outer, views: [View; 2], model: &CostModel, bounds: Bounds<'_>) -> NormStrategy {
+    let costs = alternatives(outer, views, bounds).into_iter().map(|(s, kernels)| (s, model.seconds(&kernels)));
+    costs.min_by(|x, y| x.1.total_cmp(&y.1)).map_or(NormStrategy::Tile, |(strategy, _)| strategy)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::device::TARGETS;
-    use crate::lower::kernels::View;
+    use crate::lower::cost::Costs;
 
     fn outer(steps: usize, rows: usize, cols: usize) -> Outer {
-        let view = View::Strided { record: 0, group: 0, row: 1, col: 1 };
-        Outer { groups: 1, rows, cols, steps, a: view, b: view }
+        let view = |items| View::Strided { record: items * steps, group: 0, row: 1, col: items };
+        Outer { groups: 1, rows, cols, steps, a: view(rows), b: view(cols) }
+    }
+
+    fn chosen(outer: &Outer) -> NormStrategy {
+        choose(outer, [outer.a, outer.b], &CostModel::default(), Bounds(TARGETS))
     }
 
     #[test]
     fn each_way_wins_where_it_should() {
-        assert_eq!(choose(&outer(1, 32, 512), Rates::default(), Bounds(TARGETS)), NormStrategy::Outer);
-        assert_eq!(choose(&outer(196, 16, 64), Rates::default(), Bounds(TARGETS)), NormStrategy::Materialize);
-        assert_eq!(choose(&outer(4, 768, 2304), Rates::default(), Bounds(TARGETS)), NormStrategy::Ghost);
-        assert_eq!(choose(&outer(4096, 768, 2304), Rates::default(), Bounds(TARGETS)), NormStrategy::Tile);
+        assert_eq!(chosen(&outer(1, 32, 512)), NormStrategy::Outer);
+        assert_eq!(chosen(&outer(196, 16, 64)), NormStrategy::Materialize);
+        assert_eq!(chosen(&outer(4, 768, 2304)), NormStrategy::Ghost);
+        assert_eq!(chosen(&outer(4096, 768, 2304)), NormStrategy::Tile);
+    }
+
+    /// A device on which one kernel of the three that make a norm is as good as free.
+    struct Cheap(&'static str);
+
+    impl Costs for Cheap {
+        fn seconds(&self, kernel: &Kernel, _rows: usize) -> f64 {
+            let name = kernel.rules().name();
+            if name != self.0 && ["tile_norm", "ghost_norm", "gemm"].contains(&name) { 1.0 } else { 1e-9 }
+        }
+    }
+
+    #[test]
+    fn the_cheapest_kernels_on_the_device_decide() {
+        let outer = outer(32, 64, 64);
+        let ways = [("tile_norm", NormStrategy::Tile), ("ghost_norm", NormStrategy::Ghost)];
+        for (kernel, strategy) in ways.into_iter().chain([("gemm", NormStrategy::Materialize)]) {
+            let model = CostModel { costs: Arc::new(Cheap(kernel)), rows: 64 };
+            assert_eq!(choose(&outer, [outer.a, outer.b], &model, Bounds(TARGETS)), strategy);
+        }
     }
 }

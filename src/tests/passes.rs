@@ -6,6 +6,7 @@ use super::ops::SKETCHES;
 use super::sketch::{ROWS, SIGNED, Sketch};
 use crate::device::TARGETS;
 use crate::graph::NodeId;
+use crate::lower::cost::CostModel;
 use crate::lower::scalar::Func;
 use crate::lower::{host_inputs, host_outputs};
 use crate::ops::Graph;
@@ -52,7 +53,13 @@ fn private(gradients: &Graph, per_sample: bool) -> Graph {
     if groups.is_empty() {
         return gradients.clone();
     }
-    privatize(gradients, &PrivateOptions { clip, groups, strategy: None, per_sample }, TARGETS).unwrap().graph
+    privatize(
+        gradients,
+        &PrivateOptions { clip, groups, strategy: None, costs: CostModel::default(), per_sample },
+        TARGETS,
+    )
+    .unwrap()
+    .graph
 }
 
 /// The results of both graphs, which must be the same but for the order of additions.

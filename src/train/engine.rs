@@ -185,6 +185,11 @@ impl Engine {
         Ok(self.session.run(phase)?)
     }
 
+    /// The seconds that each dispatch of `phase` takes on whatever the inputs hold, in the order of the program.
+    pub fn time(&mut self, phase: Phase) -> Result<Vec<f64>, EngineError> {
+        Ok(self.session.time(phase)?)
+    }
+
     /// Adds the gradient of a unit of several records to the unit sums: the mean over its `records`,
     /// clipped as one. Shows the loss of each record and the unit's norms. Takes the phases plain and
     /// fold.

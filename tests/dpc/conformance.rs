@@ -18,6 +18,7 @@ use dpc::compile::{Options, compile};
 use dpc::device::cpu::Cpu;
 use dpc::device::gpu::Gpu;
 use dpc::device::{Device, TARGETS};
+use dpc::lower::cost::CostModel;
 use dpc::onnx::proto::{ModelProto, TensorProto};
 use dpc::onnx::{BatchAxis, Elem, Source, Tensor, TensorData, discover};
 use dpc::options::NormChoice;
@@ -191,6 +192,7 @@ fn attempt(
         clip: ClipRule::flat(1.0).expect("a bound"),
         norm: NormChoice::Auto,
         optimizer: "sgd".parse().expect("an optimizer"),
+        costs: CostModel::default(),
         per_sample: false,
     };
     let compiled = compile(&source, &parameters, &options, TARGETS).map_err(|error| match error {

@@ -6,6 +6,7 @@ use dpc::artifact::Artifact;
 use dpc::compile::{Options, compile};
 use dpc::device::TARGETS;
 use dpc::device::cpu::Cpu;
+use dpc::lower::cost::CostModel;
 use dpc::lower::program::Phase;
 use dpc::onnx::{Source, discover};
 use dpc::options::NormChoice;
@@ -37,6 +38,7 @@ fn models() {
                 clip: ClipRule::flat(1.0).expect("a bound"),
                 norm: NormChoice::Auto,
                 optimizer: "sgd".parse().expect("an optimizer"),
+                costs: CostModel::default(),
                 per_sample: false,
             };
             compiled += usize::from(compile(&source, &parameters, &options, TARGETS).is_ok());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use dpc::compile::{Compiled, Options, compile};
 use dpc::device::{Device, Session, TARGETS};
 use dpc::glob::Glob;
+use dpc::lower::cost::CostModel;
 use dpc::lower::host_inputs;
 use dpc::lower::program::Role;
 use dpc::onnx::{Source, discover};
@@ -100,6 +101,7 @@ pub fn options(loss: Loss, norm: NormChoice) -> Options {
         clip: ClipRule::flat(0.5).expect("a bound"),
         norm,
         optimizer: "sgd".parse().expect("an optimizer"),
+        costs: CostModel::default(),
         per_sample: true,
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use rayon::prelude::*;
 
+use super::clock::Clock;
 use super::memory::{Buffers, Memory, Read, Written, zeros};
 use super::stages::{self, Blocks, Command, Place, Plan, Stage};
 use crate::device::{DeviceError, Session};
@@ -80,25 +82,44 @@ impl Session for CpuSession {
     }
 
     fn run(&mut self, phase: Phase) -> Result<(), DeviceError> {
-        let CpuSession { program, memory, homes, scratch, rows, stages, rooms } = self;
-        let stages = stages.get(&phase).map_or(&[][..], Vec::as_slice);
-        let mut places = Places { program, memory, homes, rows: *rows };
-        // On a thread of the pool, so that the kernels' parallel loops start without waking one.
-        rayon::scope(|_| {
-            for (i, stage) in stages.iter().enumerate() {
-                match stage {
-                    Stage::Whole(command) => places.whole(command, scratch),
-                    Stage::Blocks(blocks) => places.blocks(blocks, &Rooms { all: rooms, of: (phase, i) }),
-                }
-            }
-        });
+        self.stages(phase, None);
         Ok(())
+    }
+
+    fn time(&mut self, phase: Phase) -> Result<Vec<f64>, DeviceError> {
+        let clock = Clock::new(self.program.phase(phase).len());
+        self.stages(phase, Some(&clock));
+        Ok(clock.seconds())
     }
 
     fn bytes(&self) -> usize {
         let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         let of_blocks = rooms.values().flatten().flatten().map(Memory::bytes).sum::<usize>();
         self.memory.iter().map(Memory::bytes).sum::<usize>() + of_blocks + size_of_val(&self.scratch[..])
+    }
+}
+
+impl CpuSession {
+    /// Runs the stages of a phase, with a clock if each dispatch is timed.
+    fn stages(&mut self, phase: Phase, clock: Option<&Clock>) {
+        let CpuSession { program, memory, homes, scratch, rows, stages, rooms } = self;
+        let stages = stages.get(&phase).map_or(&[][..], Vec::as_slice);
+        let mut places = Places { program, memory, homes, rows: *rows, clock };
+        // On a thread of the pool, so that the kernels' parallel loops start without waking one.
+        rayon::scope(|_| {
+            for (i, stage) in stages.iter().enumerate() {
+                match stage {
+                    Stage::Whole(command) => Clock::time(clock, command.at, || places.whole(command, scratch)),
+                    Stage::Blocks(blocks) => {
+                        let begun = Instant::now();
+                        places.blocks(blocks, &Rooms { all: rooms, of: (phase, i) });
+                        if let Some(clock) = clock {
+                            clock.share(blocks.commands.iter().map(|step| step.at), begun.elapsed());
+                        }
+                    }
+                }
+            }
+        });
     }
 }
 
@@ -130,6 +151,7 @@ struct Places<'a> {
     memory: &'a mut [Memory],
     homes: &'a BTreeMap<BufferId, usize>,
     rows: usize,
+    clock: Option<&'a Clock>,
 }
 
 impl Places<'_> {
@@ -228,7 +250,8 @@ impl Places<'_> {
                 _ => Written::F32(&mut []),
             });
             let mut to: Vec<Written> = to.collect();
-            step.kernel.run(count, Buffers { read: &read, written: &mut to, scratch: &mut [], batch: self.rows });
+            let buffers = Buffers { read: &read, written: &mut to, scratch: &mut [], batch: self.rows };
+            Clock::time(self.clock, step.at, || step.kernel.run(count, buffers));
             for ((&i, out), own) in step.written.iter().zip(out).zip(own) {
                 if let (Held::Own(slot, _), Some(memory)) = (&out, own) {
                     room[*slot] = memory;

@@ -29,6 +29,8 @@ pub enum Stage {
 
 /// A kernel and its buffers.
 pub struct Command {
+    /// Its place among the dispatches of the phase.
+    pub at: usize,
     pub kernel: Box<dyn Native>,
     pub read: Vec<BufferId>,
     pub written: Vec<BufferId>,
@@ -46,6 +48,8 @@ pub struct Blocks {
 
 /// A kernel and its buffers in [`Blocks::buffers`].
 pub struct Step {
+    /// Its place among the dispatches of the phase.
+    pub at: usize,
     pub kernel: Box<dyn Native>,
     pub read: Vec<usize>,
     pub written: Vec<usize>,
@@ -116,51 +120,58 @@ fn splits(program: &Program, dispatch: &Dispatch) -> bool {
         && read.iter().all(|id| by_record(len(id)).is_some() || len(id).per_row == 0)
 }
 
-/// The dispatches of a phase, with those first that have nothing to do with records and need nothing that others make, so that
-/// they do not stand between stages.
-fn in_order(program: &Program, dispatches: &[Dispatch]) -> Vec<Dispatch> {
+/// The order of a phase's dispatches, with those first that have nothing to do with records and need nothing that others make,
+/// so that they do not stand between stages.
+fn in_order(program: &Program, dispatches: &[Dispatch]) -> Vec<usize> {
     let shared = |id: &BufferId| program.buffer(*id).len.per_row == 0;
     let (mut first, mut rest) = (Vec::new(), Vec::new());
     // What the others so far have read, and what they have written.
     let (mut read_before, mut written_before) = (BTreeSet::new(), BTreeSet::new());
-    for dispatch in dispatches {
+    for (at, dispatch) in dispatches.iter().enumerate() {
         let (read, written) = dispatch.split();
         let clear = read.iter().all(|id| !written_before.contains(id))
             && written.iter().all(|id| !written_before.contains(id) && !read_before.contains(id));
         if clear && dispatch.buffers.iter().all(shared) {
-            first.push(dispatch.clone());
+            first.push(at);
         } else {
             read_before.extend(read.iter().copied());
             written_before.extend(written.iter().copied());
-            rest.push(dispatch.clone());
+            rest.push(at);
         }
     }
     first.extend(rest);
     first
 }
 
-/// The dispatches of a stage, with those that sum much up directly behind what they sum, which is in cache then.
-fn sums_early(program: &Program, dispatches: &[Dispatch]) -> Vec<Dispatch> {
+/// The order of a stage's dispatches, with those that sum much up directly behind what they sum, which is in cache then.
+fn sums_early(program: &Program, dispatches: &[Dispatch]) -> Vec<usize> {
     let len = |ids: &[BufferId]| ids.iter().map(|id| program.buffer(*id).len.per_row).sum::<usize>();
     let shrinks = |dispatch: &Dispatch| len(dispatch.split().1).saturating_mul(8) <= len(dispatch.split().0);
     let meet = |one: &[BufferId], other: &[BufferId]| one.iter().any(|id| other.contains(id));
-    let mut out: Vec<Dispatch> = Vec::with_capacity(dispatches.len());
-    for dispatch in dispatches {
+    let mut out: Vec<usize> = Vec::with_capacity(dispatches.len());
+    for (at, dispatch) in dispatches.iter().enumerate() {
         let (read, written) = dispatch.split();
         // It stays behind the last that makes what it reads, or that it must not come before.
         let bound = |other: &Dispatch| {
             let (reads, writes) = other.split();
             meet(read, writes) || meet(written, writes) || meet(written, reads)
         };
-        let place = if shrinks(dispatch) { out.iter().rposition(bound).map_or(0, |i| i + 1) } else { out.len() };
-        out.insert(place, dispatch.clone());
+        let place = if shrinks(dispatch) {
+            out.iter().rposition(|&i| bound(&dispatches[i])).map_or(0, |i| i + 1)
+        } else {
+            out.len()
+        };
+        out.insert(place, at);
     }
     out
 }
 
 /// The stages of a program at a physical batch of `rows`.
 pub fn plan(program: &Program, rows: usize) -> Plan {
-    let phases = program.phases.iter().map(|(&phase, dispatches)| (phase, in_order(program, dispatches))).collect();
+    let orders: BTreeMap<Phase, Vec<usize>> =
+        program.phases.iter().map(|(&phase, dispatches)| (phase, in_order(program, dispatches))).collect();
+    let ordered = |phase: &Phase| orders[phase].iter().map(|&at| program.phases[phase][at].clone()).collect();
+    let phases = program.phases.keys().map(|phase| (*phase, ordered(phase))).collect();
     // The contents of constants have no part in the plan.
     let buffer = |buffer: &Buffer| Buffer {
         name: String::new(),
@@ -205,15 +216,17 @@ pub fn plan(program: &Program, rows: usize) -> Plan {
     let mut outliving = tenants(program, |phase, i| number[&(phase, i)]);
     let mut stages = BTreeMap::new();
     for (phase, list) in ranges {
-        let dispatches = program.phase(phase);
+        let (dispatches, order) = (program.phase(phase), &orders[&phase]);
         let mut of_phase = Vec::new();
         for (start, end, splits) in list {
             if !splits {
-                of_phase.push(Stage::Whole(command(&dispatches[start])));
+                of_phase.push(Stage::Whole(command(order[start], &dispatches[start])));
                 continue;
             }
-            let dispatches = sums_early(program, &dispatches[start..end]);
-            let (blocks, kept) = blocks(program, &dispatches, rows, &own);
+            let early = sums_early(program, &dispatches[start..end]).into_iter();
+            let (places, dispatches): (Vec<usize>, Vec<Dispatch>) =
+                early.map(|i| (order[start + i], dispatches[start + i].clone())).unzip();
+            let (blocks, kept) = blocks(program, &places, &dispatches, rows, &own);
             outliving.retain(|id, _| !kept.contains(id));
             of_phase.push(Stage::Blocks(blocks));
         }
@@ -230,14 +243,15 @@ fn each(program: &Program) -> (Vec<Slot>, BTreeMap<BufferId, u32>) {
     (program.ids().map(slot).collect(), program.ids().map(|id| (id, id.0)).collect())
 }
 
-fn command(dispatch: &Dispatch) -> Command {
+fn command(at: usize, dispatch: &Dispatch) -> Command {
     let (read, written) = dispatch.split();
-    Command { kernel: native(&dispatch.kernel), read: read.to_vec(), written: written.to_vec() }
+    Command { at, kernel: native(&dispatch.kernel), read: read.to_vec(), written: written.to_vec() }
 }
 
-/// The stage of some dispatches, and the buffers that it keeps in memory of its own.
+/// The stage of some dispatches, given with their places in the phase, and the buffers that it keeps in memory of its own.
 fn blocks(
     program: &Program,
+    places: &[usize],
     dispatches: &[Dispatch],
     rows: usize,
     own: &impl Fn(BufferId) -> bool,
@@ -258,12 +272,12 @@ fn blocks(
     };
     let buffers: Vec<Place> = used.iter().map(place).collect();
     let index: BTreeMap<BufferId, usize> = used.iter().enumerate().map(|(i, id)| (*id, i)).collect();
-    let step = |dispatch: &Dispatch| {
+    let step = |(&at, dispatch): (&usize, &Dispatch)| {
         let (read, written) = dispatch.split();
         let [read, written] = [read, written].map(|ids| ids.iter().map(|id| index[id]).collect());
-        Step { kernel: native(&dispatch.kernel), read, written }
+        Step { at, kernel: native(&dispatch.kernel), read, written }
     };
-    let commands: Vec<Step> = dispatches.iter().map(step).collect();
+    let commands: Vec<Step> = places.iter().zip(dispatches).map(step).collect();
     let bytes: usize = slots.iter().map(|slot| largest(slot, 1) * slot.dtype.size()).sum();
     let flops: u64 = dispatches.iter().map(|d| d.kernel.rules().flops(1)).sum();
     let wanted = commands.iter().filter_map(|step| step.kernel.block()).max().unwrap_or(1);

@@ -27,7 +27,10 @@ pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession,
     let stages: BTreeMap<Phase, Vec<Stage<'_>>> = program
         .phases
         .iter()
-        .map(|(&phase, list)| (phase, list.iter().flat_map(|d| shaders.stages(&program, d, rows, scratch)).collect()))
+        .map(|(&phase, list)| {
+            let of = |(at, dispatch)| shaders.stages(&program, at, dispatch, rows, scratch);
+            (phase, list.iter().enumerate().flat_map(of).collect())
+        })
         .collect();
     let buffers = gpu.faults.scope(&gpu.device, || memory.allocate(gpu))?;
     for id in program.ids() {
@@ -68,6 +71,7 @@ pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession,
                 offset: launch.offset,
                 grid: launch.grid,
                 flops,
+                at: stage.at,
             }));
         }
         Ok(commands)
@@ -87,6 +91,8 @@ struct Stage<'a> {
     buffers: Vec<usize>,
     writes: usize,
     flops: u64,
+    /// The place of the dispatch in its phase.
+    at: usize,
 }
 
 impl Stage<'_> {
@@ -119,12 +125,19 @@ impl Shaders {
         if problems.is_empty() { Ok(shaders) } else { Err(Unrunnable { problems }) }
     }
 
-    /// The stages of a dispatch; `scratch` is the slot of the scratch memory.
-    fn stages<'a>(&'a self, program: &Program, dispatch: &Dispatch, rows: usize, scratch: usize) -> Vec<Stage<'a>> {
+    /// The stages of the dispatch at a place in its phase; `scratch` is the slot of the scratch memory.
+    fn stages<'a>(
+        &'a self,
+        program: &Program,
+        at: usize,
+        dispatch: &Dispatch,
+        rows: usize,
+        scratch: usize,
+    ) -> Vec<Stage<'a>> {
         let stage = |kernel: &Kernel, buffers: Vec<usize>, writes: usize| {
             let shader = self.texts.get(&emit::specialise(kernel))?;
             let (launches, flops) = (schedule(kernel).1.launches(rows), kernel.rules().flops(rows));
-            Some(Stage { shader, launches, buffers, writes, flops })
+            Some(Stage { shader, launches, buffers, writes, flops, at })
         };
         let buffers: Vec<usize> = dispatch.buffers.iter().map(|&id| program.home(id)).collect();
         let writes = dispatch.kernel.writes();

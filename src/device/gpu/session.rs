@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use super::Gpu;
 use super::faults::Faults;
@@ -27,6 +28,8 @@ pub struct Command {
     pub grid: [u32; 3],
     /// Estimated work.
     pub flops: u64,
+    /// The place of its dispatch in the phase.
+    pub at: usize,
 }
 
 /// A program on an adapter.
@@ -161,8 +164,38 @@ impl Session for GpuSession {
         self.faults.check()
     }
 
+    fn time(&mut self, phase: Phase) -> Result<Vec<f64>, DeviceError> {
+        self.wait()?;
+        let mut overhead = Duration::MAX;
+        for _ in 0..8 {
+            overhead = overhead.min(self.timed(&[])?);
+        }
+        let mut seconds = vec![0.0; self.program.phase(phase).len()];
+        for command in self.commands.get(&phase).map_or(&[][..], Vec::as_slice) {
+            let took = self.timed(std::slice::from_ref(command))?;
+            seconds[command.at] += took.saturating_sub(overhead).as_secs_f64();
+        }
+        Ok(seconds)
+    }
+
     fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+impl GpuSession {
+    /// Waits for whatever was submitted.
+    fn wait(&self) -> Result<(), DeviceError> {
+        self.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| self.faults.lost(e))?;
+        self.faults.check()
+    }
+
+    /// The time from the submission of commands to their end.
+    fn timed(&self, commands: &[Command]) -> Result<Duration, DeviceError> {
+        let begun = Instant::now();
+        self.submit(commands);
+        self.wait()?;
+        Ok(begun.elapsed())
     }
 }
 

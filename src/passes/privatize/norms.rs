@@ -3,14 +3,15 @@
 use super::rounding::ErrorBounds;
 use super::{Choice, Rewrite};
 use crate::graph::{DType, NodeId, TypeError};
+use crate::lower::kernels::{Kernel, View};
 use crate::lower::scalar::Func;
 use crate::lower::target::Rounding;
 use crate::ops::Op;
 use crate::ops::embedding::Scatter;
 use crate::ops::norm::{GhostNorm, OuterNorm, SegmentCross, SegmentNorm, SquareNorm, TileNorm};
-use crate::ops::outer::Outer;
+use crate::ops::outer::{Outer, with_record};
 use crate::passes::fuse_sums::{before_permutations, is_permutation};
-use crate::passes::strategy::{NormStrategy, Rates, choose};
+use crate::passes::strategy::{NormStrategy, alternatives, choose};
 
 /// One use of a parameter: a per-sample gradient, and whether its matrix is transposed on the way to the parameter.
 struct Term {
@@ -79,9 +80,12 @@ impl Rewrite<'_> {
         forced: Option<NormStrategy>,
     ) -> Result<(Norm, Choice), TypeError> {
         let label = format!("sq.{name}");
-        let done = |norm, strategies, why: String| (norm, Choice { parameter: name.into(), strategies, why });
+        let terms = self.terms(gradient, false);
+        let alternatives = terms.as_deref().map_or_else(Vec::new, |terms| self.alternatives(terms));
+        let parameter = name.to_owned();
+        let done = |norm, strategies, why| (norm, Choice { parameter, strategies, why, alternatives });
         if forced != Some(NormStrategy::Materialize)
-            && let Some(terms) = self.terms(gradient, false)
+            && let Some(terms) = terms
         {
             match terms.as_slice() {
                 [term] => {
@@ -111,7 +115,7 @@ impl Rewrite<'_> {
             Op::Outer(outer) => {
                 let strategy = match forced {
                     Some(strategy @ (NormStrategy::Ghost | NormStrategy::Tile)) => strategy,
-                    _ => choose(outer, Rates::default(), self.bounds),
+                    _ => choose(outer, self.views(outer, operands), &self.costs, self.bounds),
                 };
                 let (op, rounding): (Op, _) = match strategy {
                     NormStrategy::Ghost => {
@@ -133,6 +137,19 @@ impl Rewrite<'_> {
         };
         let Some(errors) = self.errors_of_one(&used, strategy, rounding, label)? else { return Ok(None) };
         Ok(Some((Norm { squares: vec![square], errors, additions: rounding.square }, vec![strategy], why)))
+    }
+
+    /// What there is to choose from for a gradient with one use that is a product's.
+    fn alternatives(&self, terms: &[Term]) -> Vec<(NormStrategy, Vec<Kernel>)> {
+        let [term] = terms else { return Vec::new() };
+        let Op::Outer(outer) = self.graph.op(term.node) else { return Vec::new() };
+        alternatives(outer, self.views(outer, &self.graph.operands(term.node)), self.bounds)
+    }
+
+    /// How the sides of outer products are read of their operands.
+    fn views(&self, outer: &Outer, operands: &[NodeId]) -> [View; 2] {
+        let stride = |k: usize| self.graph.ty(operands[k]).record_stride();
+        [with_record(outer.a, stride(0)), with_record(outer.b, stride(1))]
     }
 
     fn segment(&self, scatter: &Scatter, operands: &[NodeId]) -> Option<SegmentNorm> {

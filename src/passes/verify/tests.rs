@@ -3,6 +3,7 @@
 use super::private;
 use crate::device::TARGETS;
 use crate::graph::{NodeId, Origin, Type};
+use crate::lower::cost::CostModel;
 use crate::lower::host_outputs::LOSS;
 use crate::lower::scalar::Func;
 use crate::ops::Graph;
@@ -40,9 +41,13 @@ fn rewritten(rule: &str, strategy: Option<NormStrategy>) -> Graph {
     let gradients = gradients();
     let clip: ClipRule = rule.parse().expect("a rule");
     let groups = clip.resolve(with_gradient(&gradients).map(|(name, _)| name)).expect("groups");
-    privatize(&gradients, &PrivateOptions { clip, groups, strategy, per_sample: false }, TARGETS)
-        .expect("rewritten")
-        .graph
+    privatize(
+        &gradients,
+        &PrivateOptions { clip, groups, strategy, costs: CostModel::default(), per_sample: false },
+        TARGETS,
+    )
+    .expect("rewritten")
+    .graph
 }
 
 const RULES: [&str; 2] = ["flat:1", "per-layer:1"];

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use dpc::compile::{Options, compile};
 use dpc::device::TARGETS;
+use dpc::lower::cost::CostModel;
 use dpc::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use dpc::onnx::{Source, discover};
 use dpc::options::{Loss, NormChoice};
@@ -64,6 +65,7 @@ fn check(bytes: &[u8]) -> usize {
             clip: ClipRule::flat(1.0).expect("a bound"),
             norm: NormChoice::Auto,
             optimizer: "sgd".parse().expect("an optimizer"),
+            costs: CostModel::default(),
             per_sample: false,
         };
         match compile(&source, &parameters, &options, TARGETS) {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use dpc::compile::{Options, compile};
 use dpc::device::TARGETS;
+use dpc::lower::cost::CostModel;
 use dpc::onnx::proto::{
     AttributeProto, Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto,
     TensorShapeProto, TypeValue, ValueInfoProto,
@@ -316,7 +317,15 @@ proptest! {
 
 fn options(loss: Option<Loss>) -> Options {
     let (clip, optimizer) = (ClipRule::flat(1.0).unwrap(), "sgd".parse().unwrap());
-    Options { loss, output: None, clip, norm: NormChoice::Auto, optimizer, per_sample: false }
+    Options {
+        loss,
+        output: None,
+        clip,
+        norm: NormChoice::Auto,
+        optimizer,
+        costs: CostModel::default(),
+        per_sample: false,
+    }
 }
 
 /// A change to a graph that leaves it a message: of one node, one tensor or one input, to a number that may be extreme.
