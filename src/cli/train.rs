@@ -11,6 +11,7 @@ use super::plan_args::PlanArgs;
 use super::{output, values};
 use crate::artifact::Artifact;
 use crate::device;
+use crate::lower::program::Phase;
 use crate::options::DeviceChoice;
 use crate::privacy::adjacency::Unit;
 use crate::privacy::ledger::Contents;
@@ -18,6 +19,7 @@ use crate::privacy::plan::PrivacyPlan;
 use crate::train::data::Dataset;
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::physical;
+use crate::train::step::Stepper;
 use crate::train::run_dir::RunDir;
 use crate::train::trainer::{Summary, Training, plan_of, train};
 use crate::train::units::Units;
@@ -57,7 +59,7 @@ pub struct Args {
     #[arg(long, value_name = "SCHEDULE", default_value = "constant", value_parser = values::with_help::<LrSchedule>)]
     lr_schedule: LrSchedule,
 
-    /// Rows of a physical batch; it does not change the result
+    /// Rows of a physical batch, by default as many as fit; it does not change the result
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u64).range(1..=65_535))]
     physical_batch: Option<u64>,
 
@@ -130,9 +132,13 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let device = device::open(&args.device)?;
     let rows = args.physical_batch.map(|rows| rows as usize);
-    let physical_batch = rows.unwrap_or_else(|| match plan.unit {
-        Unit::Record => physical::rows(plan.expected_batch, artifact.manifest.max_batch),
-        Unit::Group => units.longest().min(artifact.manifest.max_batch),
+    let physical_batch = rows.unwrap_or_else(|| {
+        let phases = [&[Phase::Forward], Stepper::phases(&plan)].concat();
+        let most = physical::fitting(&*device, &artifact.program, &phases, artifact.manifest.max_batch);
+        match plan.unit {
+            Unit::Record => physical::rows(plan.expected_batch, most),
+            Unit::Group => units.longest().min(most),
+        }
     });
     if !args.json {
         announce(args, &plan, units.len(), &device.name(), physical_batch);

@@ -55,6 +55,11 @@ pub trait Device: Send + Sync {
     /// A name for people: adapter, driver, cores.
     fn name(&self) -> String;
 
+    /// Whether there is memory for a program at physical batches of `rows`, as far as can be told beforehand.
+    fn fits(&self, _program: &Program, _rows: usize) -> bool {
+        true
+    }
+
     /// Allocates the buffers of a program for physical batches of `rows` and prepares its kernels. Buffers start as
     /// zeros, constants are filled in.
     fn load(&self, program: Arc<Program>, rows: usize) -> Result<Box<dyn Session>, DeviceError>;

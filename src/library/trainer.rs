@@ -102,11 +102,14 @@ impl<'a> Trainer<'a> {
             true => (Unit::Record, crate::train::units::Units::single(data.records())),
             false => units(data),
         };
-        let rows = setup.physical_batch.unwrap_or_else(|| match plan.unit {
-            Unit::Record => physical::rows(plan.expected_batch, manifest.max_batch),
-            Unit::Group => units.longest().min(manifest.max_batch),
-        });
         let phases = [&[Phase::Forward], Stepper::phases(plan)].concat();
+        let rows = setup.physical_batch.unwrap_or_else(|| {
+            let most = physical::fitting(device, &artifact.program, &phases, manifest.max_batch);
+            match plan.unit {
+                Unit::Record => physical::rows(plan.expected_batch, most),
+                Unit::Group => units.longest().min(most),
+            }
+        });
         let mut engine = Engine::new(device, Arc::new(artifact.program.clone()), &artifact.weights, rows, &phases)?;
         let what = finite::nonfinite(&engine.trained(), &engine.parameters()?, &engine.states()?);
         if !what.is_empty() {

@@ -1,4 +1,22 @@
-//! How many rows a physical batch has where nobody says.
+//! How many rows a physical batch has where nobody says: as many as fit, since the time of a record changes little with them.
+
+use crate::device::Device;
+use crate::lower::program::{Phase, Program};
+
+/// The most rows, at most `most`, for which `device` has memory for the `phases` of a program; 1 where there is none even
+/// for that.
+pub fn fitting(device: &dyn Device, program: &Program, phases: &[Phase], most: usize) -> usize {
+    let program = program.restricted(phases);
+    if device.fits(&program, most) {
+        return most;
+    }
+    let (mut low, mut high) = (1, most);
+    while low + 1 < high {
+        let middle = low.midpoint(high);
+        if device.fits(&program, middle) { low = middle } else { high = middle }
+    }
+    low
+}
 
 /// Rows, at most `most`, such that the fewest physical batches that hold nearly every logical batch of `expected`
 /// records are evenly full. A Poisson number of records passes its mean by three deviations once in 700 steps.
@@ -10,7 +28,37 @@ pub fn rows(expected: f64, most: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::device::{DeviceError, Session};
+
+    /// A device that has memory for so many rows.
+    struct Small(usize);
+
+    impl Device for Small {
+        fn name(&self) -> String {
+            "small".into()
+        }
+
+        fn fits(&self, _program: &Program, rows: usize) -> bool {
+            rows <= self.0
+        }
+
+        fn load(&self, _program: Arc<Program>, _rows: usize) -> Result<Box<dyn Session>, DeviceError> {
+            Err(DeviceError::OutOfMemory { device: self.name(), what: "everything".into() })
+        }
+    }
+
+    #[test]
+    fn as_many_rows_as_fit() {
+        for most in [1, 2, 3, 7, 256] {
+            for room in 0..2 * most {
+                let rows = fitting(&Small(room), &Program::default(), &[Phase::Private], most);
+                assert_eq!(rows, room.clamp(1, most), "{room} of {most}");
+            }
+        }
+    }
 
     #[test]
     fn rows_fill_whole_batches() {

@@ -19,6 +19,8 @@ mod stages;
 
 use std::sync::Arc;
 
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
 use self::memory::{Buffers, Read, Written};
 use self::session::CpuSession;
 use super::{Device, DeviceError, Session};
@@ -71,6 +73,11 @@ impl Device for Cpu {
         format!("cpu: {cores} {} of {}", if cores == 1 { "thread" } else { "threads" }, std::env::consts::ARCH)
     }
 
+    fn fits(&self, program: &Program, rows: usize) -> bool {
+        let bytes = Target::bytes(self, program, rows) as u64;
+        available().is_none_or(|available| bytes <= available / 10 * 8)
+    }
+
     fn load(&self, program: Arc<Program>, rows: usize) -> Result<Box<dyn Session>, DeviceError> {
         check::check(&program, &[rows])?;
         program.allows_for(self)?;
@@ -84,6 +91,14 @@ impl Device for Cpu {
         }
         Ok(Box::new(session))
     }
+}
+
+/// Bytes of memory that can still be had, in the container if there is one; `None` where nobody tells.
+fn available() -> Option<u64> {
+    let memory = MemoryRefreshKind::nothing().with_ram();
+    let system = System::new_with_specifics(RefreshKind::nothing().with_memory(memory));
+    let container = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
+    Some(system.available_memory()).filter(|&bytes| bytes > 0).map(|bytes| bytes.min(container))
 }
 
 impl Target for Cpu {

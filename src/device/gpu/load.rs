@@ -82,6 +82,12 @@ pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession,
     Ok(GpuSession::new(gpu, program, rows, buffers, commands, bytes))
 }
 
+/// Whether the buffers of a program can be had for physical batches of `rows`, which is tried.
+pub fn fits(gpu: &Gpu, program: &Program, rows: usize) -> bool {
+    let memory = Memory::plan(program, rows);
+    memory.check(gpu, program).is_ok() && gpu.faults.scope(&gpu.device, || memory.allocate(gpu)).is_ok()
+}
+
 /// A shader and what it runs on: all of a dispatch, or a part of one that leaves partial results in scratch memory.
 #[derive(Clone)]
 struct Stage<'a> {

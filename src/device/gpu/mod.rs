@@ -121,6 +121,10 @@ impl Device for Gpu {
         self.name.clone()
     }
 
+    fn fits(&self, program: &Program, rows: usize) -> bool {
+        load::fits(self, program, rows)
+    }
+
     fn load(&self, program: Arc<Program>, rows: usize) -> Result<Box<dyn Session>, DeviceError> {
         Ok(Box::new(load::load(self, program, rows)?))
     }
