@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use miette::Result;
 use serde::{Deserialize, Serialize};
@@ -37,7 +38,7 @@ impl Tuning {
     /// Opens a device with what earlier commands have measured. A file that cannot be read is measured anew.
     pub fn open(choice: &DeviceChoice) -> Result<Tuning> {
         let device: Arc<dyn Device> = device::open(choice)?.into();
-        let (version, name) = (env!("CARGO_PKG_VERSION").to_owned(), described(&device.name()));
+        let (version, name) = (version(), described(&device.name()));
         let digest = Sha256::digest(format!("{version}\n{name}"));
         let file: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let path = dirs::cache_dir().map(|directory| directory.join("dpc").join(format!("costs-{file}.json")));
@@ -69,6 +70,13 @@ impl Tuning {
             let _ = files::write_atomic(path, |file| file.write_all(&text));
         }
     }
+}
+
+/// This very program: the next one may have faster kernels.
+fn version() -> String {
+    let file = std::env::current_exe().and_then(std::fs::metadata).ok();
+    let changed = file.and_then(|file| file.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok());
+    format!("{} of {}", env!("CARGO_PKG_VERSION"), changed.unwrap_or_default().as_secs())
 }
 
 /// A device's name with that of the processor, which a directory of a user's may be shared by several of.

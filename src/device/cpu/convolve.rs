@@ -1,6 +1,7 @@
 //! Products with the patches of images, which are read off the padded image and never written out.
 
 use super::image::Slide;
+use super::lanes;
 use super::matmul::Matrix;
 use super::microkernel::{COLS, HALF, ROWS, Rows, Tile, tile};
 use super::panels::{Part, transpose};
@@ -16,36 +17,46 @@ pub struct Patches<'a> {
     pub image: &'a [f32],
     /// How many planes.
     pub channels: usize,
+    /// Where each row begins in the image, as [`places`] has it.
+    pub places: &'a [usize],
+}
+
+/// Where the rows of patches of `channels` planes begin in the image.
+pub fn places(slide: &Slide, channels: usize) -> Vec<usize> {
+    let taps: Vec<usize> = (0..slide.taps()).map(|tap| slide.tap(tap)).collect();
+    (0..channels).flat_map(|c| taps.iter().map(move |tap| c * slide.area() + tap)).collect()
 }
 
 impl<'a> Patches<'a> {
     /// The patches of group `group` of a convolution's input.
-    pub fn of(conv: &ConvGeometry, slide: Slide, x: &'a [f32], group: usize, scratch: &'a mut Vec<f32>) -> Patches<'a> {
-        Patches::planes(slide, x, group * conv.group_channels(), conv.group_channels(), scratch)
+    pub fn of(
+        conv: &ConvGeometry,
+        slide: Slide,
+        places: &'a [usize],
+        x: &'a [f32],
+        group: usize,
+        scratch: &'a mut Vec<f32>,
+    ) -> Patches<'a> {
+        let channels = conv.group_channels();
+        Patches::planes(slide, places, x, [group * channels, channels], scratch)
     }
 
-    /// The patches of `channels` planes of `x` from plane `first` on.
-    pub fn planes(slide: Slide, x: &'a [f32], first: usize, channels: usize, scratch: &'a mut Vec<f32>) -> Patches<'a> {
+    /// The patches of so many planes of `x` from plane `first` on.
+    pub fn planes(
+        slide: Slide,
+        places: &'a [usize],
+        x: &'a [f32],
+        [first, channels]: [usize; 2],
+        scratch: &'a mut Vec<f32>,
+    ) -> Patches<'a> {
         let x = &x[first * slide.elements()..][..channels * slide.elements()];
-        Patches { slide, image: slide.pad(x, scratch), channels }
+        Patches { slide, image: slide.pad(x, scratch), channels, places }
     }
 }
 
 impl Patches<'_> {
     fn rows(&self) -> usize {
-        self.channels * self.slide.taps()
-    }
-
-    /// Where each row begins in the image.
-    fn offsets(&self) -> impl Iterator<Item = usize> + '_ {
-        let taps: Vec<usize> = (0..self.slide.taps()).map(|tap| self.slide.tap(tap)).collect();
-        (0..self.channels * taps.len()).scan((0, 0), move |(plane, tap), _| {
-            if *tap == taps.len() {
-                (*plane, *tap) = (*plane + self.slide.area(), 0);
-            }
-            *tap += 1;
-            Some(*plane + taps[*tap - 1])
-        })
+        self.places.len()
     }
 
     /// Calls `store` with the tiles of `a · patches`. Element `(c, k)` of each of the `count` rows of `a` is
@@ -67,7 +78,7 @@ impl Patches<'_> {
             let left = positions - first;
             let half = left <= HALF;
             let width = if half { HALF } else { COLS };
-            let panel = room(scratch, self.rows() * width);
+            let panel = room(scratch, self.rows() * width + COLS);
             self.pack(first, left.min(width), width, panel);
             for i in (0..count).step_by(ROWS) {
                 let offsets = std::array::from_fn(|r| (i + r).min(count - 1) * row);
@@ -78,7 +89,8 @@ impl Patches<'_> {
         }
     }
 
-    /// Writes `count` columns from column `first` on of the patches as lines of a panel, `width` elements apart.
+    /// Writes `count` columns from column `first` on of the patches as lines of a panel, `width` elements apart; behind the
+    /// last line there is room for [`COLS`] elements more.
     fn pack(&self, first: usize, count: usize, width: usize, panel: &mut [f32]) {
         let (slide, columns) = (&self.slide, self.slide.output[1]);
         // Runs of neighbouring positions in one row: where they begin, and how long they are.
@@ -90,28 +102,28 @@ impl Patches<'_> {
             at += len;
         }
         let even = runs.iter().all(|(_, len)| *len == runs[0].1);
-        let lines = panel.chunks_exact_mut(width).take(self.rows());
-        let offsets = self.offsets();
-        match runs[0].1 {
-            32 if even => copy_runs::<32>(lines.zip(offsets), &runs, self.image),
-            16 if even => copy_runs::<16>(lines.zip(offsets), &runs, self.image),
-            8 if even => copy_runs::<8>(lines.zip(offsets), &runs, self.image),
-            4 if even => copy_runs::<4>(lines.zip(offsets), &runs, self.image),
-            _ => {
-                for (line, offset) in lines.zip(offsets) {
-                    let mut to = line.iter_mut();
-                    for &(start, len) in &runs {
-                        self.image[offset + start..][..len].iter().zip(to.by_ref()).for_each(|(&x, y)| *y = x);
-                    }
-                }
-            }
+        let offsets = self.places.iter().copied();
+        if even && [4, 8, 16, 32].contains(&runs[0].1) {
+            let lines = panel.chunks_exact_mut(width).take(self.rows()).zip(offsets);
+            return match runs[0].1 {
+                4 => copy_runs::<4>(lines, &runs, self.image),
+                8 => copy_runs::<8>(lines, &runs, self.image),
+                16 => copy_runs::<16>(lines, &runs, self.image),
+                _ => copy_runs::<32>(lines, &runs, self.image),
+            };
+        }
+        match runs.iter().map(|(_, len)| *len).max().unwrap_or(0) {
+            ..=4 => copy_over::<4>(panel, width, offsets, &runs, self.image),
+            5..=8 => copy_over::<8>(panel, width, offsets, &runs, self.image),
+            9..=16 => copy_over::<16>(panel, width, offsets, &runs, self.image),
+            _ => copy_over::<32>(panel, width, offsets, &runs, self.image),
         }
     }
 
     /// Calls `store` with the tiles of `patches · bᵀ`, where the rows of `b` are as long as there are positions.
     pub fn times_transposed(&self, b: Matrix, scratch: &mut Vec<f32>, mut store: impl FnMut(Part)) {
         let ([segments, len], step) = (self.slide.output, self.slide.step());
-        let places: Vec<usize> = self.offsets().collect();
+        let places = self.places;
         let positions = self.slide.positions();
         let mut out: Tile = [0.0; ROWS * COLS];
         let mut first = 0;
@@ -127,6 +139,62 @@ impl Patches<'_> {
                 store(Part { tile: &out, at: [i, first], size: [ROWS.min(self.rows() - i), left.min(width)] });
             }
             first += width;
+        }
+    }
+}
+
+/// The summands of [`sum_transposed`]: a weight, the patches of a record and the other operand, whose rows are as long as
+/// there are positions.
+pub type Summand<'a> = (f32, Patches<'a>, Matrix<'a>);
+
+/// Calls `store` with the tiles of `Σ w · (patches · bᵀ)`. The products are those of each summand by itself, and are then added.
+pub fn sum_transposed(summands: &[Summand], scratch: &mut Vec<f32>, mut store: impl FnMut(Part)) {
+    let Some((_, patches, b)) = summands.first() else { return };
+    let ([segments, len], step) = (patches.slide.output, patches.slide.step());
+    let places = patches.places;
+    let positions = patches.slide.positions();
+    let (rows, columns) = (patches.rows(), b.rows);
+    let (mut product, mut sum): (Tile, Tile) = ([0.0; ROWS * COLS], [0.0; ROWS * COLS]);
+    for first in (0..columns).step_by(COLS) {
+        let count = COLS.min(columns - first);
+        let half = count <= HALF;
+        let width = if half { HALF } else { COLS };
+        let panels = room(scratch, summands.len() * positions * width);
+        for (panel, (_, _, b)) in panels.chunks_exact_mut(positions * width).zip(summands) {
+            transpose(*b, first, count, width, panel);
+        }
+        for i in (0..rows).step_by(ROWS) {
+            let offsets = std::array::from_fn(|r| places[(i + r).min(places.len() - 1)]);
+            sum.fill(0.0);
+            for (panel, (w, patches, _)) in panels.chunks_exact(positions * width).zip(summands) {
+                let rows = Rows { data: patches.image, offsets, segments, step, len, inc: 1 };
+                tile(&rows, panel, half, &mut product);
+                lanes::add_scaled(&mut sum, &product, *w);
+            }
+            store(Part { tile: &sum, at: [i, first], size: [ROWS.min(rows - i), count] });
+        }
+    }
+}
+
+/// Copies runs of up to `MOST` elements side by side into each line, `width` elements apart. What is copied is `MOST` elements
+/// where the image has them: the next run, or the next line, is written over what is too much.
+fn copy_over<const MOST: usize>(
+    panel: &mut [f32],
+    width: usize,
+    offsets: impl Iterator<Item = usize>,
+    runs: &[(usize, usize)],
+    image: &[f32],
+) {
+    let last = runs.iter().map(|(start, _)| *start).max().unwrap_or(0);
+    for (i, offset) in offsets.enumerate() {
+        let (mut line, image) = (&mut panel[i * width..], &image[offset..]);
+        let whole = last + MOST <= image.len();
+        for &(start, len) in runs {
+            match (whole, line.first_chunk_mut::<MOST>(), image[start..].first_chunk::<MOST>()) {
+                (true, Some(to), Some(from)) => *to = *from,
+                _ => line[..len].copy_from_slice(&image[start..][..len]),
+            }
+            line = &mut line[len..];
         }
     }
 }

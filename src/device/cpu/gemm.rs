@@ -2,11 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::convolve::Patches;
+use super::convolve::{Patches, places};
 use super::image::Slide;
 use super::matmul::{Into, Matrix, MatrixMut, matmul};
 use super::microkernel::ROWS;
 use super::operand::Operand;
+use super::panels::Prepared;
 use super::{Buffers, Native, parallel, patches};
 use crate::lower::kernels::{Bias, ConvGeometry, Gemm, View};
 
@@ -41,10 +42,12 @@ impl Native for Gemm {
         let bias = read.get(2).map(|bias| bias.f32());
         if let Some(product) = self.by_patches() {
             let operands = [read[0].f32(), read[1].f32()];
+            let weights = product.prepare(operands[0]);
             return parallel::pieces(out, records, self.out_record, self.span(m), |scratch: &mut Scratch, n, out| {
                 for g in 0..self.groups {
                     let out = &mut out[g * self.out_group..];
-                    product.run(operands, [n, g], [m, self.inner], scratch, [self.out_row, self.out_col], out);
+                    let strides = [self.out_row, self.out_col];
+                    product.run(operands, [n, g], [m, self.inner], scratch, &weights, strides, out);
                     self.finish(bias, g, m, 0, m, out);
                 }
             });
@@ -142,7 +145,10 @@ impl Gemm {
         match (self.a, self.b) {
             (View::WeightTransposed { conv }, View::CotangentPatches { conv: other, record }) if conv == other => {
                 match Slide::back(&conv.window) {
-                    Some(slide) if !few => Some(ByPatches::Back { conv, slide, record }),
+                    Some(slide) if !few => {
+                        let places = places(&slide, conv.group_filters());
+                        Some(ByPatches::Back { conv, slide, places, record })
+                    }
                     _ if self.out_col == 1 && self.out_row >= self.cols => Some(ByPatches::Scattered { conv, record }),
                     _ => None,
                 }
@@ -150,10 +156,13 @@ impl Gemm {
             _ if few => None,
             (a, View::Patches { conv, record }) if !conv.window.is_pointwise() => {
                 let (slide, a) = (Slide::of(&conv.window)?, strided(a)?);
-                (a[3] == 1).then_some(ByPatches::Forward { conv, slide, record, a })
+                let places = places(&slide, conv.group_channels());
+                (a[3] == 1).then_some(ByPatches::Forward { conv, slide, places, record, a })
             }
             (a, View::PatchesTransposed { conv, record }) if !conv.window.is_pointwise() => {
-                Some(ByPatches::Weight { conv, slide: Slide::of(&conv.window)?, record, a: strided(a)? })
+                let (slide, a) = (Slide::of(&conv.window)?, strided(a)?);
+                let places = places(&slide, conv.group_channels());
+                Some(ByPatches::Weight { conv, slide, places, record, a })
             }
             _ => None,
         }
@@ -164,58 +173,68 @@ impl Gemm {
 /// group, row and column.
 enum ByPatches {
     /// The weight times the patches of the input.
-    Forward { conv: ConvGeometry, slide: Slide, record: usize, a: [usize; 4] },
+    Forward { conv: ConvGeometry, slide: Slide, places: Vec<usize>, record: usize, a: [usize; 4] },
     /// The cotangent times the patches: the gradient of the weight.
-    Weight { conv: ConvGeometry, slide: Slide, record: usize, a: [usize; 4] },
+    Weight { conv: ConvGeometry, slide: Slide, places: Vec<usize>, record: usize, a: [usize; 4] },
     /// The weight times patches of the cotangent: the gradient of the input.
-    Back { conv: ConvGeometry, slide: Slide, record: usize },
+    Back { conv: ConvGeometry, slide: Slide, places: Vec<usize>, record: usize },
     /// The same by what every patch of the input gets, scattered: with a stride, that is less work.
     Scattered { conv: ConvGeometry, record: usize },
 }
 
 impl ByPatches {
-    /// Sets `out`, a matrix with these strides, to the product of record `n` and group `g`.
+    /// The weight of each group as it is multiplied by many records, where it is.
+    fn prepare<'a>(&self, a: &'a [f32]) -> Vec<Prepared<'a>> {
+        let ByPatches::Scattered { conv, .. } = *self else { return Vec::new() };
+        let (filters, patch) = (conv.group_filters(), conv.patch());
+        let group = |g| Matrix { data: &a[g * filters * patch..], rows: filters, cols: patch, row: patch, col: 1 };
+        (0..conv.groups).map(|g| Prepared::new(group(g), conv.positions())).collect()
+    }
+
+    /// Sets `out`, a matrix with these strides, to the product of record `n` and group `g`, with what was
+    /// [prepared](ByPatches::prepare).
     fn run(
         &self,
         [a, b]: [&[f32]; 2],
         [n, g]: [usize; 2],
         [m, inner]: [usize; 2],
         [padded, panel]: &mut Scratch,
+        weights: &[Prepared],
         strides: [usize; 2],
         out: &mut [f32],
     ) {
         let set = |value: f32, to: &mut f32| *to = value;
-        match *self {
-            ByPatches::Forward { conv, slide, record, a: [a_record, a_group, row, _] } => {
-                let patches = Patches::of(&conv, slide, &b[n * record..], g, padded);
+        match self {
+            ByPatches::Forward { conv, slide, places, record, a: [a_record, a_group, row, _] } => {
+                let patches = Patches::of(conv, *slide, places, &b[n * record..], g, padded);
                 let a = &a[n * a_record + g * a_group..];
-                patches.times(a, m, [row, slide.taps()], panel, |part| part.each(out, strides, set));
+                patches.times(a, m, [*row, slide.taps()], panel, |part| part.each(out, strides, set));
             }
-            ByPatches::Weight { conv, slide, record, a: [a_record, a_group, row, col] } => {
-                let patches = Patches::of(&conv, slide, &b[n * record..], g, padded);
+            ByPatches::Weight { conv, slide, places, record, a: [a_record, a_group, row, col] } => {
+                let patches = Patches::of(conv, *slide, places, &b[n * record..], g, padded);
                 let data = &a[n * a_record + g * a_group..];
-                let dy = Matrix { data, rows: m, cols: inner, row, col };
+                let dy = Matrix { data, rows: m, cols: inner, row: *row, col: *col };
                 let [row, col] = strides;
                 patches.times_transposed(dy, panel, |part| part.each(out, [col, row], set));
             }
-            ByPatches::Back { conv, slide, record } => {
+            ByPatches::Back { conv, slide, places, record } => {
                 let filters = conv.group_filters();
                 let w = &a[g * filters * conv.patch()..];
-                let patches = Patches::planes(slide, &b[n * record..], g * filters, filters, padded);
+                let patches = Patches::planes(*slide, places, &b[n * record..], [g * filters, filters], padded);
                 patches.times(w, m, [slide.taps(), conv.patch()], panel, |part| part.each(out, strides, set));
             }
             ByPatches::Scattered { conv, record } => {
-                input_gradient(&conv, a, &b[n * record..], g, panel, out, strides[0])
+                input_gradient(conv, &weights[g], &b[n * record..], g, panel, out, strides[0])
             }
         }
     }
 }
 
-/// Group `g` of a convolution's input gradient, planes `plane` elements apart: what every patch gets, `wᵀ dy`, scattered.
+/// Group `g` of a convolution's input gradient, planes `plane` elements apart: what every patch gets, `dyᵀ w`, scattered.
 /// That is `stride²` times less work than the product of gathered cotangents.
 fn input_gradient(
     conv: &ConvGeometry,
-    w: &[f32],
+    w: &Prepared,
     dy: &[f32],
     g: usize,
     scratch: &mut Vec<f32>,
@@ -223,9 +242,8 @@ fn input_gradient(
     plane: usize,
 ) {
     let (filters, patch, positions) = (conv.group_filters(), conv.patch(), conv.positions());
-    let w = Matrix { data: &w[g * filters * patch..], rows: filters, cols: patch, row: patch, col: 1 };
     let dy = Matrix { data: &dy[g * filters * positions..], rows: filters, cols: positions, row: positions, col: 1 };
     let scratch = parallel::room(scratch, patch * positions);
-    matmul(MatrixMut::contiguous(scratch, patch, positions), Into::Set, 1.0, w.transposed(), dy);
+    w.product(dy.transposed(), scratch);
     patches::scatter(conv, scratch, out, plane);
 }

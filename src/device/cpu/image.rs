@@ -122,6 +122,22 @@ impl Slide {
                     to[left..][..from.len()].copy_from_slice(from);
                     continue;
                 }
+                if stride == 2 {
+                    let (even, odd) = to.split_at_mut(self.columns);
+                    let (first, second) = if left % 2 == 0 { (even, odd) } else { (odd, even) };
+                    // The second element of a pair is one further along when the first is in the odd part.
+                    let (first, second) = (&mut first[left / 2..], &mut second[left.div_ceil(2)..]);
+                    let (pairs, last) = from.as_chunks::<2>();
+                    first
+                        .iter_mut()
+                        .zip(&mut *second)
+                        .zip(pairs)
+                        .for_each(|((x, y), pair)| (*x, *y) = (pair[0], pair[1]));
+                    if let ([x], Some(to)) = (last, first.get_mut(pairs.len())) {
+                        *to = *x;
+                    }
+                    continue;
+                }
                 for first in 0..stride.min(from.len()) {
                     let start = (left + first) % stride * self.columns + (left + first) / stride;
                     to[start..].iter_mut().zip(from[first..].iter().step_by(stride)).for_each(|(y, &x)| *y = x);

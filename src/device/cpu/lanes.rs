@@ -1,13 +1,13 @@
 //! Loops over slices as wide as the processor's registers. The result is the same on every processor: no two operations are
 //! made one, and the order of a sum does not depend on the width.
 
-use super::parallel;
+use super::parallel::{self, BLOCK};
 
 /// Declares a function that is compiled for the widest registers that x86-64 processors have, and for all.
 macro_rules! widest {
-    ($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) $body:block) => {
+    ($(#[$doc:meta])* $vis:vis $name:ident($($arg:ident: $ty:ty),*) $body:block) => {
         $(#[$doc])*
-        pub fn $name($($arg: $ty),*) {
+        $vis fn $name($($arg: $ty),*) {
             #[inline(always)]
             fn portably($($arg: $ty),*) $body
             #[cfg(target_arch = "x86_64")]
@@ -33,10 +33,11 @@ macro_rules! widest {
         }
     };
 }
+pub(super) use widest;
 
 widest! {
     /// Adds `weights[0] · terms[0]`, then `weights[1] · terms[1]` and so on to each element of `sums`.
-    add_weighted(sums: &mut [f32], terms: [&[f32]; 4], weights: [f32; 4]) {
+    pub add_weighted(sums: &mut [f32], terms: [&[f32]; 4], weights: [f32; 4]) {
         let [a, b, c, d] = terms.map(|terms| &terms[..sums.len()]);
         for (i, sum) in sums.iter_mut().enumerate() {
             *sum = *sum + weights[0] * a[i] + weights[1] * b[i] + weights[2] * c[i] + weights[3] * d[i];
@@ -45,9 +46,55 @@ widest! {
 }
 
 widest! {
-    /// Sets `sum` to that of the squares of `x`, added up as by [`parallel::sum`].
-    squares(x: &[f32], sum: &mut f32) {
-        *sum = parallel::sum(x.len(), |i| x[i] * x[i]);
+    /// Adds `weight · terms` to `sums`, element by element.
+    pub add_scaled(sums: &mut [f32], terms: &[f32], weight: f32) {
+        sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += weight * term);
+    }
+}
+
+/// Partial sums of a block of [`BLOCK`] terms.
+const LANES: usize = 64;
+// No chain of additions is longer than that of [`parallel::sum`].
+const _: () = assert!(BLOCK / LANES + LANES.ilog2() as usize <= BLOCK / parallel::LANES);
+
+/// Sum of `f(x)`, in a fixed order: in lanes, by blocks.
+#[inline(always)]
+fn sum_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    if x.len() < LANES {
+        return parallel::sum(x.len(), |i| f(x[i]));
+    }
+    let block = |block: &[f32]| {
+        let mut lanes = [0.0f32; LANES];
+        let (whole, rest) = block.as_chunks::<LANES>();
+        for terms in whole {
+            lanes.iter_mut().zip(terms).for_each(|(lane, &x)| *lane += f(x));
+        }
+        lanes.iter_mut().zip(rest).for_each(|(lane, &x)| *lane += f(x));
+        let mut width = LANES;
+        while width > 1 {
+            width /= 2;
+            let (low, high) = lanes.split_at_mut(width);
+            low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
+        }
+        lanes[0]
+    };
+    match x.len() {
+        ..=BLOCK => block(x),
+        _ => x.chunks(BLOCK).map(|x| f64::from(block(x))).sum::<f64>() as f32,
+    }
+}
+
+widest! {
+    /// Sets `sum` to that of the squares of `x`. No chain of additions is longer than that of [`parallel::sum`].
+    pub squares(x: &[f32], sum: &mut f32) {
+        *sum = sum_of(x, |x| x * x);
+    }
+}
+
+widest! {
+    /// Sets `sum` to that of `x`, likewise.
+    pub sum(x: &[f32], sum: &mut f32) {
+        *sum = sum_of(x, |x| x);
     }
 }
 
@@ -71,12 +118,19 @@ mod tests {
     }
 
     #[test]
-    fn squares_have_the_bits_of_their_sum() {
-        for len in [0, 1, 15, 16, 100, 4096, 10_000] {
+    fn sums_round_no_more_often_than_they_may() {
+        for len in [0, 1, 15, 16, 63, 64, 100, 4096, 4097, 10_000] {
             let x: Vec<f32> = (0..len).map(|i| (i * 37 % 101) as f32 / 7.0 - 6.0).collect();
-            let mut sum = f32::NAN;
-            squares(&x, &mut sum);
-            assert_eq!(sum.to_bits(), parallel::sum(len, |i| x[i] * x[i]).to_bits());
+            let exact = |f: fn(f64) -> f64| x.iter().map(|&x| f(x.into())).sum::<f64>();
+            let within = |found: f32, exact: f64, terms: f64| {
+                let roundings = (parallel::roundings(len) + 1) as f64;
+                assert!((f64::from(found) - exact).abs() <= roundings * terms / f64::from(1 << 24), "{len}: {found}");
+            };
+            let (mut of_squares, mut of_terms) = (f32::NAN, f32::NAN);
+            squares(&x, &mut of_squares);
+            sum(&x, &mut of_terms);
+            within(of_squares, exact(|x| x * x), exact(|x| x * x));
+            within(of_terms, exact(|x| x), exact(f64::abs));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::convolve::Patches;
+use super::convolve::{Patches, places};
 use super::image::Slide;
 use super::matmul::Matrix;
 use super::parallel::room;
@@ -15,13 +15,20 @@ pub struct Operand<'a> {
     data: Cow<'a, [f32]>,
     rows: usize,
     cols: usize,
+    /// Of patches that need not be written out.
+    slide: Option<(Slide, Vec<usize>)>,
 }
 
 impl<'a> Operand<'a> {
     /// The view of `data`, with `groups` matrices of `rows` by `cols` a record. What all records share is put in matrix
     /// form here, once.
     pub fn new(view: View, data: &'a [f32], groups: usize, rows: usize, cols: usize) -> Operand<'a> {
-        let plain = Operand { view: simplify(view), data: Cow::Borrowed(data), rows, cols };
+        let view = simplify(view);
+        let slide = match &view {
+            View::Patches { conv, .. } => Slide::of(&conv.window).map(|s| (s, places(&s, conv.group_channels()))),
+            _ => None,
+        };
+        let plain = Operand { view, data: Cow::Borrowed(data), rows, cols, slide };
         let shared = match plain.view {
             View::Strided { .. } => false,
             View::WeightTransposed { .. } => true,
@@ -37,12 +44,12 @@ impl<'a> Operand<'a> {
         }
         let (row, col) = plain.packed_strides(plain.leading());
         let view = View::Strided { record: 0, group: rows * cols, row, col };
-        Operand { view, data: Cow::Owned(packed), rows, cols }
+        Operand { view, data: Cow::Owned(packed), rows, cols, slide: None }
     }
 
     /// Row and column strides of the matrices of `rows` by `cols` of a view.
     pub fn strides(view: View, rows: usize, cols: usize) -> (usize, usize) {
-        let plain = Operand { view: simplify(view), data: Cow::Borrowed(&[]), rows, cols };
+        let plain = Operand { view: simplify(view), data: Cow::Borrowed(&[]), rows, cols, slide: None };
         match plain.view {
             View::Strided { row, col, .. } => (row, col),
             _ => plain.packed_strides(plain.leading()),
@@ -63,11 +70,18 @@ impl<'a> Operand<'a> {
     /// Matrix `group` of record `record` as patches that need not be written out, if they are such.
     pub fn patches<'s>(&'s self, record: usize, group: usize, scratch: &'s mut Vec<f32>) -> Option<Patches<'s>> {
         let View::Patches { conv, record: r } = &self.view else { return None };
-        Some(Patches::of(conv, Slide::of(&conv.window)?, &self.data[record * r..], group, scratch))
+        let (slide, places) = self.slide.as_ref()?;
+        Some(Patches::of(conv, *slide, places, &self.data[record * r..], group, scratch))
+    }
+
+    /// Elements of the padded image whose patches the matrices are, if [`Operand::patches`] has them.
+    pub fn image(&self) -> Option<usize> {
+        let View::Patches { conv, .. } = &self.view else { return None };
+        self.slide.as_ref().map(|(slide, _)| conv.group_channels() * slide.area())
     }
 
     /// Matrix `group` of record `record` if it is in the buffer as it stands.
-    fn direct(&self, record: usize, group: usize) -> Option<Matrix<'_>> {
+    pub fn direct(&self, record: usize, group: usize) -> Option<Matrix<'_>> {
         let View::Strided { record: r, group: g, row, col } = self.view else { return None };
         let data = self.data.get(record * r + group * g..).unwrap_or(&[]);
         Some(Matrix { data, rows: self.rows, cols: self.cols, row, col })

@@ -2,7 +2,7 @@
 
 use super::matmul::Matrix;
 use super::operand::Operand;
-use super::{Buffers, Native, parallel};
+use super::{Buffers, Native, lanes, parallel};
 use crate::lower::kernels::{OuterNorm, View};
 use crate::lower::target::Rounding;
 
@@ -36,8 +36,9 @@ fn square(m: Matrix) -> f32 {
     let line = |i: usize| {
         let x = &m.data[i * m.row..];
         if m.col == 1 {
-            let x = &x[..m.cols];
-            parallel::sum(x.len(), |j| x[j] * x[j])
+            let mut sum = 0.0;
+            lanes::squares(&x[..m.cols], &mut sum);
+            sum
         } else {
             parallel::sum(m.cols, |j| x[j * m.col] * x[j * m.col])
         }

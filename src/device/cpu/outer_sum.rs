@@ -1,5 +1,6 @@
 //! Native twin of [`OuterSum`].
 
+use super::convolve::{Summand, sum_transposed};
 use super::matmul::{Into, MatrixMut, matmul};
 use super::microkernel;
 use super::operand::Operand;
@@ -19,8 +20,13 @@ const ROOM: usize = 1 << 22;
 /// Rows of a result that one thread works out at a time, where a chunk is not parted.
 const ROWS: usize = 64;
 
-/// Room for the two operands, and for what one record adds.
-type Scratch = [Vec<f32>; 3];
+/// Records whose products are added tile by tile.
+const BESIDE: usize = 16;
+/// Elements of what such records are multiplied of, which stays in a core's own cache.
+const CACHED: usize = 1 << 17;
+
+/// Room for the two operands and for what one record adds, and for images.
+type Scratch = ([Vec<f32>; 3], [Vec<f32>; BESIDE]);
 
 /// Records summed into one partial result: many enough to keep partial results small beside the operands.
 fn chunk(kernel: &OuterSum) -> usize {
@@ -73,7 +79,7 @@ impl OuterSum {
             parallel::pieces(out, chunks, size, size, |scratch: &mut Scratch, c, y| {
                 self.sum(&operands, &records[c], scratch, &mut y[..size]);
             });
-        } else if parts > 1 {
+        } else if parts > 1 && !(self.rows >= 2 * ROWS && operands[1].image().is_some()) {
             let mut sums = vec![0.0; parts * size];
             for (records, out) in records.iter().zip(out.chunks_exact_mut(size)) {
                 let share = records.len().div_ceil(parts);
@@ -115,18 +121,15 @@ impl OuterSum {
         records: &[(usize, f32)],
         g: usize,
         [first, count]: [usize; 2],
-        [s, t, own]: &mut Scratch,
+        ([s, t, own], images): &mut Scratch,
         y: &mut [f32],
     ) {
         y.fill(0.0);
         if self.steps > 1 {
+            if count >= microkernel::ROWS / 2 && self.sum_patches([a, b], records, g, [first, count], images, t, y) {
+                return;
+            }
             for &(n, w) in records {
-                if let Some(patches) = b.patches(n, g, t).filter(|_| count >= microkernel::ROWS / 2) {
-                    let add = |value: f32, y: &mut f32| *y += w * value;
-                    let a = a.matrix(n, g, s).rows(first, count);
-                    patches.times_transposed(a, own, |part| part.each(y, [1, self.cols], add));
-                    continue;
-                }
                 let (a, b) = (a.matrix(n, g, s), b.matrix(n, g, t));
                 let own = parallel::room(own, y.len());
                 let out = MatrixMut::contiguous(own, count, self.cols);
@@ -143,5 +146,28 @@ impl OuterSum {
             let b = b.side_by_side(records, g, !scale_a, t);
             matmul(out, Into::Add, 1.0, a.rows(first, count), b.transposed());
         }
+    }
+
+    /// [`OuterSum::sum_group`] without the patches, added to `y`; false if it cannot be had so.
+    #[allow(clippy::too_many_arguments)]
+    fn sum_patches(
+        &self,
+        [a, b]: [&Operand; 2],
+        records: &[(usize, f32)],
+        g: usize,
+        [first, count]: [usize; 2],
+        images: &mut [Vec<f32>; BESIDE],
+        panels: &mut Vec<f32>,
+        y: &mut [f32],
+    ) -> bool {
+        let Some(size) = b.image() else { return false };
+        let beside = (CACHED / (size + self.steps * microkernel::COLS)).clamp(1, BESIDE);
+        for records in records.chunks(beside) {
+            let summand = |(&(n, w), image)| Some((w, b.patches(n, g, image)?, a.direct(n, g)?.rows(first, count)));
+            let summands: Option<Vec<Summand>> = records.iter().zip(images.iter_mut()).map(summand).collect();
+            let Some(summands) = summands else { return false };
+            sum_transposed(&summands, panels, |part| part.each(y, [1, self.cols], |value, y| *y += value));
+        }
+        true
     }
 }

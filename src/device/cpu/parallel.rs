@@ -68,9 +68,9 @@ pub fn blocks2(a: &mut [f32], b: &mut [f32], f: impl Fn(usize, &mut [f32], &mut 
 }
 
 /// Terms that [`sum`] adds up in `f32`.
-const BLOCK: usize = 4096;
+pub const BLOCK: usize = 4096;
 /// Partial sums of such a block.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// Roundings of a [`sum`] over `len` terms: a lane's, the lanes', and one of the blocks' sum.
 pub fn roundings(len: usize) -> usize {

@@ -164,35 +164,45 @@ fn copy(to: &mut [f32], from: &[f32]) {
 }
 
 /// The inverse of [`gather`] in the sense of the transpose: sets channels of `out`, `plane` elements apart, to the sum of the
-/// entries that [`gather`] would have filled from each element. `patches` has contiguous rows.
+/// entries that [`gather`] would have filled from each element. `patches` has a row for each position.
 pub fn scatter(conv: &ConvGeometry, patches: &[f32], out: &mut [f32], plane: usize) {
     let w = &conv.window;
-    let ([_, height, width], [_, rows, columns]) = (w.input, w.output);
-    let stride = w.stride[2];
+    let ([_, height, width], [_, kh, kw], [_, rows, columns]) = (w.input, w.kernel, w.output);
     for c in 0..conv.group_channels() {
         out[c * plane..][..w.elements()].fill(0.0);
     }
-    for tap in taps(conv, conv.group_channels()) {
-        let to = &mut out[tap.channel * plane..][..w.elements()];
-        let row = &patches[tap.index * w.positions()..][..w.positions()];
-        let Range { start, end } = tap.inside[2].clone();
-        if start == end {
+    for (position, patch) in patches.chunks_exact(conv.patch().max(1)).enumerate() {
+        let at = [position / (rows * columns), position / columns % rows, position % columns];
+        let first = [0, 1, 2].map(|i| (at[i] * w.stride[i]) as isize - w.pad[i] as isize);
+        let [depths, lines, inner] = [0, 1, 2].map(|i| inside(w.kernel[i], w.dilation[i], first[i], w.input[i]));
+        if inner.is_empty() {
             continue;
         }
-        for od in tap.inside[0].clone() {
-            let id = (od * w.stride[0]).wrapping_add_signed(tap.offset[0]);
-            for oh in tap.inside[1].clone() {
-                let ih = (oh * w.stride[1]).wrapping_add_signed(tap.offset[1]);
-                let line = &mut to[(id * height + ih) * width..][..width];
-                let to = &mut line[(start * stride).wrapping_add_signed(tap.offset[2])..];
-                let from = &row[(od * rows + oh) * columns..][start..end];
-                if stride == 1 {
-                    to.iter_mut().zip(from).for_each(|(y, &x)| *y += x);
-                } else {
-                    to.iter_mut().step_by(stride).zip(from).for_each(|(y, &x)| *y += x);
+        let place = |i: usize, k: usize| (k * w.dilation[i]).wrapping_add_signed(first[i]);
+        let left = place(2, inner.start);
+        for (c, taps) in patch.chunks_exact(w.taps()).enumerate() {
+            let to = &mut out[c * plane..][..w.elements()];
+            for (d, h) in depths.clone().flat_map(|d| lines.clone().map(move |h| (d, h))) {
+                let from = &taps[(d * kh + h) * kw..][inner.clone()];
+                let to = &mut to[(place(0, d) * height + place(1, h)) * width + left..];
+                match (w.dilation[2], from.len()) {
+                    (1, 2) => add::<2>(to, from),
+                    (1, 3) => add::<3>(to, from),
+                    (1, 4) => add::<4>(to, from),
+                    (1, 5) => add::<5>(to, from),
+                    (1, 7) => add::<7>(to, from),
+                    (step, _) => to.iter_mut().step_by(step).zip(from).for_each(|(y, &x)| *y += x),
                 }
             }
         }
+    }
+}
+
+/// Adds `LEN` elements.
+#[inline(always)]
+fn add<const LEN: usize>(to: &mut [f32], from: &[f32]) {
+    if let (Some(to), Some(from)) = (to.first_chunk_mut::<LEN>(), from.first_chunk::<LEN>()) {
+        to.iter_mut().zip(from).for_each(|(y, &x)| *y += x);
     }
 }
 

@@ -96,6 +96,12 @@ impl Reduce {
                     y[0] += w * sum;
                 } else if self.square {
                     lines(x, w, *kept, *terms, &mut y[done..to], |v| v * v);
+                } else if terms.stride == 1 && terms.size >= 8 {
+                    for (k, y) in y[done..to].iter_mut().enumerate() {
+                        let mut sum = 0.0;
+                        lanes::sum(&x[k * kept.stride..][..terms.size], &mut sum);
+                        *y += w * sum;
+                    }
                 } else {
                     lines(x, w, *kept, *terms, &mut y[done..to], |v| v);
                 }
