@@ -1,5 +1,8 @@
 //! Products with the patches of images, which are read off the padded image and never written out.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
 use super::image::Slide;
 use super::lanes;
 use super::matmul::Matrix;
@@ -21,10 +24,20 @@ pub struct Patches<'a> {
     pub places: &'a [usize],
 }
 
-/// Where the rows of patches of `channels` planes begin in the image.
-pub fn places(slide: &Slide, channels: usize) -> Vec<usize> {
+/// Where the rows of patches begin in an image, by how a kernel slides and the number of planes.
+type Places = BTreeMap<(Slide, usize), Arc<[usize]>>;
+
+/// Where the rows of patches of `channels` planes begin in the image; worked out once for each kind of convolution.
+pub fn places(slide: &Slide, channels: usize) -> Arc<[usize]> {
+    static KNOWN: RwLock<Places> = RwLock::new(Places::new());
+    let key = (*slide, channels);
+    if let Some(places) = KNOWN.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return places.clone();
+    }
     let taps: Vec<usize> = (0..slide.taps()).map(|tap| slide.tap(tap)).collect();
-    (0..channels).flat_map(|c| taps.iter().map(move |tap| c * slide.area() + tap)).collect()
+    let places: Arc<[usize]> = (0..channels).flat_map(|c| taps.iter().map(move |tap| c * slide.area() + tap)).collect();
+    KNOWN.write().unwrap_or_else(PoisonError::into_inner).insert(key, places.clone());
+    places
 }
 
 impl<'a> Patches<'a> {

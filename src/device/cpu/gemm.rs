@@ -1,5 +1,7 @@
 //! Native twin of [`Gemm`].
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::convolve::{Patches, places};
@@ -173,11 +175,11 @@ impl Gemm {
 /// group, row and column.
 enum ByPatches {
     /// The weight times the patches of the input.
-    Forward { conv: ConvGeometry, slide: Slide, places: Vec<usize>, record: usize, a: [usize; 4] },
+    Forward { conv: ConvGeometry, slide: Slide, places: Arc<[usize]>, record: usize, a: [usize; 4] },
     /// The cotangent times the patches: the gradient of the weight.
-    Weight { conv: ConvGeometry, slide: Slide, places: Vec<usize>, record: usize, a: [usize; 4] },
+    Weight { conv: ConvGeometry, slide: Slide, places: Arc<[usize]>, record: usize, a: [usize; 4] },
     /// The weight times patches of the cotangent: the gradient of the input.
-    Back { conv: ConvGeometry, slide: Slide, places: Vec<usize>, record: usize },
+    Back { conv: ConvGeometry, slide: Slide, places: Arc<[usize]>, record: usize },
     /// The same by what every patch of the input gets, scattered: with a stride, that is less work.
     Scattered { conv: ConvGeometry, record: usize },
 }

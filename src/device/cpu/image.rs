@@ -1,13 +1,14 @@
 //! Images with the zeros that a window meets around them, in which every element of a kernel is an offset.
 
 use super::parallel::room;
+use super::patches::copy;
 use crate::lower::kernels::Window;
 
 /// How a window with one plane of depth slides over planes: where its elements and positions are in a padded plane.
 ///
 /// Each row of a padded plane is in `stride` parts of every `stride`-th column, so that neighbouring positions meet
 /// neighbouring elements.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slide {
     kernel: [usize; 2],
     dilation: [usize; 2],
@@ -113,37 +114,65 @@ impl Slide {
         }
         let planes = x.len() / self.elements();
         let padded = room(scratch, planes * self.area());
-        padded.fill(0.0);
-        let ([top, left], stride) = (self.pad, self.stride[1]);
         for (to, from) in padded.chunks_exact_mut(self.area()).zip(x.chunks_exact(self.elements())) {
-            let rows = to.chunks_exact_mut(self.pitch).skip(top);
-            for (to, from) in rows.zip(from.chunks_exact(self.input[1])) {
-                if stride == 1 {
-                    to[left..][..from.len()].copy_from_slice(from);
-                    continue;
-                }
-                if stride == 2 {
-                    let (even, odd) = to.split_at_mut(self.columns);
-                    let (first, second) = if left % 2 == 0 { (even, odd) } else { (odd, even) };
-                    // The second element of a pair is one further along when the first is in the odd part.
-                    let (first, second) = (&mut first[left / 2..], &mut second[left.div_ceil(2)..]);
-                    let (pairs, last) = from.as_chunks::<2>();
-                    first
-                        .iter_mut()
-                        .zip(&mut *second)
-                        .zip(pairs)
-                        .for_each(|((x, y), pair)| (*x, *y) = (pair[0], pair[1]));
-                    if let ([x], Some(to)) = (last, first.get_mut(pairs.len())) {
-                        *to = *x;
-                    }
-                    continue;
-                }
-                for first in 0..stride.min(from.len()) {
-                    let start = (left + first) % stride * self.columns + (left + first) / stride;
-                    to[start..].iter_mut().zip(from[first..].iter().step_by(stride)).for_each(|(y, &x)| *y = x);
-                }
+            match self.stride[1] {
+                1 => self.rows(to, from),
+                _ => self.parts(to, from),
             }
         }
         padded
+    }
+
+    /// Writes a plane with its zeros, without a stride.
+    fn rows(&self, to: &mut [f32], from: &[f32]) {
+        let ([top, left], [height, width]) = (self.pad, self.input);
+        let (above, to) = to.split_at_mut(top * self.pitch);
+        let (rows, below) = to.split_at_mut(height * self.pitch);
+        above.fill(0.0);
+        below.fill(0.0);
+        for (to, from) in rows.chunks_exact_mut(self.pitch).zip(from.chunks_exact(width)) {
+            let (zeros, to) = to.split_at_mut(left);
+            let (to, rest) = to.split_at_mut(width);
+            clear(zeros);
+            clear(rest);
+            copy(to, from);
+        }
+    }
+
+    /// Writes a plane with its zeros, each row in parts.
+    fn parts(&self, to: &mut [f32], from: &[f32]) {
+        let ([top, left], stride) = (self.pad, self.stride[1]);
+        to.fill(0.0);
+        for (to, from) in to.chunks_exact_mut(self.pitch).skip(top).zip(from.chunks_exact(self.input[1])) {
+            if stride == 2 {
+                let (even, odd) = to.split_at_mut(self.columns);
+                let (first, second) = if left % 2 == 0 { (even, odd) } else { (odd, even) };
+                // The second element of a pair is one further along when the first is in the odd part.
+                let (first, second) = (&mut first[left / 2..], &mut second[left.div_ceil(2)..]);
+                let (pairs, last) = from.as_chunks::<2>();
+                let both = first.iter_mut().zip(&mut *second);
+                both.zip(pairs).for_each(|((x, y), pair)| (*x, *y) = (pair[0], pair[1]));
+                if let ([x], Some(to)) = (last, first.get_mut(pairs.len())) {
+                    *to = *x;
+                }
+                continue;
+            }
+            for first in 0..stride.min(from.len()) {
+                let start = (left + first) % stride * self.columns + (left + first) / stride;
+                to[start..].iter_mut().zip(from[first..].iter().step_by(stride)).for_each(|(y, &x)| *y = x);
+            }
+        }
+    }
+}
+
+/// Sets elements to 0: a few, as a rule, for which a call would take longer.
+#[inline(always)]
+fn clear(zeros: &mut [f32]) {
+    match zeros {
+        [] => {}
+        [a] => *a = 0.0,
+        [a, b] => (*a, *b) = (0.0, 0.0),
+        [a, b, c] => (*a, *b, *c) = (0.0, 0.0, 0.0),
+        _ => zeros.fill(0.0),
     }
 }

@@ -78,10 +78,14 @@ fn sum_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
         }
         lanes[0]
     };
-    match x.len() {
-        ..=BLOCK => block(x),
-        _ => x.chunks(BLOCK).map(|x| f64::from(block(x))).sum::<f64>() as f32,
+    if x.len() <= BLOCK {
+        return block(x);
     }
+    let mut sum = 0.0;
+    for terms in x.chunks(BLOCK) {
+        sum += f64::from(block(terms));
+    }
+    sum as f32
 }
 
 widest! {

@@ -77,6 +77,24 @@ pub fn columns(tile: &Tile, first: usize, out: &mut [[f32; ROWS]; ROWS]) {
     }
 }
 
+/// Writes eight rows of eight elements, `row` apart, as eight columns of lines that are `line` apart.
+///
+/// # Panics
+/// When one of the slices is too short.
+pub fn turned(from: &[f32], row: usize, to: &mut [f32], line: usize) {
+    let reach = |step: usize| (ROWS - 1).checked_mul(step).and_then(|last| last.checked_add(ROWS));
+    assert!(reach(row).is_some_and(|reach| reach <= from.len()), "rows of eight");
+    assert!(reach(line).is_some_and(|reach| reach <= to.len()), "columns of eight");
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx") {
+        // SAFETY: the feature was found, and both slices reach as far as is read and written.
+        return unsafe { x86::turned(from.as_ptr(), row, to.as_mut_ptr(), line) };
+    }
+    for (r, c) in (0..ROWS).flat_map(|r| (0..ROWS).map(move |c| (r, c))) {
+        to[c * line + r] = from[r * row + c];
+    }
+}
+
 /// [`tile`] in plain Rust.
 fn portable<const WIDTH: usize>(a: &Rows, panel: &[f32], out: &mut Tile) {
     const STRIP: usize = 8;
@@ -150,16 +168,26 @@ mod x86 {
     /// `first + 8` is at most `COLS`.
     #[target_feature(enable = "avx")]
     pub unsafe fn columns(tile: &Tile, first: usize, out: &mut [[f32; ROWS]; ROWS]) {
-        const { assert!(ROWS == 8) };
         // SAFETY: eight lanes from `first` on are in each of the tile's `ROWS` lines, as the caller says; `out` has eight lines of
         // eight.
+        unsafe { turned(tile.as_ptr().add(first), COLS, out.as_mut_ptr().cast(), ROWS) }
+    }
+
+    /// Eight rows of eight elements, `row` apart, as eight columns of lines that are `line` apart.
+    ///
+    /// # Safety
+    /// All those elements may be read, and written.
+    #[target_feature(enable = "avx")]
+    pub unsafe fn turned(from: *const f32, row: usize, to: *mut f32, line: usize) {
+        const { assert!(ROWS == 8) };
+        // SAFETY: the caller says that eight lanes from each row may be read and eight of each line be written.
         unsafe {
-            let line = |r: usize| _mm256_loadu_ps(tile.as_ptr().add(r * COLS + first));
+            let load = |r: usize| _mm256_loadu_ps(from.add(r * row));
             // Pairs of rows, then fours, then both halves: afterwards lane r of register c is row r of column c.
             let (mut pairs, mut fours) = ([_mm256_setzero_ps(); 8], [_mm256_setzero_ps(); 8]);
             for r in 0..4 {
-                pairs[2 * r] = _mm256_unpacklo_ps(line(2 * r), line(2 * r + 1));
-                pairs[2 * r + 1] = _mm256_unpackhi_ps(line(2 * r), line(2 * r + 1));
+                pairs[2 * r] = _mm256_unpacklo_ps(load(2 * r), load(2 * r + 1));
+                pairs[2 * r + 1] = _mm256_unpackhi_ps(load(2 * r), load(2 * r + 1));
             }
             for h in 0..2 {
                 for k in 0..2 {
@@ -170,8 +198,8 @@ mod x86 {
             }
             for c in 0..4 {
                 let (low, high) = (fours[c], fours[4 + c]);
-                _mm256_storeu_ps(out[c].as_mut_ptr(), _mm256_permute2f128_ps::<0x20>(low, high));
-                _mm256_storeu_ps(out[c + 4].as_mut_ptr(), _mm256_permute2f128_ps::<0x31>(low, high));
+                _mm256_storeu_ps(to.add(c * line), _mm256_permute2f128_ps::<0x20>(low, high));
+                _mm256_storeu_ps(to.add((c + 4) * line), _mm256_permute2f128_ps::<0x31>(low, high));
             }
         }
     }
@@ -261,6 +289,23 @@ mod tests {
             let expected = |c: usize| std::array::from_fn(|r| (r * COLS + first + c) as f32);
             assert_eq!(out, std::array::from_fn(expected));
         }
+    }
+
+    #[test]
+    fn rows_become_columns_and_no_more() {
+        let from = values(100);
+        let mut to = vec![f32::NAN; 7 * 11 + 8];
+        turned(&from, 9, &mut to, 11);
+        for (i, found) in to.iter().enumerate() {
+            let (c, r) = (i / 11, i % 11);
+            if r < 8 { assert_eq!(*found, from[r * 9 + c]) } else { assert!(found.is_nan()) }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "columns of eight")]
+    fn columns_that_are_too_short_panic() {
+        turned(&values(64), 8, &mut [0.0; 63], 8);
     }
 
     #[test]

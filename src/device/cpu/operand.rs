@@ -1,6 +1,7 @@
 //! Operands of the matrix products: a [`View`] of a buffer as one strided [`Matrix`] a record and group.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::convolve::{Patches, places};
 use super::image::Slide;
@@ -16,7 +17,7 @@ pub struct Operand<'a> {
     rows: usize,
     cols: usize,
     /// Of patches that need not be written out.
-    slide: Option<(Slide, Vec<usize>)>,
+    slide: Option<(Slide, Arc<[usize]>)>,
 }
 
 impl<'a> Operand<'a> {

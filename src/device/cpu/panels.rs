@@ -116,11 +116,18 @@ impl<'a> Panels<'a> {
 /// Writes rows `first..first + count` of `b` as columns of a panel, whose lines are `width` elements apart.
 pub fn transpose(b: Matrix, first: usize, count: usize, width: usize, panel: &mut [f32]) {
     const BLOCK: usize = 16;
+    // Rows in one piece go through registers, eight by eight.
+    let whole = if b.col == 1 { [count / ROWS * ROWS, b.cols / ROWS * ROWS] } else { [0; 2] };
+    for (j, k) in (0..whole[0]).step_by(ROWS).flat_map(|j| (0..whole[1]).step_by(ROWS).map(move |k| (j, k))) {
+        let from = &b.data[(first + j) * b.row + k..];
+        microkernel::turned(from, b.row, &mut panel[k * width + j..], width);
+    }
     for start in (0..b.cols).step_by(BLOCK) {
         let len = BLOCK.min(b.cols - start);
         for j in 0..count {
+            let done = if j < whole[0] { whole[1].saturating_sub(start).min(len) } else { 0 };
             let from = &b.data[(first + j) * b.row + start * b.col..];
-            for k in 0..len {
+            for k in done..len {
                 panel[(start + k) * width + j] = from[k * b.col];
             }
         }

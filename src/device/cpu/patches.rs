@@ -147,7 +147,7 @@ fn lines_of<const WIDTH: usize>(to: &mut [f32], from: &[f32], step: usize) {
 
 /// Copies as much of `from` as `to` has room for: short lines by two overlapping moves, without a call.
 #[inline(always)]
-fn copy(to: &mut [f32], from: &[f32]) {
+pub fn copy(to: &mut [f32], from: &[f32]) {
     fn twice<const N: usize>(to: &mut [f32], from: &[f32]) {
         let last = to.len() - N;
         to[..N].copy_from_slice(&from[..N]);
