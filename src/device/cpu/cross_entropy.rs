@@ -1,5 +1,6 @@
 //! Native twins of [`CrossEntropy`] and [`CrossEntropyVjp`].
 
+use super::lanes::{largest, sum_of, widest};
 use super::{Buffers, Native, parallel};
 use crate::lower::kernels::{CrossEntropy, CrossEntropyVjp, Tokens};
 use crate::lower::math::exp;
@@ -34,7 +35,7 @@ impl Native for CrossEntropyVjp {
                 if !k.log_probabilities {
                     let row = &logits[n * size + t * k.classes..][..k.classes];
                     let log = log_sum(row);
-                    out.iter_mut().zip(row).for_each(|(y, x)| *y = scale * exp(x - log));
+                    scaled(row, log, scale, out);
                 }
                 out[label] -= scale;
             }
@@ -49,6 +50,22 @@ pub(super) fn class(k: &Tokens, label: i32) -> Option<usize> {
 
 /// `log Σ exp(x)`, with the largest element subtracted first.
 pub(super) fn log_sum(x: &[f32]) -> f32 {
-    let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    largest + parallel::sum(x.len(), |i| exp(x[i] - largest)).ln()
+    let mut sum = [0.0; 2];
+    exponentials(x, &mut sum);
+    sum[0] + sum[1].ln()
+}
+
+widest! {
+    /// Sets `sum` to the largest element and `Σ exp(x − largest)`.
+    exponentials(x: &[f32], sum: &mut [f32; 2]) {
+        let top = largest(x);
+        *sum = [top, sum_of(x, |x| exp(x - top))];
+    }
+}
+
+widest! {
+    /// Sets `y` to `scale exp(x − log)`.
+    scaled(x: &[f32], log: f32, scale: f32, y: &mut [f32]) {
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = scale * exp(x - log));
+    }
 }

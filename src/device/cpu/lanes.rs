@@ -59,7 +59,7 @@ const _: () = assert!(BLOCK / LANES + LANES.ilog2() as usize <= BLOCK / parallel
 
 /// Sum of `f(x)`, in a fixed order: in lanes, by blocks.
 #[inline(always)]
-fn sum_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+pub fn sum_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     if x.len() < LANES {
         return parallel::sum(x.len(), |i| f(x[i]));
     }
@@ -86,6 +86,25 @@ fn sum_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
         sum += f64::from(block(terms));
     }
     sum as f32
+}
+
+/// The largest element, whatever is NaN left out.
+#[inline(always)]
+pub fn largest(x: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let larger = |(lane, &x): (&mut f32, &f32)| *lane = if x > *lane { x } else { *lane };
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for terms in whole {
+        lanes.iter_mut().zip(terms).for_each(larger);
+    }
+    lanes.iter_mut().zip(rest).for_each(larger);
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        let (low, high) = lanes.split_at_mut(width);
+        low.iter_mut().zip(high).for_each(|(low, high)| larger((low, high)));
+    }
+    lanes[0]
 }
 
 widest! {

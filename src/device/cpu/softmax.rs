@@ -1,34 +1,49 @@
 //! Native twins of [`Softmax`] and [`SoftmaxVjp`].
 
+use super::lanes::{largest, sum_of, widest};
 use super::{Buffers, Native, parallel};
 use crate::lower::kernels::{Softmax, SoftmaxRows, SoftmaxVjp};
 use crate::lower::math::exp;
 
 impl Native for Softmax {
     fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
-        each_line(&self.0, rows, [read[0].f32()], written[0].f32(), |[x], y| {
-            let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            y.iter_mut().zip(x).for_each(|(y, x)| *y = exp(x - largest));
-            let sum = parallel::sum(y.len(), |i| y[i]);
-            if self.0.log {
-                let log = sum.ln();
-                y.iter_mut().zip(x).for_each(|(y, x)| *y = x - largest - log);
-            } else {
-                y.iter_mut().for_each(|y| *y /= sum);
-            }
-        });
+        each_line(&self.0, rows, [read[0].f32()], written[0].f32(), |[x], y| softmax(x, self.0.log, y));
     }
 }
 
 impl Native for SoftmaxVjp {
     fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
-        let log = self.0.log;
-        each_line(&self.0, rows, [read[0].f32(), read[1].f32()], written[0].f32(), |[y, dy], dx| {
-            let dot = parallel::sum(y.len(), |i| if log { dy[i] } else { y[i] * dy[i] });
-            for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
-                *dx = if log { dy - exp(*y) * dot } else { y * (dy - dot) };
-            }
-        });
+        let inputs = [read[0].f32(), read[1].f32()];
+        each_line(&self.0, rows, inputs, written[0].f32(), |[y, dy], dx| cotangent(y, dy, self.0.log, dx));
+    }
+}
+
+widest! {
+    /// Sets `y` to the softmax of a line, or to its logarithm.
+    softmax(x: &[f32], log: bool, y: &mut [f32]) {
+        let top = largest(x);
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = exp(x - top));
+        let sum = sum_of(y, |y| y);
+        if log {
+            let log = sum.ln();
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = x - top - log);
+        } else {
+            y.iter_mut().for_each(|y| *y /= sum);
+        }
+    }
+}
+
+widest! {
+    /// Sets `dx` to the cotangent of a line whose softmax, or its logarithm, is `y`.
+    cotangent(y: &[f32], dy: &[f32], log: bool, dx: &mut [f32]) {
+        if log {
+            let sum = sum_of(dy, |dy| dy);
+            dx.iter_mut().zip(y).zip(dy).for_each(|((dx, y), dy)| *dx = dy - exp(*y) * sum);
+        } else {
+            dx.iter_mut().zip(y).zip(dy).for_each(|((dx, y), dy)| *dx = y * dy);
+            let dot = sum_of(dx, |product| product);
+            dx.iter_mut().zip(y).zip(dy).for_each(|((dx, y), dy)| *dx = y * (dy - dot));
+        }
     }
 }
 
