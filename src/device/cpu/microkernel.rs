@@ -61,19 +61,20 @@ pub fn tile(a: &Rows, panel: &[f32], half: bool, out: &mut Tile) {
     if half { portable::<HALF>(a, panel, out) } else { portable::<COLS>(a, panel, out) }
 }
 
-/// The columns of 8 from column `first` on of a tile, each in one piece.
+/// The columns of the 8 × 8 matrix whose rows begin every `row` elements, each in one piece.
 ///
 /// # Panics
-/// When the tile has no such columns.
-pub fn columns(tile: &Tile, first: usize, out: &mut [[f32; ROWS]; ROWS]) {
-    assert!(first + ROWS <= COLS, "columns of a tile");
+/// When the matrix reaches beyond the slice.
+pub fn columns(rows: &[f32], row: usize, out: &mut [[f32; ROWS]; ROWS]) {
+    let reach = row.checked_mul(ROWS - 1).and_then(|last| last.checked_add(ROWS));
+    assert!(reach.is_some_and(|reach| reach <= rows.len()), "rows that reach beyond their buffer");
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx") {
         // SAFETY: the feature was found, and the columns are there.
-        return unsafe { x86::columns(tile, first, out) };
+        return unsafe { x86::columns(rows, row, out) };
     }
     for (c, column) in out.iter_mut().enumerate() {
-        *column = std::array::from_fn(|r| tile[r * COLS + first + c]);
+        *column = std::array::from_fn(|r| rows[r * row + c]);
     }
 }
 
@@ -147,14 +148,13 @@ mod x86 {
     }
 
     /// # Safety
-    /// `first + 8` is at most `COLS`.
+    /// `7 · row + 8` is at most the length of `rows`.
     #[target_feature(enable = "avx")]
-    pub unsafe fn columns(tile: &Tile, first: usize, out: &mut [[f32; ROWS]; ROWS]) {
+    pub unsafe fn columns(rows: &[f32], row: usize, out: &mut [[f32; ROWS]; ROWS]) {
         const { assert!(ROWS == 8) };
-        // SAFETY: eight lanes from `first` on are in each of the tile's `ROWS` lines, as the caller says; `out` has eight lines of
-        // eight.
+        // SAFETY: eight lanes from each of the `ROWS` rows are in the slice, as the caller says; `out` has eight lines of eight.
         unsafe {
-            let line = |r: usize| _mm256_loadu_ps(tile.as_ptr().add(r * COLS + first));
+            let line = |r: usize| _mm256_loadu_ps(rows.as_ptr().add(r * row));
             // Pairs of rows, then fours, then both halves: afterwards lane r of register c is row r of column c.
             let (mut pairs, mut fours) = ([_mm256_setzero_ps(); 8], [_mm256_setzero_ps(); 8]);
             for r in 0..4 {
@@ -253,14 +253,20 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_those_of_the_tile() {
-        let tile: Tile = std::array::from_fn(|i| i as f32);
-        for first in [0, 5, COLS - ROWS] {
+    fn columns_are_those_of_the_rows() {
+        let rows: Vec<f32> = (0..8 * COLS).map(|i| i as f32).collect();
+        for (first, row) in [(0, COLS), (5, COLS), (COLS - ROWS, COLS), (3, 9), (0, 1)] {
             let mut out = [[f32::NAN; ROWS]; ROWS];
-            columns(&tile, first, &mut out);
-            let expected = |c: usize| std::array::from_fn(|r| (r * COLS + first + c) as f32);
+            columns(&rows[first..][..(ROWS - 1) * row + ROWS], row, &mut out);
+            let expected = |c: usize| std::array::from_fn(|r| (r * row + first + c) as f32);
             assert_eq!(out, std::array::from_fn(expected));
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond their buffer")]
+    fn columns_that_reach_too_far_panic() {
+        columns(&values(7 * 9 + 7), 9, &mut [[0.0; ROWS]; ROWS]);
     }
 
     #[test]
