@@ -490,7 +490,63 @@ def bags():
     net[0].weight.requires_grad = False
     entries.append(write("quantized_blocks", net, rng, shape=(4,), opset=21))
     in_blocks(os.path.join(OUT, "quantized_blocks.onnx"), "0.weight", steps, 2)
-    return entries
+    return entries + [few_bits()]
+
+
+FEW_BITS = ("int4", "uint4", "int2", "uint2", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float4_e2m1fn")
+
+
+class FewBits(nn.Module):
+    """A layer for each of the types of few bits, frozen, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(5, 5, bias=False) for _ in FEW_BITS)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = x + torch.tanh(layer(x))
+        return self.head(x)
+
+
+def few_bits():
+    """Weights stored in types that nothing computes with, by steps for each row or, every other, for blocks of two columns; the
+    package ml_dtypes says what they are."""
+    import ml_dtypes
+
+    torch.manual_seed(5)
+    rng = np.random.default_rng(5)
+    net, stored = FewBits(), {}
+    for k, (layer, kind) in enumerate(zip(net.layers, FEW_BITS)):
+        values = rng.uniform(-3, 3, (5, 5)).astype("f4")
+        codes = (values + 3 * kind.startswith("uint")).round().astype("i1") if "int" in kind else values
+        codes = np.clip(codes, -2, 1) if kind == "int2" else np.clip(codes, 0, 3) if kind == "uint2" else codes
+        codes = codes.astype(getattr(ml_dtypes, kind))
+        zero = np.full(5, 3, "i1").astype(codes.dtype) if kind.startswith("uint") and k % 2 else None
+        in_blocks = k % 2 == 0
+        steps = rng.uniform(0.1, 0.3, (5, 3) if in_blocks else 5).astype("f4")
+        whole = codes.astype("f4") - (0 if zero is None else zero.astype("f4")[:, None])
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(whole * (steps.repeat(2, 1)[:, :5] if in_blocks else steps[:, None])))
+        layer.weight.requires_grad = False
+        stored[f"layers.{k}.weight"] = codes, steps, zero, {"axis": 1, "block_size": 2} if in_blocks else {"axis": 0}
+    entry = write("quantized_few_bits", net, rng, shape=(5,), opset=21)
+    path = os.path.join(OUT, "quantized_few_bits.onnx")
+    model = onnx.load(path)
+    for tensor in list(model.graph.initializer):
+        if tensor.name in stored:
+            codes, steps, zero, attributes = stored[tensor.name]
+            arrays = {"codes": codes, "steps": steps} | ({} if zero is None else {"zero": zero})
+            names = [f"{tensor.name}.{part}" for part in arrays]
+            model.graph.initializer.remove(tensor)
+            model.graph.initializer.extend(map(onnx.numpy_helper.from_array, arrays.values(), names))
+            model.graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", names, [tensor.name], tensor.name, **attributes))
+    # Types of two bits are those of operator set 25; nothing else here has changed.
+    next(imported for imported in model.opset_import if not imported.domain).version = 25
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return entry
 
 
 def own_losses():

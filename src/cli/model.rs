@@ -11,7 +11,7 @@ use crate::compile::{Compilation, Compiled, Options, Pass, compile, compile_seen
 use crate::device::TARGETS;
 use crate::files;
 use crate::lower::cost::CostModel;
-use crate::onnx::{AxisFix, BatchAxis, Fix, Glob, Padding, Parameters, Reading, Source, discover};
+use crate::onnx::{AxisFixes, BatchAxis, Fix, Glob, Padding, Parameters, Reading, Source, discover};
 use crate::options::{GRAMMAR, Loss, NormChoice};
 use crate::passes::attach_loss::LossError;
 use crate::privacy::ClipRule;
@@ -25,9 +25,10 @@ pub const MAX_BATCH: usize = 256;
 /// Flags that say how an ONNX file is read.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Opening {
-    /// Give a symbolic axis of an ONNX model a size: SYMBOL=SIZE or INPUT:AXIS=SIZE (may be repeated)
-    #[arg(long, value_name = "AXIS=SIZE", allow_hyphen_values = true)]
-    dim: Vec<AxisFix>,
+    /// Give symbolic axes of an ONNX model a size: SYMBOL=SIZE or INPUT:AXIS=SIZE, several separated by commas (may be
+    /// repeated)
+    #[arg(long, value_name = "AXIS=SIZE,…", allow_hyphen_values = true)]
+    dim: Vec<AxisFixes>,
 
     /// Rewrite the model where it lets records meet: batch-norm=group, instance or frozen. Sizes of axes may be given here
     /// as well as by --dim
@@ -37,10 +38,11 @@ pub struct Opening {
 
 impl Opening {
     fn reading(&self) -> Reading {
-        let mut reading = Reading { fixes: self.dim.clone(), batch_norm: None };
+        let fixes = self.dim.iter().flat_map(|AxisFixes(fixes)| fixes.clone()).collect();
+        let mut reading = Reading { fixes, batch_norm: None };
         for fix in &self.fix {
             match fix {
-                Fix::Axes(fix) => reading.fixes.push(fix.clone()),
+                Fix::Axes(AxisFixes(fixes)) => reading.fixes.extend(fixes.iter().cloned()),
                 Fix::BatchNorm(substitute) => reading.batch_norm = Some(*substitute),
             }
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::source::{NEWEST_OPSET, OLDEST_OPSET};
+use super::opset::{NEWEST_OPSET, OLDEST_OPSET};
 
 /// A problem with an ONNX file. Problems of one kind are reported together.
 #[derive(Debug, Error, Diagnostic)]
@@ -51,8 +51,8 @@ pub enum OnnxError {
     #[diagnostic(
         code(dpc::onnx::opset),
         help(
-            "dpc reads operator sets {} to {}: export with opset_version=20, or convert the file with \
-             onnx.version_converter.convert_version(onnx.load(path), 20)",
+            "dpc reads operator sets {} to {}, and older files none of whose operators has changed since: export with \
+             opset_version=20, or convert the file with onnx.version_converter.convert_version(onnx.load(path), 20)",
             OLDEST_OPSET,
             NEWEST_OPSET
         )
@@ -139,7 +139,9 @@ pub enum OnnxError {
     #[diagnostic(
         code(dpc::onnx::symbolic_axes),
         help(
-            "dpc compiles for fixed shapes with a free batch: give each of these axes a size with the flag beside it, which may be repeated, or export with these axes fixed"
+            "dpc compiles for fixed shapes with a free batch: give each of these axes a size with the flag beside it, or export \
+             with these axes fixed; where records differ in length give the largest, and pad the others in the data with what \
+             the model does not heed, by a padding id, a mask or lengths"
         )
     )]
     SymbolicAxes {

@@ -6,6 +6,7 @@
 //! that neither can infer leaves its outputs unknown and a note, and the others are inferred all the same.
 
 mod bridge;
+mod folded;
 mod pinned;
 mod rules;
 

@@ -12,8 +12,8 @@ use super::proto::{Dimension, DimensionValue, GraphProto, TensorShapeProto, Type
 /// A change to what a file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fix {
-    /// A size for symbolic axes.
-    Axes(AxisFix),
+    /// Sizes for symbolic axes.
+    Axes(AxisFixes),
     /// `batch-norm=group`, `instance` or `frozen`: another normalisation in the place of one over the batch.
     BatchNorm(Substitute),
 }
@@ -46,8 +46,35 @@ impl FromStr for AxisFix {
         match (axes, size.parse::<u32>()) {
             ("", _) => Err("the symbol, or the input and the axis, are missing before the `=`".to_owned()),
             (_, Ok(size @ 1..)) => Ok(AxisFix { axes: axes.to_owned(), size: size as usize }),
+            _ if size.contains("..") => Err(format!(
+                "`{size}` is a range, and a compiled model has one size of each axis: give the largest and pad shorter records \
+                 in the data, with what the model does not heed, or compile once for each size"
+            )),
             _ => Err(format!("`{size}` is no size of an axis: give a number from 1 on")),
         }
+    }
+}
+
+/// Sizes for several axes, `SYMBOL=SIZE,INPUT:AXIS=SIZE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AxisFixes(pub Vec<AxisFix>);
+
+impl FromStr for AxisFixes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AxisFixes, String> {
+        // A symbol may hold commas, as in `max(a, b)=5`: only one behind a number ends it.
+        let mut fixes = Vec::new();
+        let mut start = 0;
+        for (comma, _) in text.match_indices(',') {
+            let (fix, is_number) = (&text[start..comma], |c: char| c.is_ascii_digit() || c == '.');
+            if fix.rsplit_once('=').is_some_and(|(_, size)| !size.is_empty() && size.chars().all(is_number)) {
+                fixes.push(fix.trim().parse()?);
+                start = comma + 1;
+            }
+        }
+        fixes.push(text[start..].trim().parse()?);
+        Ok(AxisFixes(fixes))
     }
 }
 

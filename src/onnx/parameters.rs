@@ -205,7 +205,9 @@ pub fn discover(source: &Source, train: &[Glob], freeze: &[Glob]) -> Result<Para
 pub(super) fn constants(source: &Source) -> BTreeSet<String> {
     let evidence = Evidence::of(source);
     let floats = source.initializers.iter().filter(|(_, tensor)| tensor.floats().is_some());
-    let constant = |(name, tensor): &(&String, &Tensor)| decide::is_constant(source.exporter, &evidence, name, tensor);
+    let constant = |(name, tensor): &(&String, &Tensor)| {
+        source.is_narrow(name) || decide::is_constant(source.exporter, &evidence, name, tensor)
+    };
     floats.filter(constant).map(|(name, _)| name.clone()).collect()
 }
 
@@ -224,8 +226,9 @@ fn in_order_of_use(source: &Source) -> Vec<String> {
     for (index, name) in source.nodes.iter().flat_map(|node| &node.inputs).enumerate() {
         position.entry(name.as_str()).or_insert(index);
     }
-    let mut names: Vec<&String> =
-        source.initializers.iter().filter(|(_, tensor)| tensor.floats().is_some()).map(|(name, _)| name).collect();
+    let floats =
+        source.initializers.iter().filter(|(name, tensor)| tensor.floats().is_some() && !source.is_narrow(name));
+    let mut names: Vec<&String> = floats.map(|(name, _)| name).collect();
     names.sort_by_key(|name| position.get(name.as_str()).copied().unwrap_or(usize::MAX));
     names.into_iter().cloned().collect()
 }

@@ -16,6 +16,7 @@ use super::facts::Facts;
 use super::fix::{self, AxisFix};
 use super::lift::{self, Lifted};
 use super::node::OnnxNode;
+use super::opset::opset;
 use super::parameters::{self, Parameter};
 use super::proto::{GraphProto, ModelProto, TensorProto};
 use super::tensor::{Elem, Tensor};
@@ -299,6 +300,11 @@ impl Source {
         }
     }
 
+    /// Whether an initialiser is stored in a type that nothing computes with: it is a constant.
+    pub fn is_narrow(&self, name: &str) -> bool {
+        matches!(self.elems.get(name), Some(Elem::Other(_)))
+    }
+
     /// The node of this name.
     pub fn node(&self, name: &str) -> Option<&OnnxNode> {
         self.nodes.iter().find(|node| node.name == name)
@@ -382,23 +388,3 @@ fn hint(bytes: &[u8]) -> &'static str {
         _ => "the file is truncated or of another format; export or download it again",
     }
 }
-
-/// The version of the default operator set.
-fn opset(model: &ModelProto, path: &Path) -> Result<i64, OnnxError> {
-    let found = model.opset_import.iter().find(|set| matches!(set.domain(), "" | "ai.onnx")).map(|set| set.version());
-    match found {
-        Some(version @ OLDEST_OPSET..=NEWEST_OPSET) => Ok(version),
-        // Of operators of other domains alone.
-        None if model.opset_import.iter().any(|set| set.domain() == TRAINING) => Ok(NEWEST_OPSET),
-        found => Err(OnnxError::Opset { path: path.to_owned(), found }),
-    }
-}
-
-/// The domain of optimizers as operators.
-pub const TRAINING: &str = "ai.onnx.preview.training";
-
-/// The first version in which attributes say what they say today, but for broadcasting.
-pub const OLDEST_OPSET: i64 = 6;
-
-/// The last version whose operators were compared with those before, one by one.
-pub const NEWEST_OPSET: i64 = 28;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use tract_onnx::tract_hir::internal::f16;
 
+use super::narrow::Narrow;
 use super::proto::TensorProto;
 
 /// The element type of an ONNX value
@@ -81,6 +82,17 @@ impl Elem {
         }
     }
 
+    /// The least and the largest of the integers of a type of less than 32 bits.
+    pub fn bounds(self) -> Option<(i64, i64)> {
+        match self {
+            Elem::U8 => Some((0, 255)),
+            Elem::I8 => Some((-128, 127)),
+            Elem::U16 => Some((0, 65_535)),
+            Elem::I16 => Some((-32_768, 32_767)),
+            other => Narrow::of(other)?.bounds(),
+        }
+    }
+
     /// Whether values are floating-point numbers.
     pub fn is_float(self) -> bool {
         matches!(self, Elem::F32 | Elem::F64 | Elem::F16 | Elem::Bf16)
@@ -92,7 +104,20 @@ impl Elem {
         matches!(self, I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64)
     }
 
-    /// Bytes of one element in `raw_data`; `None` for types that dpc does not read.
+    /// An integer as one of this type, which wraps around.
+    pub fn wrap(self, x: i64) -> i64 {
+        match self {
+            Elem::I8 => i64::from(x as i8),
+            Elem::I16 => i64::from(x as i16),
+            Elem::I32 => i64::from(x as i32),
+            Elem::U8 => i64::from(x as u8),
+            Elem::U16 => i64::from(x as u16),
+            Elem::U32 => i64::from(x as u32),
+            _ => x,
+        }
+    }
+
+    /// Bytes of one element in `raw_data`; `None` for types that dpc does not compute with.
     pub fn size(self) -> Option<usize> {
         match self {
             Elem::I8 | Elem::U8 | Elem::Bool => Some(1),
@@ -239,6 +264,9 @@ impl Tensor {
     /// Reads a tensor of `proto`'s type and shape from little-endian `raw` bytes.
     fn from_raw(proto: &TensorProto, raw: &[u8]) -> Result<Tensor, TensorError> {
         let elem = Elem::from_onnx(proto.data_type.unwrap_or(0));
+        if let Some(narrow) = Narrow::of(elem) {
+            return Tensor::from_narrow(proto, (elem, narrow), raw);
+        }
         let size = elem.size().ok_or(TensorError::ElementType(elem))?;
         let (dims, count) = shape(proto)?;
         if count.checked_mul(size) != Some(raw.len()) {
@@ -280,9 +308,26 @@ impl Tensor {
         Ok(Tensor { dims, data })
     }
 
+    /// Reads a tensor of a type of at most a byte that dpc does not compute with.
+    fn from_narrow(proto: &TensorProto, (elem, narrow): (Elem, Narrow), bytes: &[u8]) -> Result<Tensor, TensorError> {
+        let (dims, count) = shape(proto)?;
+        if narrow.bytes(count) != bytes.len() {
+            return Err(TensorError::Malformed(format!(
+                "shape {dims:?} of {elem} needs {} bytes, the data has {}",
+                narrow.bytes(count),
+                bytes.len()
+            )));
+        }
+        Ok(Tensor { dims, data: narrow.read(bytes, count) })
+    }
+
     /// Reads a tensor from the field that holds its element type's data.
     fn from_fields(proto: &TensorProto) -> Result<Tensor, TensorError> {
         let elem = Elem::from_onnx(proto.data_type.unwrap_or(0));
+        if let Some(narrow) = Narrow::of(elem) {
+            let bytes: Vec<u8> = proto.int32_data.iter().map(|&x| x as u8).collect();
+            return Tensor::from_narrow(proto, (elem, narrow), &bytes);
+        }
         if let Elem::Other(_) = elem {
             return Err(TensorError::ElementType(elem));
         }
@@ -413,8 +458,8 @@ mod tests {
     #[test]
     fn types_that_dpc_cannot_compute_with_are_named() {
         assert_eq!(
-            Tensor::from_proto(&proto(Elem::Other(17), &[1], &[0])),
-            Err(TensorError::ElementType(Elem::Other(17)))
+            Tensor::from_proto(&proto(Elem::Other(14), &[1], &[0])),
+            Err(TensorError::ElementType(Elem::Other(14)))
         );
         assert_eq!(Elem::Other(17).to_string(), "float8e4m3fn");
     }

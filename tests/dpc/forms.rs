@@ -150,6 +150,7 @@ fn symbolic_axes_are_fixed_by_symbol_and_by_position() {
     let mut form = Form::new("axes");
     form.check("--dim time=6 --dim y:2=2");
     form.check("--dim x:1=6 --fix y:1=6 --fix y:2=2");
+    form.check("--dim time=6,y:2=2");
 
     let (file, place) = (form.file(), &form.place);
     let text = place.fails(&format!("check {file}"), 1);
@@ -169,6 +170,19 @@ fn symbolic_axes_are_fixed_by_symbol_and_by_position() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn a_range_of_sizes_and_records_of_another_length_are_told_what_to_do() {
+    let mut form = Form::new("axes");
+    form.data();
+    let (file, place) = (form.file(), &form.place);
+    let text = place.fails(&format!("check {file} --dim time=1..6,y:2=2"), 2);
+    assert!(text.contains("one size of each axis"), "{text}");
+    let text = place.fails(&format!("eval {file} --data data.npz --loss cross-entropy --dim time=7,y:2=2"), 1);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let said = "axis 1 has 6 elements, and a compiled model takes 7: pad its records to that size";
+    assert!(words.join(" ").contains(said), "{text}");
 }
 
 #[test]

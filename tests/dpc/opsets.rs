@@ -3,8 +3,8 @@
 use dpc::device::cpu::Cpu;
 use dpc::lower::host_outputs;
 use dpc::lower::program::{Phase, Role};
-use dpc::onnx::proto::ModelProto;
-use dpc::onnx::source::{NEWEST_OPSET, OLDEST_OPSET};
+use dpc::onnx::opset::{NEWEST_OPSET, OLDEST_OPSET};
+use dpc::onnx::proto::{ModelProto, NodeProto};
 use dpc::options::NormChoice;
 use prost::Message;
 
@@ -91,5 +91,36 @@ fn an_operator_set_that_is_not_read_is_refused_with_the_range() {
         let text = place.fails("check m.onnx", 1);
         assert!(text.contains("dpc::onnx::opset") && text.contains("operator sets 6 to 28"), "{text}");
         assert!(text.contains(&format!("operator set {version}")), "{text}");
+    }
+}
+
+/// An older file is read where none of its operators has changed since.
+#[test]
+fn an_older_file_of_unchanged_operators_is_read() {
+    let node = |op_type: &str, input: &[&str], output: &str| NodeProto {
+        op_type: Some(op_type.into()),
+        input: input.iter().map(|name| (*name).into()).collect(),
+        output: vec![output.into()],
+        ..Default::default()
+    };
+    let place = Place::new();
+    for (op, reads) in [("Softplus", true), ("Relu", false)] {
+        let bytes = std::fs::read(models("zoo/mlp.ts.onnx")).expect("a model");
+        let mut model = ModelProto::decode(bytes.as_slice()).expect("a model");
+        model.opset_import[0].version = Some(1);
+        let graph = model.graph.as_mut().expect("a graph");
+        let (x, y) = (graph.input[0].name().to_owned(), graph.output[0].name().to_owned());
+        let weight =
+            graph.initializer.iter().find(|tensor| tensor.dims.len() == 2).expect("a weight").name().to_owned();
+        graph.node = vec![
+            node("Transpose", &[&weight], "transposed"),
+            node("MatMul", &[&x, "transposed"], "product"),
+            node(op, &["product"], &y),
+        ];
+        std::fs::write(place.path("m.onnx"), model.encode_to_vec()).expect("a file");
+        match reads {
+            true => _ = place.ok("check m.onnx"),
+            false => assert!(place.fails("check m.onnx", 1).contains("dpc::onnx::opset")),
+        }
     }
 }

@@ -13,9 +13,14 @@ use super::panels::Prepared;
 use super::{Buffers, Native, parallel, patches};
 use crate::lower::kernels::{Bias, ConvGeometry, Gemm, View};
 
-/// Rows of one large product of `m` rows that a thread works out at a time: enough to pay for packing the right operand.
-fn block(m: usize) -> usize {
-    (m / 8).next_multiple_of(64).clamp(64, 512)
+/// Rows of one large product of `m` rows that a thread works out at a time: every block packs the right operand anew, so there
+/// are no more of them than keep `threads` at work. None is so small that its rows would round otherwise than in another block.
+fn block(m: usize, threads: usize) -> usize {
+    let mut block = m.div_ceil(threads).next_multiple_of(ROWS).clamp(32, 256);
+    while block < m && (1..ROWS / 2).contains(&(m % block)) {
+        block += ROWS;
+    }
+    block
 }
 
 /// Room for the two operands.
@@ -57,7 +62,7 @@ impl Native for Gemm {
         let a = Operand::new(self.a, read[0].f32(), self.groups, m, self.inner);
         let b = Operand::new(self.b, read[1].f32(), self.groups, self.inner, self.cols);
         if records == 1 && (self.cols - 1) * self.out_col < self.out_row {
-            let block = block(m);
+            let block = block(m, rayon::current_num_threads());
             parallel::with_scratch(|[s, t]: &mut Scratch| {
                 for g in 0..self.groups {
                     let (a, b) = (a.matrix(0, g, s), b.matrix(0, g, t));
@@ -248,4 +253,21 @@ fn input_gradient(
     let scratch = parallel::room(scratch, patch * positions);
     w.product(dy.transposed(), scratch);
     patches::scatter(conv, scratch, out, plane);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_keep_threads_at_work_and_leave_no_few_rows() {
+        assert_eq!([64, 256, 1024, 4096].map(|m| block(m, 2)), [32, 128, 256, 256]);
+        assert_eq!([64, 1024, 4096].map(|m| block(m, 16)), [32, 64, 256]);
+        for threads in [1, 2, 3, 16] {
+            for m in 1..3000 {
+                let rest = m % block(m, threads);
+                assert!(m < ROWS / 2 || rest == 0 || rest >= ROWS / 2, "{m} rows on {threads} threads");
+            }
+        }
+    }
 }

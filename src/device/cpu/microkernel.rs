@@ -61,37 +61,20 @@ pub fn tile(a: &Rows, panel: &[f32], half: bool, out: &mut Tile) {
     if half { portable::<HALF>(a, panel, out) } else { portable::<COLS>(a, panel, out) }
 }
 
-/// The columns of 8 from column `first` on of a tile, each in one piece.
+/// The columns of the 8 × 8 matrix whose rows begin every `row` elements, each in one piece.
 ///
 /// # Panics
-/// When the tile has no such columns.
-pub fn columns(tile: &Tile, first: usize, out: &mut [[f32; ROWS]; ROWS]) {
-    assert!(first + ROWS <= COLS, "columns of a tile");
+/// When the matrix reaches beyond the slice.
+pub fn columns(rows: &[f32], row: usize, out: &mut [[f32; ROWS]; ROWS]) {
+    let reach = row.checked_mul(ROWS - 1).and_then(|last| last.checked_add(ROWS));
+    assert!(reach.is_some_and(|reach| reach <= rows.len()), "rows that reach beyond their buffer");
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx") {
         // SAFETY: the feature was found, and the columns are there.
-        return unsafe { x86::columns(tile, first, out) };
+        return unsafe { x86::columns(rows, row, out) };
     }
     for (c, column) in out.iter_mut().enumerate() {
-        *column = std::array::from_fn(|r| tile[r * COLS + first + c]);
-    }
-}
-
-/// Writes eight rows of eight elements, `row` apart, as eight columns of lines that are `line` apart.
-///
-/// # Panics
-/// When one of the slices is too short.
-pub fn turned(from: &[f32], row: usize, to: &mut [f32], line: usize) {
-    let reach = |step: usize| (ROWS - 1).checked_mul(step).and_then(|last| last.checked_add(ROWS));
-    assert!(reach(row).is_some_and(|reach| reach <= from.len()), "rows of eight");
-    assert!(reach(line).is_some_and(|reach| reach <= to.len()), "columns of eight");
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx") {
-        // SAFETY: the feature was found, and both slices reach as far as is read and written.
-        return unsafe { x86::turned(from.as_ptr(), row, to.as_mut_ptr(), line) };
-    }
-    for (r, c) in (0..ROWS).flat_map(|r| (0..ROWS).map(move |c| (r, c))) {
-        to[c * line + r] = from[r * row + c];
+        *column = std::array::from_fn(|r| rows[r * row + c]);
     }
 }
 
@@ -165,29 +148,18 @@ mod x86 {
     }
 
     /// # Safety
-    /// `first + 8` is at most `COLS`.
+    /// `7 · row + 8` is at most the length of `rows`.
     #[target_feature(enable = "avx")]
-    pub unsafe fn columns(tile: &Tile, first: usize, out: &mut [[f32; ROWS]; ROWS]) {
-        // SAFETY: eight lanes from `first` on are in each of the tile's `ROWS` lines, as the caller says; `out` has eight lines of
-        // eight.
-        unsafe { turned(tile.as_ptr().add(first), COLS, out.as_mut_ptr().cast(), ROWS) }
-    }
-
-    /// Eight rows of eight elements, `row` apart, as eight columns of lines that are `line` apart.
-    ///
-    /// # Safety
-    /// All those elements may be read, and written.
-    #[target_feature(enable = "avx")]
-    pub unsafe fn turned(from: *const f32, row: usize, to: *mut f32, line: usize) {
+    pub unsafe fn columns(rows: &[f32], row: usize, out: &mut [[f32; ROWS]; ROWS]) {
         const { assert!(ROWS == 8) };
-        // SAFETY: the caller says that eight lanes from each row may be read and eight of each line be written.
+        // SAFETY: eight lanes from each of the `ROWS` rows are in the slice, as the caller says; `out` has eight lines of eight.
         unsafe {
-            let load = |r: usize| _mm256_loadu_ps(from.add(r * row));
+            let line = |r: usize| _mm256_loadu_ps(rows.as_ptr().add(r * row));
             // Pairs of rows, then fours, then both halves: afterwards lane r of register c is row r of column c.
             let (mut pairs, mut fours) = ([_mm256_setzero_ps(); 8], [_mm256_setzero_ps(); 8]);
             for r in 0..4 {
-                pairs[2 * r] = _mm256_unpacklo_ps(load(2 * r), load(2 * r + 1));
-                pairs[2 * r + 1] = _mm256_unpackhi_ps(load(2 * r), load(2 * r + 1));
+                pairs[2 * r] = _mm256_unpacklo_ps(line(2 * r), line(2 * r + 1));
+                pairs[2 * r + 1] = _mm256_unpackhi_ps(line(2 * r), line(2 * r + 1));
             }
             for h in 0..2 {
                 for k in 0..2 {
@@ -198,8 +170,8 @@ mod x86 {
             }
             for c in 0..4 {
                 let (low, high) = (fours[c], fours[4 + c]);
-                _mm256_storeu_ps(to.add(c * line), _mm256_permute2f128_ps::<0x20>(low, high));
-                _mm256_storeu_ps(to.add((c + 4) * line), _mm256_permute2f128_ps::<0x31>(low, high));
+                _mm256_storeu_ps(out[c].as_mut_ptr(), _mm256_permute2f128_ps::<0x20>(low, high));
+                _mm256_storeu_ps(out[c + 4].as_mut_ptr(), _mm256_permute2f128_ps::<0x31>(low, high));
             }
         }
     }
@@ -281,31 +253,20 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_those_of_the_tile() {
-        let tile: Tile = std::array::from_fn(|i| i as f32);
-        for first in [0, 5, COLS - ROWS] {
+    fn columns_are_those_of_the_rows() {
+        let rows: Vec<f32> = (0..8 * COLS).map(|i| i as f32).collect();
+        for (first, row) in [(0, COLS), (5, COLS), (COLS - ROWS, COLS), (3, 9), (0, 1)] {
             let mut out = [[f32::NAN; ROWS]; ROWS];
-            columns(&tile, first, &mut out);
-            let expected = |c: usize| std::array::from_fn(|r| (r * COLS + first + c) as f32);
+            columns(&rows[first..][..(ROWS - 1) * row + ROWS], row, &mut out);
+            let expected = |c: usize| std::array::from_fn(|r| (r * row + first + c) as f32);
             assert_eq!(out, std::array::from_fn(expected));
         }
     }
 
     #[test]
-    fn rows_become_columns_and_no_more() {
-        let from = values(100);
-        let mut to = vec![f32::NAN; 7 * 11 + 8];
-        turned(&from, 9, &mut to, 11);
-        for (i, found) in to.iter().enumerate() {
-            let (c, r) = (i / 11, i % 11);
-            if r < 8 { assert_eq!(*found, from[r * 9 + c]) } else { assert!(found.is_nan()) }
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "columns of eight")]
-    fn columns_that_are_too_short_panic() {
-        turned(&values(64), 8, &mut [0.0; 63], 8);
+    #[should_panic(expected = "beyond their buffer")]
+    fn columns_that_reach_too_far_panic() {
+        columns(&values(7 * 9 + 7), 9, &mut [[0.0; ROWS]; ROWS]);
     }
 
     #[test]

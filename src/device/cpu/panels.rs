@@ -35,7 +35,7 @@ impl Part<'_> {
         let whole = if row == 1 && rows == ROWS { cols / ROWS * ROWS } else { 0 };
         let mut columns = [[0.0; ROWS]; ROWS];
         for c in (0..whole).step_by(ROWS) {
-            microkernel::columns(self.tile, c, &mut columns);
+            microkernel::columns(&self.tile[c..], COLS, &mut columns);
             for (k, column) in columns.iter().enumerate() {
                 let to = &mut out[i + (j + c + k) * col..][..ROWS];
                 to.iter_mut().zip(column).for_each(|(to, &value)| f(value, to));
@@ -115,19 +115,31 @@ impl<'a> Panels<'a> {
 
 /// Writes rows `first..first + count` of `b` as columns of a panel, whose lines are `width` elements apart.
 pub fn transpose(b: Matrix, first: usize, count: usize, width: usize, panel: &mut [f32]) {
-    const BLOCK: usize = 16;
-    // Rows in one piece go through registers, eight by eight.
-    let whole = if b.col == 1 { [count / ROWS * ROWS, b.cols / ROWS * ROWS] } else { [0; 2] };
-    for (j, k) in (0..whole[0]).step_by(ROWS).flat_map(|j| (0..whole[1]).step_by(ROWS).map(move |k| (j, k))) {
-        let from = &b.data[(first + j) * b.row + k..];
-        microkernel::turned(from, b.row, &mut panel[k * width + j..], width);
+    // Rows in one piece go by squares that fit the registers.
+    let squares = if b.col == 1 { [count / ROWS * ROWS, b.cols / ROWS * ROWS] } else { [0; 2] };
+    let mut columns = [[0.0; ROWS]; ROWS];
+    for start in (0..squares[1]).step_by(ROWS) {
+        let lines = &mut panel[start * width..];
+        for j in (0..squares[0]).step_by(ROWS) {
+            microkernel::columns(&b.data[(first + j) * b.row + start..], b.row, &mut columns);
+            for (line, column) in lines.chunks_mut(width).zip(&columns) {
+                line[j..j + ROWS].copy_from_slice(column);
+            }
+        }
     }
-    for start in (0..b.cols).step_by(BLOCK) {
-        let len = BLOCK.min(b.cols - start);
-        for j in 0..count {
-            let done = if j < whole[0] { whole[1].saturating_sub(start).min(len) } else { 0 };
+    one_by_one(b, [first, count], [squares[0], 0], squares[1], width, panel);
+    one_by_one(b, [first, count], [0, squares[1]], b.cols - squares[1], width, panel);
+}
+
+/// [`transpose`] of the rows from row `from[0]` on, and of `cols` of their elements from element `from[1]` on.
+fn one_by_one(b: Matrix, [first, count]: [usize; 2], from: [usize; 2], cols: usize, width: usize, panel: &mut [f32]) {
+    const BLOCK: usize = 16;
+    let end = from[1] + cols;
+    for start in (from[1]..end).step_by(BLOCK) {
+        let len = BLOCK.min(end - start);
+        for j in from[0]..count {
             let from = &b.data[(first + j) * b.row + start * b.col..];
-            for k in done..len {
+            for k in 0..len {
                 panel[(start + k) * width + j] = from[k * b.col];
             }
         }

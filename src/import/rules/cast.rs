@@ -20,6 +20,7 @@ fn cast(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal> {
     }
     let value = cx.value(node, 0)?;
     let to = match cx.output_elem(node, 0) {
+        Some(elem @ Elem::Other(_)) => return Err(cx.unsupported(node, &format!("numbers of type {elem}"))),
         Some(Elem::Bool) => DType::Bool,
         Some(elem) if !elem.is_float() => DType::I32,
         _ => DType::F32,

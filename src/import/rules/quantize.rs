@@ -1,5 +1,5 @@
 //! [DequantizeLinear](https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html), of weights that a file stores as small
-//! integers, and QuantizeLinear. What is stored so stays as it is; the rounding of data has no derivative.
+//! integers or floats, and QuantizeLinear. What is stored so stays as it is; the rounding of data has no derivative.
 
 use crate::graph::DType;
 use crate::import::axes::{Axes, Axis};
@@ -70,9 +70,8 @@ fn dequantize(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusa
     let Some(scale) = scale else { return Err(cx.invalid(node, "it has no scale")) };
     let stored = cx.stored(node, 0);
     if let Some(name) = stored {
-        cx.note(format!(
-            "`{name}` is stored as small integers: it stays as it is, and dpc computes with it in float32"
-        ));
+        let what = if cx.ty(x.node).dtype == DType::I32 { "integers" } else { "floats" };
+        cx.note(format!("`{name}` is stored as small {what}: it stays as it is, and dpc computes with it in float32"));
     }
     let x = float(cx, node, x)?;
     Ok(vec![formula(cx, node, |f| {
@@ -89,13 +88,11 @@ fn quantize(cx: &mut Import<'_>, node: &OnnxNode) -> Result<Vec<Value>, Refusal>
     let x = cx.value(node, 0)?;
     let (scale, zero) = (steps(cx, node, 1, &x)?, steps(cx, node, 2, &x)?);
     let Some(scale) = scale else { return Err(cx.invalid(node, "it has no scale")) };
-    let (low, high) = match cx.output_elem(node, 0) {
-        Some(Elem::U8) | None => (0.0, 255.0),
-        Some(Elem::I8) => (-128.0, 127.0),
-        Some(Elem::U16) => (0.0, 65_535.0),
-        Some(Elem::I16) => (-32_768.0, 32_767.0),
-        Some(other) => return Err(cx.unsupported(node, &format!("integers of type {other}"))),
+    let elem = cx.output_elem(node, 0).unwrap_or(Elem::U8);
+    let Some((low, high)) = elem.bounds() else {
+        return Err(cx.unsupported(node, &format!("numbers of type {elem}")));
     };
+    let (low, high) = (low as f32, high as f32);
     if cx.ty(x.node).batched {
         cx.note(format!("node `{}` rounds what is computed: no gradient passes through it", node.name));
     }

@@ -7,6 +7,7 @@ use tract_onnx::tract_hir::infer::{Factoid, InferenceFact, InferenceOp};
 use tract_onnx::tract_hir::internal::{DatumType, Tensor as TractTensor, TractResult, tvec};
 use tract_onnx::{Onnx, pb};
 
+use super::folded;
 use super::pinned::{Known, LARGEST_VALUE};
 use crate::onnx::node::OnnxNode;
 use crate::onnx::tensor::{Elem, Tensor, TensorData};
@@ -22,9 +23,8 @@ pub(super) struct Operator {
     /// Axes that the result has and the operand has not, from whose end they are counted.
     added: usize,
     results: usize,
-    /// Whether results may be computed: not of operators that draw random numbers, nor of sliding windows, for which tract
-    /// lists as many elements as the attributes say.
-    may_compute: bool,
+    /// The operator's name where its results may be computed.
+    computes: Option<String>,
     /// Whether results depend on the operands' elements, not on their shapes alone.
     reads_values: bool,
 }
@@ -71,10 +71,7 @@ impl Operator {
             lowest,
             added,
             results: node.outputs.iter().filter(|name| !name.is_empty()).count(),
-            may_compute: !node.op_type.starts_with("Random")
-                && node.op_type != "Multinomial"
-                && !node.op_type.ends_with("Pool")
-                && !node.op_type.starts_with("Conv"),
+            computes: folded::folds(node).then(|| node.op_type.clone()),
             reads_values: !matches!(node.op_type.as_str(), "Shape" | "Size"),
         })
     }
@@ -93,7 +90,7 @@ impl Operator {
         }
         let known = self.facts(operands, false)?;
         let small = |known: &Known| known.shape.as_deref().and_then(count).is_some_and(|n| n <= LARGEST_VALUE);
-        let computable = self.may_compute
+        let computable = self.computes.as_ref().is_some_and(|op| folded::takes(op, operands))
             && !operands.is_empty()
             && operands.iter().all(|operand| operand.value.is_some())
             && known.iter().all(small);

@@ -42,14 +42,7 @@ pub(super) fn infer(node: &OnnxNode, pinned: &mut Pinned) -> Option<Results> {
         "GridSample" => shapes::grid_sample(node, pinned),
         "MaxUnpool" => shapes::max_unpool(node, pinned),
         "Det" => shapes::det(node, pinned),
-        // tract takes it for 1.
-        "Celu" | "Swish" if node.float("alpha", 1.0).is_ok_and(|alpha| alpha != 1.0) => {
-            Ok(vec![Some(like(operand(node, pinned, 0)))])
-        }
-        "DequantizeLinear" => {
-            let elem = operand(node, pinned, 1).elem;
-            Ok(vec![Some(Known::new(elem, operand(node, pinned, 0).shape))])
-        }
+        "DequantizeLinear" => dequantized(node, pinned),
         "QuantizeLinear" => quantized(node, pinned),
         "RandomUniformLike" | "RandomNormalLike" if !node.has("dtype") => {
             Ok(vec![Some(like(operand(node, pinned, 0)))])
@@ -128,6 +121,18 @@ fn constant_of_shape(node: &OnnxNode, pinned: &Pinned) -> Results {
         known.value = Some(Tensor { dims, data: data.ok_or("its value has no element")? });
     }
     Ok(vec![Some(known)])
+}
+
+/// [DequantizeLinear](https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html): of the type of its scale, if that is one to
+/// compute with.
+fn dequantized(node: &OnnxNode, pinned: &Pinned) -> Results {
+    let stated = node.int("output_dtype", 0).map_err(|error| error.to_string())?;
+    let elem = match (stated, operand(node, pinned, 1).elem) {
+        (0, Some(Elem::Other(_))) => Some(Elem::F32),
+        (0, scale) => scale,
+        (stated, _) => i32::try_from(stated).ok().map(Elem::from_onnx),
+    };
+    Ok(vec![Some(Known::new(elem, operand(node, pinned, 0).shape))])
 }
 
 /// [QuantizeLinear](https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html): of the type of its zero point.
@@ -209,7 +214,7 @@ fn split_heads(shape: Option<Vec<usize>>, heads: i64) -> Result<[usize; 4], Stri
 fn cast_like(node: &OnnxNode, pinned: &Pinned) -> Results {
     let (data, target) = (operand(node, pinned, 0), operand(node, pinned, 1));
     let value = match (&data.value, target.elem) {
-        (Some(tensor), Some(elem)) => Some(cast(tensor, elem)),
+        (Some(tensor), Some(elem)) => cast(tensor, elem),
         _ => None,
     };
     let from_weights = data.from_weights;
@@ -225,21 +230,24 @@ fn cast_integers(node: &OnnxNode, pinned: &Pinned) -> Option<Results> {
     (integers && to == Some(Elem::I64)).then(|| Ok(vec![Some(Known { elem: to, ..data })]))
 }
 
-fn cast(tensor: &Tensor, elem: Elem) -> Tensor {
+/// The elements as others of type `elem`; `None` of a type that dpc does not compute with.
+fn cast(tensor: &Tensor, elem: Elem) -> Option<Tensor> {
     let numbers: Vec<f64> = match &tensor.data {
         TensorData::F32(values) => values.iter().map(|&x| f64::from(x)).collect(),
         TensorData::I64(values) if elem.is_integer() => {
-            return Tensor { dims: tensor.dims.clone(), data: TensorData::I64(values.clone()) };
+            let data = TensorData::I64(values.iter().map(|&x| elem.wrap(x)).collect());
+            return Some(Tensor { dims: tensor.dims.clone(), data });
         }
         TensorData::I64(values) => values.iter().map(|&x| x as f64).collect(),
         TensorData::Bool(values) => values.iter().map(|&x| f64::from(u8::from(x))).collect(),
     };
     let data = match elem {
+        Elem::Other(_) => return None,
         Elem::Bool => TensorData::Bool(numbers.iter().map(|&x| x != 0.0).collect()),
         elem if elem.is_float() => TensorData::F32(numbers.iter().map(|&x| x as f32).collect()),
-        _ => TensorData::I64(numbers.iter().map(|&x| x as i64).collect()),
+        _ => TensorData::I64(numbers.iter().map(|&x| elem.wrap(x as i64)).collect()),
     };
-    Tensor { dims: tensor.dims.clone(), data }
+    Some(Tensor { dims: tensor.dims.clone(), data })
 }
 
 /// [Range](https://onnx.ai/onnx/operators/onnx__Range.html): `max(⌈(limit − start)/delta⌉, 0)` elements.

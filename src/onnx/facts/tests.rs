@@ -18,6 +18,11 @@ type Spec<'a> = (&'a str, &'a str, &'a [(&'a str, i64)]);
 
 /// The facts of a graph; an operand `_` is absent.
 fn infer(nodes: &[Spec], constants: &[(&str, Tensor)], inputs: &[(&str, Vec<Dim>)]) -> Facts {
+    infer_of(nodes, constants, inputs, &[])
+}
+
+/// [`infer`], where those of the float initialisers that are `known` are no parameters.
+fn infer_of(nodes: &[Spec], constants: &[(&str, Tensor)], inputs: &[(&str, Vec<Dim>)], known: &[String]) -> Facts {
     let attribute = |(name, value): &(&str, i64)| AttributeProto {
         name: Some((*name).to_owned()),
         r#type: Some(2),
@@ -42,7 +47,8 @@ fn infer(nodes: &[Spec], constants: &[(&str, Tensor)], inputs: &[(&str, Vec<Dim>
         .iter()
         .map(|(name, dims)| ValueInfo { name: (*name).to_owned(), dtype: Elem::F32, dims: dims.clone() })
         .collect();
-    Facts::infer(&nodes, (&constants, &HashMap::new(), &BTreeSet::new()), &inputs, &[], 20)
+    let known = known.iter().cloned().collect();
+    Facts::infer(&nodes, (&constants, &HashMap::new(), &known), &inputs, &[], 20)
 }
 
 fn ints(values: &[i64]) -> Tensor {
@@ -171,4 +177,42 @@ fn facts_of_constant(tensor: Tensor) -> Vec<Int> {
     let tensor = Tensor { data: bools, ..tensor };
     let facts = infer(&[("NonZero", "c -> places", &[])], &[("c", tensor)], &[]);
     facts.ints("places").unwrap_or_default().to_vec()
+}
+
+/// What tract computes otherwise than ONNX has it is no constant, and has its shape all the same.
+#[test]
+fn what_tract_computes_otherwise_is_left_to_dpc() {
+    let floats = |dims: &[usize], value: f32| Tensor {
+        dims: dims.to_vec(),
+        data: TensorData::F32(vec![value; dims.iter().product()]),
+    };
+    let fill: [Spec; 3] =
+        [("ConstantOfShape", "sx -> x", &[]), ("ConstantOfShape", "sw -> w", &[]), ("ConstantOfShape", "sr -> r", &[])];
+    let sizes = [("sx", ints(&[4, 2, 3])), ("sw", ints(&[1, 5, 3])), ("sr", ints(&[1, 5, 5]))];
+    // Its clip, its activations and a single backward direction are lost on tract.
+    let nodes = [&fill[..], &[("RNN", "x w r -> y last", &[("hidden_size", 5)])]].concat();
+    let facts = infer(&nodes, &sizes, &[]);
+    assert_eq!(dims(&facts, "y").as_deref(), Some("4,1,2,5"));
+    assert!(facts.constant("x").is_some() && facts.constant("y").is_none());
+    // The largest of NaN and 1 is NaN, and that of nothing is below all numbers.
+    let undefined = [("nan", floats(&[2], f32::NAN)), ("one", floats(&[2], 1.0)), ("none", floats(&[0, 2], 0.0))];
+    let names = ["nan", "one", "none"].map(str::to_owned);
+    let nodes: [Spec; 3] = [
+        ("Max", "nan one -> most", &[]),
+        ("IsNaN", "nan -> is", &[]),
+        ("ReduceMax", "none first -> top", &[("keepdims", 0)]),
+    ];
+    let facts = infer_of(&nodes, &[&undefined[..], &[("first", ints(&[0]))]].concat(), &[], &names);
+    assert!(facts.constant("most").is_none() && facts.constant("top").is_none());
+    assert_eq!(facts.constant("is").and_then(Tensor::bools), Some(&[true, true][..]));
+    assert_eq!(dims(&facts, "top").as_deref(), Some("2"));
+}
+
+#[test]
+fn integers_of_another_type_wrap_around() {
+    let like = |value: i64| Tensor { dims: vec![], data: TensorData::I64(vec![value]) };
+    assert_eq!([300, -1].map(|x| Elem::U8.wrap(x)), [44, 255]);
+    assert_eq!([300, 200].map(|x| Elem::I8.wrap(x)), [44, -56]);
+    let facts = infer(&[("CastLike", "x like -> y", &[])], &[("x", ints(&[1 << 40, 7])), ("like", like(0))], &[]);
+    assert_eq!(facts.constant("y"), Some(&ints(&[1 << 40, 7])));
 }

@@ -27,7 +27,7 @@ use crate::device::gpu::Gpu;
 use crate::import::rules;
 
 /// Models that failed once: an Einsum whose ellipsis stands for axes of one operand, which was refused.
-const ONCE_FAILED: &[u64] = &[93, 217];
+const ONCE_FAILED: &[u64] = &[93, 217, 700150, 700422];
 
 /// Models that are checked where nobody says how many.
 const MODELS: u64 = 400;

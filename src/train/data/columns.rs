@@ -129,9 +129,28 @@ fn check_shape(source_name: &str, name: &str, wanted: &[usize], found: &[usize])
              transposed array that is not copied is written in its old order by some versions of safetensors",
             &Dims(wanted).to_string()[1..]
         )
+    } else if let Some((axis, have, want)) = other_length(record, wanted) {
+        let change = if have < want {
+            "pad its records to that size, with what the model does not heed"
+        } else {
+            "cut its records to that size"
+        };
+        format!(
+            "axis {axis} has {have} elements, and a compiled model takes {want}: {change}, or compile the model for {have}, by \
+             --dim where the file leaves the axis free"
+        )
     } else {
         format!("store it as [records, {}", &Dims(wanted).to_string()[1..])
     }))
+}
+
+/// The only axis in which records have another size than is wanted, counted with the axis of records, and both sizes.
+fn other_length(have: &[usize], want: &[usize]) -> Option<(usize, usize, usize)> {
+    let mut others = have.iter().zip(want).enumerate().filter(|(_, (have, want))| have != want);
+    match (have.len() == want.len(), others.next(), others.next()) {
+        (true, Some((axis, (&have, &want))), None) => Some((axis + 1, have, want)),
+        _ => None,
+    }
 }
 
 /// The arguments of `transpose` that bring records of shape `found` into the shape `wanted`, where the ranks agree.
