@@ -1,6 +1,8 @@
 //! Fusion: biases and activations into the products that feed them, then chains of element-wise functions into one.
 //!
-//! A value is fused away only if its single user takes it, so nothing is computed twice.
+//! A value is fused away if its single user takes it, or if it is a function of one value and each of its few users is a
+//! function too: to compute it again from what they read in its place takes less than to keep it, from the forward pass to the
+//! backward pass as a rule. So a GELU keeps its argument, and nothing else.
 
 use crate::graph::{NodeId, Type, TypeError};
 use crate::lower::scalar::Func;
@@ -13,6 +15,9 @@ use crate::ops::elementwise::Elementwise;
 const MOST_OPERANDS: usize = 6;
 /// The longest fused chain.
 const MOST_STEPS: usize = 24;
+/// The most functions that are computed again for each user of their result, and the most users.
+const MOST_AGAIN: usize = 8;
+const MOST_USERS: usize = 4;
 
 /// Fuses a graph.
 pub fn fuse(graph: &Graph) -> Result<Graph, TypeError> {
@@ -24,6 +29,19 @@ fn single_use(graph: &Graph, id: NodeId) -> bool {
     let users = graph.users(id);
     users.len() == 1
         && graph.operands(users[0]).iter().filter(|&&o| o == id).count() == 1
+        && !graph.outputs.values().any(|&o| o == id)
+}
+
+/// Whether all users of `id`, several, can compute it themselves.
+fn computed_again(graph: &Graph, id: NodeId) -> bool {
+    let (users, ty) = (graph.users(id), graph.ty(id));
+    let function = |user: &NodeId| {
+        let to = graph.ty(*user);
+        matches!(graph.op(*user), Op::Elementwise(_)) && (to.batched, &to.dims) == (ty.batched, &ty.dims)
+    };
+    matches!(graph.op(id), Op::Elementwise(_))
+        && (2..=MOST_USERS).contains(&users.len())
+        && users.iter().all(function)
         && !graph.outputs.values().any(|&o| o == id)
 }
 
@@ -105,6 +123,7 @@ fn with_activation(graph: &Graph, product: NodeId, f: Func) -> Option<(Op, Vec<N
 
 fn chains(graph: &Graph) -> Result<Graph, TypeError> {
     let single: Vec<bool> = graph.ids().map(|id| single_use(graph, id)).collect();
+    let again: Vec<bool> = graph.ids().map(|id| computed_again(graph, id)).collect();
     let (out, _) = graph.rewrite(|out, id, mut operands| {
         let node = graph.node(id);
         let Op::Elementwise(e) = &node.op else { return out.add(node.op.clone(), &operands, node.origin.clone()) };
@@ -112,7 +131,11 @@ fn chains(graph: &Graph) -> Result<Graph, TypeError> {
         let mut old: Vec<Option<NodeId>> = graph.operands(id).into_iter().map(Some).collect();
         let alike = |ty: &Type| ty.batched == node.ty.batched && ty.dims == node.ty.dims;
         while let Some((k, inner)) = (0..operands.len()).find_map(|k| match (old[k], out.op(operands[k])) {
-            (Some(o), Op::Elementwise(inner)) if single[o.index()] && alike(out.ty(operands[k])) => {
+            (Some(o), Op::Elementwise(inner)) if alike(out.ty(operands[k])) => {
+                let cheap = inner.expr.operands() == 1 && inner.expr.calls() <= MOST_AGAIN;
+                if !(single[o.index()] || again[o.index()] && cheap) {
+                    return None;
+                }
                 let count = (operands.len() - 1) + inner.expr.operands();
                 let fits = count <= MOST_OPERANDS && expr.steps().len() + inner.expr.steps().len() <= MOST_STEPS;
                 fits.then(|| (k, inner.expr.clone()))

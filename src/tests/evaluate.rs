@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::device::cases::reference::{Floats, kernel};
+use crate::graph::DType;
 use crate::lower::lower_graph;
 use crate::lower::program::{Phase, Program, Role};
 use crate::ops::Graph;
@@ -12,6 +13,11 @@ pub type Values = BTreeMap<String, Floats>;
 
 /// All results of a graph for `rows` records: its outputs, and what else its kernels leave for the host to read.
 pub fn evaluate(graph: &Graph, rows: usize, values: &Values) -> Values {
+    evaluate_with(graph, rows, values, &mut |x| x)
+}
+
+/// [`evaluate`] with every float that a kernel computes replaced by what `round` makes of it.
+pub fn evaluate_with(graph: &Graph, rows: usize, values: &Values, round: &mut dyn FnMut(f64) -> f64) -> Values {
     let mut program = Program::default();
     let outputs = lower_graph(graph, &mut program, Phase::Forward).unwrap_or_else(|e| panic!("{e}\n{graph}"));
     let mut memory: Vec<Floats> = program
@@ -35,7 +41,10 @@ pub fn evaluate(graph: &Graph, rows: usize, values: &Values) -> Values {
         let (read, written) = dispatch.buffers.split_at(dispatch.buffers.len() - dispatch.kernel.writes());
         let x: Vec<Floats> = read.iter().map(|id| memory[id.0 as usize].clone()).collect();
         let y = written.iter().map(|id| memory[id.0 as usize].clone()).collect();
-        for (id, floats) in written.iter().zip(kernel(&dispatch.kernel, rows, &x, y)) {
+        for (id, mut floats) in written.iter().zip(kernel(&dispatch.kernel, rows, &x, y)) {
+            if program.buffer(*id).dtype == DType::F32 && dispatch.kernel.rules().flops(rows) > 0 {
+                floats.iter_mut().for_each(|x| *x = round(*x));
+            }
             memory[id.0 as usize] = floats;
         }
     }
