@@ -165,3 +165,37 @@ fn chains(graph: &Graph) -> Result<Graph, TypeError> {
     })?;
     Ok(out.prune())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Origin;
+    use crate::ops::leaf;
+
+    /// The functions that are left of `exp x`, which is used in `x + exp x` and in `x · exp x`, and as an output if `kept`.
+    fn left(kept: bool) -> Vec<String> {
+        let mut graph = Graph::default();
+        let x = graph.add(leaf::Input { name: "x".into(), ty: Type::batched([4]) }, &[], Origin::value("x"));
+        let x = x.expect("an input");
+        let mut call =
+            |f, operands: &[NodeId]| graph.add(Elementwise::call(f), operands, Origin::value("")).expect("f");
+        let exp = call(Func::Exp, &[x]);
+        let (sum, product) = (call(Func::Add, &[x, exp]), call(Func::Mul, &[x, exp]));
+        graph.outputs = [("sum", sum), ("product", product)].map(|(name, id)| (name.to_owned(), id)).into();
+        if kept {
+            graph.outputs.insert("exp".into(), exp);
+        }
+        let fused = fuse(&graph).expect("a graph");
+        let text = |id| match fused.op(id) {
+            Op::Elementwise(e) => Some(e.expr.to_string()),
+            _ => None,
+        };
+        fused.ids().filter_map(text).collect()
+    }
+
+    #[test]
+    fn a_function_of_one_value_is_computed_again_where_it_is_used() {
+        assert_eq!(left(false), ["add x0, exp(x0)", "mul x0, exp(x0)"]);
+        assert_eq!(left(true), ["exp x0", "add x0, x1", "mul x0, x1"]);
+    }
+}
