@@ -199,8 +199,8 @@ def compiled(dpc, kind, folder, batch):
         return None
     taken = time.perf_counter() - begun
     weights = sum(file.stat().st_size for file in Path(folder).glob(f"{kind}.onnx*"))
-    said = subprocess.run([dpc, "inspect", artifact, "--batch", str(batch), "--device", "cpu", "--memory"], capture_output=True, text=True).stdout
-    predicted = re.search(r"([\d.]+) MiB", said)
+    said = subprocess.run([dpc, "inspect", artifact], capture_output=True, text=True).stdout
+    predicted = re.search(rf"physical batch {batch} +([\d.]+) MiB", said)
     return artifact, taken, usage.ru_maxrss / 1024 - weights / 2**20, float(predicted[1]) if predicted else 0.0
 
 

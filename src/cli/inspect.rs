@@ -37,6 +37,7 @@ pub struct Args {
     measure: bool,
 }
 
+/// Below the largest of the artifact.
 const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
 
 pub fn run(args: &Args) -> Result<()> {
@@ -118,7 +119,10 @@ fn memory(artifact: &Artifact) -> String {
     let units = [Phase::Forward, Phase::Plain, Phase::Fold, Phase::Collect, Phase::Update];
     let [records, units] = [&records[..], &units].map(|phases| artifact.program.restricted(phases));
     let mib = |program: &Program, batch| TARGETS.bytes(program, batch) as f64 / f64::from(1 << 20);
-    let rows = BATCHES.iter().map(|&batch| {
+    let most = artifact.manifest.max_batch;
+    let mut batches: Vec<usize> = BATCHES.into_iter().filter(|&batch| batch < most).collect();
+    batches.push(most);
+    let rows = batches.into_iter().map(|batch| {
         let [records, units] = [&records, &units].map(|program| format!("{:.1} MiB", mib(program, batch)));
         [format!("physical batch {batch}"), records, format!("{units} with units of several records")]
     });
