@@ -1,9 +1,13 @@
 // Gemm: c[n, g, i, j] = act(Σ_k a[n, g](i, k) · b[n, g](k, j) + bias), if SPLIT terms `begin` to `end` a launch.
-// No memory is shared and no invocation waits for another.
+// No memory is shared and no invocation waits for another. PHASES: the columns are every few positions of an image only,
+// of as many as b's view has in its input.
 
+const LANES: u32 = 32u;
+const ACROSS: u32 = 8u;
 const TALL: bool = true;
 const WIDE: bool = true;
 const SPLIT: bool = false;
+const PHASES: bool = false;
 const A_VIEW: u32 = STRIDED;
 const B_VIEW: u32 = STRIDED;
 
@@ -28,6 +32,10 @@ struct Params {
     out_group: u32,
     out_row: u32,
     out_col: u32,
+    out_first: u32,
+    out_d: u32,
+    out_h: u32,
+    out_w: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -101,41 +109,64 @@ fn finish(sum: f32, g: u32, row: u32, col: u32) -> f32 {
     // end finish
 }
 
-fn store(n: u32, g: u32, row: u32, col: u32, sum: f32) {
-    if (row >= params.rows || col >= params.cols) {
+// Where columns of a row of the result are.
+fn column_offsets(cols: vec4<u32>) -> vec4<u32> {
+    if (!PHASES) {
+        return cols * params.out_col;
+    }
+    let line = cols / params.b.in_w;
+    let d = line / params.b.in_h;
+    let h = line - d * params.b.in_h;
+    let w = cols - line * params.b.in_w;
+    return params.out_first + d * params.out_d + h * params.out_h + w * params.out_w;
+}
+
+// A row of the result.
+struct Row {
+    g: u32,
+    row: u32,
+    base: u32,
+}
+
+fn result_row(n: u32, g: u32, row: u32) -> Row {
+    return Row(g, row, n * params.out_record + g * params.out_group + row * params.out_row);
+}
+
+fn store(r: Row, col: u32, offset: u32, sum: f32) {
+    if (r.row >= params.rows || col >= params.cols) {
         return;
     }
-    let at = n * params.out_record + g * params.out_group + row * params.out_row + col * params.out_col;
+    let at = r.base + offset;
     var value = sum;
     if (SPLIT && params.begin > 0u) {
         value += c[at];
     }
     if (!SPLIT || params.end == params.inner) {
-        value = finish(value, g, row, col);
+        value = finish(value, r.g, r.row, col);
     }
     c[at] = value;
 }
 
-fn store_row(n: u32, g: u32, row: u32, cols: Indices, low: vec4<f32>, high: vec4<f32>) {
-    store(n, g, row, cols.low.x, low.x);
-    store(n, g, row, cols.low.y, low.y);
-    store(n, g, row, cols.low.z, low.z);
-    store(n, g, row, cols.low.w, low.w);
+fn store_row(r: Row, cols: Indices, offsets: Indices, low: vec4<f32>, high: vec4<f32>) {
+    store(r, cols.low.x, offsets.low.x, low.x);
+    store(r, cols.low.y, offsets.low.y, low.y);
+    store(r, cols.low.z, offsets.low.z, low.z);
+    store(r, cols.low.w, offsets.low.w, low.w);
     if (WIDE) {
-        store(n, g, row, cols.high.x, high.x);
-        store(n, g, row, cols.high.y, high.y);
-        store(n, g, row, cols.high.z, high.z);
-        store(n, g, row, cols.high.w, high.w);
+        store(r, cols.high.x, offsets.high.x, high.x);
+        store(r, cols.high.y, offsets.high.y, high.y);
+        store(r, cols.high.z, offsets.high.z, high.z);
+        store(r, cols.high.w, offsets.high.w, high.w);
     }
 }
 
-@compute @workgroup_size(8, 4)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let matrix = params.first_matrix + group.z;
     let n = matrix / params.groups;
     let g = matrix - n * params.groups;
-    let rows = tile_rows(params.first_row + group.y * HEIGHT, local.y);
-    let cols = tile_cols(group.x * WIDTH, local.x);
+    let rows = tile_rows(params.first_row + group.y * HEIGHT, lane);
+    let cols = tile_cols(group.x * WIDTH, lane);
     if (rows.low.x >= params.rows || cols.low.x >= params.cols) {
         return;
     }
@@ -151,14 +182,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         k_a = col_next(A_VIEW, params.a, k_a);
         k_b = row_next(B_VIEW, params.b, k_b);
     }
-    store_row(n, g, rows.low.x, cols, tile.low_low[0], tile.low_high[0]);
-    store_row(n, g, rows.low.y, cols, tile.low_low[1], tile.low_high[1]);
-    store_row(n, g, rows.low.z, cols, tile.low_low[2], tile.low_high[2]);
-    store_row(n, g, rows.low.w, cols, tile.low_low[3], tile.low_high[3]);
+    let offsets = Indices(column_offsets(cols.low), column_offsets(cols.high));
+    store_row(result_row(n, g, rows.low.x), cols, offsets, tile.low_low[0], tile.low_high[0]);
+    store_row(result_row(n, g, rows.low.y), cols, offsets, tile.low_low[1], tile.low_high[1]);
+    store_row(result_row(n, g, rows.low.z), cols, offsets, tile.low_low[2], tile.low_high[2]);
+    store_row(result_row(n, g, rows.low.w), cols, offsets, tile.low_low[3], tile.low_high[3]);
     if (TALL) {
-        store_row(n, g, rows.high.x, cols, tile.high_low[0], tile.high_high[0]);
-        store_row(n, g, rows.high.y, cols, tile.high_low[1], tile.high_high[1]);
-        store_row(n, g, rows.high.z, cols, tile.high_low[2], tile.high_high[2]);
-        store_row(n, g, rows.high.w, cols, tile.high_low[3], tile.high_high[3]);
+        store_row(result_row(n, g, rows.high.x), cols, offsets, tile.high_low[0], tile.high_high[0]);
+        store_row(result_row(n, g, rows.high.y), cols, offsets, tile.high_low[1], tile.high_high[1]);
+        store_row(result_row(n, g, rows.high.z), cols, offsets, tile.high_low[2], tile.high_high[2]);
+        store_row(result_row(n, g, rows.high.w), cols, offsets, tile.high_low[3], tile.high_high[3]);
     }
 }

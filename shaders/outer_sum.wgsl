@@ -2,6 +2,8 @@
 // is skipped. A launch adds the records `record_begin` to `record_end` of every chunk and the steps `begin` to `end`.
 // Of SEVERAL steps a record's are summed first, so that no other record has a part in how its own are rounded.
 
+const LANES: u32 = 32u;
+const ACROSS: u32 = 8u;
 const TALL: bool = true;
 const WIDE: bool = true;
 const SEVERAL: bool = true;
@@ -129,13 +131,13 @@ fn store_row(matrix: u32, row: u32, cols: Indices, low: vec4<f32>, high: vec4<f3
     }
 }
 
-@compute @workgroup_size(8, 4)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let matrix = params.first_matrix + group.z;
     let c = matrix / params.groups;
     let g = matrix - c * params.groups;
-    let rows = tile_rows(params.first_row + group.y * HEIGHT, local.y);
-    let cols = tile_cols(group.x * WIDTH, local.x);
+    let rows = tile_rows(params.first_row + group.y * HEIGHT, lane);
+    let cols = tile_cols(group.x * WIDTH, lane);
     if (rows.low.x >= params.rows || cols.low.x >= params.cols) {
         return;
     }

@@ -2,6 +2,7 @@
 // A workgroup makes a tile.
 
 const LANES: u32 = 32u;
+const ACROSS: u32 = 8u;
 const TALL: bool = true;
 const WIDE: bool = false;
 const A_VIEW: u32 = STRIDED;
@@ -97,11 +98,10 @@ fn squares(part: mat4x4<f32>, cols: vec4<u32>) -> vec4<f32> {
     );
 }
 
-@compute @workgroup_size(8, 4)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = group.y * groups.x + group.x;
@@ -113,8 +113,8 @@ fn main(
     let g = q / (params.tiles_i * params.tiles_j);
     let tile_i = q / params.tiles_j - g * params.tiles_i;
     let tile_j = q % params.tiles_j;
-    let rows = tile_rows(tile_i * HEIGHT, local.y);
-    let cols = tile_cols(tile_j * WIDTH, local.x);
+    let rows = tile_rows(tile_i * HEIGHT, lane);
+    let cols = tile_cols(tile_j * WIDTH, lane);
     let base_a = n * params.a.record + g * params.a.group;
     let base_b = n * params.b.record + g * params.b.group;
     let places_a = row_places(A_VIEW, params.a, rows, params.rows);
@@ -127,8 +127,13 @@ fn main(
         t_a = col_next(A_VIEW, params.a, t_a);
         t_b = col_next(B_VIEW, params.b, t_b);
     }
-    let share = sum_below(squares(tile.low_low, cols.low), rows.low, params.rows)
-        + sum_below(squares(tile.high_low, cols.low), rows.high, params.rows);
+    var low = squares(tile.low_low, cols.low);
+    var high = squares(tile.high_low, cols.low);
+    if (WIDE) {
+        low += squares(tile.low_high, cols.high);
+        high += squares(tile.high_high, cols.high);
+    }
+    let share = sum_below(low, rows.low, params.rows) + sum_below(high, rows.high, params.rows);
     let result = total(lane, share);
     if (lane == 0u) {
         y[at] = result;

@@ -1,6 +1,7 @@
 //! Schedule of [`OuterNorm`].
 
-use super::{Lanes, Launch, Schedule, Span, Specialise, Template, linear_grid, specialise_views, words};
+use super::operand::ViewWords;
+use super::{Lanes, Launch, On, Schedule, Span, Specialise, Template, linear_grid, specialise_views, words};
 use crate::lower::kernels::OuterNorm;
 use crate::lower::target::Rounding;
 
@@ -11,17 +12,21 @@ impl Template for OuterNorm {
     const WGSL: &'static str = include_str!("../../../../shaders/outer_norm.wgsl");
 }
 
-impl Schedule for OuterNorm {
+impl Schedule for On<'_, OuterNorm> {
     fn specialise(&self, template: &mut Specialise) {
         LANES.specialise(template);
         template.constant("UNDERFLOW", format!("{:?}", OuterNorm::UNDERFLOW));
         specialise_views(template, [("A_VIEW", &self.a), ("B_VIEW", &self.b)]);
+        template.constant("A", ViewWords::from(&self.a).literal());
+        template.constant("B", ViewWords::from(&self.b).literal());
+        for (name, size) in [("ROWS", self.rows), ("COLS", self.cols), ("STEPS", self.steps)] {
+            template.constant(name, format!("{size}u"));
+        }
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let launch = |part: &Span| {
-            let sizes = [rows, self.rows, self.cols, self.steps, part.outer[0], part.outer[1]];
-            Launch::new([self.a.words(), self.b.words(), words(&sizes)].concat(), linear_grid(rows, 1))
+            Launch::new(words(&[rows, part.outer[0], part.outer[1]]), linear_grid(rows, 1))
         };
         Span::split(self.groups, 1, self.iterations()).iter().map(launch).collect()
     }
