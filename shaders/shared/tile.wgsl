@@ -1,7 +1,8 @@
 // A tile of 8 × 8 results an invocation: rows 8·y + 0…7 and columns x + 0, 8, …, 56 where 8 invocations are ACROSS, so that
-// neighbouring invocations have neighbouring columns; 4 rows unless TALL, 4 columns unless WIDE. Places beyond the last are
+// neighbouring invocations have neighbouring columns, or four side by side if QUADS; 4 rows unless TALL, 4 columns unless WIDE. Places beyond the last are
 // the last's. LANES invocations have HEIGHT rows and WIDTH columns.
 
+const QUADS: bool = false;
 const HEIGHT: u32 = LANES / ACROSS * select(4u, 8u, TALL);
 const WIDTH: u32 = ACROSS * select(4u, 8u, WIDE);
 
@@ -40,7 +41,9 @@ fn tile_rows(first: u32, lane: u32) -> Indices {
 }
 
 fn tile_cols(first: u32, lane: u32) -> Indices {
-    let low = ACROSS * vec4<u32>(0u, 1u, 2u, 3u) + (first + lane % ACROSS);
+    let x = lane % ACROSS;
+    let i = vec4<u32>(0u, 1u, 2u, 3u);
+    let low = first + select(ACROSS * i + x, i + 4u * x, QUADS);
     return Indices(low, low + 4u * ACROSS);
 }
 

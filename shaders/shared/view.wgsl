@@ -14,6 +14,9 @@ const DEEP_PATCHES_TRANSPOSED: u32 = 6u;
 const DEEP_COTANGENT_PATCHES: u32 = 7u;
 // WEIGHT_TRANSPOSED of some elements of the kernel: those `pad`, `pad` + `stride`, … of a kernel of `in` elements.
 const WEIGHT_PHASE: u32 = 8u;
+// Patches that never leave the input.
+const WHOLE_PATCHES: u32 = 9u;
+const WHOLE_PATCHES_TRANSPOSED: u32 = 10u;
 
 const NOWHERE: u32 = 0xffffffffu;
 
@@ -203,8 +206,8 @@ fn phase_next(v: View, p: Place) -> Place {
 
 fn row_place(kind: u32, v: View, i: u32) -> Place {
     switch (kind) {
-        case PATCHES, DEEP_PATCHES: { return patch_place(v, i); }
-        case PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return position_place(v, i); }
+        case PATCHES, WHOLE_PATCHES, DEEP_PATCHES: { return patch_place(v, i); }
+        case PATCHES_TRANSPOSED, WHOLE_PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return position_place(v, i); }
         case COTANGENT_PATCHES, DEEP_COTANGENT_PATCHES: { return cotangent_place(v, i); }
         case WEIGHT_TRANSPOSED, WEIGHT_PHASE: { return Place(i * v.taps, 0u, 0u, 0u); }
         default: { return Place(i * v.row, 0u, 0u, 0u); }
@@ -213,8 +216,8 @@ fn row_place(kind: u32, v: View, i: u32) -> Place {
 
 fn row_next(kind: u32, v: View, p: Place) -> Place {
     switch (kind) {
-        case PATCHES, DEEP_PATCHES: { return patch_next(v, p); }
-        case PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return position_next(v, p); }
+        case PATCHES, WHOLE_PATCHES, DEEP_PATCHES: { return patch_next(v, p); }
+        case PATCHES_TRANSPOSED, WHOLE_PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return position_next(v, p); }
         case COTANGENT_PATCHES, DEEP_COTANGENT_PATCHES: { return cotangent_next(v, p); }
         case WEIGHT_TRANSPOSED, WEIGHT_PHASE: { return Place(p.base + v.taps, 0u, 0u, 0u); }
         default: { return Place(p.base + v.row, 0u, 0u, 0u); }
@@ -223,8 +226,8 @@ fn row_next(kind: u32, v: View, p: Place) -> Place {
 
 fn col_place(kind: u32, v: View, i: u32) -> Place {
     switch (kind) {
-        case PATCHES, DEEP_PATCHES: { return position_place(v, i); }
-        case PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return patch_place(v, i); }
+        case PATCHES, WHOLE_PATCHES, DEEP_PATCHES: { return position_place(v, i); }
+        case PATCHES_TRANSPOSED, WHOLE_PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return patch_place(v, i); }
         case COTANGENT_PATCHES, DEEP_COTANGENT_PATCHES: { return input_place(v, i); }
         case WEIGHT_TRANSPOSED: { return filter_place(v, i); }
         case WEIGHT_PHASE: { return phase_place(v, i); }
@@ -234,8 +237,8 @@ fn col_place(kind: u32, v: View, i: u32) -> Place {
 
 fn col_next(kind: u32, v: View, p: Place) -> Place {
     switch (kind) {
-        case PATCHES, DEEP_PATCHES: { return position_next(v, p); }
-        case PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return patch_next(v, p); }
+        case PATCHES, WHOLE_PATCHES, DEEP_PATCHES: { return position_next(v, p); }
+        case PATCHES_TRANSPOSED, WHOLE_PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return patch_next(v, p); }
         case COTANGENT_PATCHES, DEEP_COTANGENT_PATCHES: { return input_next(v, p); }
         case WEIGHT_TRANSPOSED: { return filter_next(v, p); }
         case WEIGHT_PHASE: { return phase_next(v, p); }
@@ -257,6 +260,9 @@ fn offset(kind: u32, v: View, row: Place, col: Place) -> u32 {
     switch (kind) {
         case PATCHES, PATCHES_TRANSPOSED: {
             return select(NOWHERE, base + h * v.in_w + w, (h < v.in_h) & (w < v.in_w));
+        }
+        case WHOLE_PATCHES, WHOLE_PATCHES_TRANSPOSED: {
+            return base + h * v.in_w + w;
         }
         case COTANGENT_PATCHES: {
             let oh = divide(h, v.stride_h, v.shift_h);
@@ -286,5 +292,8 @@ fn offset(kind: u32, v: View, row: Place, col: Place) -> u32 {
 
 // Whether a view has elements that are nowhere in the buffer.
 fn has_holes(kind: u32) -> bool {
-    return kind != STRIDED && kind != WEIGHT_TRANSPOSED && kind != WEIGHT_PHASE;
+    switch (kind) {
+        case STRIDED, WEIGHT_TRANSPOSED, WEIGHT_PHASE, WHOLE_PATCHES, WHOLE_PATCHES_TRANSPOSED: { return false; }
+        default: { return true; }
+    }
 }

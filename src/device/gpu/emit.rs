@@ -29,7 +29,9 @@ macro_rules! embed {
 }
 
 /// The shared snippets by name.
-const SNIPPETS: &[(&str, &str)] = embed!["math" "row" "serial" "threefry" "tile" "tokens" "total" "view" "window"];
+const SNIPPETS: &[(&str, &str)] = embed![
+    "blocked" "direct" "elements" "math" "planes" "row" "serial" "threefry" "tile" "tokens" "total" "view" "window"
+];
 
 /// The most storage buffers of a dispatch that WebGPU guarantees.
 pub const MAX_BUFFERS: usize = 8;

@@ -10,7 +10,7 @@ impl Template for GhostNorm {
 
 impl Schedule for On<'_, GhostNorm> {
     fn specialise(&self, template: &mut Specialise) {
-        Tile::square(self.class).specialise(template);
+        Tile::direct_square(self.class).specialise(template);
         specialise_views(template, ["A_VIEW", "B_VIEW", "C_VIEW", "D_VIEW"].into_iter().zip(&self.views));
         template.constant("SYMMETRIC", self.symmetric);
     }

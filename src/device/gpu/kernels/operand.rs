@@ -1,7 +1,7 @@
 //! Views as shaders know them: a kind, a constant, and the words of a uniform block.
 
 use super::{Specialise, words};
-use crate::lower::kernels::{ConvGeometry, View};
+use crate::lower::kernels::{ConvGeometry, View, Window};
 
 /// A view as `shaders/shared/view.wgsl` reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +77,8 @@ impl View {
             View::Patches { conv, .. } if conv.window.is_deep() => "DEEP_PATCHES",
             View::PatchesTransposed { conv, .. } if conv.window.is_deep() => "DEEP_PATCHES_TRANSPOSED",
             View::CotangentPatches { conv, .. } if conv.window.is_deep() => "DEEP_COTANGENT_PATCHES",
+            View::Patches { conv, .. } if is_whole(&conv.window) => "WHOLE_PATCHES",
+            View::PatchesTransposed { conv, .. } if is_whole(&conv.window) => "WHOLE_PATCHES_TRANSPOSED",
             View::Strided { .. } => "STRIDED",
             View::Patches { .. } => "PATCHES",
             View::PatchesTransposed { .. } => "PATCHES_TRANSPOSED",
@@ -89,6 +91,12 @@ impl View {
     pub fn words(&self) -> Vec<u32> {
         ViewWords::from(self).words
     }
+}
+
+/// Whether no position of a window reaches beyond the input.
+fn is_whole(w: &Window) -> bool {
+    let last = |i: usize| (w.output[i] - 1) * w.stride[i] + (w.kernel[i] - 1) * w.dilation[i];
+    (0..3).all(|i| w.pad[i] == 0 && last(i) < w.input[i])
 }
 
 /// The base-2 logarithm of a stride, or 0 for those that have none.

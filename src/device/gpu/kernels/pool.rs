@@ -1,6 +1,7 @@
 //! Schedules of [`Pool`] and [`PoolVjp`].
 
-use super::{Launch, On, Schedule, Specialise, Template};
+use super::{Launch, MAX_ITERATIONS, On, Schedule, Specialise, Template, linear_grid, words};
+use crate::device::gpu::class::Class;
 use crate::lower::kernels::{Pool, PoolKind, PoolVjp, Window};
 
 impl PoolKind {
@@ -75,10 +76,27 @@ impl Template for PoolVjp {
     const WGSL: &'static str = include_str!("../../../../shaders/pool_vjp.wgsl");
 }
 
+impl On<'_, PoolVjp> {
+    /// Iterations of an invocation that makes a whole channel.
+    fn plane(&self) -> usize {
+        let w = &self.window;
+        w.elements() + 1 + nested(w.output, walk(self.kind, w))
+    }
+
+    /// Whether an invocation makes a channel: on a processor, where loads are what costs, and as many channels at a time as
+    /// there are lanes are enough.
+    fn by_planes(&self) -> bool {
+        self.class == Class::Cpu && self.kind == PoolKind::Max && self.plane() <= MAX_ITERATIONS / 2
+    }
+}
+
 impl Schedule for On<'_, PoolVjp> {
     fn specialise(&self, template: &mut Specialise) {
         specialise_window(template, self.kind, &self.window);
         template.constant("WINDOWS", triple(windows(&self.window)));
+        if self.by_planes() {
+            template.snippet("elements", "planes");
+        }
         if self.kind != PoolKind::Max {
             template.block(
                 "operands",
@@ -91,10 +109,13 @@ impl Schedule for On<'_, PoolVjp> {
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let planes = self.channels * if self.batched { rows } else { 1 };
+        if self.by_planes() {
+            return vec![Launch::new(words(&[planes]), linear_grid(planes, 8))];
+        }
         Launch::linear(planes * self.window.elements(), &[])
     }
 
     fn iterations(&self) -> usize {
-        nested(windows(&self.window), walk(self.kind, &self.window))
+        if self.by_planes() { self.plane() } else { nested(windows(&self.window), walk(self.kind, &self.window)) }
     }
 }

@@ -1,5 +1,6 @@
 //! Schedule of [`TileNorm`].
 
+use super::tile::Axis;
 use super::{Launch, On, Schedule, Specialise, TILE_ROUNDINGS, Template, Tile, linear_grid, specialise_views, words};
 use crate::lower::kernels::TileNorm;
 use crate::lower::target::Rounding;
@@ -10,7 +11,9 @@ impl Template for TileNorm {
 
 impl Schedule for On<'_, TileNorm> {
     fn specialise(&self, template: &mut Specialise) {
-        Tile::square(self.class).specialise(template);
+        let tile = Tile::square(self.class);
+        tile.specialise(template);
+        tile.specialise_reads(template, [(&self.a, Axis::Cols), (&self.b, Axis::Cols)], self.steps);
         specialise_views(template, [("A_VIEW", &self.a), ("B_VIEW", &self.b)]);
     }
 
