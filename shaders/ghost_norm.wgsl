@@ -2,6 +2,7 @@
 // positions (t, u) of tile q of 32 × 32. SYMMETRIC: tiles below the diagonal are 0, those above it count twice.
 
 const LANES: u32 = 32u;
+const ACROSS: u32 = 8u;
 const TALL: bool = true;
 const WIDE: bool = false;
 const A_VIEW: u32 = STRIDED;
@@ -194,11 +195,10 @@ fn products(p: mat4x4<f32>, q: mat4x4<f32>, u: vec4<u32>) -> vec4<f32> {
     );
 }
 
-@compute @workgroup_size(8, 4)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = group.y * groups.x + group.x;
@@ -216,12 +216,17 @@ fn main(
         }
         return;
     }
-    let t = tile_rows(tile_t * HEIGHT, local.y);
-    let u = tile_cols(tile_u * WIDTH, local.x);
+    let t = tile_rows(tile_t * HEIGHT, lane);
+    let u = tile_cols(tile_u * WIDTH, lane);
     let ac = gram_ac(n, g, t, u);
     let bd = gram_bd(n, g, t, u);
-    let share = sum_below(products(ac.low_low, bd.low_low, u.low), t.low, params.steps_t)
-        + sum_below(products(ac.high_low, bd.high_low, u.low), t.high, params.steps_t);
+    var low = products(ac.low_low, bd.low_low, u.low);
+    var high = products(ac.high_low, bd.high_low, u.low);
+    if (WIDE) {
+        low += products(ac.low_high, bd.low_high, u.high);
+        high += products(ac.high_high, bd.high_high, u.high);
+    }
+    let share = sum_below(low, t.low, params.steps_t) + sum_below(high, t.high, params.steps_t);
     let result = total(lane, share);
     if (lane == 0u) {
         y[at] = params.scale * result * select(1.0, 2.0, SYMMETRIC && tile_t < tile_u);

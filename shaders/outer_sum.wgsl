@@ -2,9 +2,13 @@
 // is skipped. A launch adds the records `record_begin` to `record_end` of every chunk and the steps `begin` to `end`.
 // Of SEVERAL steps a record's are summed first, so that no other record has a part in how its own are rounded.
 
+const LANES: u32 = 32u;
+const ACROSS: u32 = 8u;
 const TALL: bool = true;
 const WIDE: bool = true;
 const SEVERAL: bool = true;
+const A_QUADS: bool = false;
+const B_QUADS: bool = false;
 const A_VIEW: u32 = STRIDED;
 const B_VIEW: u32 = STRIDED;
 
@@ -32,64 +36,73 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+// begin a
 @group(0) @binding(1) var<storage, read> a: array<f32>;
+
+fn read_a(at: u32) -> f32 {
+    return a[at];
+}
+
+fn quad_a(base: u32, line: Place, k: Place) -> vec4<f32> {
+    return vec4<f32>(0.0);
+}
+// end a
+// begin b
 @group(0) @binding(2) var<storage, read> b: array<f32>;
+
+fn read_b(at: u32) -> f32 {
+    return b[at];
+}
+
+fn quad_b(base: u32, line: Place, k: Place) -> vec4<f32> {
+    return vec4<f32>(0.0);
+}
+// end b
 @group(0) @binding(3) var<storage, read> w: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
-fn at_a(base: u32, row: Place, col: Place) -> f32 {
-    let at = offset(A_VIEW, params.a, row, col);
+fn element_a(base: u32, line: Place, k: Place) -> f32 {
+    let at = offset(A_VIEW, params.a, line, k);
     if (has_holes(A_VIEW) & (at == NOWHERE)) {
         return 0.0;
     }
-    return a[base + at];
+    return read_a(base + at);
 }
 
-fn load_a(base: u32, places: Places, k: Place) -> Values {
-    let low = vec4<f32>(
-        at_a(base, places.p0, k),
-        at_a(base, places.p1, k),
-        at_a(base, places.p2, k),
-        at_a(base, places.p3, k),
-    );
-    if (!TALL) {
-        return Values(low, low);
-    }
-    let high = vec4<f32>(
-        at_a(base, places.p4, k),
-        at_a(base, places.p5, k),
-        at_a(base, places.p6, k),
-        at_a(base, places.p7, k),
-    );
-    return Values(low, high);
+fn line_a(i: u32) -> Place {
+    return row_place(A_VIEW, params.a, min(i, params.rows - 1u));
 }
 
-fn at_b(base: u32, row: Place, col: Place) -> f32 {
-    let at = offset(B_VIEW, params.b, row, col);
+fn start_a(k: u32) -> Place {
+    return col_place(A_VIEW, params.a, k);
+}
+
+fn step_a(k: Place) -> Place {
+    return col_next(A_VIEW, params.a, k);
+}
+
+fn element_b(base: u32, line: Place, k: Place) -> f32 {
+    let at = offset(B_VIEW, params.b, line, k);
     if (has_holes(B_VIEW) & (at == NOWHERE)) {
         return 0.0;
     }
-    return b[base + at];
+    return read_b(base + at);
 }
 
-fn load_b(base: u32, places: Places, k: Place) -> Values {
-    let low = vec4<f32>(
-        at_b(base, places.p0, k),
-        at_b(base, places.p1, k),
-        at_b(base, places.p2, k),
-        at_b(base, places.p3, k),
-    );
-    if (!WIDE) {
-        return Values(low, low);
-    }
-    let high = vec4<f32>(
-        at_b(base, places.p4, k),
-        at_b(base, places.p5, k),
-        at_b(base, places.p6, k),
-        at_b(base, places.p7, k),
-    );
-    return Values(low, high);
+fn line_b(i: u32) -> Place {
+    return row_place(B_VIEW, params.b, min(i, params.cols - 1u));
 }
+
+fn start_b(k: u32) -> Place {
+    return col_place(B_VIEW, params.b, k);
+}
+
+fn step_b(k: Place) -> Place {
+    return col_next(B_VIEW, params.b, k);
+}
+
+// begin direct
+// end direct
 
 fn add(tile: ptr<function, Tile>, own: Tile) {
     (*tile).low_low += own.low_low;
@@ -129,18 +142,20 @@ fn store_row(matrix: u32, row: u32, cols: Indices, low: vec4<f32>, high: vec4<f3
     }
 }
 
-@compute @workgroup_size(8, 4)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let matrix = params.first_matrix + group.z;
     let c = matrix / params.groups;
     let g = matrix - c * params.groups;
-    let rows = tile_rows(params.first_row + group.y * HEIGHT, local.y);
-    let cols = tile_cols(group.x * WIDTH, local.x);
+    let first = vec2<u32>(params.first_row + group.y * HEIGHT, group.x * WIDTH);
+    let rows = tile_rows(first.x, lane);
+    let cols = tile_cols(first.y, lane);
+    // begin outside
     if (rows.low.x >= params.rows || cols.low.x >= params.cols) {
         return;
     }
-    let places_a = row_places(A_VIEW, params.a, rows, params.rows);
-    let places_b = row_places(B_VIEW, params.b, cols, params.cols);
+    // end outside
+    let own = lines(first, lane);
     let last = min(c * params.chunk + params.record_end, params.records);
     var tile = Tile();
     for (var n = c * params.chunk + params.record_begin; n < last; n += 1u) {
@@ -148,24 +163,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         if (weight == 0.0) {
             continue;
         }
-        let base_a = n * params.a.record + g * params.a.group;
-        let base_b = n * params.b.record + g * params.b.group;
-        var t_a = col_place(A_VIEW, params.a, params.begin);
-        var t_b = col_place(B_VIEW, params.b, params.begin);
-        var own = Tile();
-        for (var t = params.begin; t < params.end; t += 1u) {
-            let part = load_a(base_a, places_a, t_a);
-            let weighted = Values(weight * part.low, weight * part.high);
-            if (SEVERAL) {
-                accumulate(&own, weighted, load_b(base_b, places_b, t_b));
-            } else {
-                accumulate(&tile, weighted, load_b(base_b, places_b, t_b));
-            }
-            t_a = col_next(A_VIEW, params.a, t_a);
-            t_b = col_next(B_VIEW, params.b, t_b);
-        }
+        let base = vec2<u32>(
+            n * params.a.record + g * params.a.group,
+            n * params.b.record + g * params.b.group,
+        );
         if (SEVERAL) {
-            add(&tile, own);
+            var sums = Tile();
+            add_product(&sums, own, base, params.begin, params.end, weight, lane);
+            add(&tile, sums);
+        } else {
+            add_product(&tile, own, base, params.begin, params.end, weight, lane);
         }
     }
     store_row(matrix, rows.low.x, cols, tile.low_low[0], tile.low_high[0]);

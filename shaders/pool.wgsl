@@ -22,22 +22,27 @@ fn main(
     if (i >= params.count) {
         return;
     }
-    let line = i / params.out_w;
-    let map = line / params.out_h;
-    let plane = map / params.out_d;
-    let o = Coordinates(map - plane * params.out_d, line - map * params.out_h, i - line * params.out_w);
-    let base = plane * params.in_d * params.in_h * params.in_w;
+    let line = i / OUT.z;
+    let map = line / OUT.y;
+    let plane = map / OUT.x;
+    let o = vec3<u32>(map - plane * OUT.x, line - map * OUT.y, i - line * OUT.z);
+    let base = plane * (IN.x * IN.y * IN.z);
+    let first = o * STRIDE - PAD;
     var best = 0.0;
     var sum = 0.0;
     var found = false;
-    for (var k = Coordinates(0u, 0u, 0u); k.d < params.kernel_d; k = after(k)) {
-        let e = element(o, k);
-        if (e.inside) {
-            let value = x[base + e.at];
-            sum += value;
-            if (!found || beats(value, best)) {
-                best = value;
-                found = true;
+    for (var d = 0u; d < KERNEL.x; d += 1u) {
+        for (var h = 0u; h < KERNEL.y; h += 1u) {
+            for (var w = 0u; w < KERNEL.z; w += 1u) {
+                let e = first + vec3<u32>(d, h, w) * DILATION;
+                let is = inside(e);
+                let value = x[base + select(0u, place(e), is)];
+                if (KIND == MAX) {
+                    best = select(best, value, is & (!found | beats(value, best)));
+                    found = found | is;
+                } else {
+                    sum += select(0.0, value, is);
+                }
             }
         }
     }

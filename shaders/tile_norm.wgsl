@@ -2,8 +2,11 @@
 // A workgroup makes a tile.
 
 const LANES: u32 = 32u;
+const ACROSS: u32 = 8u;
 const TALL: bool = true;
 const WIDE: bool = false;
+const A_QUADS: bool = false;
+const B_QUADS: bool = false;
 const A_VIEW: u32 = STRIDED;
 const B_VIEW: u32 = STRIDED;
 
@@ -29,63 +32,72 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+// begin a
 @group(0) @binding(1) var<storage, read> a: array<f32>;
+
+fn read_a(at: u32) -> f32 {
+    return a[at];
+}
+
+fn quad_a(base: u32, line: Place, k: Place) -> vec4<f32> {
+    return vec4<f32>(0.0);
+}
+// end a
+// begin b
 @group(0) @binding(2) var<storage, read> b: array<f32>;
+
+fn read_b(at: u32) -> f32 {
+    return b[at];
+}
+
+fn quad_b(base: u32, line: Place, k: Place) -> vec4<f32> {
+    return vec4<f32>(0.0);
+}
+// end b
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-fn at_a(base: u32, row: Place, col: Place) -> f32 {
-    let at = offset(A_VIEW, params.a, row, col);
+fn element_a(base: u32, line: Place, k: Place) -> f32 {
+    let at = offset(A_VIEW, params.a, line, k);
     if (has_holes(A_VIEW) & (at == NOWHERE)) {
         return 0.0;
     }
-    return a[base + at];
+    return read_a(base + at);
 }
 
-fn load_a(base: u32, places: Places, k: Place) -> Values {
-    let low = vec4<f32>(
-        at_a(base, places.p0, k),
-        at_a(base, places.p1, k),
-        at_a(base, places.p2, k),
-        at_a(base, places.p3, k),
-    );
-    if (!TALL) {
-        return Values(low, low);
-    }
-    let high = vec4<f32>(
-        at_a(base, places.p4, k),
-        at_a(base, places.p5, k),
-        at_a(base, places.p6, k),
-        at_a(base, places.p7, k),
-    );
-    return Values(low, high);
+fn line_a(i: u32) -> Place {
+    return row_place(A_VIEW, params.a, min(i, params.rows - 1u));
 }
 
-fn at_b(base: u32, row: Place, col: Place) -> f32 {
-    let at = offset(B_VIEW, params.b, row, col);
+fn start_a(k: u32) -> Place {
+    return col_place(A_VIEW, params.a, k);
+}
+
+fn step_a(k: Place) -> Place {
+    return col_next(A_VIEW, params.a, k);
+}
+
+fn element_b(base: u32, line: Place, k: Place) -> f32 {
+    let at = offset(B_VIEW, params.b, line, k);
     if (has_holes(B_VIEW) & (at == NOWHERE)) {
         return 0.0;
     }
-    return b[base + at];
+    return read_b(base + at);
 }
 
-fn load_b(base: u32, places: Places, k: Place) -> Values {
-    let low = vec4<f32>(
-        at_b(base, places.p0, k),
-        at_b(base, places.p1, k),
-        at_b(base, places.p2, k),
-        at_b(base, places.p3, k),
-    );
-    if (!WIDE) {
-        return Values(low, low);
-    }
-    let high = vec4<f32>(
-        at_b(base, places.p4, k),
-        at_b(base, places.p5, k),
-        at_b(base, places.p6, k),
-        at_b(base, places.p7, k),
-    );
-    return Values(low, high);
+fn line_b(i: u32) -> Place {
+    return row_place(B_VIEW, params.b, min(i, params.cols - 1u));
 }
+
+fn start_b(k: u32) -> Place {
+    return col_place(B_VIEW, params.b, k);
+}
+
+fn step_b(k: Place) -> Place {
+    return col_next(B_VIEW, params.b, k);
+}
+
+// begin direct
+// end direct
 
 // The sum of squares of each row.
 fn squares(part: mat4x4<f32>, cols: vec4<u32>) -> vec4<f32> {
@@ -97,11 +109,10 @@ fn squares(part: mat4x4<f32>, cols: vec4<u32>) -> vec4<f32> {
     );
 }
 
-@compute @workgroup_size(8, 4)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = group.y * groups.x + group.x;
@@ -113,22 +124,22 @@ fn main(
     let g = q / (params.tiles_i * params.tiles_j);
     let tile_i = q / params.tiles_j - g * params.tiles_i;
     let tile_j = q % params.tiles_j;
-    let rows = tile_rows(tile_i * HEIGHT, local.y);
-    let cols = tile_cols(tile_j * WIDTH, local.x);
-    let base_a = n * params.a.record + g * params.a.group;
-    let base_b = n * params.b.record + g * params.b.group;
-    let places_a = row_places(A_VIEW, params.a, rows, params.rows);
-    let places_b = row_places(B_VIEW, params.b, cols, params.cols);
-    var t_a = col_place(A_VIEW, params.a, 0u);
-    var t_b = col_place(B_VIEW, params.b, 0u);
+    let first = vec2<u32>(tile_i * HEIGHT, tile_j * WIDTH);
+    let rows = tile_rows(first.x, lane);
+    let cols = tile_cols(first.y, lane);
+    let base = vec2<u32>(
+        n * params.a.record + g * params.a.group,
+        n * params.b.record + g * params.b.group,
+    );
     var tile = Tile();
-    for (var t = 0u; t < params.steps; t += 1u) {
-        accumulate(&tile, load_a(base_a, places_a, t_a), load_b(base_b, places_b, t_b));
-        t_a = col_next(A_VIEW, params.a, t_a);
-        t_b = col_next(B_VIEW, params.b, t_b);
+    add_product(&tile, lines(first, lane), base, 0u, params.steps, 1.0, lane);
+    var low = squares(tile.low_low, cols.low);
+    var high = squares(tile.high_low, cols.low);
+    if (WIDE) {
+        low += squares(tile.low_high, cols.high);
+        high += squares(tile.high_high, cols.high);
     }
-    let share = sum_below(squares(tile.low_low, cols.low), rows.low, params.rows)
-        + sum_below(squares(tile.high_low, cols.low), rows.high, params.rows);
+    let share = sum_below(low, rows.low, params.rows) + sum_below(high, rows.high, params.rows);
     let result = total(lane, share);
     if (lane == 0u) {
         y[at] = result;

@@ -1,8 +1,10 @@
-// A tile of 8 × 8 results an invocation: rows 8·y + 0…7 and columns x + 0, 8, …, 56, so that neighbouring invocations have
-// neighbouring columns; 4 rows unless TALL, 4 columns unless WIDE. Places beyond the last are the last's.
+// A tile of 8 × 8 results an invocation: rows 8·y + 0…7 and columns x + 0, 8, …, 56 where 8 invocations are ACROSS, so that
+// neighbouring invocations have neighbouring columns, or four side by side if QUADS; 4 rows unless TALL, 4 columns unless WIDE. Places beyond the last are
+// the last's. LANES invocations have HEIGHT rows and WIDTH columns.
 
-const HEIGHT: u32 = select(16u, 32u, TALL);
-const WIDTH: u32 = select(32u, 64u, WIDE);
+const QUADS: bool = false;
+const HEIGHT: u32 = LANES / ACROSS * select(4u, 8u, TALL);
+const WIDTH: u32 = ACROSS * select(4u, 8u, WIDE);
 
 struct Indices {
     low: vec4<u32>,
@@ -33,14 +35,16 @@ struct Tile {
     high_high: mat4x4<f32>,
 }
 
-fn tile_rows(first: u32, y: u32) -> Indices {
-    let low = vec4<u32>(0u, 1u, 2u, 3u) + (first + select(4u, 8u, TALL) * y);
+fn tile_rows(first: u32, lane: u32) -> Indices {
+    let low = vec4<u32>(0u, 1u, 2u, 3u) + (first + select(4u, 8u, TALL) * (lane / ACROSS));
     return Indices(low, low + 4u);
 }
 
-fn tile_cols(first: u32, x: u32) -> Indices {
-    let low = vec4<u32>(0u, 8u, 16u, 24u) + (first + x);
-    return Indices(low, low + 32u);
+fn tile_cols(first: u32, lane: u32) -> Indices {
+    let x = lane % ACROSS;
+    let i = vec4<u32>(0u, 1u, 2u, 3u);
+    let low = first + select(ACROSS * i + x, i + 4u * x, QUADS);
+    return Indices(low, low + 4u * ACROSS);
 }
 
 fn row_places(kind: u32, v: View, at: Indices, count: u32) -> Places {

@@ -12,6 +12,11 @@ const WEIGHT_TRANSPOSED: u32 = 4u;
 const DEEP_PATCHES: u32 = 5u;
 const DEEP_PATCHES_TRANSPOSED: u32 = 6u;
 const DEEP_COTANGENT_PATCHES: u32 = 7u;
+// WEIGHT_TRANSPOSED of some elements of the kernel: those `pad`, `pad` + `stride`, … of a kernel of `in` elements.
+const WEIGHT_PHASE: u32 = 8u;
+// Patches that never leave the input.
+const WHOLE_PATCHES: u32 = 9u;
+const WHOLE_PATCHES_TRANSPOSED: u32 = 10u;
 
 const NOWHERE: u32 = 0xffffffffu;
 
@@ -169,42 +174,74 @@ fn filter_next(v: View, p: Place) -> Place {
     return Place(p.base + 1u + (v.channels - 1u) * v.taps, 0u, 0u, 0u);
 }
 
+// Element (o, kd, kh, kw) of a phase of a weight, the channel aside; the coordinates are added to nothing.
+fn phase_place(v: View, i: u32) -> Place {
+    let line = i / v.kernel_w;
+    let plane = line / v.kernel_h;
+    let o = plane / v.kernel_d;
+    let kd = plane - o * v.kernel_d;
+    let kh = line - plane * v.kernel_h;
+    let kw = i - line * v.kernel_w;
+    let d = (kd * v.stride_d + v.pad_d) * v.in_h;
+    let h = (d + kh * v.stride_h + v.pad_h) * v.in_w;
+    return Place(o * v.channels * v.taps + h + kw * v.stride_w + v.pad_w, kd, kh, kw);
+}
+
+fn phase_next(v: View, p: Place) -> Place {
+    if (p.w + 1u != v.kernel_w) {
+        return Place(p.base + v.stride_w, p.d, p.h, p.w + 1u);
+    }
+    let line = p.base - p.w * v.stride_w;
+    let row = v.stride_h * v.in_w;
+    if (p.h + 1u != v.kernel_h) {
+        return Place(line + row, p.d, p.h + 1u, 0u);
+    }
+    let plane = line - p.h * row;
+    let map = v.stride_d * v.in_h * v.in_w;
+    if (p.d + 1u != v.kernel_d) {
+        return Place(plane + map, p.d + 1u, 0u, 0u);
+    }
+    return Place(plane - p.d * map + v.channels * v.taps, 0u, 0u, 0u);
+}
+
 fn row_place(kind: u32, v: View, i: u32) -> Place {
     switch (kind) {
-        case PATCHES, DEEP_PATCHES: { return patch_place(v, i); }
-        case PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return position_place(v, i); }
+        case PATCHES, WHOLE_PATCHES, DEEP_PATCHES: { return patch_place(v, i); }
+        case PATCHES_TRANSPOSED, WHOLE_PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return position_place(v, i); }
         case COTANGENT_PATCHES, DEEP_COTANGENT_PATCHES: { return cotangent_place(v, i); }
-        case WEIGHT_TRANSPOSED: { return Place(i * v.taps, 0u, 0u, 0u); }
+        case WEIGHT_TRANSPOSED, WEIGHT_PHASE: { return Place(i * v.taps, 0u, 0u, 0u); }
         default: { return Place(i * v.row, 0u, 0u, 0u); }
     }
 }
 
 fn row_next(kind: u32, v: View, p: Place) -> Place {
     switch (kind) {
-        case PATCHES, DEEP_PATCHES: { return patch_next(v, p); }
-        case PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return position_next(v, p); }
+        case PATCHES, WHOLE_PATCHES, DEEP_PATCHES: { return patch_next(v, p); }
+        case PATCHES_TRANSPOSED, WHOLE_PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return position_next(v, p); }
         case COTANGENT_PATCHES, DEEP_COTANGENT_PATCHES: { return cotangent_next(v, p); }
-        case WEIGHT_TRANSPOSED: { return Place(p.base + v.taps, 0u, 0u, 0u); }
+        case WEIGHT_TRANSPOSED, WEIGHT_PHASE: { return Place(p.base + v.taps, 0u, 0u, 0u); }
         default: { return Place(p.base + v.row, 0u, 0u, 0u); }
     }
 }
 
 fn col_place(kind: u32, v: View, i: u32) -> Place {
     switch (kind) {
-        case PATCHES, DEEP_PATCHES: { return position_place(v, i); }
-        case PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return patch_place(v, i); }
+        case PATCHES, WHOLE_PATCHES, DEEP_PATCHES: { return position_place(v, i); }
+        case PATCHES_TRANSPOSED, WHOLE_PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return patch_place(v, i); }
         case COTANGENT_PATCHES, DEEP_COTANGENT_PATCHES: { return input_place(v, i); }
         case WEIGHT_TRANSPOSED: { return filter_place(v, i); }
+        case WEIGHT_PHASE: { return phase_place(v, i); }
         default: { return Place(i * v.col, 0u, 0u, 0u); }
     }
 }
 
 fn col_next(kind: u32, v: View, p: Place) -> Place {
     switch (kind) {
-        case PATCHES, DEEP_PATCHES: { return position_next(v, p); }
-        case PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return patch_next(v, p); }
+        case PATCHES, WHOLE_PATCHES, DEEP_PATCHES: { return position_next(v, p); }
+        case PATCHES_TRANSPOSED, WHOLE_PATCHES_TRANSPOSED, DEEP_PATCHES_TRANSPOSED: { return patch_next(v, p); }
         case COTANGENT_PATCHES, DEEP_COTANGENT_PATCHES: { return input_next(v, p); }
         case WEIGHT_TRANSPOSED: { return filter_next(v, p); }
+        case WEIGHT_PHASE: { return phase_next(v, p); }
         default: { return Place(p.base + v.col, 0u, 0u, 0u); }
     }
 }
@@ -223,6 +260,9 @@ fn offset(kind: u32, v: View, row: Place, col: Place) -> u32 {
     switch (kind) {
         case PATCHES, PATCHES_TRANSPOSED: {
             return select(NOWHERE, base + h * v.in_w + w, (h < v.in_h) & (w < v.in_w));
+        }
+        case WHOLE_PATCHES, WHOLE_PATCHES_TRANSPOSED: {
+            return base + h * v.in_w + w;
         }
         case COTANGENT_PATCHES: {
             let oh = divide(h, v.stride_h, v.shift_h);
@@ -252,5 +292,8 @@ fn offset(kind: u32, v: View, row: Place, col: Place) -> u32 {
 
 // Whether a view has elements that are nowhere in the buffer.
 fn has_holes(kind: u32) -> bool {
-    return kind != STRIDED && kind != WEIGHT_TRANSPOSED;
+    switch (kind) {
+        case STRIDED, WEIGHT_TRANSPOSED, WEIGHT_PHASE, WHOLE_PATCHES, WHOLE_PATCHES_TRANSPOSED: { return false; }
+        default: { return true; }
+    }
 }

@@ -32,7 +32,7 @@ impl Rounding {
     }
 
     /// The larger of each.
-    fn max(self, other: Rounding) -> Rounding {
+    pub fn max(self, other: Rounding) -> Rounding {
         let (one, two) = (self.records, other.records);
         Rounding {
             element: self.element.max(other.element),

@@ -70,6 +70,15 @@ fn sums() -> Vec<Case> {
     let kernel = OuterNorm { groups, rows: 1, cols: 1, steps: 1, a, b: a };
     let read = vec![small(&mut v, groups), small(&mut v, groups)];
     all.push(Case::new("groups", 1, kernel, read, vec![output(1)]));
+    // As long as the vocabulary of a language model times a text. The square norms are integers that floats have, and so is
+    // their product.
+    let (cols, steps) = (50_257, 26);
+    let (a, b) = (matrix(steps, 0, 0, 1), matrix(cols * steps, 0, 1, cols));
+    let kernel = OuterNorm { groups: 1, rows: 1, cols, steps, a, b };
+    let one = |every: usize| move |i: usize| if i.is_multiple_of(every) { 1.0 } else { 0.0 };
+    let [ones, few] =
+        [(steps, 13), (cols * steps, 1_009)].map(|(len, every)| Data::F32((0..len).map(one(every)).collect()));
+    all.push(Case::new("vocabulary", 1, kernel, vec![ones, few], vec![output(1)]));
     all
 }
 

@@ -29,8 +29,17 @@ fn transposed(batched: bool, groups: usize, rows: usize, cols: usize) -> View {
 fn gemm() -> Vec<Case> {
     let mut all = Vec::new();
     let mut v = Values::new(900);
-    let sizes =
-        [[1, 1, 1], [5, 7, 3], [17, 16, 33], [33, 64, 15], [65, 33, 66], [3, 300, 10], [131, 5, 1], [1, 40, 130]];
+    let sizes = [
+        [1, 1, 1],
+        [5, 7, 3],
+        [17, 16, 33],
+        [33, 64, 15],
+        [65, 33, 66],
+        [65, 132, 68],
+        [3, 300, 10],
+        [131, 5, 1],
+        [1, 40, 130],
+    ];
     for [rows, inner, cols] in sizes {
         let name = format!("{rows}x{inner}x{cols}");
         // A linear layer over the rows of the batch, one and two positions a row.

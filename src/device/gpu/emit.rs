@@ -14,6 +14,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{Block, Module, Statement};
 use sha2::{Digest, Sha256};
 
+use super::class::Class;
 use super::kernels::{MAX_ITERATIONS, schedule};
 use crate::lower::check::MAX_ROWS;
 use crate::lower::kernels::Kernel;
@@ -28,7 +29,9 @@ macro_rules! embed {
 }
 
 /// The shared snippets by name.
-const SNIPPETS: &[(&str, &str)] = embed!["math" "row" "serial" "threefry" "tile" "tokens" "total" "view" "window"];
+const SNIPPETS: &[(&str, &str)] = embed![
+    "blocked" "direct" "elements" "math" "planes" "row" "serial" "threefry" "tile" "tokens" "total" "view" "window"
+];
 
 /// The most storage buffers of a dispatch that WebGPU guarantees.
 pub const MAX_BUFFERS: usize = 8;
@@ -46,19 +49,25 @@ pub struct Shader {
     pub wgsl: String,
 }
 
-/// The shaders of a program for people to read, each text once, in the order in which they first run.
+/// The shaders of a program for people to read, as GPUs of their own run them: each text once, in the order in which they
+/// first run.
 ///
 /// # Errors
 /// Every dispatch that has no shader, see [`Refusal`].
 pub fn shaders(program: &Program) -> Result<Vec<Shader>, Unrunnable> {
+    shaders_on(program, Class::Discrete)
+}
+
+/// The shaders of a program on a class of devices.
+fn shaders_on(program: &Program, class: Class) -> Result<Vec<Shader>, Unrunnable> {
     let mut known = BTreeMap::new();
     let (mut shaders, mut problems) = (Vec::new(), Vec::new());
     for dispatch in program.phases.values().flatten() {
         problems.extend(refusal(dispatch));
         // Of the largest batch, which has all the parts that there may be.
-        let parts = schedule(&dispatch.kernel).1.sum_of_parts(MAX_ROWS).map(Kernel::from);
+        let parts = schedule(&dispatch.kernel, class).1.sum_of_parts(MAX_ROWS).map(Kernel::from);
         for kernel in [Some(&dispatch.kernel), parts.as_ref()].into_iter().flatten() {
-            let text = specialise(kernel);
+            let text = specialise_on(kernel, class);
             known.entry(text).or_insert_with_key(|text| {
                 problems.extend(invalid(dispatch, text));
                 shaders.push(Shader { name: name(kernel, text), wgsl: text.clone() });
@@ -68,9 +77,14 @@ pub fn shaders(program: &Program) -> Result<Vec<Shader>, Unrunnable> {
     if problems.is_empty() { Ok(shaders) } else { Err(Unrunnable { problems }) }
 }
 
-/// The WGSL of a kernel.
+/// The WGSL of a kernel, as GPUs of their own run it.
 pub fn specialise(kernel: &Kernel) -> String {
-    let (text, schedule) = schedule(kernel);
+    specialise_on(kernel, Class::Discrete)
+}
+
+/// The WGSL of a kernel on a class of devices.
+pub fn specialise_on(kernel: &Kernel, class: Class) -> String {
+    let (text, schedule) = schedule(kernel, class);
     let mut template = Specialise::template(text);
     schedule.specialise(&mut template);
     template.finish()
@@ -136,7 +150,8 @@ fn called(block: &Block, sizes: &[usize]) -> usize {
 /// Which limit of WebGPU or of its drivers a dispatch passes.
 pub fn refusal(dispatch: &Dispatch) -> Option<Refusal> {
     let (label, template) = (dispatch.label.clone(), dispatch.kernel.rules().name());
-    let (count, iterations) = (dispatch.buffers.len(), schedule(&dispatch.kernel).1.iterations());
+    let iterations = Class::ALL.map(|class| schedule(&dispatch.kernel, class).1.iterations());
+    let (count, iterations) = (dispatch.buffers.len(), iterations.into_iter().fold(0, usize::max));
     if count > MAX_BUFFERS {
         return Some(Refusal::TooManyBuffers { label, template, count, most: MAX_BUFFERS });
     }
@@ -240,9 +255,9 @@ mod tests {
 
     fn emitted() -> Vec<Shader> {
         let all = cases::cases();
-        let shaders = all
-            .iter()
-            .flat_map(|case| shaders(&case.program).unwrap_or_else(|e| panic!("{}: {:?}", case.name, e.problems)));
+        let shaders = all.iter().flat_map(|case| Class::ALL.map(|class| (case, class))).flat_map(|(case, class)| {
+            shaders_on(&case.program, class).unwrap_or_else(|e| panic!("{}: {:?}", case.name, e.problems))
+        });
         let by_name: BTreeMap<String, Shader> = shaders.map(|s| (s.name.clone(), s)).collect();
         by_name.into_values().collect()
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use wgpu::util::DeviceExt;
 
+use super::class::Class;
 use super::emit::{self, Shader};
 use super::kernels::{Launch, schedule, scratch};
 use super::pipelines::{Bindings, PATIENCE};
@@ -20,8 +21,8 @@ use crate::lower::target::Unrunnable;
 pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession, DeviceError> {
     check::check(&program, &[rows])?;
     program.allows_for(&WebGpu)?;
-    let shaders = Shaders::emit(&program, rows)?;
-    let memory = Memory::plan(&program, rows);
+    let shaders = Shaders::emit(&program, gpu.class, rows)?;
+    let memory = Memory::plan(&program, gpu.class, rows);
     memory.check(gpu, &program)?;
     let scratch = memory.bytes.len() - 1;
     let stages: BTreeMap<Phase, Vec<Stage<'_>>> = program
@@ -84,7 +85,7 @@ pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession,
 
 /// Whether the buffers of a program can be had for physical batches of `rows`, which is tried.
 pub fn fits(gpu: &Gpu, program: &Program, rows: usize) -> bool {
-    let memory = Memory::plan(program, rows);
+    let memory = Memory::plan(program, gpu.class, rows);
     memory.check(gpu, program).is_ok() && gpu.faults.scope(&gpu.device, || memory.allocate(gpu)).is_ok()
 }
 
@@ -108,20 +109,20 @@ impl Stage<'_> {
 }
 
 /// The shaders of a program, by the words of its kernels.
-#[derive(Default)]
 struct Shaders {
+    class: Class,
     texts: BTreeMap<String, Shader>,
 }
 
 impl Shaders {
     /// Emits the shaders of all dispatches, each text once, and makes sure that they are valid.
-    fn emit(program: &Program, rows: usize) -> Result<Shaders, Unrunnable> {
-        let (mut shaders, mut problems) = (Shaders::default(), Vec::new());
+    fn emit(program: &Program, class: Class, rows: usize) -> Result<Shaders, Unrunnable> {
+        let (mut shaders, mut problems) = (Shaders { class, texts: BTreeMap::new() }, Vec::new());
         for dispatch in program.phases.values().flatten() {
             problems.extend(emit::refusal(dispatch));
-            let parts = schedule(&dispatch.kernel).1.sum_of_parts(rows).map(Kernel::from);
+            let parts = schedule(&dispatch.kernel, class).1.sum_of_parts(rows).map(Kernel::from);
             for kernel in [Some(&dispatch.kernel), parts.as_ref()].into_iter().flatten() {
-                let wgsl = emit::specialise(kernel);
+                let wgsl = emit::specialise_on(kernel, class);
                 shaders.texts.entry(wgsl).or_insert_with_key(|wgsl| {
                     problems.extend(emit::invalid(dispatch, wgsl));
                     Shader { name: emit::name(kernel, wgsl), wgsl: wgsl.clone() }
@@ -141,13 +142,13 @@ impl Shaders {
         scratch: usize,
     ) -> Vec<Stage<'a>> {
         let stage = |kernel: &Kernel, buffers: Vec<usize>, writes: usize| {
-            let shader = self.texts.get(&emit::specialise(kernel))?;
-            let (launches, flops) = (schedule(kernel).1.launches(rows), kernel.rules().flops(rows));
+            let shader = self.texts.get(&emit::specialise_on(kernel, self.class))?;
+            let (launches, flops) = (schedule(kernel, self.class).1.launches(rows), kernel.rules().flops(rows));
             Some(Stage { shader, launches, buffers, writes, flops, at })
         };
         let buffers: Vec<usize> = dispatch.buffers.iter().map(|&id| program.home(id)).collect();
         let writes = dispatch.kernel.writes();
-        let Some(parts) = schedule(&dispatch.kernel).1.sum_of_parts(rows) else {
+        let Some(parts) = schedule(&dispatch.kernel, self.class).1.sum_of_parts(rows) else {
             return stage(&dispatch.kernel, buffers, writes).into_iter().collect();
         };
         let [read @ .., written] = buffers.as_slice() else { return Vec::new() };
@@ -158,20 +159,21 @@ impl Shaders {
 
 /// Bytes of every slot, and last those of the scratch memory; a program without a memory plan has a slot for each buffer.
 struct Memory {
+    class: Class,
     rows: usize,
     bytes: Vec<u64>,
 }
 
 impl Memory {
-    fn plan(program: &Program, rows: usize) -> Memory {
+    fn plan(program: &Program, class: Class, rows: usize) -> Memory {
         let mut words: Vec<usize> = if program.slots.is_empty() {
             program.buffers.iter().map(|b| b.len.at(rows)).collect()
         } else {
             (0..program.slots.len()).map(|slot| program.slot_len(slot as u32, rows)).collect()
         };
         let dispatches = program.phases.values().flatten();
-        words.push(dispatches.map(|dispatch| scratch(&dispatch.kernel, rows)).max().unwrap_or(0));
-        Memory { rows, bytes: words.iter().map(|&n| 4 * n.max(4) as u64).collect() }
+        words.push(dispatches.map(|dispatch| scratch(&dispatch.kernel, class, rows)).max().unwrap_or(0));
+        Memory { class, rows, bytes: words.iter().map(|&n| 4 * n.max(4) as u64).collect() }
     }
 
     /// Refuses a slot that no shader could see as a whole.
@@ -180,7 +182,7 @@ impl Memory {
         // Shaders count elements in 32 bits.
         let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(4 * u64::from(u32::MAX));
         let Some(slot) = (0..self.bytes.len()).find(|&slot| self.bytes[slot] > limit) else { return Ok(()) };
-        let fits = |rows: usize| Memory::plan(program, rows).bytes.iter().all(|&bytes| bytes <= limit);
+        let fits = |rows: usize| Memory::plan(program, self.class, rows).bytes.iter().all(|&bytes| bytes <= limit);
         let most = partition_point(self.rows, fits);
         let advice = match most {
             0 => "not even one row fits".to_owned(),

@@ -3,6 +3,7 @@
 //! Only core WebGPU is required of an adapter; larger buffers are used where it offers them.
 
 mod adapter;
+mod class;
 pub mod emit;
 mod faults;
 mod kernels;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use adapter::{AdapterSummary, list};
 
+use self::class::Class;
 use self::faults::Faults;
 #[cfg(test)]
 pub use self::kernels::MAX_ITERATIONS;
@@ -41,21 +43,23 @@ impl Target for WebGpu {
 
     fn bytes(&self, program: &Program, rows: usize) -> usize {
         let dispatches = program.phases.values().flatten();
-        let scratch = dispatches.map(|dispatch| kernels::scratch(&dispatch.kernel, rows)).max().unwrap_or(0);
+        let scratch = |dispatch: &Dispatch| Class::ALL.map(|class| kernels::scratch(&dispatch.kernel, class, rows));
+        let scratch = dispatches.flat_map(scratch).max().unwrap_or(0);
         program.bytes(rows).saturating_add(scratch.saturating_mul(size_of::<f32>()))
     }
 
     fn rounding(&self, kernel: &Kernel) -> Rounding {
-        kernels::schedule(kernel).1.rounding()
+        let of = |class| kernels::schedule(kernel, class).1.rounding();
+        Class::ALL.map(of).into_iter().fold(Rounding::sum(0), Rounding::max)
     }
 }
 
-/// The text of a program with the workgroups of each dispatch at a physical batch of 64.
+/// The text of a program with the workgroups of each dispatch at a physical batch of 64, on a processor.
 pub fn listing(program: &Program) -> String {
     let workgroups = |dispatch: &Dispatch| {
-        let schedule = kernels::schedule(&dispatch.kernel).1;
+        let schedule = kernels::schedule(&dispatch.kernel, Class::Cpu).1;
         let parts = schedule.sum_of_parts(SHOWN_ROWS).map(Kernel::from);
-        let second = parts.iter().flat_map(|kernel| kernels::schedule(kernel).1.launches(SHOWN_ROWS));
+        let second = parts.iter().flat_map(|kernel| kernels::schedule(kernel, Class::Cpu).1.launches(SHOWN_ROWS));
         let launches: Vec<kernels::Launch> = schedule.launches(SHOWN_ROWS).into_iter().chain(second).collect();
         match launches.as_slice() {
             [launch] => launch.grid.map(|n| n.to_string()).join("×"),
@@ -68,6 +72,7 @@ pub fn listing(program: &Program) -> String {
 /// An open adapter.
 pub struct Gpu {
     name: String,
+    class: Class,
     device: wgpu::Device,
     queue: wgpu::Queue,
     faults: Arc<Faults>,
@@ -101,7 +106,8 @@ impl Gpu {
     }
 
     fn from_adapter(adapter: &wgpu::Adapter) -> Result<Gpu, DeviceError> {
-        let name = adapter::describe(&adapter.get_info());
+        let info = adapter.get_info();
+        let (name, class) = (adapter::describe(&info), Class::of(info.device_type));
         let offered = adapter.limits();
         let required_limits = wgpu::Limits {
             max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
@@ -112,7 +118,7 @@ impl Gpu {
         let (device, queue) = pollster::block_on(adapter.request_device(&wanted))
             .map_err(|e| DeviceError::Refused { device: name.clone(), what: e.to_string() })?;
         let faults = Faults::watch(&name, &device);
-        Ok(Gpu { name, device, queue, faults, pipelines: Mutex::default() })
+        Ok(Gpu { name, class, device, queue, faults, pipelines: Mutex::default() })
     }
 }
 

@@ -21,6 +21,43 @@ fn every_kernel_keeps_its_contract() {
     assert!(checked.is_ok(), "{}", checked.unwrap_err());
 }
 
+/// The adapter of the tests, with the schedules of another class.
+fn as_if(class: Class) -> Gpu {
+    Gpu { class, ..gpu() }
+}
+
+/// The cases whose shader or launches are other ones on a class than on a processor.
+fn variants(class: Class) -> Vec<cases::Case> {
+    let launches = |case: &cases::Case, class| {
+        let (_, schedule) = kernels::schedule(case.kernel(), class);
+        (emit::specialise_on(case.kernel(), class), schedule.launches(case.rows))
+    };
+    let mut all = cases::cases();
+    all.retain(|case| launches(case, class) != launches(case, Class::Cpu));
+    all
+}
+
+#[test]
+fn every_variant_keeps_its_contract() {
+    for class in [Class::Integrated, Class::Discrete] {
+        let all = variants(class);
+        assert!(!all.is_empty());
+        let checked = cases::check(&as_if(class), &all);
+        assert!(checked.is_ok(), "{class:?}: {}", checked.unwrap_err());
+    }
+}
+
+#[test]
+fn sums_of_variants_round_as_often_as_they_state() {
+    cases::rounding::check(&as_if(Class::Discrete), &WebGpu, true);
+}
+
+#[test]
+fn variants_keep_records_apart_and_what_is_not_finite() {
+    cases::apart::check(&as_if(Class::Discrete), &cases::apart::cases());
+    cases::nonfinite::check(&as_if(Class::Discrete));
+}
+
 #[test]
 fn nan_and_infinities_are_those_of_the_cpu() {
     cases::nonfinite::check(&gpu());

@@ -1,13 +1,13 @@
 //! Schedule of [`Adam`].
 
-use super::{Launch, Schedule, Specialise, Template};
+use super::{Launch, On, Schedule, Specialise, Template};
 use crate::lower::kernels::Adam;
 
 impl Template for Adam {
     const WGSL: &'static str = include_str!("../../../../shaders/adam.wgsl");
 }
 
-impl Schedule for Adam {
+impl Schedule for On<'_, Adam> {
     fn specialise(&self, template: &mut Specialise) {
         template.constant("DECOUPLED", self.decoupled);
     }

@@ -1,13 +1,13 @@
 //! Schedule of [`ClipFactor`].
 
-use super::{Launch, Schedule, Specialise, Template, literal};
+use super::{Launch, On, Schedule, Specialise, Template, literal};
 use crate::lower::kernels::{ClipFactor, ClipFunction};
 
 impl Template for ClipFactor {
     const WGSL: &'static str = include_str!("../../../../shaders/clip_factor.wgsl");
 }
 
-impl Schedule for ClipFactor {
+impl Schedule for On<'_, ClipFactor> {
     fn specialise(&self, template: &mut Specialise) {
         template.constant("AUTOMATIC", matches!(self.function, ClipFunction::Automatic { .. }));
         template.constant("ROUNDING", self.errors >= 2);

@@ -1,13 +1,13 @@
 //! Schedule of [`Copy`].
 
-use super::{Launch, Schedule, Specialise, Template, words};
+use super::{Launch, On, Schedule, Specialise, Template, words};
 use crate::lower::kernels::Copy;
 
 impl Template for Copy {
     const WGSL: &'static str = include_str!("../../../../shaders/copy.wgsl");
 }
 
-impl Schedule for Copy {
+impl Schedule for On<'_, Copy> {
     fn specialise(&self, template: &mut Specialise) {
         template.constant("RANK", format!("{}u", self.axes.len().max(1)));
     }

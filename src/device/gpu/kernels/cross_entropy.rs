@@ -1,6 +1,6 @@
 //! Schedules of [`CrossEntropy`] and [`CrossEntropyVjp`].
 
-use super::{Lanes, Launch, Schedule, Span, Specialise, Template, words};
+use super::{Lanes, Launch, On, Schedule, Span, Specialise, Template, words};
 use crate::lower::kernels::{CrossEntropy, CrossEntropyVjp, Tokens};
 
 impl Tokens {
@@ -28,7 +28,7 @@ impl Template for CrossEntropy {
     const WGSL: &'static str = include_str!("../../../../shaders/cross_entropy.wgsl");
 }
 
-impl Schedule for CrossEntropy {
+impl Schedule for On<'_, CrossEntropy> {
     fn specialise(&self, template: &mut Specialise) {
         self.0.specialise(template);
     }
@@ -50,7 +50,7 @@ impl Template for CrossEntropyVjp {
     const WGSL: &'static str = include_str!("../../../../shaders/cross_entropy_vjp.wgsl");
 }
 
-impl Schedule for CrossEntropyVjp {
+impl Schedule for On<'_, CrossEntropyVjp> {
     fn specialise(&self, template: &mut Specialise) {
         self.0.specialise(template);
     }

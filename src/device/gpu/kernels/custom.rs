@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use super::{Launch, Schedule, Specialise, Template, literal, words};
+use super::{Launch, On, Schedule, Specialise, Template, literal, words};
 use crate::lower::kernels::Custom;
 
 impl Template for Custom {
     const WGSL: &'static str = include_str!("../../../../shaders/custom.wgsl");
 }
 
-impl Schedule for Custom {
+impl Schedule for On<'_, Custom> {
     fn specialise(&self, template: &mut Specialise) {
         // Loading refuses a kernel whose code is not known.
         let Some(code) = self.code.0 else { return };

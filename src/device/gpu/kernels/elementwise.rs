@@ -1,6 +1,6 @@
 //! Schedule of [`Elementwise`].
 
-use super::{Launch, Schedule, Specialise, Template, words};
+use super::{Launch, On, Schedule, Specialise, Template, words};
 use crate::graph::strides;
 use crate::lower::kernels::{Broadcast, Elementwise};
 use crate::lower::scalar;
@@ -21,7 +21,7 @@ impl Template for Elementwise {
     const WGSL: &'static str = include_str!("../../../../shaders/elementwise.wgsl");
 }
 
-impl Schedule for Elementwise {
+impl Schedule for On<'_, Elementwise> {
     fn specialise(&self, template: &mut Specialise) {
         template.constant("RANK", format!("{}u", self.dims.len().max(1)));
         template.constant("FLAT", self.is_flat());

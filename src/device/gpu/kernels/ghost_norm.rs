@@ -1,6 +1,6 @@
 //! Schedule of [`GhostNorm`].
 
-use super::{Launch, Schedule, Specialise, TILE_ROUNDINGS, Template, linear_grid, specialise_views, words};
+use super::{Launch, On, Schedule, Specialise, TILE_ROUNDINGS, Template, Tile, linear_grid, specialise_views, words};
 use crate::lower::kernels::{GhostNorm, View};
 use crate::lower::target::Rounding;
 
@@ -8,8 +8,9 @@ impl Template for GhostNorm {
     const WGSL: &'static str = include_str!("../../../../shaders/ghost_norm.wgsl");
 }
 
-impl Schedule for GhostNorm {
+impl Schedule for On<'_, GhostNorm> {
     fn specialise(&self, template: &mut Specialise) {
+        Tile::direct_square(self.class).specialise(template);
         specialise_views(template, ["A_VIEW", "B_VIEW", "C_VIEW", "D_VIEW"].into_iter().zip(&self.views));
         template.constant("SYMMETRIC", self.symmetric);
     }
@@ -17,7 +18,7 @@ impl Schedule for GhostNorm {
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let count = rows * self.tiles();
         let [t, u] = self.steps;
-        let tiles = [t, u].map(|n| n.div_ceil(Self::TILE));
+        let tiles = [t, u].map(|n| n.div_ceil(GhostNorm::TILE));
         let mut all: Vec<u32> = self.views.iter().flat_map(View::words).collect();
         all.extend(words(&[count, self.tiles(), tiles[0], tiles[1], self.rows, self.cols, t, u]));
         all.push(self.scale.to_bits());

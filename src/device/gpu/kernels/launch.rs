@@ -80,44 +80,6 @@ impl Span {
     }
 }
 
-/// What an invocation of a matrix product computes, see `shaders/shared/tile.wgsl`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tile {
-    tall: bool,
-    wide: bool,
-}
-
-impl Tile {
-    /// The tile for results of `rows` by `cols`.
-    pub fn of(rows: usize, cols: usize) -> Tile {
-        Tile { tall: rows > 4, wide: cols > 32 }
-    }
-
-    /// Sets the constants of the template.
-    pub fn specialise(self, template: &mut Specialise) {
-        template.constant("TALL", self.tall);
-        template.constant("WIDE", self.wide);
-    }
-
-    /// Grids for `matrices` products of `rows` by `cols`, each with its first matrix and row.
-    pub fn grids(self, matrices: usize, rows: usize, cols: usize) -> Vec<([usize; 2], [u32; 3])> {
-        let most = MAX_WORKGROUPS as usize;
-        let (height, width) = (if self.tall { 32 } else { 16 }, if self.wide { 64 } else { 32 });
-        let tiles = rows.div_ceil(height);
-        let mut grids = Vec::new();
-        for matrix in (0..matrices).step_by(most) {
-            for tile in (0..tiles).step_by(most) {
-                let grid = [cols.div_ceil(width), (tiles - tile).min(most), (matrices - matrix).min(most)];
-                grids.push(([matrix, height * tile], grid.map(|n| n as u32)));
-            }
-        }
-        grids
-    }
-}
-
-/// Roundings of the sum of a tile of 32 by 32: an invocation's 8 by 4 as dot products of dot products, then the lanes'.
-pub const TILE_ROUNDINGS: usize = 4 + 4 + 1 + Lanes(32).halvings();
-
 /// How many invocations share a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lanes(pub usize);
@@ -188,6 +150,5 @@ mod tests {
         assert_eq!(linear_grid(65, 64), [2, 1, 1]);
         let [x, y, _] = linear_grid(10_000_000, 64);
         assert!(x <= MAX_WORKGROUPS && x as usize * y as usize * 64 >= 10_000_000);
-        assert_eq!(Tile::of(33, 1).grids(70_000, 33, 1).len(), 2);
     }
 }

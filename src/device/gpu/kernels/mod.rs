@@ -2,11 +2,17 @@
 
 mod launch;
 mod operand;
+mod phases;
+mod tile;
 
-use launch::{Lanes, Span, TILE_ROUNDINGS, Tile, linear_grid, literal, words};
+use std::ops::Deref;
+
+use launch::{Lanes, Span, linear_grid, literal, words};
 pub use launch::{Launch, MAX_ITERATIONS};
 use operand::specialise_views;
+use tile::{TILE_ROUNDINGS, Tile};
 
+use super::class::Class;
 use super::emit::Specialise;
 use crate::lower::kernels::{Kernel, KernelRules, Reduce, for_each_kernel};
 use crate::lower::target::Rounding;
@@ -17,7 +23,22 @@ pub trait Template {
     const WGSL: &'static str;
 }
 
-/// How a kernel's work is cut into launches.
+/// A kernel on a class of devices.
+#[derive(Clone, Copy)]
+pub struct On<'k, K> {
+    kernel: &'k K,
+    class: Class,
+}
+
+impl<K> Deref for On<'_, K> {
+    type Target = K;
+
+    fn deref(&self) -> &K {
+        self.kernel
+    }
+}
+
+/// How a kernel's work is cut into launches on a class of devices.
 pub trait Schedule {
     /// Specialises the template, by what the kernel's launches do not say; by default it is used as it stands.
     fn specialise(&self, _template: &mut Specialise) {}
@@ -44,8 +65,8 @@ pub trait Schedule {
 }
 
 /// Floats of scratch memory for the partial results of a kernel.
-pub fn scratch(kernel: &Kernel, rows: usize) -> usize {
-    let parts = schedule(kernel).1.sum_of_parts(rows);
+pub fn scratch(kernel: &Kernel, class: Class, rows: usize) -> usize {
+    let parts = schedule(kernel, class).1.sum_of_parts(rows);
     parts.and_then(|parts| parts.buffers().first().map(|partial| partial.len.at(rows))).unwrap_or(0)
 }
 
@@ -55,9 +76,11 @@ macro_rules! schedule_table {
         $(mod $module;)*
 
         /// The template of a kernel and how its work is cut.
-        pub fn schedule(kernel: &Kernel) -> (&'static str, &dyn Schedule) {
+        pub fn schedule(kernel: &Kernel, class: Class) -> (&'static str, Box<dyn Schedule + '_>) {
             match kernel {
-                $($(Kernel::$kernel(k) => (<crate::lower::kernels::$kernel as Template>::WGSL, k),)*)*
+                $($(Kernel::$kernel(kernel) => {
+                    (<crate::lower::kernels::$kernel as Template>::WGSL, Box::new(On { kernel, class }))
+                })*)*
             }
         }
 

@@ -1,13 +1,13 @@
 //! Schedule of [`Nonfinite`].
 
-use super::{Launch, Schedule, Specialise, Template, literal};
+use super::{Launch, On, Schedule, Specialise, Template, literal};
 use crate::lower::kernels::Nonfinite;
 
 impl Template for Nonfinite {
     const WGSL: &'static str = include_str!("../../../../shaders/nonfinite.wgsl");
 }
 
-impl Schedule for Nonfinite {
+impl Schedule for On<'_, Nonfinite> {
     fn specialise(&self, template: &mut Specialise) {
         template.constant("INFINITE", literal(Nonfinite::INFINITY));
         let read = |k: usize| format!("@group(0) @binding({}) var<storage, read> x{k}: array<u32>;\n", k + 1);

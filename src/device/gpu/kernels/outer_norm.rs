@@ -1,37 +1,47 @@
 //! Schedule of [`OuterNorm`].
 
-use super::{Lanes, Launch, Schedule, Span, Specialise, Template, linear_grid, specialise_views, words};
+use super::operand::ViewWords;
+use super::{Lanes, Launch, On, Schedule, Span, Specialise, Template, linear_grid, specialise_views, words};
 use crate::lower::kernels::OuterNorm;
 use crate::lower::target::Rounding;
 
+/// Elements of both sides from which on a workgroup is as large as any adapter allows.
+const MANY: usize = 1 << 20;
+
 /// Invocations that share a side's sum.
-const LANES: Lanes = Lanes(64);
+fn lanes(kernel: &OuterNorm) -> Lanes {
+    let elements = kernel.rows.saturating_add(kernel.cols).saturating_mul(kernel.steps);
+    Lanes(if elements < MANY { 64 } else { 256 })
+}
 
 impl Template for OuterNorm {
     const WGSL: &'static str = include_str!("../../../../shaders/outer_norm.wgsl");
 }
 
-impl Schedule for OuterNorm {
+impl Schedule for On<'_, OuterNorm> {
     fn specialise(&self, template: &mut Specialise) {
-        LANES.specialise(template);
+        lanes(self).specialise(template);
         template.constant("UNDERFLOW", format!("{:?}", OuterNorm::UNDERFLOW));
         specialise_views(template, [("A_VIEW", &self.a), ("B_VIEW", &self.b)]);
+        template.constant("A", ViewWords::from(&self.a).literal());
+        template.constant("B", ViewWords::from(&self.b).literal());
+        for (name, size) in [("ROWS", self.rows), ("COLS", self.cols), ("STEPS", self.steps)] {
+            template.constant(name, format!("{size}u"));
+        }
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
-        let launch = |part: &Span| {
-            let sizes = [rows, self.rows, self.cols, self.steps, part.outer[0], part.outer[1]];
-            Launch::new([self.a.words(), self.b.words(), words(&sizes)].concat(), linear_grid(rows, 1))
-        };
+        let launch = |part: &Span| Launch::new(words(&[rows, part.outer[0], part.outer[1]]), linear_grid(rows, 1));
         Span::split(self.groups, 1, self.iterations()).iter().map(launch).collect()
     }
 
     fn iterations(&self) -> usize {
-        LANES.steps(self.rows * self.steps) + LANES.steps(self.cols * self.steps) + 16
+        let lanes = lanes(self);
+        lanes.steps(self.rows * self.steps) + lanes.steps(self.cols * self.steps) + 16
     }
 
     fn rounding(&self) -> Rounding {
-        let side = |items: usize| LANES.roundings(items.saturating_mul(self.steps)) + 1;
+        let side = |items: usize| lanes(self).roundings(items.saturating_mul(self.steps)) + 1;
         Rounding::sum(side(self.rows) + side(self.cols) + self.groups)
     }
 }

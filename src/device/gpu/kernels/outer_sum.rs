@@ -1,6 +1,7 @@
 //! Schedule of [`OuterSum`]: chunks of records are summed apart, then their sums.
 
-use super::{Launch, Schedule, Span, Specialise, Template, Tile, specialise_views, words};
+use super::tile::Axis;
+use super::{Launch, On, Schedule, Span, Specialise, Template, Tile, specialise_views, words};
 use crate::lower::kernels::{OuterSum, Records, Reduce, Walk};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
@@ -17,13 +18,20 @@ fn chunk(kernel: &OuterSum) -> usize {
     (super::MAX_ITERATIONS / kernel.steps.max(1)).clamp(1, wanted)
 }
 
+impl On<'_, OuterSum> {
+    fn tile(&self) -> Tile {
+        Tile::of_sums(self.class, self.rows, self.cols, self.steps)
+    }
+}
+
 impl Template for OuterSum {
     const WGSL: &'static str = include_str!("../../../../shaders/outer_sum.wgsl");
 }
 
-impl Schedule for OuterSum {
+impl Schedule for On<'_, OuterSum> {
     fn specialise(&self, template: &mut Specialise) {
-        Tile::of(self.rows, self.cols).specialise(template);
+        self.tile().specialise(template);
+        self.tile().specialise_reads(template, [(&self.a, Axis::Cols), (&self.b, Axis::Cols)], self.steps);
         template.constant("SEVERAL", self.steps > 1);
         specialise_views(template, [("A_VIEW", &self.a), ("B_VIEW", &self.b)]);
     }
@@ -32,7 +40,7 @@ impl Schedule for OuterSum {
         let chunk = chunk(self);
         let matrices = rows.div_ceil(chunk) * self.groups;
         let mut launches = Vec::new();
-        for (first, grid) in Tile::of(self.rows, self.cols).grids(matrices, self.rows, self.cols) {
+        for (first, grid) in self.tile().grids(matrices, self.rows, self.cols) {
             for part in Span::split(chunk.min(rows), self.steps, 1) {
                 let sizes = [first[0], first[1], self.groups, self.rows, self.cols, rows, chunk];
                 let part = [&part.outer[..], &part.inner, &[usize::from(!part.is_first())]].concat();

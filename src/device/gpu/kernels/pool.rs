@@ -1,6 +1,7 @@
 //! Schedules of [`Pool`] and [`PoolVjp`].
 
-use super::{Launch, Schedule, Specialise, Template, words};
+use super::{Launch, MAX_ITERATIONS, On, Schedule, Specialise, Template, linear_grid, words};
+use crate::device::gpu::class::Class;
 use crate::lower::kernels::{Pool, PoolKind, PoolVjp, Window};
 
 impl PoolKind {
@@ -14,29 +15,60 @@ impl PoolKind {
     }
 }
 
-/// The words of `shaders/shared/window.wgsl` after the count.
-fn sizes(w: &Window) -> Vec<u32> {
+/// Sets the constants of `shaders/shared/window.wgsl`: divisions by them cost little, and short loops are written out.
+fn specialise_window(template: &mut Specialise, kind: PoolKind, w: &Window) {
     let padded = [0, 1, 2].map(|i| w.pad[i] + w.input[i] + w.pad_end[i]);
-    let triples = [w.input, w.output, w.kernel, w.stride, w.dilation, w.pad, padded];
-    words(triples.as_flattened())
+    template.constant("KIND", kind.constant());
+    for (name, sizes) in [
+        ("IN", w.input),
+        ("OUT", w.output),
+        ("KERNEL", w.kernel),
+        ("STRIDE", w.stride),
+        ("DILATION", w.dilation),
+        ("PAD", w.pad),
+        ("PADDED", padded),
+    ] {
+        template.constant(name, triple(sizes));
+    }
+}
+
+/// Sizes as WGSL.
+fn triple([d, h, w]: [usize; 3]) -> String {
+    format!("vec3<u32>({d}u, {h}u, {w}u)")
+}
+
+/// Iterations of three nested loops around `inner` more, their ends among them.
+fn nested([d, h, w]: [usize; 3], inner: usize) -> usize {
+    d * (h * (w * (inner + 1) + 1) + 1) + 1
+}
+
+/// Iterations of one walk over a window.
+fn walk(kind: PoolKind, w: &Window) -> usize {
+    let axes = w.kernel.iter().map(|k| k + 1).sum();
+    if kind == PoolKind::Max { nested(w.kernel, 0) } else { axes }
+}
+
+/// The most windows that hold an element, along each axis.
+fn windows(w: &Window) -> [usize; 3] {
+    [0, 1, 2].map(|i| ((w.kernel[i] - 1) * w.dilation[i] / w.stride[i] + 1).min(w.output[i]))
 }
 
 impl Template for Pool {
     const WGSL: &'static str = include_str!("../../../../shaders/pool.wgsl");
 }
 
-impl Schedule for Pool {
+impl Schedule for On<'_, Pool> {
     fn specialise(&self, template: &mut Specialise) {
-        template.constant("KIND", self.kind.constant());
+        specialise_window(template, self.kind, &self.window);
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let planes = self.channels * if self.batched { rows } else { 1 };
-        Launch::linear(planes * self.window.positions(), &sizes(&self.window))
+        Launch::linear(planes * self.window.positions(), &[])
     }
 
     fn iterations(&self) -> usize {
-        2 * (self.window.taps() + 1)
+        nested(self.window.kernel, 0) + walk(self.kind, &self.window)
     }
 }
 
@@ -44,9 +76,27 @@ impl Template for PoolVjp {
     const WGSL: &'static str = include_str!("../../../../shaders/pool_vjp.wgsl");
 }
 
-impl Schedule for PoolVjp {
+impl On<'_, PoolVjp> {
+    /// Iterations of an invocation that makes a whole channel.
+    fn plane(&self) -> usize {
+        let w = &self.window;
+        w.elements() + 1 + nested(w.output, walk(self.kind, w))
+    }
+
+    /// Whether an invocation makes a channel: on a processor, where loads are what costs, and as many channels at a time as
+    /// there are lanes are enough.
+    fn by_planes(&self) -> bool {
+        self.class == Class::Cpu && self.kind == PoolKind::Max && self.plane() <= MAX_ITERATIONS / 2
+    }
+}
+
+impl Schedule for On<'_, PoolVjp> {
     fn specialise(&self, template: &mut Specialise) {
-        template.constant("KIND", self.kind.constant());
+        specialise_window(template, self.kind, &self.window);
+        template.constant("WINDOWS", triple(windows(&self.window)));
+        if self.by_planes() {
+            template.snippet("elements", "planes");
+        }
         if self.kind != PoolKind::Max {
             template.block(
                 "operands",
@@ -59,12 +109,13 @@ impl Schedule for PoolVjp {
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let planes = self.channels * if self.batched { rows } else { 1 };
-        Launch::linear(planes * self.window.elements(), &sizes(&self.window))
+        if self.by_planes() {
+            return vec![Launch::new(words(&[planes]), linear_grid(planes, 8))];
+        }
+        Launch::linear(planes * self.window.elements(), &[])
     }
 
     fn iterations(&self) -> usize {
-        let w = &self.window;
-        let windows = |axis: usize| ((w.kernel[axis] - 1) * w.dilation[axis] / w.stride[axis] + 1).min(w.output[axis]);
-        windows(0) * (windows(1) * (windows(2) * (w.taps() + 3) + 3) + 3) + 3
+        if self.by_planes() { self.plane() } else { nested(windows(&self.window), walk(self.kind, &self.window)) }
     }
 }

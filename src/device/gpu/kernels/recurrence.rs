@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Lanes, Launch, Schedule, Span, Specialise, Template, linear_grid, words};
+use super::{Lanes, Launch, On, Schedule, Span, Specialise, Template, linear_grid, words};
 use crate::lower::cells::Direction;
 use crate::lower::kernels::{Recurrence, RecurrenceVjp};
 use crate::lower::scalar;
@@ -63,7 +63,7 @@ impl Template for Recurrence {
     const WGSL: &'static str = include_str!("../../../../shaders/recurrence.wgsl");
 }
 
-impl Schedule for Recurrence {
+impl Schedule for On<'_, Recurrence> {
     fn specialise(&self, template: &mut Specialise) {
         self.constants(template);
         let (columns, count, cell) = (self.cell.columns(), self.cell.states(), self.cell);
@@ -111,7 +111,7 @@ impl Template for RecurrenceVjp {
     const WGSL: &'static str = include_str!("../../../../shaders/recurrence_vjp.wgsl");
 }
 
-impl Schedule for RecurrenceVjp {
+impl Schedule for On<'_, RecurrenceVjp> {
     fn specialise(&self, template: &mut Specialise) {
         self.of.constants(template);
         let cell = self.of.cell;

@@ -1,6 +1,6 @@
 //! Schedule of [`Reduce`].
 
-use super::{Lanes, Launch, Schedule, Span, Specialise, Template, words};
+use super::{Lanes, Launch, On, Schedule, Span, Specialise, Template, words};
 use crate::lower::kernels::{Records, Reduce, Walk};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
@@ -19,7 +19,7 @@ impl Template for Reduce {
     const WGSL: &'static str = include_str!("../../../../shaders/reduce.wgsl");
 }
 
-impl Schedule for Reduce {
+impl Schedule for On<'_, Reduce> {
     fn specialise(&self, template: &mut Specialise) {
         template.constant("KEPT", format!("{}u", self.kept.len().max(1)));
         template.constant("REDUCED", format!("{}u", self.reduced.len().max(1)));

@@ -1,6 +1,6 @@
 //! Schedule of [`Scatter`].
 
-use super::{Launch, Schedule, Span, Specialise, Template, linear_grid, words};
+use super::{Launch, On, Schedule, Span, Specialise, Template, linear_grid, words};
 use crate::lower::kernels::{Records, Scatter};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
@@ -14,9 +14,9 @@ impl Template for Scatter {
     const WGSL: &'static str = include_str!("../../../../shaders/scatter.wgsl");
 }
 
-impl Schedule for Scatter {
+impl Schedule for On<'_, Scatter> {
     fn specialise(&self, template: &mut Specialise) {
-        template.constant("SHARDS", format!("{}u", Self::SHARDS));
+        template.constant("SHARDS", format!("{}u", Scatter::SHARDS));
         template.constant("EACH", matches!(self.records, Records::Each(_)));
         template.constant("ORDERED", self.ordered);
         if self.records == Records::Weighted {
@@ -45,7 +45,7 @@ impl Schedule for Scatter {
         };
         let nothing = Span { outer: [0; 2], inner: [0; 2] };
         let mut launches = vec![launch(0, tables * self.table_rows * self.width, &nothing)];
-        let columns = tables * Self::SHARDS * self.width;
+        let columns = tables * Scatter::SHARDS * self.width;
         launches.extend(Span::split(summed, self.count, 1).iter().map(|part| launch(1, columns, part)));
         launches
     }

@@ -1,6 +1,6 @@
 //! Schedule of [`SegmentCross`].
 
-use super::{Lanes, Launch, Schedule, Span, Specialise, Template, linear_grid, specialise_views, words};
+use super::{Lanes, Launch, On, Schedule, Span, Specialise, Template, linear_grid, specialise_views, words};
 use crate::lower::kernels::SegmentCross;
 use crate::lower::target::Rounding;
 
@@ -11,7 +11,7 @@ impl Template for SegmentCross {
     const WGSL: &'static str = include_str!("../../../../shaders/segment_cross.wgsl");
 }
 
-impl Schedule for SegmentCross {
+impl Schedule for On<'_, SegmentCross> {
     fn specialise(&self, template: &mut Specialise) {
         LANES.specialise(template);
         specialise_views(template, [("A_VIEW", &self.a), ("B_VIEW", &self.b)]);

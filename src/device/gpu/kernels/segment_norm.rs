@@ -1,6 +1,6 @@
 //! Schedule of [`SegmentNorm`].
 
-use super::{Lanes, Launch, Schedule, Span, Specialise, Template, linear_grid, words};
+use super::{Lanes, Launch, On, Schedule, Span, Specialise, Template, linear_grid, words};
 use crate::lower::kernels::SegmentNorm;
 use crate::lower::target::Rounding;
 
@@ -15,7 +15,7 @@ impl Template for SegmentNorm {
     const WGSL: &'static str = include_str!("../../../../shaders/segment_norm.wgsl");
 }
 
-impl Schedule for SegmentNorm {
+impl Schedule for On<'_, SegmentNorm> {
     fn specialise(&self, template: &mut Specialise) {
         self.lanes().specialise(template);
     }

@@ -1,13 +1,13 @@
 //! Schedule of [`Sgd`].
 
-use super::{Launch, Schedule, Specialise, Template};
+use super::{Launch, On, Schedule, Specialise, Template};
 use crate::lower::kernels::Sgd;
 
 impl Template for Sgd {
     const WGSL: &'static str = include_str!("../../../../shaders/sgd.wgsl");
 }
 
-impl Schedule for Sgd {
+impl Schedule for On<'_, Sgd> {
     fn specialise(&self, template: &mut Specialise) {
         if self.momentum != 0.0 {
             template.block("state", "@group(0) @binding(4) var<storage, read_write> velocity: array<f32>;");

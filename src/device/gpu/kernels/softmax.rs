@@ -1,6 +1,6 @@
 //! Schedules of [`Softmax`] and [`SoftmaxVjp`].
 
-use super::{Lanes, Launch, Schedule, Specialise, Template, words};
+use super::{Lanes, Launch, On, Schedule, Specialise, Template, words};
 use crate::lower::kernels::{Softmax, SoftmaxRows, SoftmaxVjp};
 
 impl SoftmaxRows {
@@ -23,7 +23,7 @@ impl Template for Softmax {
     const WGSL: &'static str = include_str!("../../../../shaders/softmax.wgsl");
 }
 
-impl Schedule for Softmax {
+impl Schedule for On<'_, Softmax> {
     fn specialise(&self, template: &mut Specialise) {
         self.0.specialise(template);
     }
@@ -41,7 +41,7 @@ impl Template for SoftmaxVjp {
     const WGSL: &'static str = include_str!("../../../../shaders/softmax_vjp.wgsl");
 }
 
-impl Schedule for SoftmaxVjp {
+impl Schedule for On<'_, SoftmaxVjp> {
     fn specialise(&self, template: &mut Specialise) {
         self.0.specialise(template);
     }

@@ -1,6 +1,7 @@
 //! Schedule of [`TileNorm`].
 
-use super::{Launch, Schedule, Specialise, TILE_ROUNDINGS, Template, linear_grid, specialise_views, words};
+use super::tile::Axis;
+use super::{Launch, On, Schedule, Specialise, TILE_ROUNDINGS, Template, Tile, linear_grid, specialise_views, words};
 use crate::lower::kernels::TileNorm;
 use crate::lower::target::Rounding;
 
@@ -8,14 +9,17 @@ impl Template for TileNorm {
     const WGSL: &'static str = include_str!("../../../../shaders/tile_norm.wgsl");
 }
 
-impl Schedule for TileNorm {
+impl Schedule for On<'_, TileNorm> {
     fn specialise(&self, template: &mut Specialise) {
+        let tile = Tile::square(self.class);
+        tile.specialise(template);
+        tile.specialise_reads(template, [(&self.a, Axis::Cols), (&self.b, Axis::Cols)], self.steps);
         specialise_views(template, [("A_VIEW", &self.a), ("B_VIEW", &self.b)]);
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let count = rows * self.tiles();
-        let tiles = [self.rows.div_ceil(Self::TILE), self.cols.div_ceil(Self::TILE)];
+        let tiles = [self.rows.div_ceil(TileNorm::TILE), self.cols.div_ceil(TileNorm::TILE)];
         let sizes = [count, self.tiles(), tiles[0], tiles[1], self.rows, self.cols, self.steps];
         vec![Launch::new([self.a.words(), self.b.words(), words(&sizes)].concat(), linear_grid(count, 1))]
     }

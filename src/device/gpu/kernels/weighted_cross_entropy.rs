@@ -1,6 +1,6 @@
 //! Schedules of [`WeightedCrossEntropy`] and [`WeightedCrossEntropyVjp`].
 
-use super::{Launch, Schedule, Span, Specialise, Template, words};
+use super::{Launch, On, Schedule, Span, Specialise, Template, words};
 use crate::lower::kernels::{WeightedCrossEntropy, WeightedCrossEntropyVjp, WeightedTokens};
 
 impl WeightedTokens {
@@ -18,7 +18,7 @@ impl Template for WeightedCrossEntropy {
     const WGSL: &'static str = include_str!("../../../../shaders/weighted_cross_entropy.wgsl");
 }
 
-impl Schedule for WeightedCrossEntropy {
+impl Schedule for On<'_, WeightedCrossEntropy> {
     fn specialise(&self, template: &mut Specialise) {
         self.0.specialise(template);
     }
@@ -41,7 +41,7 @@ impl Template for WeightedCrossEntropyVjp {
     const WGSL: &'static str = include_str!("../../../../shaders/weighted_cross_entropy_vjp.wgsl");
 }
 
-impl Schedule for WeightedCrossEntropyVjp {
+impl Schedule for On<'_, WeightedCrossEntropyVjp> {
     fn specialise(&self, template: &mut Specialise) {
         self.0.specialise(template);
     }
