@@ -54,7 +54,7 @@ impl Native for Gemm {
                 for g in 0..self.groups {
                     let out = &mut out[g * self.out_group..];
                     let strides = [self.out_row, self.out_col];
-                    product.run(operands, [n, g], [m, self.inner], scratch, &weights, strides, out);
+                    product.run((operands, &weights), [n, g], [m, self.inner], scratch, strides, out);
                     self.finish(bias, g, m, 0, m, out);
                 }
             });
@@ -202,11 +202,10 @@ impl ByPatches {
     /// [prepared](ByPatches::prepare).
     fn run(
         &self,
-        [a, b]: [&[f32]; 2],
+        ([a, b], weights): ([&[f32]; 2], &[Prepared]),
         [n, g]: [usize; 2],
         [m, inner]: [usize; 2],
         [padded, panel]: &mut Scratch,
-        weights: &[Prepared],
         strides: [usize; 2],
         out: &mut [f32],
     ) {
