@@ -19,8 +19,8 @@ use crate::privacy::plan::PrivacyPlan;
 use crate::train::data::Dataset;
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::physical;
-use crate::train::step::Stepper;
 use crate::train::run_dir::RunDir;
+use crate::train::step::Stepper;
 use crate::train::trainer::{Summary, Training, plan_of, train};
 use crate::train::units::Units;
 

@@ -2,8 +2,8 @@
 
 use super::operand::ViewWords;
 use super::phases::{Phase, phases};
-use super::{Launch, On, Schedule, Span, Specialise, Template, Tile, specialise_views, words};
 use super::tile::Axis;
+use super::{Launch, On, Schedule, Span, Specialise, Template, Tile, specialise_views, words};
 use crate::device::gpu::class::Class;
 use crate::lower::kernels::{Bias, Gemm, Records, Reduce, Walk};
 use crate::lower::program::Extent;
@@ -113,7 +113,8 @@ impl Schedule for On<'_, Gemm> {
                 for part in Span::split(1, inner, 1) {
                     let sizes = [first[0], first[1], self.groups, height, cols, inner, part.inner[0], part.inner[1]];
                     let strides = [self.out_record, self.out_group, self.out_row, self.out_col];
-                    let all = [&a.words[..], &b.words, &words(&sizes), &words(&strides), &words(&out), &words(&sliced)].concat();
+                    let all = [&a.words[..], &b.words, &words(&sizes), &words(&strides), &words(&out), &words(&sliced)]
+                        .concat();
                     launches.push(Launch::new(all, grid));
                 }
             }
