@@ -1,11 +1,13 @@
 // ClipFactor: norm = √sq; factor = weight · min(1, C / most), or weight · C / (most + γ) if AUTOMATIC, where most is norm,
 // or √(sq + square_error) + √norm_error if ROUNDING, + rows √row_error if ROW_ERRORS, all times `excess`; and 0 where
-// weight is 0 or a number is not finite, or sq negative if not ROUNDING. Such numbers are told by their bits, since a shader
+// weight is 0 or a number is not finite, or sq negative if not ROUNDING. On the GRID it is then multiplied by UNITS / C. Such numbers are told by their bits, since a shader
 // compiler may assume that there are none.
 
 const AUTOMATIC: bool = false;
 const ROUNDING: bool = false;
 const ROW_ERRORS: bool = false;
+const GRID: bool = false;
+const UNITS: f32 = 1.0;
 
 struct Params {
     count: u32,
@@ -69,6 +71,9 @@ fn main(
         clip = min(bound / (most + params.gamma), LARGEST);
     } else if (most > bound) {
         clip = bound / most;
+    }
+    if (GRID) {
+        clip = min(clip * (UNITS / bound), LARGEST);
     }
     factor[i] = select(0.0, clip * weight[i], counts && weight[i] != 0.0);
     let shown = select(select(params.nan, bits, bits == INFINITE), bitcast<u32>(sqrt(square)), shows);

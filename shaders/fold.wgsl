@@ -1,4 +1,4 @@
-// Fold: unit[i] += factor · sum[i] unless factor is 0, then sum[i] = 0.
+// Fold: unit[i] += factor · sum[i] unless factor is 0, then sum[i] = 0. On the grid, what is added is rounded to an integer.
 
 struct Params {
     count: u32,
@@ -6,7 +6,9 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> factor: array<f32>;
+// begin unit
 @group(0) @binding(2) var<storage, read_write> unit: array<f32>;
+// end unit
 @group(0) @binding(3) var<storage, read_write> sum: array<f32>;
 
 @compute @workgroup_size(64)
@@ -20,7 +22,9 @@ fn main(
         return;
     }
     if (factor[0] != 0.0) {
+        // begin add
         unit[i] += factor[0] * sum[i];
+        // end add
     }
     sum[i] = 0.0;
 }

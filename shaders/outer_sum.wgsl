@@ -59,8 +59,6 @@ fn quad_b(base: u32, line: Place, k: Place) -> vec4<f32> {
 }
 // end b
 @group(0) @binding(3) var<storage, read> w: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
-
 fn element_a(base: u32, line: Place, k: Place) -> f32 {
     let at = offset(A_VIEW, params.a, line, k);
     if (has_holes(A_VIEW) & (at == NOWHERE)) {
@@ -104,6 +102,16 @@ fn step_b(k: Place) -> Place {
 // begin direct
 // end direct
 
+// begin grid
+// end grid
+
+// begin sums
+alias Element = f32;
+alias Row = vec4<f32>;
+alias Sums = Tile;
+
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+
 fn add(tile: ptr<function, Tile>, own: Tile) {
     (*tile).low_low += own.low_low;
     if (WIDE) {
@@ -117,19 +125,22 @@ fn add(tile: ptr<function, Tile>, own: Tile) {
     }
 }
 
-fn store(matrix: u32, row: u32, col: u32, sum: f32) {
-    if (row >= params.rows || col >= params.cols) {
-        return;
-    }
-    let at = (matrix * params.rows + row) * params.cols + col;
-    var value = sum;
+fn put(at: u32, value: f32) {
     if (params.adds == 1u) {
-        value += y[at];
+        y[at] += value;
+    } else {
+        y[at] = value;
     }
-    y[at] = value;
+}
+// end sums
+
+fn store(matrix: u32, row: u32, col: u32, sum: Element) {
+    if (row < params.rows && col < params.cols) {
+        put((matrix * params.rows + row) * params.cols + col, sum);
+    }
 }
 
-fn store_row(matrix: u32, row: u32, cols: Indices, low: vec4<f32>, high: vec4<f32>) {
+fn store_row(matrix: u32, row: u32, cols: Indices, low: Row, high: Row) {
     store(matrix, row, cols.low.x, low.x);
     store(matrix, row, cols.low.y, low.y);
     store(matrix, row, cols.low.z, low.z);
@@ -157,7 +168,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // end outside
     let own = lines(first, lane);
     let last = min(c * params.chunk + params.record_end, params.records);
-    var tile = Tile();
+    var tile = Sums();
     for (var n = c * params.chunk + params.record_begin; n < last; n += 1u) {
         let weight = w[n];
         if (weight == 0.0) {
@@ -167,6 +178,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             n * params.a.record + g * params.a.group,
             n * params.b.record + g * params.b.group,
         );
+        // begin record
         if (SEVERAL) {
             var sums = Tile();
             add_product(&sums, own, base, params.begin, params.end, weight, lane);
@@ -174,15 +186,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         } else {
             add_product(&tile, own, base, params.begin, params.end, weight, lane);
         }
+        // end record
     }
-    store_row(matrix, rows.low.x, cols, tile.low_low[0], tile.low_high[0]);
-    store_row(matrix, rows.low.y, cols, tile.low_low[1], tile.low_high[1]);
-    store_row(matrix, rows.low.z, cols, tile.low_low[2], tile.low_high[2]);
-    store_row(matrix, rows.low.w, cols, tile.low_low[3], tile.low_high[3]);
+    // begin place
+    let at = matrix;
+    // end place
+    store_row(at, rows.low.x, cols, tile.low_low[0], tile.low_high[0]);
+    store_row(at, rows.low.y, cols, tile.low_low[1], tile.low_high[1]);
+    store_row(at, rows.low.z, cols, tile.low_low[2], tile.low_high[2]);
+    store_row(at, rows.low.w, cols, tile.low_low[3], tile.low_high[3]);
     if (TALL) {
-        store_row(matrix, rows.high.x, cols, tile.high_low[0], tile.high_high[0]);
-        store_row(matrix, rows.high.y, cols, tile.high_low[1], tile.high_high[1]);
-        store_row(matrix, rows.high.z, cols, tile.high_low[2], tile.high_high[2]);
-        store_row(matrix, rows.high.w, cols, tile.high_low[3], tile.high_high[3]);
+        store_row(at, rows.high.x, cols, tile.high_low[0], tile.high_high[0]);
+        store_row(at, rows.high.y, cols, tile.high_low[1], tile.high_high[1]);
+        store_row(at, rows.high.z, cols, tile.high_low[2], tile.high_high[2]);
+        store_row(at, rows.high.w, cols, tile.high_low[3], tile.high_high[3]);
     }
 }

@@ -72,6 +72,9 @@ fn record_sum(n: u32, e: u32, lane: u32) -> f32 {
     return sum;
 }
 
+// begin grid
+// end grid
+
 fn weight_of(n: u32) -> f32 {
     // begin weight
     return 1.0;
@@ -92,6 +95,7 @@ fn main(
         return;
     }
     let i = index;
+    // begin summed
     var sum = 0.0;
     if (EACH) {
         let n = i / params.len;
@@ -111,4 +115,5 @@ fn main(
         }
         y[i] = sum;
     }
+    // end summed
 }

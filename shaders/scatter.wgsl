@@ -30,6 +30,15 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 // end results
 
+// begin grid
+// end grid
+
+// begin element
+fn element(value: f32) -> f32 {
+    return value;
+}
+// end element
+
 fn weight_of(n: u32) -> f32 {
     // begin weight
     return 1.0;
@@ -52,7 +61,7 @@ fn add_runs(n: u32, weight: f32, j: u32, shard: u32) {
         if (id % SHARDS == shard && id < params.table_rows) {
             if (id != current) {
                 if (current < params.table_rows) {
-                    y[current * params.width + j] += run;
+                    y[current * params.width + j] += element(run);
                 }
                 current = id;
                 run = 0.0;
@@ -61,7 +70,7 @@ fn add_runs(n: u32, weight: f32, j: u32, shard: u32) {
         }
     }
     if (current < params.table_rows) {
-        y[current * params.width + j] += run;
+        y[current * params.width + j] += element(run);
     }
 }
 
@@ -70,7 +79,7 @@ fn add(n: u32, weight: f32, base: u32, j: u32, shard: u32) {
     for (var t = params.begin; t < params.end; t += 1u) {
         let id = row_of_id(ids[n * params.ids_record + t], params.table_rows);
         if (id % SHARDS == shard && id < params.table_rows) {
-            y[base + id * params.width + j] += weight * x[n * params.record + t * params.width + j];
+            y[base + id * params.width + j] += element(weight * x[n * params.record + t * params.width + j]);
         }
     }
 }
@@ -86,7 +95,7 @@ fn main(
         return;
     }
     if (params.adds == 0u) {
-        y[i] = 0.0;
+        y[i] = element(0.0);
         return;
     }
     let column = i / params.width;

@@ -26,6 +26,18 @@ pub enum NormChoice {
     Tile,
 }
 
+/// What clipped gradients are summed as, and what the noise is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "host", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum NoiseKind {
+    /// Integers, and the discrete Gaussian: what is released depends on a record by no more than the bound, to the last bit.
+    #[default]
+    Exact,
+    /// Floats, and the continuous Gaussian in floating point.
+    Float,
+}
+
 /// Which device runs a program. Written `auto`, `cpu`, `gpu` or `gpu:NAME`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {

@@ -84,6 +84,7 @@ pub fn build(
         optimizer: options.optimizer,
         max_batch,
         parameters: parameters.iter().map(entry).collect(),
+        grid: compiled.grid,
         norms: compiled.choices,
         members: BTreeMap::new(),
     };

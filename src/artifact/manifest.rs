@@ -10,6 +10,8 @@ use crate::options::optimizer::OptimizerSpec;
 use crate::options::{Loss, NormChoice};
 use crate::passes::privatize::Choice;
 use crate::privacy::clipping::{ClipGroup, ClipRule};
+use crate::privacy::grid::Grid;
+use crate::privacy::request::Clipped;
 use crate::schema::{InputSchema, Schema};
 
 /// The version of the format: readers refuse another `major` and ignore what a newer `minor` adds.
@@ -21,7 +23,7 @@ pub struct FormatVersion {
 
 impl FormatVersion {
     /// What this dpc writes.
-    pub const CURRENT: Self = Self { major: 7, minor: 0 };
+    pub const CURRENT: Self = Self { major: 8, minor: 0 };
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,11 +51,21 @@ pub struct Manifest {
     pub max_batch: usize,
     /// In the order of the program.
     pub parameters: Vec<ParameterEntry>,
+    /// The grid of its private sums, if they are of integers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<Grid>,
     /// How the norm of each trained parameter's gradient is worked out.
     pub norms: Vec<Choice>,
     /// SHA-256 of every other member, in hexadecimal; filled in on writing.
     #[serde(default)]
     pub members: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// How it bounds what a unit adds.
+    pub fn clipped(&self) -> Clipped<'_> {
+        Clipped { rule: &self.clip, groups: self.clip_groups.len(), grid: self.grid.as_ref() }
+    }
 }
 
 /// One output of the model.

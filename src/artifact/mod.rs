@@ -306,6 +306,7 @@ mod tests {
                     padding_idx: None,
                     aliases: vec![],
                 }],
+                grid: None,
                 norms: vec![],
                 members: BTreeMap::new(),
             },

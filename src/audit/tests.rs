@@ -10,7 +10,7 @@ use crate::device::gpu::Gpu;
 use crate::lower::cost::CostModel;
 use crate::lower::kernels::Kernel;
 use crate::onnx::{Source, discover};
-use crate::options::NormChoice;
+use crate::options::{NoiseKind, NormChoice};
 
 /// A model of the zoo, compiled.
 pub(super) fn artifact_of(name: &str, loss: &str) -> Artifact {
@@ -35,6 +35,7 @@ fn artifact_with(name: &str, loss: &str, clip: &str) -> Artifact {
         optimizer: "sgd".parse().unwrap(),
         costs: CostModel::default(),
         per_sample: false,
+        noise: NoiseKind::Float,
     };
     let compiled = compile(&source, &parameters, &options, TARGETS).unwrap();
     artifact::build(&source, &parameters, compiled, &options, 64).unwrap()

@@ -12,7 +12,7 @@ use crate::import::custom::CustomOps;
 use crate::lower::cost::CostModel;
 use crate::lower::program::Program;
 use crate::onnx::{BatchAxis, Parameter, Source, discover};
-use crate::options::NormChoice;
+use crate::options::{NoiseKind, NormChoice};
 use crate::privacy::ClipRule;
 use crate::privacy::clipping::{ClipFunction, ClipGroup, ClipScope};
 
@@ -63,6 +63,7 @@ impl Variants {
             optimizer: manifest.optimizer,
             costs: CostModel::default(),
             per_sample: false,
+            noise: if manifest.grid.is_some() { NoiseKind::Exact } else { NoiseKind::Float },
         };
         Ok(Variants { source, parameters, options, ops: artifact.ops.clone() })
     }

@@ -15,12 +15,12 @@ use crate::lower::program::Phase;
 use crate::options::DeviceChoice;
 use crate::privacy::clipping::ClipState;
 use crate::privacy::keys::{RunKey, SystemEntropy};
-use crate::privacy::noise::{GaussianNoise, NoiseSource};
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
 use crate::train::data::Dataset;
 use crate::train::dropout::DropoutKeys;
 use crate::train::engine::Engine;
+use crate::train::released::Releaser;
 
 /// Measure
 #[derive(clap::Args)]
@@ -92,6 +92,7 @@ fn measure(args: &StepArgs) -> Result<Times> {
     let plan = PrivacyPlan::new(PlanSpec {
         noise_multiplier: 1.0,
         clip_groups: artifact.manifest.clip_groups.len(),
+        grid: if args.non_private { None } else { artifact.manifest.grid.clone() },
         delta: Some(1e-5),
         planned_steps: MOST_STEPS as u64,
         insecure_seed: Some(0),
@@ -101,23 +102,36 @@ fn measure(args: &StepArgs) -> Result<Times> {
     let data = Dataset::random(&artifact.manifest.schema, rows);
     let records: Vec<usize> = (0..rows).collect();
     let device = device::open(&args.device)?;
-    let phase = if args.non_private { Phase::Plain } else { Phase::Private };
+    let [phase, last] = match args.non_private {
+        true => [Phase::Plain, Phase::Update],
+        false => [Phase::Private, artifact.program.private_update()],
+    };
     let program = Arc::new(artifact.program);
-    let mut engine = Engine::new(&*device, program, &artifact.weights, rows, &[phase, Phase::Update])?;
-    engine.set_clip_bounds(&ClipState::new(&plan.clip, &artifact.manifest.clip_groups).bounds(1.0))?;
+    let mut engine = Engine::new(&*device, program, &artifact.weights, rows, &[phase, last])?;
+    let clip = ClipState::new(&plan.clip, &artifact.manifest.clip_groups);
+    engine.set_clip_bounds(&clip.bounds(1.0))?;
     let dropout = DropoutKeys::new(&key);
-    let mut noise = NoiseSource::spawn(Arc::new(GaussianNoise::new(&key, &plan)), &engine.noise_lengths(), 0)?;
-    let std = vec![plan.multipliers(0).gradient * plan.clip.sensitivity(); engine.noise_lengths().len()];
+    let optimizer = &artifact.manifest.optimizer;
+    let mut noise = match args.non_private {
+        true => None,
+        false => Some(Releaser::new(&key, &plan, &engine, &clip, 0)?),
+    };
 
     let mut times = Vec::new();
     let started = Instant::now();
     for step in 0.. {
         let begun = Instant::now();
-        engine.run(phase, &data, &records, Some((&dropout, step)))?;
-        let noise = if args.non_private { None } else { Some(noise.take(step, &std)?) };
-        engine.update(&artifact.manifest.optimizer, step + 1, 1e-6, plan.divisor(), noise)?;
+        for records in records.chunks(engine.rows()) {
+            engine.run(phase, &data, records, Some((&dropout, step)))?;
+        }
+        match &mut noise {
+            Some(noise) => {
+                noise.release(&mut engine, &plan, &clip, step, (step + 1, optimizer, 1e-6))?;
+            }
+            None => engine.update(optimizer, step + 1, 1e-6, plan.divisor(), None)?,
+        }
         // Waits for the device.
-        engine.shown(phase, rows)?;
+        engine.shown(phase, engine.rows())?;
         if step >= WARM_UP {
             times.push(begun.elapsed().as_secs_f64() * 1e3);
         }

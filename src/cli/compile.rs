@@ -15,7 +15,7 @@ use crate::device::gpu;
 use crate::files::{self, FileError};
 use crate::lower::cost::CostModel;
 use crate::options::optimizer::OptimizerSpec;
-use crate::options::{DeviceChoice, GRAMMAR, Loss};
+use crate::options::{DeviceChoice, GRAMMAR, Loss, NoiseKind};
 
 /// Compile an ONNX model into a differentially private trainer
 #[derive(clap::Args)]
@@ -44,6 +44,10 @@ pub struct Args {
     /// sgd, adam or adamw, with options as in sgd:momentum=0.9,nesterov=true,weight_decay=5e-4
     #[arg(long, default_value = "sgd", value_name = "NAME[:KEY=VALUE,…]")]
     optimizer: OptimizerSpec,
+
+    /// What clipped gradients are summed as and noise is drawn as: exact, in integers, or float
+    #[arg(long, default_value = "exact", value_name = "KIND")]
+    noise: NoiseKind,
 
     /// Choose the norms by what their kernels take on a device, which measures those that it does not know yet: auto, cpu,
     /// gpu or gpu:NAME
@@ -93,6 +97,7 @@ pub fn run(args: &Args) -> Result<()> {
         optimizer: args.optimizer,
         costs: tuning.as_ref().map_or_else(CostModel::default, |tuning| tuning.model(args.max_batch as usize)),
         per_sample: false,
+        noise: args.noise,
     };
     let emit = args.emit.as_deref();
     let (mut text, mut timings, mut begun) = (None, Vec::new(), Instant::now());

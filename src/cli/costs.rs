@@ -19,15 +19,19 @@ use crate::train::engine::Engine;
 const RUNS: usize = 15;
 
 /// The phases of a private step.
-const STEP: [Phase; 2] = [Phase::Private, Phase::Update];
+/// The phases of a private step.
+fn step(program: &Program) -> [Phase; 2] {
+    [Phase::Private, program.private_update()]
+}
 
 /// The costs of `artifact` for a physical batch of `rows` records.
 pub fn text(artifact: &Artifact, choice: &DeviceChoice, rows: usize, measure: bool) -> Result<String> {
     let tuning = Tuning::open(choice)?;
-    let program = Arc::new(artifact.program.restricted(&STEP));
+    let step = step(&artifact.program);
+    let program = Arc::new(artifact.program.restricted(&step));
     let measured = measure.then(|| in_place(artifact, &tuning, program.clone(), rows)).transpose()?;
     let mut text = format!("a private step of {rows} records on {}\n", tuning.device.name());
-    for (k, phase) in STEP.into_iter().enumerate() {
+    for (k, phase) in step.into_iter().enumerate() {
         text += &of_phase(&tuning, &program, phase, rows, measured.as_ref().map(|all| &all[k]));
     }
     text += &norms(artifact, &tuning, rows);
@@ -108,12 +112,16 @@ fn in_place(artifact: &Artifact, tuning: &Tuning, program: Arc<Program>, rows: u
     let manifest = &artifact.manifest;
     let data = Dataset::random(&manifest.schema, rows);
     let records: Vec<usize> = (0..rows).collect();
-    let mut engine = Engine::new(&*tuning.device, program, &artifact.weights, rows, &STEP)?;
+    let mut engine = Engine::new(&*tuning.device, program, &artifact.weights, rows, &step(&artifact.program))?;
     engine.set_clip_bounds(&ClipState::new(&manifest.clip, &manifest.clip_groups).bounds(1.0))?;
     let mut all = Vec::new();
-    for phase in STEP {
+    for phase in step(&artifact.program) {
         match phase {
             Phase::Update => engine.update(&manifest.optimizer, 1, 1e-6, rows as f64, None)?,
+            Phase::Release => {
+                let units = vec![1.0; manifest.clip_groups.len()];
+                engine.release(&manifest.optimizer, 1, 1e-6, rows as f64, (&[], &units))?;
+            }
             _ => engine.run(phase, &data, &records, None)?,
         }
         engine.shown(Phase::Private, rows)?;

@@ -11,7 +11,7 @@ use crate::artifact::{Artifact, ParameterEntry};
 use crate::compile::{Compiled, Options};
 use crate::device;
 use crate::lower::cost::CostModel;
-use crate::options::{DeviceChoice, NormChoice};
+use crate::options::{DeviceChoice, NoiseKind, NormChoice};
 use crate::privacy::accountant::{ACCOUNTANTS, Mechanism};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::calibrate::{self, Target};
@@ -139,6 +139,7 @@ fn compile(files: &Files) -> Result<(Artifact, Compiled)> {
         optimizer: OPTIMIZER.parse().map_err(text)?,
         costs: CostModel::default(),
         per_sample: false,
+        noise: NoiseKind::Exact,
     };
     let compiled = model.compile(&options)?;
     let artifact = model.build(compiled.clone(), &options, MAX_BATCH)?;
@@ -174,6 +175,7 @@ fn plan(artifact: &Artifact, records: usize) -> Result<PrivacyPlan> {
         noise_multiplier: calibrate::noise_multiplier(ACCOUNTANTS[0], target, history)?,
         target_epsilon: Some(EPSILON),
         clip_groups: artifact.manifest.clip_groups.len(),
+        grid: artifact.manifest.grid.clone(),
         delta: Some(DELTA),
         planned_steps: steps,
         ..PlanSpec::new(sampling, BATCH, artifact.manifest.clip.clone())

@@ -14,7 +14,7 @@ use crate::device;
 use crate::lower::cost::CostModel;
 use crate::lower::host_outputs::{LOSS, NORM};
 use crate::lower::program::Phase;
-use crate::options::{DeviceChoice, GRAMMAR, Loss};
+use crate::options::{DeviceChoice, GRAMMAR, Loss, NoiseKind};
 use crate::passes::privatize::PER_SAMPLE;
 use crate::privacy::clipping::ClipState;
 use crate::privacy::keys::RunKey;
@@ -79,6 +79,7 @@ pub fn run(args: &Args) -> Result<()> {
             optimizer: super::model::forward_options(None)?.optimizer,
             costs: CostModel::default(),
             per_sample: args.per_sample,
+            noise: NoiseKind::Float,
         };
         let compiled = model.compile(&options)?;
         // What there is to say does not depend on the form of the labels.

@@ -100,14 +100,13 @@ fn clip_groups(artifact: &Artifact) -> String {
 }
 
 fn phases(artifact: &Artifact) -> String {
-    let phases = [Phase::Forward, Phase::Private, Phase::Plain, Phase::Fold, Phase::Collect, Phase::Update];
-    let rows = phases.iter().map(|&phase| {
+    let rows = artifact.program.phases.keys().map(|&phase| {
         let dispatches = artifact.program.phase(phase);
         let flops: u64 = dispatches.iter().map(|dispatch| dispatch.kernel.rules().flops(1)).sum();
         let per = match phase {
             Phase::Forward | Phase::Private | Phase::Plain => "a record",
             Phase::Fold => "a unit of several records",
-            Phase::Collect | Phase::Update => "a step",
+            Phase::Collect | Phase::Update | Phase::Release => "a step",
         };
         [phase.name().to_owned(), format!("{} kernels", dispatches.len()), format!("{flops} FLOP {per}")]
     });
@@ -115,8 +114,9 @@ fn phases(artifact: &Artifact) -> String {
 }
 
 fn memory(artifact: &Artifact) -> String {
-    let records = [Phase::Forward, Phase::Private, Phase::Update];
-    let units = [Phase::Forward, Phase::Plain, Phase::Fold, Phase::Collect, Phase::Update];
+    let last = artifact.program.private_update();
+    let records = [Phase::Forward, Phase::Private, last];
+    let units = [Phase::Forward, Phase::Plain, Phase::Fold, Phase::Collect, last];
     let [records, units] = [&records[..], &units].map(|phases| artifact.program.restricted(phases));
     let mib = |program: &Program, batch| TARGETS.bytes(program, batch) as f64 / f64::from(1 << 20);
     let most = artifact.manifest.max_batch;

@@ -12,7 +12,7 @@ use crate::device::TARGETS;
 use crate::files;
 use crate::lower::cost::CostModel;
 use crate::onnx::{AxisFixes, BatchAxis, Fix, Glob, Padding, Parameters, Reading, Source, discover};
-use crate::options::{GRAMMAR, Loss, NormChoice};
+use crate::options::{GRAMMAR, Loss, NoiseKind, NormChoice};
 use crate::passes::attach_loss::LossError;
 use crate::privacy::ClipRule;
 use crate::train::data::{DataError, Dataset};
@@ -196,6 +196,7 @@ pub fn forward_options(loss: Option<Loss>) -> Result<Options> {
         optimizer: "sgd".parse().map_err(|error: String| miette::miette!("{error}"))?,
         costs: CostModel::default(),
         per_sample: false,
+        noise: NoiseKind::Float,
     })
 }
 

@@ -125,8 +125,7 @@ pub fn run(args: &Args) -> Result<()> {
     let begun = if args.resume { plan_of(&directory)? } else { None };
     let spent = if args.resume { Contents::default() } else { Contents::read_if_any(&ledger)? };
     let manifest = &artifact.manifest;
-    let clip = (&manifest.clip, manifest.clip_groups.len());
-    let plan = args.plan.request().plan(clip, (unit, units.len()), &spent.recorded(), begun.as_ref())?;
+    let plan = args.plan.request().plan(manifest.clipped(), (unit, units.len()), &spent.recorded(), begun.as_ref())?;
     for warning in plan.warnings(units.len() as u64) {
         output::report(&Report::new(warning));
     }

@@ -3,9 +3,10 @@
 //! The plain phase sums a unit's records, each of weight one over their number, into the gradient sums, over as many
 //! physical batches as it takes. [`Phase::Fold`] then does to that mean what the private phase does to a record's
 //! gradient: its norm in each clip group, the clip factor, and the sum over units. [`Phase::Collect`] puts the sum over
-//! units where the update reads it.
+//! units where the update reads it; integer sums over units are there already.
 
 use super::phases::Builder;
+use crate::graph::DType;
 use crate::lower::kernels::{
     Accumulate, Broadcast, ClipFactor, Elementwise, Fill, Fold, Kernel, Records, Reduce, Walk,
 };
@@ -34,7 +35,7 @@ struct Sum {
 
 impl Builder {
     /// Appends [`Phase::Fold`] and [`Phase::Collect`] for the gradient sums of the phases that are there.
-    pub fn units(&mut self, function: ClipFunction, groups: &[ClipGroup], targets: Targets<'_>) {
+    pub fn units(&mut self, function: ClipFunction, groups: &[ClipGroup], exact: bool, targets: Targets<'_>) {
         let bounds = self.get_or_add(Role::Input(host_inputs::CLIP_BOUNDS.into()), "bounds", groups.len());
         let mut weight = self.get_or_add(Role::ConstantF32(vec![1.0]), "one", 1);
         let norm = host_outputs::UNIT_NORM;
@@ -71,17 +72,27 @@ impl Builder {
             let (records, groups) = (Extent::fixed(1), groups.len());
             let longest = sums.iter().map(|sum| roundings(sum.len, targets)).max();
             let additions = longest.unwrap_or(0) + sums.len();
-            let clip = ClipFactor { records, function, group: k, groups, errors: 0, additions };
+            let clip = ClipFactor { records, function, group: k, groups, errors: 0, additions, grid: exact };
             let buffers = [square, square, square, square, weight, bounds, factor, norm];
             self.dispatch(Phase::Fold, clip, &buffers, &group.name);
             for Sum { parameter, buffer, len } in sums {
+                if exact {
+                    let unit = self.grid_sum(&parameter, len);
+                    self.dispatch(Phase::Fold, Fold { len, grid: true }, &[factor, unit, buffer], &parameter);
+                    continue;
+                }
                 let role = Role::UnitSum(parameter.clone());
                 let unit = self.get_or_add(role, &format!("unit.{parameter}"), len);
-                self.dispatch(Phase::Fold, Fold { len }, &[factor, unit, buffer], &parameter);
+                self.dispatch(Phase::Fold, Fold { len, grid: false }, &[factor, unit, buffer], &parameter);
                 self.dispatch(Phase::Collect, Accumulate { len }, &[unit, buffer], &parameter);
                 self.dispatch(Phase::Collect, Fill { len: Extent::fixed(len), value: 0.0 }, &[unit], &parameter);
             }
         }
+    }
+
+    /// The integer sum of a parameter's gradients.
+    pub(super) fn grid_sum(&mut self, parameter: &str, len: usize) -> BufferId {
+        self.get_or_add_of(Role::GridSum(parameter.into()), &format!("grid.{parameter}"), DType::I32, 2 * len)
     }
 
     fn gradient_sum(&self, parameter: &str) -> Option<Sum> {

@@ -1,6 +1,7 @@
 //! The pipeline: from a model to a program, one pass after the other, verified in between.
 
 mod fold;
+mod grid;
 mod phases;
 mod pipeline;
 
@@ -18,10 +19,11 @@ use crate::onnx::{Dim, OnnxError, Parameter, Source};
 use crate::ops::Graph;
 use crate::ops::VjpError;
 use crate::options::optimizer::OptimizerSpec;
-use crate::options::{Loss, LossKind, NormChoice};
+use crate::options::{Loss, LossKind, NoiseKind, NormChoice};
 use crate::passes::attach_loss::{LossError, LossInfo};
 use crate::passes::privatize::Choice;
 use crate::privacy::clipping::{ClipGroup, ClipRule, UnfitClipRule};
+use crate::privacy::grid::Grid;
 pub use pipeline::{Compilation, PIPELINE, Pass, Stage};
 
 /// What a user chooses about a compilation.
@@ -41,6 +43,8 @@ pub struct Options {
     pub optimizer: OptimizerSpec,
     /// Whether per-sample gradients are results of the private phase.
     pub per_sample: bool,
+    /// What private sums and their noise are; see [`crate::privacy::grid`].
+    pub noise: NoiseKind,
 }
 
 impl Options {
@@ -54,6 +58,7 @@ impl Options {
             costs: CostModel::default(),
             optimizer: OptimizerSpec::default(),
             per_sample: false,
+            noise: NoiseKind::default(),
         }
     }
 }
@@ -77,6 +82,8 @@ pub struct Compiled {
     pub choices: Vec<Choice>,
     /// The program that devices run.
     pub program: Program,
+    /// The grid of its private sums, if they are of integers.
+    pub grid: Option<Grid>,
 }
 
 /// Why a model was not compiled.
@@ -141,6 +148,10 @@ pub enum CompileError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Clip(#[from] UnfitClipRule),
+    /// There are too many parameters for exact sums.
+    #[error("the model has too many parameters for exact sums")]
+    #[diagnostic(code(dpc::compile::grid), help("compile it with --noise float, or train fewer parameters"))]
+    Grid,
     /// No kernel for some op.
     #[error(transparent)]
     #[diagnostic(transparent)]

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use super::grid::grid;
 use super::{CompileError, Compiled, Options, phases, proved};
 use crate::graph::{Violation, verify as structure};
 use crate::import::Proved;
 use crate::import::custom::CustomOps;
 use crate::lower::check::{MAX_ROWS, check};
+use crate::lower::kernels::Sums;
 use crate::lower::program::Program;
 use crate::lower::target::Targets;
 use crate::onnx::{Parameter, Source};
 use crate::ops::Graph;
-use crate::options::NormChoice;
+use crate::options::{NoiseKind, NormChoice};
 use crate::passes::attach_loss::{LossInfo, attach};
 use crate::passes::collapse::collapse;
 use crate::passes::differentiate::{GRADIENT, differentiate};
@@ -23,6 +25,7 @@ use crate::passes::simplify::simplify;
 use crate::passes::strategy::NormStrategy;
 use crate::passes::verify;
 use crate::privacy::clipping::ClipGroup;
+use crate::privacy::grid::Grid;
 
 /// A graph of the pipeline, or the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +151,7 @@ pub struct Compilation<'a> {
     clip_groups: Vec<ClipGroup>,
     choices: Vec<Choice>,
     program: Program,
+    grid: Option<Grid>,
 }
 
 impl Compilation<'_> {
@@ -214,12 +218,20 @@ impl Compilation<'_> {
         };
         let (clip, groups) = (self.options.clip.clone(), self.clip_groups.clone());
         let (costs, per_sample) = (self.options.costs.clone(), self.options.per_sample);
-        let options = PrivateOptions { clip, groups, strategy, costs, per_sample };
+        let options = PrivateOptions { clip, groups, strategy, costs, per_sample, sums: self.sums() };
         let targets = self.targets;
         let rewritten = privatize(self.graph(Stage::Gradients), &options, targets)?;
         self.graphs.insert(Stage::Private, rewritten.graph);
         self.choices = rewritten.choices;
         Ok(())
+    }
+
+    /// What private sums are made of.
+    fn sums(&self) -> Sums {
+        match self.options.noise {
+            NoiseKind::Exact => Sums::Grid,
+            NoiseKind::Float => Sums::Floats,
+        }
     }
 
     fn lower(&mut self) -> Result<(), CompileError> {
@@ -228,8 +240,14 @@ impl Compilation<'_> {
         if self.loss.is_some() {
             program.private(self.graph(Stage::FusedPrivate))?;
             program.plain(self.graph(Stage::FusedPlain))?;
-            program.units(self.options.clip.function(), &self.clip_groups, self.targets);
+            let exact = self.options.noise == NoiseKind::Exact;
+            program.units(self.options.clip.function(), &self.clip_groups, exact, self.targets);
             program.update(&self.options.optimizer);
+            if exact {
+                program.release(&self.options.optimizer, &self.clip_groups);
+                let groups = self.clip_groups.clone();
+                self.grid = Some(grid(self.graph(Stage::Private), &groups)?);
+            }
         }
         self.program = Program { targets: self.targets.ids(), ..program.finish() };
         self.targets.check(&self.program)?;
@@ -257,13 +275,14 @@ pub(super) fn run(
         clip_groups: vec![],
         choices: vec![],
         program: Default::default(),
+        grid: None,
     };
     for pass in PIPELINE.iter().filter(|pass| pass.forward || options.loss.is_some()) {
         (pass.run)(&mut compilation)?;
         (pass.verify)(compilation.graph(pass.stage), pass.name).map_err(CompileError::Violations)?;
         seen(pass, &mut compilation);
     }
-    let Compilation { proved, loss, mut graphs, clip_groups, choices, program, .. } = compilation;
+    let Compilation { proved, loss, mut graphs, clip_groups, choices, program, grid, .. } = compilation;
     let mut graph = |stage| graphs.remove(&stage).unwrap_or_default();
     Ok(Compiled {
         proved: proved.unwrap_or_default(),
@@ -274,5 +293,6 @@ pub(super) fn run(
         private: graph(Stage::Private),
         choices,
         program,
+        grid,
     })
 }

@@ -130,7 +130,7 @@ impl Compiled {
     pub fn plan(&self, request: &PlanRequest, data: &Dataset) -> Result<PrivacyPlan, Error> {
         let (unit, units) = units(data);
         let manifest = &self.artifact.manifest;
-        Ok(request.plan((&manifest.clip, manifest.clip_groups.len()), (unit, units.len()), &[], None)?)
+        Ok(request.plan(manifest.clipped(), (unit, units.len()), &[], None)?)
     }
 }
 

@@ -26,6 +26,8 @@ pub mod host_inputs {
     pub const HYPER: &str = "dpc.hyper";
     /// `f32[K]`: the bound of each clip group on the norms of gradients.
     pub const CLIP_BOUNDS: &str = "dpc.clip_bounds";
+    /// `f32[K]`: the size of each clip group's grid unit, for the release of integer sums.
+    pub const GRID_UNITS: &str = "dpc.grid_units";
 }
 
 /// Outputs of a program that no model declares.

@@ -108,6 +108,8 @@ fn describe(role: &Role) -> String {
         Role::Parameter(name) => format!("parameter {name}"),
         Role::ConstantF32(_) | Role::ConstantI32(_) => "constant".to_owned(),
         Role::GradientSum(name) => format!("gradient sum of {name}"),
+        Role::GridSum(name) => format!("integer gradient sum of {name}"),
+        Role::GridNoise(name) => format!("integer noise of {name}"),
         Role::UnitSum(name) => format!("unit sum of {name}"),
         Role::Noise(name) => format!("noise of {name}"),
         Role::OptimizerState(name, state) => format!("{state} of {name}"),

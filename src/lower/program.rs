@@ -82,8 +82,13 @@ pub enum Role {
     GradientSum(String),
     /// Sum of the clipped gradients of a parameter over the units of a logical step, where a unit is several records.
     UnitSum(String),
+    /// Sum of the clipped gradients of a parameter over the physical batches of a logical step, in integers of grid units: two
+    /// words each, the low one first.
+    GridSum(String),
     /// Noise for a parameter, filled by the host once a logical step.
     Noise(String),
+    /// Noise for a parameter's integer sum, likewise: two words each.
+    GridNoise(String),
     /// Optimizer state of a parameter: parameter, then the name of the state (`momentum`, `exp_avg`, …).
     OptimizerState(String, String),
     /// A result that the host may read after a phase, by name: an output of the model, or one of
@@ -139,7 +144,8 @@ pub struct Dispatch {
 pub enum Phase {
     /// The forward pass up to the model's outputs, and the loss if the program has one.
     Forward,
-    /// A physical batch of a private step: forward, backward, norms, clip factors, sums added to the gradient sums.
+    /// A physical batch of a private step: forward, backward, norms, clip factors, sums added to the gradient sums, or to the
+    /// integer sums.
     Private,
     /// A physical batch of a non-private step: forward, backward, sums added to the gradient sums.
     Plain,
@@ -150,6 +156,8 @@ pub enum Phase {
     Collect,
     /// The end of a logical step: noise, division, optimizer, gradient sums set to zero.
     Update,
+    /// The same for integer sums.
+    Release,
 }
 
 impl Phase {
@@ -162,6 +170,7 @@ impl Phase {
             Phase::Fold => "fold",
             Phase::Collect => "collect",
             Phase::Update => "update",
+            Phase::Release => "release",
         }
     }
 }
@@ -218,6 +227,21 @@ impl Program {
             true => Err(OtherTarget { target: id.to_owned(), targets: self.targets.clone() }),
             false => Ok(()),
         }
+    }
+
+    /// The most rows of a physical batch, if sums of integers or the like set a limit.
+    pub fn most_rows(&self) -> Option<usize> {
+        self.phases.values().flatten().filter_map(|dispatch| dispatch.kernel.rules().most_rows()).min()
+    }
+
+    /// Whether private sums are of integers.
+    pub fn exact(&self) -> bool {
+        self.phases.contains_key(&Phase::Release)
+    }
+
+    /// The phase that ends a private logical step.
+    pub fn private_update(&self) -> Phase {
+        if self.exact() { Phase::Release } else { Phase::Update }
     }
 
     /// The first buffer whose role is `role`.

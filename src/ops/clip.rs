@@ -25,6 +25,8 @@ pub struct ClipFactor {
     pub groups: usize,
     /// The longest chain of additions on the way to the square norm.
     pub additions: usize,
+    /// Whether the factor is to grid units.
+    pub grid: bool,
 }
 
 impl OpRules for ClipFactor {
@@ -39,7 +41,8 @@ impl OpRules for ClipFactor {
             ("flat", ClipFunction::Automatic { gamma }) => format!("auto(γ={gamma:?})"),
             (scope, ClipFunction::Automatic { gamma }) => format!("{scope}{group} auto(γ={gamma:?})"),
         };
-        format!("clip_factor {rule} {}", operands.join(", "))
+        let grid = if self.grid { " in grid units" } else { "" };
+        format!("clip_factor {rule}{grid} {}", operands.join(", "))
     }
 
     fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
@@ -60,9 +63,10 @@ impl OpRules for ClipFactor {
         let reads = [0, at(1), at(2), at(3), errors + 1, errors + 2].map(|i| cx.operand(i));
         let out = cx.output();
         let norm = cx.result(host_outputs::NORM, self.groups);
-        let ClipFactor { function, group, groups, additions, .. } = *self;
+        let ClipFactor { function, group, groups, additions, grid, .. } = *self;
         let records = Extent::rows(1);
-        cx.launch(kernels::ClipFactor { records, function, group, groups, errors, additions }, &reads, &[out, norm]);
+        let kernel = kernels::ClipFactor { records, function, group, groups, errors, additions, grid };
+        cx.launch(kernel, &reads, &[out, norm]);
         Ok(())
     }
 }

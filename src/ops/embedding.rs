@@ -4,7 +4,7 @@ use super::elementwise::Elementwise;
 use super::movement::Reshape;
 use super::{Backward, OpRules, VjpError, leaf};
 use crate::graph::{DType, NodeId, Type};
-use crate::lower::kernels::{self, Records};
+use crate::lower::kernels::{self, Records, Sums};
 use crate::lower::program::Extent;
 use crate::lower::scalar::Func;
 use crate::lower::{LowerError, Lowering};
@@ -134,8 +134,8 @@ impl Scatter {
     }
 
     /// Lowers the sum over the batch of the tables, weighted by operand 2.
-    pub(super) fn sum(&self, cx: &mut Lowering<'_>) {
-        let mut kernel = self.kernel(cx, Records::Weighted);
+    pub(super) fn sum(&self, cx: &mut Lowering<'_>, sums: Sums) {
+        let mut kernel = self.kernel(cx, Records::Weighted(sums));
         kernel.ordered = kernel.ids_record > 0 && kernel.count > 1;
         let mut reads: Vec<_> = (0..3).map(|i| cx.operand(i)).collect();
         if kernel.ordered {

@@ -8,7 +8,7 @@ use super::embedding::Scatter;
 use super::outer::{Outer, with_record};
 use super::{Op, OpRules};
 use crate::graph::{DType, Type};
-use crate::lower::kernels::{self, Records, View, Walk};
+use crate::lower::kernels::{self, Records, Sums, View, Walk};
 use crate::lower::program::Extent;
 use crate::lower::{LowerError, Lowering};
 
@@ -22,6 +22,8 @@ pub struct SumBatch {
     pub terms: Terms,
     /// Whether the last operand weighs the records.
     pub weighted: bool,
+    /// What weighted sums are made of.
+    pub sums: Sums,
 }
 
 /// What a [`SumBatch`] sums.
@@ -55,8 +57,8 @@ impl Terms {
 
 impl SumBatch {
     /// The weighted sum of a value that is there.
-    pub fn weighted() -> SumBatch {
-        SumBatch { terms: Terms::Stored, weighted: true }
+    pub fn weighted(sums: Sums) -> SumBatch {
+        SumBatch { terms: Terms::Stored, weighted: true, sums }
     }
 }
 
@@ -76,7 +78,11 @@ impl OpRules for SumBatch {
             _ => x.join(", "),
         };
         let weight = weight.first().map_or(String::new(), |w| format!("{w} · "));
-        format!("sum_batch {weight}{x}")
+        match self.sums {
+            Sums::Floats => format!("sum_batch {weight}{x}"),
+            Sums::Grid => format!("sum_batch ⟦{weight}{x}⟧"),
+            Sums::WideGrid => format!("sum_batch wide ⟦{weight}{x}⟧"),
+        }
     }
 
     fn infer(&self, operands: &[&Type]) -> Result<Type, String> {
@@ -94,7 +100,10 @@ impl OpRules for SumBatch {
             ([w], true) if **w == Type::batched([]) => {}
             _ => return Err("the weights are not f32[N]".into()),
         }
-        Ok(Type::shared(ty.dims))
+        if self.sums.integers() && !self.weighted {
+            return Err("integers are sums of weighted records".into());
+        }
+        Ok(Type::shared(ty.dims).of(self.sums.dtype()))
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
@@ -105,11 +114,11 @@ impl OpRules for SumBatch {
             }
             _ if !self.weighted => Err(cx.no_kernel("a sum over the batch without weights")),
             Terms::Products(outer) => {
-                products(cx, outer);
+                products(cx, outer, self.sums);
                 Ok(())
             }
             Terms::Rows(scatter) => {
-                scatter.sum(cx);
+                scatter.sum(cx, self.sums);
                 Ok(())
             }
         }
@@ -123,7 +132,7 @@ impl OpRules for SumBatch {
 impl SumBatch {
     fn sum(&self, cx: &mut Lowering<'_>) {
         let len = cx.ty().len();
-        let records = if self.weighted { Records::Weighted } else { Records::All(Extent::rows(1)) };
+        let records = if self.weighted { Records::Weighted(self.sums) } else { Records::All(Extent::rows(1)) };
         let reads: Vec<_> = (0..cx.arity()).map(|i| cx.operand(i)).collect();
         let out = cx.output();
         cx.launch(stored_kernel(len, records), &reads, &[out]);
@@ -136,18 +145,18 @@ pub fn stored_kernel(len: usize, records: Records) -> kernels::Reduce {
     kernels::Reduce { records, record: len, kept, reduced: vec![], square: false }
 }
 
-fn products(cx: &mut Lowering<'_>, outer: &Outer) {
+fn products(cx: &mut Lowering<'_>, outer: &Outer, sums: Sums) {
     let a = with_record(outer.a, cx.record_stride(0));
     let b = with_record(outer.b, cx.record_stride(1));
     let reads: Vec<_> = (0..3).map(|i| cx.operand(i)).collect();
     let out = cx.output();
-    cx.launch(products_kernel(outer, [a, b]), &reads, &[out]);
+    cx.launch(products_kernel(outer, [a, b], sums), &reads, &[out]);
 }
 
 /// The kernel of a sum of products, whose sides are read by `views`.
-pub fn products_kernel(outer: &Outer, [a, b]: [View; 2]) -> kernels::OuterSum {
+pub fn products_kernel(outer: &Outer, [a, b]: [View; 2], sums: Sums) -> kernels::OuterSum {
     let Outer { groups, rows, cols, steps, .. } = *outer;
-    kernels::OuterSum { groups, rows, cols, steps, a, b }
+    kernels::OuterSum { groups, rows, cols, steps, a, b, sums }
 }
 
 #[cfg(test)]
@@ -158,7 +167,7 @@ mod tests {
     fn the_batch_is_dropped_from_whatever_is_summed() {
         let (ids, d) = (Type::batched([4]).of(DType::I32), Type::batched([4, 3]));
         let weight = Type::batched([]);
-        let rows = SumBatch { terms: Terms::Rows(Scatter { table: vec![9, 3] }), weighted: true };
+        let rows = SumBatch { terms: Terms::Rows(Scatter { table: vec![9, 3] }), weighted: true, sums: Sums::Floats };
         assert_eq!(rows.infer(&[&ids, &d, &weight]), Ok(Type::shared([9, 3])));
         assert!(rows.infer(&[&ids, &d]).is_err());
         assert!(rows.infer(&[&ids, &d, &Type::batched([1])]).is_err());

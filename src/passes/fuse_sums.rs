@@ -5,9 +5,11 @@
 //! summed by a kernel that makes the products on the way. Permutations are applied to the sum in place of the records.
 
 use crate::graph::{NodeId, Origin, TypeError};
+use crate::lower::kernels::Sums;
 use crate::lower::scalar::Func;
 use crate::ops::Graph;
 use crate::ops::Op;
+use crate::ops::elementwise::Elementwise;
 use crate::ops::sum_batch::{SumBatch, Terms};
 
 /// Fuses every weighted sum over the batch.
@@ -18,7 +20,7 @@ pub fn fuse_sums(graph: &Graph) -> Result<Graph, TypeError> {
             Op::SumBatch(sum) if sum.weighted && sum.terms == Terms::Stored => {
                 let kept = before_permutations(graph, graph.operands(id)[0]);
                 let stored = graph.users(kept).iter().any(|&user| matches!(graph.op(user), Op::SquareNorm(_)));
-                total(out, operands[0], operands[1], stored, &node.origin)
+                total(out, operands[0], operands[1], (stored, sum.sums), &node.origin)
             }
             _ => out.add(node.op.clone(), &operands, node.origin.clone()),
         }
@@ -27,17 +29,28 @@ pub fn fuse_sums(graph: &Graph) -> Result<Graph, TypeError> {
 }
 
 /// Appends the sum of `each` weighted by `weight`.
-fn total(graph: &mut Graph, each: NodeId, weight: NodeId, stored: bool, origin: &Origin) -> Result<NodeId, TypeError> {
+fn total(
+    graph: &mut Graph,
+    each: NodeId,
+    weight: NodeId,
+    (stored, sums): (bool, Sums),
+    origin: &Origin,
+) -> Result<NodeId, TypeError> {
     let (op, operands) = (graph.op(each).clone(), graph.operands(each));
     let terms = match &op {
         op if is_permutation(op) => {
-            let sum = total(graph, operands[0], weight, stored, &origin.named(""))?;
+            let sum = total(graph, operands[0], weight, (stored, sums), &origin.named(""))?;
             return graph.add(op.clone(), &[sum], origin.clone());
         }
         op if !stored && is_sum_of_terms(graph, each) && as_add(op) => {
-            let sums = operands.iter().map(|&o| total(graph, o, weight, stored, &origin.named("")));
+            // Each use is rounded by itself, and may be longer than the sum of all.
+            let (wide, add) = match sums {
+                Sums::Floats => (Sums::Floats, op.clone()),
+                _ => (Sums::WideGrid, Elementwise::call(Func::AddI32).into()),
+            };
+            let sums = operands.iter().map(|&o| total(graph, o, weight, (stored, wide), &origin.named("")));
             let sums = sums.collect::<Result<Vec<_>, _>>()?;
-            return graph.add(op.clone(), &sums, origin.clone());
+            return graph.add(add, &sums, origin.clone());
         }
         Op::Outer(outer) if !stored => Terms::Products(outer.clone()),
         Op::Scatter(scatter) if !stored => Terms::Rows(scatter.clone()),
@@ -45,12 +58,12 @@ fn total(graph: &mut Graph, each: NodeId, weight: NodeId, stored: bool, origin: 
     };
     let mut read = if terms == Terms::Stored { vec![each] } else { operands };
     read.push(weight);
-    graph.add(SumBatch { terms, weighted: true }, &read, origin.clone())
+    graph.add(SumBatch { terms, weighted: true, sums }, &read, origin.clone())
 }
 
 /// Whether an op adds its two operands.
 pub(super) fn as_add(op: &Op) -> bool {
-    matches!(op, Op::Elementwise(e) if e.expr.as_call() == Some(Func::Add))
+    matches!(op, Op::Elementwise(e) if matches!(e.expr.as_call(), Some(Func::Add | Func::AddI32)))
 }
 
 /// Whether a value is a sum of per-sample gradients of products and tables, seen through permutations.

@@ -23,7 +23,7 @@ use crate::graph::{NodeId, Origin, Type, TypeError};
 use crate::lower::cost::CostModel;
 use crate::lower::host_inputs;
 use crate::lower::host_outputs::LOSS;
-use crate::lower::kernels::Kernel;
+use crate::lower::kernels::{Kernel, Sums};
 use crate::lower::scalar::Func;
 use crate::lower::target::Targets;
 use crate::ops::Graph;
@@ -51,6 +51,8 @@ pub struct PrivateOptions {
     pub costs: CostModel,
     /// Whether per-sample gradients are outputs too.
     pub per_sample: bool,
+    /// What the sums are made of: [`Sums::Floats`] or [`Sums::Grid`].
+    pub sums: Sums,
 }
 
 /// How the norm of one parameter's gradient is computed.
@@ -93,7 +95,7 @@ fn parameters(gradients: &Graph) -> Vec<Gradient> {
 ///
 /// What rounding may hide is bounded for each of `targets`.
 pub fn privatize(gradients: &Graph, options: &PrivateOptions, targets: Targets<'_>) -> Result<Private, TypeError> {
-    let bounds = Bounds(targets);
+    let bounds = Bounds(targets, options.sums);
     let mut rewrite =
         Rewrite { graph: gradients.clone(), bounds, costs: options.costs.clone(), per_sample: BTreeMap::new() };
     let parameters = parameters(gradients);
@@ -136,11 +138,12 @@ pub fn privatize(gradients: &Graph, options: &PrivateOptions, targets: Targets<'
     let bounds = rewrite.add(bounds, &[], "bounds")?;
     let (scope, function) = (options.clip.scope().name(), options.clip.function());
     for (k, (group, (total, additions))) in options.groups.iter().zip(totals).enumerate() {
-        let op = ClipFactor { scope, function, group: k, groups, additions };
+        let grid = options.sums.integers();
+        let op = ClipFactor { scope, function, group: k, groups, additions, grid };
         let factor = rewrite.add(op, &[&total[..], &[weight, bounds]].concat(), &named("clip", group))?;
         for name in &group.parameters {
             let Some((per_sample, origin)) = each.remove(name.as_str()) else { continue };
-            let sum = rewrite.graph.add(SumBatch::weighted(), &[per_sample, factor], origin)?;
+            let sum = rewrite.graph.add(SumBatch::weighted(options.sums), &[per_sample, factor], origin)?;
             rewrite.graph.outputs.insert(format!("{SUM}{name}"), sum);
         }
     }

@@ -63,7 +63,7 @@ pub fn alternatives(outer: &Outer, views: [View; 2], bounds: Bounds<'_>) -> Vec<
     let [a, b] = views;
     let len = outer.groups.saturating_mul(outer.rows).saturating_mul(outer.cols);
     let length: Kernel = LengthBound::kernel(outer, views).into();
-    let sum: Kernel = products_kernel(outer, views).into();
+    let sum: Kernel = products_kernel(outer, views, bounds.1).into();
     let of_tiles = |kernels: [Option<Kernel>; 2]| -> Vec<Kernel> {
         kernels.into_iter().flatten().chain([length.clone(), sum.clone()]).collect()
     };
@@ -79,7 +79,7 @@ pub fn alternatives(outer: &Outer, views: [View; 2], bounds: Bounds<'_>) -> Vec<
         }
     }
     if let Some(product) = outer.kernel(views).filter(|_| len <= LARGEST_STORED) {
-        let (square, sum) = (SquareNorm::kernel(len), stored_kernel(len, Records::Weighted));
+        let (square, sum) = (SquareNorm::kernel(len), stored_kernel(len, Records::Weighted(bounds.1)));
         out.push((NormStrategy::Materialize, vec![product.into(), square.into(), sum.into()]));
     }
     out
@@ -96,6 +96,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::lower::kernels::Sums;
     use crate::device::TARGETS;
     use crate::lower::cost::Costs;
 
@@ -105,7 +106,7 @@ mod tests {
     }
 
     fn chosen(outer: &Outer) -> NormStrategy {
-        choose(outer, [outer.a, outer.b], &CostModel::default(), Bounds(TARGETS))
+        choose(outer, [outer.a, outer.b], &CostModel::default(), Bounds(TARGETS, Sums::Floats))
     }
 
     #[test]
@@ -132,7 +133,7 @@ mod tests {
         let ways = [("tile_norm", NormStrategy::Tile), ("ghost_norm", NormStrategy::Ghost)];
         for (kernel, strategy) in ways.into_iter().chain([("gemm", NormStrategy::Materialize)]) {
             let model = CostModel { costs: Arc::new(Cheap(kernel)), rows: 64 };
-            assert_eq!(choose(&outer, [outer.a, outer.b], &model, Bounds(TARGETS)), strategy);
+            assert_eq!(choose(&outer, [outer.a, outer.b], &model, Bounds(TARGETS, Sums::Floats)), strategy);
         }
     }
 }

@@ -11,6 +11,9 @@
 //! | [`release`] | the parts of a step together cost what the step is charged |
 //! | [`sampler`] | batches are drawn as the plan says, a unit never with a higher probability |
 //! | [`clipping`] | what a clip factor is, for finite and non-finite gradients, and which bounds a step has |
+//! | [`grid`] | integer sums cannot overflow, and what rounding to them adds to the sensitivity is known |
+//! | [`discrete`] | integer noise is drawn from the discrete Gaussian exactly, and costs what the accountant charges |
+//! | [`grid_noise`] | fresh integer noise for every step, parameter and element |
 //! | [`noise`] | fresh `N(0, 1)` noise for every step, parameter and element, scaled once |
 //! | [`accountant`] | an upper bound on ε for the steps taken, or an error |
 //! | [`calibrate`] | a noise multiplier, a number of steps or a sample rate whose ε does not exceed the target |
@@ -21,16 +24,21 @@
 //! - **samples** is [`sampler::Sampler::sample`];
 //! - **clips** is the clip-factor kernel of the compiled program, which agrees with
 //!   [`clipping::ClipFunction::factor`];
-//! - **adds noise** is [`noise::NoiseSource::take`], once for each logical step;
+//! - **adds noise** is [`grid_noise::GridNoise::take`] to integer sums, or [`noise::NoiseSource::take`] to those of floats, once
+//!   for each logical step;
 //! - **divides** is by [`plan::PrivacyPlan::divisor`], a constant;
 //! - **accounts** is [`ledger::Ledger::record`], and then an [`accountant::Accountant`] over
 //!   [`ledger::Contents::history`].
 
 pub mod accountant;
 pub mod adjacency;
+mod ahead;
 pub mod calibrate;
 pub mod certificate;
 pub mod clipping;
+pub mod discrete;
+pub mod grid;
+pub mod grid_noise;
 pub mod keys;
 pub mod ledger;
 pub mod noise;

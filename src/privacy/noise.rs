@@ -9,12 +9,11 @@
 //! interface behind which another mechanism takes its place.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 
 use miette::Diagnostic;
 use thiserror::Error;
 
+use super::ahead::{Ahead, Stopped};
 use super::keys::{BLOCK_BYTES, Domain, RunKey, Stream};
 use super::normal::{self, PAIRS};
 use super::plan::PrivacyPlan;
@@ -47,7 +46,7 @@ const CHUNK: usize = 2 * PAIRS / PER_BLOCK;
 /// The base-2 logarithm of the blocks kept for one parameter.
 const PARAMETER_BITS: u32 = 40;
 /// How many parameters fit into one stream.
-const MAX_PARAMETERS: usize = 1 << (u64::BITS - PARAMETER_BITS);
+pub(super) const MAX_PARAMETERS: usize = 1 << (u64::BITS - PARAMETER_BITS);
 
 impl Noise for GaussianNoise {
     fn fill(&self, step: u64, parameter: u32, out: &mut [f32]) {
@@ -74,14 +73,7 @@ impl Noise for GaussianNoise {
 pub struct NoiseSource {
     noise: Arc<dyn Noise>,
     current: Vec<Vec<f32>>,
-    worker: Option<Worker>,
-}
-
-/// A thread that makes noise ahead.
-struct Worker {
-    requests: Option<Sender<Prepared>>,
-    prepared: Receiver<Prepared>,
-    thread: Option<JoinHandle<()>>,
+    worker: Option<Ahead<Prepared>>,
 }
 
 struct Prepared {
@@ -99,9 +91,10 @@ impl NoiseSource {
             return Err(NoiseError::TooManyParameters { count: sizes.len() });
         }
         let buffers = || sizes.iter().map(|&size| vec![0.0; size]).collect();
-        let worker = Worker::spawn(noise.clone());
+        let made = noise.clone();
+        let worker = Ahead::spawn("dpc noise", move |job: &mut Prepared| fill(&*made, job.step, &mut job.values));
         if let Some(worker) = &worker {
-            worker.request(first_step, buffers())?;
+            worker.request(Prepared { step: first_step, values: buffers() })?;
         }
         Ok(NoiseSource { noise, current: buffers(), worker })
     }
@@ -118,7 +111,14 @@ impl NoiseSource {
     pub fn take(&mut self, step: u64, std: &[f64]) -> Result<&[Vec<f32>], NoiseError> {
         assert_eq!(std.len(), self.current.len(), "every parameter has a standard deviation");
         let mut values = match &self.worker {
-            Some(worker) => worker.made(step)?,
+            Some(worker) => {
+                let mut ready = worker.receive()?;
+                if ready.step != step {
+                    worker.request(Prepared { step, ..ready })?;
+                    ready = worker.receive()?;
+                }
+                ready.values
+            }
             None => {
                 let mut values = std::mem::take(&mut self.current);
                 fill(&*self.noise, step, &mut values);
@@ -130,7 +130,7 @@ impl NoiseSource {
         }
         let spent = std::mem::replace(&mut self.current, values);
         if let Some(worker) = &self.worker {
-            worker.request(step.wrapping_add(1), spent)?;
+            worker.request(Prepared { step: step.wrapping_add(1), values: spent })?;
         }
         Ok(&self.current)
     }
@@ -139,55 +139,6 @@ impl NoiseSource {
 fn fill(noise: &dyn Noise, step: u64, values: &mut [Vec<f32>]) {
     for (parameter, values) in (0..).zip(values) {
         noise.fill(step, parameter, values);
-    }
-}
-
-impl Worker {
-    /// `None` where the system starts no thread.
-    fn spawn(noise: Arc<dyn Noise>) -> Option<Worker> {
-        let (requests, work) = channel::<Prepared>();
-        let (done, prepared) = channel();
-        let thread = std::thread::Builder::new().name("dpc noise".to_owned()).spawn(move || {
-            for mut request in work {
-                fill(&*noise, request.step, &mut request.values);
-                if done.send(request).is_err() {
-                    break;
-                }
-            }
-        });
-        Some(Worker { requests: Some(requests), prepared, thread: Some(thread.ok()?) })
-    }
-
-    /// The noise of `step`, standard normal.
-    fn made(&self, step: u64) -> Result<Vec<Vec<f32>>, NoiseError> {
-        let mut ready = self.receive()?;
-        if ready.step != step {
-            self.request(step, ready.values)?;
-            ready = self.receive()?;
-        }
-        Ok(ready.values)
-    }
-
-    fn request(&self, step: u64, values: Vec<Vec<f32>>) -> Result<(), NoiseError> {
-        let sent = self.requests.as_ref().map(|requests| requests.send(Prepared { step, values }));
-        match sent {
-            Some(Ok(())) => Ok(()),
-            _ => Err(NoiseError::Stopped),
-        }
-    }
-
-    fn receive(&self) -> Result<Prepared, NoiseError> {
-        self.prepared.recv().map_err(|_| NoiseError::Stopped)
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.requests = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread was reported by `take`; there is nobody to tell in a drop.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -204,6 +155,12 @@ pub enum NoiseError {
         help("no step was taken without noise; start again with `--resume`")
     )]
     Stopped,
+}
+
+impl From<Stopped> for NoiseError {
+    fn from(_: Stopped) -> NoiseError {
+        NoiseError::Stopped
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::accountant::Mechanism;
 use super::adjacency::{Adjacency, Unit};
 use super::clipping::ClipRule;
+use super::grid::Grid;
 use super::release::{Estimates, Multipliers};
 use super::sampling::Sampling;
 use super::schedule::Schedule;
@@ -35,6 +36,9 @@ pub struct PlanSpec {
     pub clip: ClipRule,
     /// The number K of clip groups that the rule makes of the model's parameters.
     pub clip_groups: usize,
+    /// The grid of the integers that are summed; none where sums and noise are of floats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<Grid>,
     /// How the clip bounds change over the steps.
     pub clip_schedule: Schedule,
     /// Estimates of batch size and loss that each step releases too.
@@ -66,6 +70,7 @@ impl PlanSpec {
             noise_schedule: Schedule::Constant,
             clip,
             clip_groups: 1,
+            grid: None,
             clip_schedule: Schedule::Constant,
             estimates: None,
             delta: None,

@@ -7,6 +7,7 @@ use super::accountant::{ACCOUNTANTS, Accountant, InvalidInput, Mechanism};
 use super::adjacency::{Adjacency, Unit};
 use super::calibrate::{self, CalibrationError, Target};
 use super::clipping::ClipRule;
+use super::grid::Grid;
 use super::plan::{InvalidPlan, PlanSpec, PrivacyPlan, planned};
 use super::release::Estimates;
 use super::sampling::Sampling;
@@ -145,6 +146,17 @@ pub enum RequestError {
     Plan(#[from] InvalidPlan),
 }
 
+/// How a compiled model bounds what a unit adds.
+#[derive(Clone, Copy, Debug)]
+pub struct Clipped<'a> {
+    /// The clip rule.
+    pub rule: &'a ClipRule,
+    /// The number of groups that it makes of the model's parameters.
+    pub groups: usize,
+    /// The grid of the sums, if they are of integers.
+    pub grid: Option<&'a Grid>,
+}
+
 impl PlanRequest {
     /// Poisson sampling of batches of about `batch` units for one pass over the data.
     pub fn new(amount: Amount, delta: Option<f64>, batch: f64) -> PlanRequest {
@@ -179,7 +191,7 @@ impl PlanRequest {
         PlanRequest { length: Length::Steps(steps), ..self }
     }
 
-    /// The plan for a model with the clip rule `clip` of `clip_groups` groups on `units` units of kind `unit`, its noise
+    /// The plan for `model` on `units` units of kind `unit`, its noise
     /// calibrated where ε is asked for: for all steps, those included that were `spent` before. A run that began with the
     /// same ε, by the plan `begun`, has its noise already.
     ///
@@ -187,7 +199,7 @@ impl PlanRequest {
     /// What no plan can be made for, see [`RequestError`].
     pub fn plan(
         &self,
-        (clip, clip_groups): (&ClipRule, usize),
+        model: Clipped<'_>,
         (unit, units): (Unit, usize),
         spent: &[Mechanism],
         begun: Option<&PrivacyPlan>,
@@ -215,7 +227,8 @@ impl PlanRequest {
         };
         let stated = self.sample_rate.is_none() || sampling.units().is_some();
         Ok(PrivacyPlan::new(PlanSpec {
-            clip_groups,
+            clip_groups: model.groups,
+            grid: if self.amount == Amount::NonPrivate { None } else { model.grid.cloned() },
             public_units: stated.then_some(units as u64),
             noise_multiplier,
             target_epsilon,
@@ -228,7 +241,7 @@ impl PlanRequest {
             unit,
             insecure_seed: self.insecure_seed,
             non_private: self.amount == Amount::NonPrivate,
-            ..PlanSpec::new(sampling, self.batch, clip.clone())
+            ..PlanSpec::new(sampling, self.batch, model.rule.clone())
         })?)
     }
 

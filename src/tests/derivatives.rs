@@ -9,6 +9,7 @@ use crate::device::TARGETS;
 use crate::device::cases::reference::Floats;
 use crate::graph::Violation;
 use crate::lower::cost::CostModel;
+use crate::lower::kernels::Sums;
 use crate::lower::{host_inputs, host_outputs};
 use crate::ops::Graph;
 use crate::ops::{Backward, Op, VjpError};
@@ -125,7 +126,7 @@ fn check_private(
     let bound = Some(sorted[ROWS / 2]).filter(|median| *median > 0.0).unwrap_or(1e3);
     let clip = ClipRule::flat(bound).map_err(|e| e.to_string())?;
     let groups = clip.resolve(with_gradient(gradients).map(|(name, _)| name)).map_err(|e| e.to_string())?;
-    let options = PrivateOptions { clip, groups, strategy, costs: CostModel::default(), per_sample: true };
+    let options = PrivateOptions { clip, groups, strategy, costs: CostModel::default(), per_sample: true, sums: Sums::Floats };
     let private = verified(verify::private, privatize(gradients, &options, TARGETS).map_err(|e| e.to_string())?.graph)?;
     let mut values = values.clone();
     values.insert(host_inputs::CLIP_BOUNDS.into(), vec![bound]);

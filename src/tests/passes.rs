@@ -7,6 +7,7 @@ use super::sketch::{ROWS, SIGNED, Sketch};
 use crate::device::TARGETS;
 use crate::graph::NodeId;
 use crate::lower::cost::CostModel;
+use crate::lower::kernels::Sums;
 use crate::lower::scalar::Func;
 use crate::lower::{host_inputs, host_outputs};
 use crate::ops::Graph;
@@ -55,7 +56,7 @@ fn private(gradients: &Graph, per_sample: bool) -> Graph {
     }
     privatize(
         gradients,
-        &PrivateOptions { clip, groups, strategy: None, costs: CostModel::default(), per_sample },
+        &PrivateOptions { clip, groups, strategy: None, costs: CostModel::default(), per_sample, sums: Sums::Floats },
         TARGETS,
     )
     .unwrap()

@@ -13,7 +13,7 @@ use super::finite;
 use crate::device::{Device, DeviceError, Session};
 use crate::graph::DType;
 use crate::lower::kernels::Kernel;
-use crate::lower::program::{BufferId, Phase, Program, Role};
+use crate::lower::program::{BufferId, Dispatch, Phase, Program, Role};
 use crate::lower::{host_inputs, host_outputs, hyper};
 use crate::options::optimizer::{OptimizerSpec, bias_corrections};
 use crate::tensors::{Tensor, Tensors};
@@ -37,6 +37,8 @@ struct Parameter {
     value: BufferId,
     /// `None` where the parameter is frozen, or no phase has gradients.
     sum: Option<BufferId>,
+    /// The sum of integers, where private sums are such.
+    grid_sum: Option<BufferId>,
     /// `None` where the parameter is not updated.
     noise: Option<BufferId>,
     states: Vec<(String, BufferId)>,
@@ -79,8 +81,8 @@ pub enum EngineError {
 }
 
 impl Engine {
-    /// Puts the `phases` of `program` on `device` for physical batches of `rows`, with the
-    /// parameters' values `weights` by their ONNX names.
+    /// Puts the `phases` of `program` on `device` for physical batches of `rows`, or as many as its sums allow where those are
+    /// fewer, with the parameters' values `weights` by their ONNX names.
     pub fn new(
         device: &dyn Device,
         program: Arc<Program>,
@@ -89,6 +91,7 @@ impl Engine {
         phases: &[Phase],
     ) -> Result<Self, EngineError> {
         let program = Arc::new(program.restricted(phases));
+        let rows = program.most_rows().map_or(rows, |most| rows.min(most));
         let session = device.load(program.clone(), rows)?;
         let parameters = parameters(&program, weights)?;
         let (inputs, results) = names(&program);
@@ -113,6 +116,18 @@ impl Engine {
     pub fn noise_lengths(&self) -> Vec<usize> {
         let updated = self.parameters.iter().filter(|p| p.noise.is_some());
         updated.map(|p| p.dims.iter().product()).collect()
+    }
+
+    /// The clip group of each trained parameter, in the same order, where private sums are of integers.
+    pub fn noise_groups(&self) -> Vec<usize> {
+        let group = |noise: BufferId| {
+            let of = |dispatch: &Dispatch| match &dispatch.kernel {
+                Kernel::Release(release) if dispatch.buffers.first() == Some(&noise) => Some(release.group),
+                _ => None,
+            };
+            self.program.phase(Phase::Release).iter().find_map(of)
+        };
+        self.parameters.iter().filter_map(|p| group(p.noise?)).collect()
     }
 
     /// Number of clip groups, K.
@@ -252,16 +267,32 @@ impl Engine {
 
     /// The parameters that have gradients, in the order of the program.
     pub fn trained(&self) -> Vec<String> {
-        self.parameters.iter().filter(|p| p.sum.is_some()).map(|p| p.name.clone()).collect()
+        self.parameters.iter().filter(|p| p.sum.is_some() || p.grid_sum.is_some()).map(|p| p.name.clone()).collect()
     }
 
-    /// The sum of a parameter's (clipped) gradients over the physical batches since the last
-    /// update.
+    /// The sum of a parameter's (clipped) gradients over the physical batches since the last update, if it is of floats.
     pub fn gradient_sum(&mut self, parameter: &str) -> Result<Vec<f32>, EngineError> {
-        let named = self.parameters.iter().find(|p| p.name == parameter);
         let missing = || EngineError::Incomplete { what: format!("gradient of `{parameter}`") };
-        let buffer = named.and_then(|p| p.sum).ok_or_else(missing)?;
+        let buffer = self.named(parameter).and_then(|p| p.sum).ok_or_else(missing)?;
         Ok(self.session.read_f32(buffer)?)
+    }
+
+    /// The sum of a parameter's clipped gradients over the physical batches since the last update in grid units, if it is of
+    /// integers.
+    pub fn grid_sum(&mut self, parameter: &str) -> Result<Vec<i64>, EngineError> {
+        let missing = || EngineError::Incomplete { what: format!("integer gradient of `{parameter}`") };
+        let buffer = self.named(parameter).and_then(|p| p.grid_sum).ok_or_else(missing)?;
+        let words = self.session.read(buffer)?;
+        Ok(words.as_chunks::<2>().0.iter().map(|&[low, high]| (u64::from(high) << 32 | u64::from(low)) as i64).collect())
+    }
+
+    fn named(&self, parameter: &str) -> Option<&Parameter> {
+        self.parameters.iter().find(|p| p.name == parameter)
+    }
+
+    /// Whether private sums are of integers.
+    pub fn exact(&self) -> bool {
+        self.program.exact()
     }
 
     /// Ends logical step number `step`, counted from 1: adds `noise` to the gradient sums, divides
@@ -278,6 +309,38 @@ impl Engine {
         for (buffer, values) in trained.zip(noise.unwrap_or_default()) {
             self.session.write_f32(buffer, values)?;
         }
+        self.set_hyper(optimizer, step, learning_rate, divisor)?;
+        self.run_once(Phase::Update)
+    }
+
+    /// The same for integer sums: adds `noise` in grid units, which have the sizes `units` in the clip groups.
+    pub fn release(
+        &mut self,
+        optimizer: &OptimizerSpec,
+        step: u64,
+        learning_rate: f64,
+        divisor: f64,
+        (noise, units): (&[Vec<i64>], &[f64]),
+    ) -> Result<(), EngineError> {
+        for (buffer, values) in self.parameters.iter().filter_map(|p| p.noise).zip(noise) {
+            self.words.clear();
+            self.words.extend(values.iter().flat_map(|&value| [value as u32, (value >> 32) as u32]));
+            self.session.write(buffer, &self.words)?;
+        }
+        let missing = || EngineError::Incomplete { what: format!("input `{}`", host_inputs::GRID_UNITS) };
+        let buffer = self.input(host_inputs::GRID_UNITS).ok_or_else(missing)?;
+        self.session.write_f32(buffer, &units.iter().map(|&unit| unit as f32).collect::<Vec<_>>())?;
+        self.set_hyper(optimizer, step, learning_rate, divisor)?;
+        self.run_once(Phase::Release)
+    }
+
+    fn set_hyper(
+        &mut self,
+        optimizer: &OptimizerSpec,
+        step: u64,
+        learning_rate: f64,
+        divisor: f64,
+    ) -> Result<(), EngineError> {
         let mut numbers = [0.0; hyper::LEN];
         numbers[hyper::INVERSE_BATCH] = (1.0 / divisor) as f32;
         numbers[hyper::LEARNING_RATE] = learning_rate as f32;
@@ -288,8 +351,7 @@ impl Engine {
         }
         let missing = || EngineError::Incomplete { what: format!("input `{}`", host_inputs::HYPER) };
         let buffer = self.input(host_inputs::HYPER).ok_or_else(missing)?;
-        self.session.write_f32(buffer, &numbers)?;
-        self.run_once(Phase::Update)
+        Ok(self.session.write_f32(buffer, &numbers)?)
     }
 
     /// The parameters' values now.
@@ -351,7 +413,8 @@ impl Engine {
             return Ok(Vec::new());
         }
         let mut found = Vec::new();
-        for dispatch in self.program.phase(Phase::Update) {
+        let updates = [Phase::Update, Phase::Release].map(|phase| self.program.phase(phase));
+        for dispatch in updates.into_iter().flatten() {
             let Kernel::Nonfinite(kernel) = &dispatch.kernel else { continue };
             let flag = flags.get(kernel.at).copied().unwrap_or(0);
             for (k, &buffer) in dispatch.buffers.iter().take(kernel.buffers).enumerate() {
@@ -426,14 +489,17 @@ fn state_name(parameter: &str, state: &str) -> String {
 
 /// The parameters of `program`, in its order, with the shapes of `weights`.
 fn parameters(program: &Program, weights: &Tensors) -> Result<Vec<Parameter>, EngineError> {
-    let (mut sums, mut noise) = (BTreeMap::new(), BTreeMap::new());
+    let (mut sums, mut grid_sums, mut noise) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut states: BTreeMap<&str, Vec<(String, BufferId)>> = BTreeMap::new();
     for id in program.ids() {
         match &program.buffer(id).role {
             Role::GradientSum(name) => {
                 sums.insert(name.as_str(), id);
             }
-            Role::Noise(name) => {
+            Role::GridSum(name) => {
+                grid_sums.insert(name.as_str(), id);
+            }
+            Role::Noise(name) | Role::GridNoise(name) => {
                 noise.insert(name.as_str(), id);
             }
             Role::OptimizerState(name, state) => {
@@ -461,6 +527,7 @@ fn parameters(program: &Program, weights: &Tensors) -> Result<Vec<Parameter>, En
             dims: tensor.dims.clone(),
             value: id,
             sum: sums.get(name.as_str()).copied(),
+            grid_sum: grid_sums.get(name.as_str()).copied(),
             noise: noise.get(name.as_str()).copied(),
             states: states.remove(name.as_str()).unwrap_or_default(),
         });

@@ -16,6 +16,7 @@ pub mod physical;
 pub mod predict;
 #[cfg(feature = "host")]
 pub mod progress;
+pub mod released;
 #[cfg(feature = "host")]
 pub mod run_dir;
 pub mod step;

@@ -7,8 +7,6 @@
 //! paid for. A step without units still gets its noise. Every number comes from the one [`PrivacyPlan`].
 
 use std::borrow::Cow;
-use std::sync::Arc;
-
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -16,14 +14,16 @@ use super::data::Dataset;
 use super::dropout::DropoutKeys;
 use super::engine::{Engine, EngineError, Shown};
 use super::lr_schedule::LrSchedule;
+use super::released::Releaser;
 use super::units::Units;
 use crate::lower::program::Phase;
 use crate::options::optimizer::OptimizerSpec;
 use crate::privacy::adjacency::Unit;
-use crate::privacy::clipping::{ClipState, count_sensitivity};
+use crate::privacy::clipping::ClipState;
+use crate::privacy::discrete::ScaleError;
 use crate::privacy::keys::RunKey;
 use crate::privacy::ledger::{LedgerError, Receipt};
-use crate::privacy::noise::{GaussianNoise, NoiseError, NoiseSource};
+use crate::privacy::noise::NoiseError;
 use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::release::Estimates;
 use crate::privacy::sampler::{Sampler, UnitMismatch};
@@ -52,7 +52,7 @@ pub struct Stepper<'a> {
     sampler: Sampler,
     dropout: DropoutKeys,
     /// `None` in non-private training.
-    noise: Option<NoiseSource>,
+    noise: Option<Releaser>,
     clip: ClipState,
     sums: Sums,
 }
@@ -109,6 +109,14 @@ pub enum StepError {
     #[error("the plan has {planned} clip groups, the compiled program {found}")]
     #[diagnostic(code(dpc::train::clip_groups), help("make the plan for the model that is trained"))]
     ClipGroups { planned: usize, found: usize },
+    /// No scale for the integer noise.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Scale(#[from] ScaleError),
+    /// The plan says otherwise than the program whether sums are of integers.
+    #[error("the plan and the compiled program do not agree whether sums are of integers")]
+    #[diagnostic(code(dpc::train::grid), help("make the plan for the model that is trained"))]
+    Grid,
     /// The sum is not that of the step that was paid for.
     #[error(
         "step {paid} was paid for, and {}",
@@ -136,12 +144,9 @@ impl<'a> Stepper<'a> {
         if planned != found && !plan.non_private {
             return Err(StepError::ClipGroups { planned, found });
         }
-        let mut lengths = engine.noise_lengths();
-        lengths.extend(clip.adaptive().map(|_| clip.groups()));
-        lengths.extend(plan.estimates.map(|_| Estimates::COUNT));
         let noise = match plan.non_private {
             true => None,
-            false => Some(NoiseSource::spawn(Arc::new(GaussianNoise::new(key, plan)), &lengths, first_step)?),
+            false => Some(Releaser::new(key, plan, &engine, &clip, first_step)?),
         };
         Ok(Self {
             sampler: Sampler::new(key, plan, setting.units.len())?,
@@ -171,10 +176,12 @@ impl<'a> Stepper<'a> {
 
     /// The phases of the program that steps of `plan` run.
     pub fn phases(plan: &PrivacyPlan) -> &'static [Phase] {
-        match plan.unit {
+        match (plan.unit, plan.grid.is_some()) {
             _ if plan.non_private => &[Phase::Plain, Phase::Update],
-            Unit::Record => &[Phase::Private, Phase::Update],
-            Unit::Group => &[Phase::Plain, Phase::Fold, Phase::Collect, Phase::Update],
+            (Unit::Record, false) => &[Phase::Private, Phase::Update],
+            (Unit::Record, true) => &[Phase::Private, Phase::Release],
+            (Unit::Group, false) => &[Phase::Plain, Phase::Fold, Phase::Collect, Phase::Update],
+            (Unit::Group, true) => &[Phase::Plain, Phase::Fold, Phase::Release],
         }
     }
 
@@ -248,7 +255,7 @@ impl<'a> Stepper<'a> {
     /// When the device fails.
     pub fn collect(&mut self) -> Result<(), StepError> {
         match self.setting.plan.unit {
-            Unit::Group if !self.setting.plan.non_private => Ok(self.engine.collect_units()?),
+            Unit::Group if !self.setting.plan.non_private && !self.engine.exact() => Ok(self.engine.collect_units()?),
             _ => Ok(()),
         }
     }
@@ -270,17 +277,11 @@ impl<'a> Stepper<'a> {
             self.engine.update(optimizer, step + 1, learning_rate, plan.divisor(), None)?;
             return Ok(Released::default());
         };
-        let multipliers = plan.multipliers(step);
-        let sensitivity = self.clip.sensitivity(plan.clip_schedule.at(step));
-        let trained = self.engine.noise_lengths().len();
-        let mut std = vec![multipliers.gradient * sensitivity; trained];
-        std.extend(multipliers.counts.map(|counts| counts * count_sensitivity(self.clip.groups())));
-        std.extend(multipliers.estimate);
-        let (gradient, beside) = noise.take(step, &std)?.split_at(trained);
-        self.engine.update(optimizer, step + 1, learning_rate, plan.divisor(), Some(gradient))?;
+        let update = (step + 1, optimizer, learning_rate);
+        let beside = noise.release(&mut self.engine, plan, &self.clip, step, update)?;
         let mut beside = beside.iter();
         let mut released = Released::default();
-        if multipliers.counts.is_some()
+        if self.clip.adaptive().is_some()
             && let Some(noise) = beside.next()
         {
             let noisy = self.sums.counts.iter().zip(noise).map(|(count, noise)| count + f64::from(*noise));

@@ -2,7 +2,7 @@
 
 use super::{Case, Data};
 use crate::device::{Device, DeviceError};
-use crate::lower::kernels::{OuterSum, Records, Scatter, View};
+use crate::lower::kernels::{OuterSum, Records, Scatter, Sums, View};
 use crate::lower::program::{BufferId, Phase};
 
 /// Records, few enough to be added one after the other on every device.
@@ -28,7 +28,7 @@ pub fn cases() -> Vec<Case> {
     for (steps, rows, cols) in [(2, 1, 1), (4, 3, 70), (37, 9, 5)] {
         let view = |width: usize| View::Strided { record: steps * width, group: 0, row: 1, col: width };
         let (a, b) = (view(rows), view(cols));
-        let kernel = OuterSum { groups: 1, rows, cols, steps, a, b };
+        let kernel = OuterSum { groups: 1, rows, cols, steps, a, b, sums: Sums::Floats };
         let ones = Data::F32(vec![1.0; ROWS * steps * cols]);
         let read = vec![cancelling(ROWS, steps, rows), ones, weights.clone()];
         all.push(Case::new(steps.to_string(), ROWS, kernel, read, vec![Data::F32(vec![0.0; rows * cols])]));
@@ -37,7 +37,8 @@ pub fn cases() -> Vec<Case> {
     let ids: Vec<i32> = (0..ROWS).flat_map(|n| [2, 2, 4, 4, (n % 5) as i32, (n % 5) as i32]).collect();
     let order = super::layers::order_of(&Data::I32(ids.clone()), count, table_rows);
     let (ids_record, record) = (count, count * width);
-    let kernel = Scatter { records: Records::Weighted, ids_record, record, count, width, table_rows, ordered: true };
+    let records = Records::Weighted(Sums::Floats);
+    let kernel = Scatter { records, ids_record, record, count, width, table_rows, ordered: true };
     let read = vec![Data::I32(ids), cancelling(ROWS, count, width), weights, Data::I32(order)];
     all.push(Case::new("ids", ROWS, kernel, read, vec![Data::F32(vec![0.0; table_rows * width])]));
     all

@@ -201,7 +201,7 @@ fn reduce() -> Vec<Case> {
             let kinds = [
                 ("each", Records::Each(Extent::rows(1))),
                 ("all", Records::All(Extent::rows(1))),
-                ("weighted", Records::Weighted),
+                ("weighted", Records::Weighted(Sums::Floats)),
             ];
             for (j, (kind, records)) in kinds.into_iter().enumerate() {
                 let square = (i + j) % 2 == 0;
@@ -210,7 +210,7 @@ fn reduce() -> Vec<Case> {
                 let (read, out) = match records {
                     Records::Each(_) => (vec![v.floats(rows * record)], rows * len),
                     Records::All(_) => (vec![v.floats(rows * record)], len),
-                    Records::Weighted => {
+                    Records::Weighted(_) => {
                         let w = weights(rows);
                         (vec![v.poisoned(&w, record), Data::F32(w)], len)
                     }
@@ -324,15 +324,15 @@ fn clip_factors() -> Vec<Case> {
     for (name, function) in functions {
         for (rows, group, groups) in [(1, 0, 1), (5, 0, 1), (67, 2, 3)] {
             let bounds = [&vec![9.0; group], &[0.75][..], &vec![9.0; groups - group - 1]].concat();
-            for errors in [0, 2, 3] {
+            for (errors, grid) in [(0, false), (2, false), (3, false), (0, true), (3, true)] {
                 let mut numbers = |most: f32| Data::F32(v.range(rows, 0.0, most));
                 let [sq, square_error, norm_error, row_error] = [2.0, 0.5, 0.25, 1e-3].map(&mut numbers);
                 let read =
                     vec![sq, square_error, norm_error, row_error, Data::F32(weights(rows)), Data::F32(bounds.clone())];
                 let additions = 1000 * rows;
-                let kernel = ClipFactor { records: Extent::rows(1), function, group, groups, errors, additions };
+                let kernel = ClipFactor { records: Extent::rows(1), function, group, groups, errors, additions, grid };
                 let written = vec![output(rows), output(rows * groups)];
-                let name = format!("{name}_{rows}_{group}_of_{groups}_{errors}");
+                let name = format!("{name}_{rows}_{group}_of_{groups}_{errors}{}", if grid { "_grid" } else { "" });
                 all.push(Case::new(name, rows, kernel, read, written));
             }
         }
@@ -353,7 +353,7 @@ fn clip_factors() -> Vec<Case> {
         for bound in [1e-12, 1.0, 1e30] {
             for (errors, number) in [(0, 0.5), (2, 0.0), (2, 0.5), (3, 0.5), (3, f32::NAN), (3, f32::INFINITY)] {
                 let records = Extent::rows(1);
-                let kernel = ClipFactor { records, function, group: 0, groups: 1, errors, additions: 0 };
+                let kernel = ClipFactor { records, function, group: 0, groups: 1, errors, additions: 0, grid: false };
                 for numbers in [[number, 0.25, 0.25], [0.25, number, 0.25], [0.25, 0.25, number]] {
                     let [square_error, norm_error, row_error] = numbers.map(|number| Data::F32(vec![number; 11]));
                     let sq = Data::F32(squares.clone());
@@ -371,7 +371,7 @@ fn clip_factors() -> Vec<Case> {
             }
         }
         let records = Extent::fixed(1);
-        let kernel = ClipFactor { records, function, group: 0, groups: 1, errors: 0, additions: 0 };
+        let kernel = ClipFactor { records, function, group: 0, groups: 1, errors: 0, additions: 0, grid: false };
         let read = [4.0, 0.0, 0.0, 0.0, 1.0, 1.0].map(|number| Data::F32(vec![number])).to_vec();
         all.push(Case::new(format!("{name}_one_of_7_rows"), 7, kernel, read, vec![output(1), output(1)]));
     }
@@ -383,11 +383,11 @@ fn folds() -> Vec<Case> {
     let mut all = Vec::new();
     for (len, factor) in [(1, 0.5), (1027, 0.3), (65, 0.0)] {
         let written = vec![v.floats(len), v.floats(len)];
-        all.push(Case::new(format!("{len}_{factor}"), 3, Fold { len }, vec![Data::F32(vec![factor])], written));
+        all.push(Case::new(format!("{len}_{factor}"), 3, Fold { len, grid: false }, vec![Data::F32(vec![factor])], written));
     }
     let sum = Data::F32(vec![f32::NAN, f32::INFINITY, 1.0]);
     let written = vec![v.floats(3), sum];
-    all.push(Case::new("not_finite", 3, Fold { len: 3 }, vec![Data::F32(vec![0.0])], written));
+    all.push(Case::new("not_finite", 3, Fold { len: 3, grid: false }, vec![Data::F32(vec![0.0])], written));
     all
 }
 

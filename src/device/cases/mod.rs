@@ -6,6 +6,7 @@
 pub mod apart;
 pub mod custom;
 mod data;
+mod grid;
 mod layers;
 mod long;
 mod maps;
@@ -86,6 +87,8 @@ pub fn cases() -> Vec<Case> {
     all.extend(layers::cases());
     all.extend(products::cases());
     all.extend(custom::cases());
+    let integers = grid::cases(&all);
+    all.extend(integers);
     all
 }
 

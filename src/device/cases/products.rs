@@ -322,14 +322,14 @@ fn outer_sums() -> Vec<Case> {
                 continue;
             }
             let w = if batch == 1 { vec![0.5] } else { weights(batch) };
-            let kernel = OuterSum { groups, rows, cols, steps, a, b };
+            let kernel = OuterSum { groups, rows, cols, steps, a, b, sums: Sums::Floats };
             let read = vec![v.poisoned(&w, records[0]), v.poisoned(&w, records[1]), Data::F32(w)];
             let out = output(groups * rows * cols);
             all.push(Case::new(format!("{name}_{batch}"), batch, kernel, read, vec![out]));
         }
     }
     let kernel =
-        OuterSum { groups: 1, rows: 3, cols: 4, steps: 2, a: transposed(true, 1, 3, 2), b: transposed(true, 1, 4, 2) };
+        OuterSum { groups: 1, rows: 3, cols: 4, steps: 2, a: transposed(true, 1, 3, 2), b: transposed(true, 1, 4, 2), sums: Sums::Floats };
     let w = vec![0.0; 3];
     let read = vec![v.poisoned(&w, 6), v.poisoned(&w, 8), Data::F32(w)];
     all.push(Case::new("no_rows", 3, kernel.clone(), read, vec![output(12)]));

@@ -271,7 +271,7 @@ fn trials() -> Vec<(Shows, String, Vec<Trial>)> {
     }
     // One record of many positions, then many records of one.
     for (rows, steps) in [(1, 2), (1, 1_000), (1, 5_000), (7, 1), (64, 1), (1_000, 1), (5_000, 1), (20, 3)] {
-        let kernel = || OuterSum { groups: 1, rows: 1, cols: 1, steps, a: items(1, steps), b: items(1, steps) };
+        let kernel = || OuterSum { groups: 1, rows: 1, cols: 1, steps, a: items(1, steps), b: items(1, steps), sums: Sums::Floats };
         let of = |terms: Vec<f32>| {
             let ones = vec![1.0; rows * steps];
             let lengths = inner(&terms, &ones);
@@ -287,7 +287,7 @@ fn trials() -> Vec<(Shows, String, Vec<Trial>)> {
     }
     for (rows, count, ordered) in [(1, 2_000, true), (1, 2_000, false), (2_000, 1, true), (20, 30, false)] {
         let kernel = || Scatter {
-            records: Records::Weighted,
+            records: Records::Weighted(Sums::Floats),
             ids_record: count,
             record: count,
             count,

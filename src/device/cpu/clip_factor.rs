@@ -1,13 +1,14 @@
 //! Native twin of [`ClipFactor`].
 
 use super::{Buffers, Native};
-use crate::lower::kernels::ClipFactor;
+use crate::lower::kernels::{ClipFactor, ClipFunction};
 
 impl Native for ClipFactor {
     fn run(&self, rows: usize, Buffers { read, written, batch, .. }: Buffers) {
         let [factor, norm] = written else { return };
         let (factor, norm) = (factor.f32(), norm.f32());
         let bound = read[5].f32()[self.group];
+        let scale = self.scale(bound);
         for n in 0..self.records.at(rows) {
             let (square, weight) = (read[0].f32()[n], read[4].f32()[n]);
             let rounding = self.errors >= 2;
@@ -23,7 +24,8 @@ impl Native for ClipFactor {
             // The norm of a negative zero is positive.
             let shown = if rounding && square < 0.0 && square.is_finite() { 0.0 } else { square.sqrt().abs() };
             norm[n * self.groups + self.group] = shown;
-            factor[n] = if counts && weight != 0.0 { self.function.factor(most, bound) * weight } else { 0.0 };
+            let clip = (self.function.factor(most, bound) * scale).min(ClipFunction::LARGEST);
+            factor[n] = if counts && weight != 0.0 { clip * weight } else { 0.0 };
         }
     }
 }
@@ -33,13 +35,13 @@ mod tests {
     use super::*;
     use crate::device::cpu::{Read, Written};
     use crate::lower::program::Extent;
-    use crate::privacy::clipping::ClipFunction;
 
     #[test]
     fn a_negative_zero_is_not_clipped() {
         let (mut factor, mut norm) = ([0.0], [0.0]);
         let function = ClipFunction::Threshold;
-        let kernel = ClipFactor { records: Extent::rows(1), function, group: 0, groups: 1, errors: 0, additions: 0 };
+        let records = Extent::rows(1);
+        let kernel = ClipFactor { records, function, group: 0, groups: 1, errors: 0, additions: 0, grid: false };
         let read = [&[-0.0], &[][..], &[], &[], &[1.0], &[1.0]].map(Read::F32);
         let written = &mut [Written::F32(&mut factor), Written::F32(&mut norm)];
         kernel.run(1, Buffers { read: &read, written, scratch: &mut [], batch: 1 });

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::adding::Sum;
 use super::image::Slide;
-use super::lanes;
 use super::matmul::Matrix;
 use super::microkernel::{COLS, HALF, ROWS, Rows, Tile, tile};
 use super::panels::{Part, transpose};
@@ -161,13 +161,13 @@ impl Patches<'_> {
 pub type Summand<'a> = (f32, Patches<'a>, Matrix<'a>);
 
 /// Calls `store` with the tiles of `Σ w · (patches · bᵀ)`. The products are those of each summand by itself, and are then added.
-pub fn sum_transposed(summands: &[Summand], scratch: &mut Vec<f32>, mut store: impl FnMut(Part)) {
+pub fn sum_transposed<T: Sum>(summands: &[Summand], scratch: &mut Vec<f32>, mut store: impl FnMut(Part<T>)) {
     let Some((_, patches, b)) = summands.first() else { return };
     let ([segments, len], step) = (patches.slide.output, patches.slide.step());
     let places = patches.places;
     let positions = patches.slide.positions();
     let (rows, columns) = (patches.rows(), b.rows);
-    let (mut product, mut sum): (Tile, Tile) = ([0.0; ROWS * COLS], [0.0; ROWS * COLS]);
+    let (mut product, mut sum): (Tile, _) = ([0.0; ROWS * COLS], [T::default(); ROWS * COLS]);
     for first in (0..columns).step_by(COLS) {
         let count = COLS.min(columns - first);
         let half = count <= HALF;
@@ -178,11 +178,11 @@ pub fn sum_transposed(summands: &[Summand], scratch: &mut Vec<f32>, mut store: i
         }
         for i in (0..rows).step_by(ROWS) {
             let offsets = std::array::from_fn(|r| places[(i + r).min(places.len() - 1)]);
-            sum.fill(0.0);
+            sum.fill(T::default());
             for (panel, (w, patches, _)) in panels.chunks_exact(positions * width).zip(summands) {
                 let rows = Rows { data: patches.image, offsets, segments, step, len, inc: 1 };
                 tile(&rows, panel, half, &mut product);
-                lanes::add_scaled(&mut sum, &product, *w);
+                T::add_scaled(&mut sum, &product, *w);
             }
             store(Part { tile: &sum, at: [i, first], size: [ROWS.min(rows - i), count] });
         }

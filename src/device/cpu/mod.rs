@@ -3,6 +3,7 @@
 //! Work is cut into pieces that depend on the kernel and on the batch alone, and pieces are added in order, so results do
 //! not depend on the number of threads.
 
+mod adding;
 mod clock;
 mod convolve;
 mod image;

@@ -1,11 +1,14 @@
 //! Native twin of [`OuterSum`].
 
+use super::adding::{Sum, Grid, WideGrid};
 use super::convolve::{Summand, sum_transposed};
 use super::matmul::{Into, MatrixMut, matmul};
 use super::microkernel;
 use super::operand::Operand;
+use super::panels::Part;
+use super::parallel::GRAIN;
 use super::{Buffers, Native, Read, parallel};
-use crate::lower::kernels::{OuterSum, Records, Reduce, Walk};
+use crate::lower::kernels::{OuterSum, Sums};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
 
@@ -36,7 +39,10 @@ fn chunk(kernel: &OuterSum) -> usize {
 impl Native for OuterSum {
     fn rounding(&self) -> Rounding {
         // A record's own terms; then the records of a part of a chunk, the parts, and the chunks.
-        let records = Extent { per_row: 1, fixed: chunk(self) + PARTS };
+        let records = match self.sums {
+            Sums::Floats => Extent { per_row: 1, fixed: chunk(self) + PARTS },
+            _ => Extent::fixed(0),
+        };
         Rounding { element: self.steps + 1, records, ..Rounding::sum(0) }
     }
 
@@ -47,22 +53,40 @@ impl Native for OuterSum {
         }
     }
 
-    fn run(&self, rows: usize, Buffers { read, written, scratch, batch }: Buffers) {
-        let (chunk, size) = (chunk(self), self.size());
-        let chunks = rows.div_ceil(chunk);
-        if chunks <= 1 {
-            return self.chunks(rows, read, &mut written[0].f32()[..size]);
+    fn run(&self, rows: usize, Buffers { read, written, scratch, .. }: Buffers) {
+        match self.sums {
+            Sums::Floats => self.total::<f32>(rows, read, scratch, written[0].f32()),
+            Sums::Grid => self.total::<Grid>(rows, read, bytemuck::cast_slice_mut(scratch), written[0].i32()),
+            Sums::WideGrid => {
+                let [scratch, out] = [bytemuck::cast_slice_mut(scratch), written[0].i32()];
+                self.total::<WideGrid>(rows, read, bytemuck::cast_slice_mut(scratch), bytemuck::cast_slice_mut(out));
+            }
         }
-        self.chunks(rows, read, scratch);
-        let (records, kept) = (Records::All(Extent::fixed(chunks)), vec![Walk { size, stride: 1 }]);
-        let sum = Reduce { records, record: size, kept, reduced: vec![], square: false };
-        sum.run(rows, Buffers { read: &[Read::F32(scratch)], written, scratch: &mut [], batch });
     }
 }
 
 impl OuterSum {
+    /// Sets `out` to the sum over all records.
+    fn total<T: Sum>(&self, rows: usize, read: &[Read], scratch: &mut [T], out: &mut [T]) {
+        let (chunk, size) = (chunk(self), self.size());
+        let (chunks, out) = (rows.div_ceil(chunk), &mut out[..size]);
+        if chunks <= 1 {
+            return self.chunks(rows, read, out);
+        }
+        self.chunks(rows, read, scratch);
+        let scratch = &*scratch;
+        parallel::pieces(out, size.div_ceil(GRAIN), GRAIN, GRAIN.min(size), |_: &mut (), i, y| {
+            let len = y.len().min(GRAIN);
+            let y = &mut y[..len];
+            y.fill(T::default());
+            for sums in scratch.chunks_exact(size).take(chunks) {
+                T::add(y, &sums[i * GRAIN..][..len]);
+            }
+        });
+    }
+
     /// Sets `out` to the sums of the chunks, one after the other.
-    fn chunks(&self, rows: usize, read: &[Read], out: &mut [f32]) {
+    fn chunks<T: Sum>(&self, rows: usize, read: &[Read], out: &mut [T]) {
         let weight = read[2].f32();
         let operands = [
             Operand::new(self.a, read[0].f32(), self.groups, self.rows, self.steps),
@@ -80,16 +104,16 @@ impl OuterSum {
                 self.sum(&operands, &records[c], scratch, &mut y[..size]);
             });
         } else if parts > 1 && !(self.rows >= 2 * ROWS && operands[1].image().is_some()) {
-            let mut sums = vec![0.0; parts * size];
+            let mut sums = vec![T::default(); parts * size];
             for (records, out) in records.iter().zip(out.chunks_exact_mut(size)) {
                 let share = records.len().div_ceil(parts);
                 parallel::pieces(&mut sums, parts, size, size, |scratch: &mut Scratch, i, y| {
                     let part = records.get(i * share..records.len().min((i + 1) * share)).unwrap_or(&[]);
                     self.sum(&operands, part, scratch, &mut y[..size]);
                 });
-                out.fill(0.0);
+                out.fill(T::default());
                 for sum in sums.chunks_exact(size) {
-                    out.iter_mut().zip(sum).for_each(|(y, s)| *y += s);
+                    T::add(out, sum);
                 }
             }
         } else {
@@ -108,23 +132,23 @@ impl OuterSum {
     }
 
     /// Sets `y` to the weighted sum over `records`.
-    fn sum(&self, operands: &[Operand; 2], records: &[(usize, f32)], scratch: &mut Scratch, y: &mut [f32]) {
+    fn sum<T: Sum>(&self, operands: &[Operand; 2], records: &[(usize, f32)], scratch: &mut Scratch, y: &mut [T]) {
         for (g, y) in y.chunks_exact_mut((self.rows * self.cols).max(1)).enumerate() {
             self.sum_group(operands, records, g, [0, self.rows], scratch, y);
         }
     }
 
     /// Sets `y` to `count` rows from row `first` on of group `g` of the weighted sum over `records`.
-    fn sum_group(
+    fn sum_group<T: Sum>(
         &self,
         [a, b]: &[Operand; 2],
         records: &[(usize, f32)],
         g: usize,
         [first, count]: [usize; 2],
         ([s, t, own], images): &mut Scratch,
-        y: &mut [f32],
+        y: &mut [T],
     ) {
-        y.fill(0.0);
+        y.fill(T::default());
         if self.steps > 1 {
             if count >= microkernel::ROWS / 2 && self.sum_patches([a, b], records, g, [first, count], images, t, y) {
                 return;
@@ -133,24 +157,21 @@ impl OuterSum {
                 let (a, b) = (a.matrix(n, g, s), b.matrix(n, g, t));
                 let own = parallel::room(own, y.len());
                 let out = MatrixMut::contiguous(own, count, self.cols);
-                matmul(out, Into::Set, w, a.rows(first, count), b.transposed());
-                y.iter_mut().zip(&*own).for_each(|(y, own)| *y += own);
+                matmul(out, Into::Set, 1.0, a.rows(first, count), b.transposed());
+                T::add_scaled(y, own, w);
             }
             return;
         }
-        // The weight goes to the smaller operand.
-        let scale_a = self.rows <= self.cols;
         for records in records.chunks(TOGETHER) {
-            let out = MatrixMut::contiguous(y, count, self.cols);
-            let a = a.side_by_side(records, g, scale_a, s);
-            let b = b.side_by_side(records, g, !scale_a, t);
-            matmul(out, Into::Add, 1.0, a.rows(first, count), b.transposed());
+            let a = a.side_by_side(records, g, true, s);
+            let b = b.side_by_side(records, g, false, t);
+            T::add_products(y, a.rows(first, count), b);
         }
     }
 
     /// [`OuterSum::sum_group`] without the patches, added to `y`; false if it cannot be had so.
     #[allow(clippy::too_many_arguments)]
-    fn sum_patches(
+    fn sum_patches<T: Sum>(
         &self,
         [a, b]: [&Operand; 2],
         records: &[(usize, f32)],
@@ -158,7 +179,7 @@ impl OuterSum {
         [first, count]: [usize; 2],
         images: &mut [Vec<f32>; BESIDE],
         panels: &mut Vec<f32>,
-        y: &mut [f32],
+        y: &mut [T],
     ) -> bool {
         let Some(size) = b.image() else { return false };
         let beside = (CACHED / (size + self.steps * microkernel::COLS)).clamp(1, BESIDE);
@@ -166,7 +187,9 @@ impl OuterSum {
             let summand = |(&(n, w), image)| Some((w, b.patches(n, g, image)?, a.direct(n, g)?.rows(first, count)));
             let summands: Option<Vec<Summand>> = records.iter().zip(images.iter_mut()).map(summand).collect();
             let Some(summands) = summands else { return false };
-            sum_transposed(&summands, panels, |part| part.each(y, [1, self.cols], |value, y| *y += value));
+            sum_transposed(&summands, panels, |part: Part<T>| {
+                part.each(y, [1, self.cols], |value, y| *y = y.plus(value));
+            });
         }
         true
     }

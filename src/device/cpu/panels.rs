@@ -1,6 +1,8 @@
 //! Products by the microkernel: the right operand packed into panels, the left one read where it is, or packed where its rows
 //! are not in one piece.
 
+use bytemuck::Pod;
+
 use super::matmul::{Into, Matrix, MatrixMut, matmul};
 use super::microkernel::{self, COLS, HALF, ROWS, Rows, Tile, tile};
 use super::parallel::{room, with_scratch};
@@ -12,18 +14,18 @@ const COLUMNS: usize = 256;
 /// Rows of a left operand that stay in cache.
 const FEW: usize = 64;
 
-/// A tile of a product.
-pub struct Part<'a> {
-    pub tile: &'a Tile,
+/// A tile of a product, or of a sum of products.
+pub struct Part<'a, T = f32> {
+    pub tile: &'a [T; ROWS * COLS],
     /// Its first row and column.
     pub at: [usize; 2],
     /// How many of its rows and columns are in the product.
     pub size: [usize; 2],
 }
 
-impl Part<'_> {
+impl<T: Pod> Part<'_, T> {
     /// Calls `f(value, result)` for each element and its place in a matrix with these strides.
-    pub fn each(&self, out: &mut [f32], [row, col]: [usize; 2], mut f: impl FnMut(f32, &mut f32)) {
+    pub fn each(&self, out: &mut [T], [row, col]: [usize; 2], mut f: impl FnMut(T, &mut T)) {
         let ([i, j], [rows, cols]) = (self.at, self.size);
         if col == 1 {
             for (r, line) in self.tile.chunks_exact(COLS).take(rows).enumerate() {
@@ -35,8 +37,10 @@ impl Part<'_> {
         let whole = if row == 1 && rows == ROWS { cols / ROWS * ROWS } else { 0 };
         let mut columns = [[0.0; ROWS]; ROWS];
         for c in (0..whole).step_by(ROWS) {
-            microkernel::columns(&self.tile[c..], COLS, &mut columns);
+            // Elements are moved bit by bit, whatever they are.
+            microkernel::columns(bytemuck::cast_slice(&self.tile[c..]), COLS, &mut columns);
             for (k, column) in columns.iter().enumerate() {
+                let column: &[T] = bytemuck::cast_slice(column);
                 let to = &mut out[i + (j + c + k) * col..][..ROWS];
                 to.iter_mut().zip(column).for_each(|(to, &value)| f(value, to));
             }

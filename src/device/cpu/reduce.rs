@@ -1,7 +1,8 @@
 //! Native twin of [`Reduce`].
 
+use super::adding::{Sum, Grid, WideGrid};
 use super::{Buffers, Native, lanes, parallel};
-use crate::lower::kernels::{Records, Reduce, Walk};
+use crate::lower::kernels::{Records, Reduce, Sums, Walk};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
 
@@ -26,59 +27,86 @@ impl Native for Reduce {
         let beside = self.kept.last().is_some_and(|kept| kept.stride == 1);
         let line = if beside { last.max(parallel::roundings(last)) } else { parallel::roundings(last) };
         let square = if beside && outer > 1 { outer.saturating_mul(line) } else { outer + line };
-        let per_row = usize::from(!matches!(self.records, Records::Each(_)));
+        let each = matches!(self.records, Records::Each(_));
+        let per_row = usize::from(!each && !self.records.sums().integers());
         Rounding { records: Extent { per_row, fixed: 0 }, ..Rounding::sum(square) }
     }
 
     fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
-        let (x, len, out) = (read[0].f32(), self.elements(), written[0].f32());
+        let (x, len) = (read[0].f32(), self.elements());
         let (records, weight) = match self.records {
             Records::Each(e) => {
-                return parallel::pieces(out, e.at(rows), len, len, |_: &mut (), n, y| {
+                return parallel::pieces(written[0].f32(), e.at(rows), len, len, |_: &mut (), n, y| {
                     y[..len].fill(0.0);
                     self.add(x, n, 1.0, 0, &mut y[..len]);
                 });
             }
             Records::All(e) => (e.at(rows), None),
-            Records::Weighted => (rows, Some(read[1].f32())),
+            Records::Weighted(_) => (rows, Some(read[1].f32())),
         };
         let weights = (0..records).map(|n| (n, weight.map_or(1.0, |w| w[n]))).filter(|(_, w)| *w != 0.0);
         let weights: Vec<(usize, f32)> = weights.collect();
+        match self.records.sums() {
+            Sums::Floats => self.total(x, &weights, records, &mut written[0].f32()[..len], |x, n, w, first, y| {
+                self.add(x, n, w, first, y);
+            }),
+            Sums::Grid => self.total(x, &weights, records, &mut written[0].i32()[..len], |x, n, w, first, y| {
+                Grid::add_scaled(y, &x[n * self.record + first..][..y.len()], w);
+            }),
+            Sums::WideGrid => {
+                let out: &mut [WideGrid] = bytemuck::cast_slice_mut(&mut written[0].i32()[..len]);
+                self.total(x, &weights, records, out, |x, n, w, first, y| {
+                    WideGrid::add_scaled(y, &x[n * self.record + first..][..y.len()], w);
+                });
+            }
+        }
+    }
+}
+
+impl Reduce {
+    /// Sets `out` to the sum over the records that have a weight, which `add` adds one by one to some of the results.
+    fn total<T: Sum>(
+        &self,
+        x: &[f32],
+        weights: &[(usize, f32)],
+        records: usize,
+        out: &mut [T],
+        add: impl Fn(&[f32], usize, f32, usize, &mut [T]) + Sync,
+    ) {
+        let len = out.len();
         let plain = self.reduced.is_empty() && !self.square && matches!(self.kept[..], [Walk { stride: 1, .. }]);
-        let add = |from: usize, to: usize, first: usize, y: &mut [f32]| {
+        let add = |from: usize, to: usize, first: usize, y: &mut [T]| {
             let start = weights.partition_point(|(n, _)| *n < from);
             let end = weights.partition_point(|(n, _)| *n < to);
             let (fours, rest) = weights[start..end].as_chunks::<TOGETHER>();
             let (fours, rest) = if plain { (fours, rest) } else { (&[][..], &weights[start..end]) };
             for four in fours {
                 let terms = four.map(|(n, _)| &x[n * self.record + first..][..y.len()]);
-                lanes::add_weighted(y, terms, four.map(|(_, w)| w));
+                T::add_weighted(y, terms, four.map(|(_, w)| w));
             }
             for &(n, w) in rest {
-                self.add(x, n, w, first, y);
+                add(x, n, w, first, y);
             }
         };
-        out[..len].fill(0.0);
+        out.fill(T::default());
         if len >= WIDE {
             let parts = len.div_ceil(COLUMNS);
-            parallel::pieces(&mut out[..len], parts, COLUMNS, COLUMNS, |_: &mut (), i, y| {
+            parallel::pieces(out, parts, COLUMNS, COLUMNS, |_: &mut (), i, y| {
                 let width = y.len().min(COLUMNS);
                 add(0, records, i * COLUMNS, &mut y[..width]);
             });
             return;
         }
         let parts = records.div_ceil(RECORDS);
-        let mut sums = vec![0.0; parts * len];
+        let mut sums = vec![T::default(); parts * len];
         parallel::pieces(&mut sums, parts, len, len, |_: &mut (), i, y| {
             add(i * RECORDS, (i + 1) * RECORDS, 0, &mut y[..len]);
         });
         for sum in sums.chunks_exact(len.max(1)) {
-            out.iter_mut().zip(sum).for_each(|(y, s)| *y += s);
+            T::add(out, sum);
         }
     }
-}
 
-impl Reduce {
     /// Adds `w` times the sums of record `n` to `y`, results `first..first + y.len()`.
     fn add(&self, x: &[f32], n: usize, w: f32, first: usize, y: &mut [f32]) {
         let one = Walk { size: 1, stride: 0 };

@@ -1,7 +1,8 @@
 //! Native twin of [`Scatter`].
 
+use super::adding::{Sum, Grid, WideGrid};
 use super::{Buffers, Native, parallel};
-use crate::lower::kernels::{Records, Scatter, row_of_id};
+use crate::lower::kernels::{Records, Scatter, Sums, row_of_id};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
 
@@ -19,7 +20,11 @@ struct Sources<'a> {
 impl Native for Scatter {
     fn rounding(&self) -> Rounding {
         // Of a run of one id, all of which joins the others at once; or of each position.
-        let per_row = if self.ordered { 1 } else { self.count };
+        let per_row = match self.ordered {
+            _ if self.records.sums().integers() => 0,
+            true => 1,
+            false => self.count,
+        };
         Rounding { element: self.count, records: Extent { per_row, fixed: 0 }, ..Rounding::sum(0) }
     }
 
@@ -38,35 +43,49 @@ impl Native for Scatter {
         }
         let (records, weight) = match self.records {
             Records::Each(e) | Records::All(e) => (e.at(rows), None),
-            Records::Weighted => (rows, Some(read[2].f32())),
+            Records::Weighted(_) => (rows, Some(read[2].f32())),
         };
-        // Each part of the table goes through all ids, so that an element is added to in order.
-        let part = table_rows.div_ceil(PARTS);
-        let parts = table_rows.div_ceil(part.max(1));
-        parallel::pieces(
-            &mut written[0].f32()[..table],
-            parts,
-            part * width,
-            part * width,
-            |run: &mut Vec<f32>, i, y| {
-                let len = y.len().min(part * width);
-                let y = &mut y[..len];
-                y.fill(0.0);
-                for n in 0..records {
-                    let w = weight.map_or(1.0, |w| w[n]);
-                    if w != 0.0 {
-                        self.add(&sources, n, w, i * part, run, y);
-                    }
-                }
-            },
-        );
+        let weight = |n: usize| weight.map_or(1.0, |w| w[n]);
+        match self.records.sums() {
+            Sums::Floats => self.total(&sources, records, weight, &mut written[0].f32()[..table]),
+            Sums::Grid => self.total::<Grid>(&sources, records, weight, &mut written[0].i32()[..table]),
+            Sums::WideGrid => {
+                let out = bytemuck::cast_slice_mut(&mut written[0].i32()[..table]);
+                self.total::<WideGrid>(&sources, records, weight, out);
+            }
+        }
     }
 }
 
 impl Scatter {
+    /// Sets `out` to the sum over records with these weights. Each part of the table goes through all ids, so that an element is
+    /// added to in order.
+    fn total<T: Sum>(
+        &self,
+        sources: &Sources<'_>,
+        records: usize,
+        weight: impl Fn(usize) -> f32 + Sync,
+        out: &mut [T],
+    ) {
+        let Scatter { width, table_rows, .. } = *self;
+        let part = table_rows.div_ceil(PARTS);
+        let parts = table_rows.div_ceil(part.max(1));
+        parallel::pieces(out, parts, part * width, part * width, |run: &mut Vec<f32>, i, y| {
+            let len = y.len().min(part * width);
+            let y = &mut y[..len];
+            y.fill(T::default());
+            for n in 0..records {
+                let w = weight(n);
+                if w != 0.0 {
+                    self.add(sources, n, w, i * part, run, y);
+                }
+            }
+        });
+    }
+
     /// Adds the positions of record `n` whose ids fall into `y`, the rows of the table from `first` on, those of one id
     /// summed in `run` first where they are ordered.
-    fn add(&self, sources: &Sources<'_>, n: usize, w: f32, first: usize, run: &mut Vec<f32>, y: &mut [f32]) {
+    fn add<T: Sum>(&self, sources: &Sources<'_>, n: usize, w: f32, first: usize, run: &mut Vec<f32>, y: &mut [T]) {
         let ids = &sources.ids[n * self.ids_record..][..self.count];
         let x = |t: usize| &sources.x[n * self.record + t * self.width..][..self.width];
         let row = |id: i32| {
@@ -76,7 +95,7 @@ impl Scatter {
         let Some(order) = sources.order else {
             for (t, &id) in ids.iter().enumerate() {
                 let Some(y) = row(id).and_then(|row| y.get_mut(row)) else { continue };
-                y.iter_mut().zip(x(t)).for_each(|(y, x)| *y += w * x);
+                T::add_scaled(y, x(t), w);
             }
             return;
         };
@@ -94,7 +113,7 @@ impl Scatter {
             for &t in same {
                 run.iter_mut().zip(x(t as usize)).for_each(|(run, x)| *run += w * x);
             }
-            y.iter_mut().zip(&*run).for_each(|(y, run)| *y += run);
+            T::add_scaled(y, run, 1.0);
         }
     }
 }

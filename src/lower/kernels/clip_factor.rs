@@ -6,6 +6,7 @@ use super::contract::work;
 use super::{Binding, KernelRules};
 use crate::lower::program::Extent;
 pub use crate::privacy::clipping::ClipFunction;
+use crate::privacy::grid;
 
 /// For each of `R` records, `norm[n, group] = √sq[n]`, and `factor[n]` = the clip function's factor of a bound on that norm
 /// and of `bounds[group]`, times `weight[n]`; 0 where `weight[n]` is 0 or any number is not finite.
@@ -14,6 +15,8 @@ pub use crate::privacy::clipping::ClipFunction;
 /// covers what rounding may hide where terms cancel: `square_error` of the square, the others of norm and share (see
 /// [`crate::passes::privatize`]). Of these three the first `errors` are read. Where none is, no terms cancel, and a negative
 /// square counts as not finite. All of it is then increased by what `additions` of positive numbers may hide.
+///
+/// On the `grid`, the factor is then multiplied by [`ClipFactor::scale`]; no factor is above [`ClipFunction::LARGEST`].
 ///
 /// Tests for NaN and infinity read the bits, since a shader compiler may assume neither occurs.
 ///
@@ -33,9 +36,17 @@ pub struct ClipFactor {
     pub errors: usize,
     /// The longest chain of additions on the way to the square.
     pub additions: usize,
+    /// Whether the factor is to grid units: C is then [`grid::UNITS`] of them.
+    #[serde(default)]
+    pub grid: bool,
 }
 
 impl ClipFactor {
+    /// What a factor is multiplied by, with the clip bound `bound`.
+    pub fn scale(&self, bound: f32) -> f32 {
+        if self.grid { grid::UNITS as f32 / bound } else { 1.0 }
+    }
+
     /// What the bound on the norm is multiplied by: each addition may take a unit roundoff from the square, and so half of it
     /// from the root, and a few more are for the operations here.
     pub fn excess(&self) -> f32 {
@@ -70,6 +81,7 @@ impl KernelRules for ClipFactor {
             ClipFunction::Threshold => "min(1, C/norm)".to_owned(),
             ClipFunction::Automatic { gamma } => format!("C/(norm + {gamma:?})"),
         };
-        format!("{function}, group {} of {}", self.group, self.groups)
+        let grid = if self.grid { ", in grid units" } else { "" };
+        format!("{function}, group {} of {}{grid}", self.group, self.groups)
     }
 }

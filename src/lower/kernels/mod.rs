@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 
 mod contract;
 pub mod operand;
+pub mod sums;
 pub mod window;
 
 pub use contract::{Access, Binding};
 pub use operand::{ConvGeometry, View};
+pub use sums::Sums;
 pub use window::Window;
 
 /// What every kernel knows about itself.
@@ -24,6 +26,11 @@ pub trait KernelRules {
 
     /// What is wrong with the sizes, if they are none that the contract can be kept for.
     fn problem(&self) -> Option<String> {
+        None
+    }
+
+    /// The most rows of a physical batch that the contract can be kept for, if not as many as any.
+    fn most_rows(&self) -> Option<usize> {
         None
     }
 
@@ -41,6 +48,7 @@ macro_rules! for_each_kernel {
             elementwise { Elementwise }
             reduce { Reduce }
             accumulate { Accumulate }
+            carry { Carry }
             copy { Copy }
             rearrange { Rearrange }
             fill { Fill }
@@ -65,6 +73,7 @@ macro_rules! for_each_kernel {
             clip_factor { ClipFactor }
             fold { Fold }
             add_noise { AddNoise }
+            release { Release }
             sgd { Sgd }
             adam { Adam }
             nonfinite { Nonfinite }

@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use super::contract::work;
 use super::operand::{pair, pair_problem};
-use super::{Binding, KernelRules, View};
+use super::{Binding, KernelRules, Sums, View};
 use crate::graph::product;
 use crate::lower::program::Extent;
 
 /// `y[g, i, j] = Σ_n w[n] Σ_t a[n, g](i, t) · b[n, g](j, t)`. A row of weight 0 is skipped, whatever it holds. A row's
 /// positions are summed apart from other rows' and then added, so that what it adds does not depend on them but for the
-/// rounding of one sum.
+/// rounding of one sum. Of integers ([`Sums`]), what is rounded is a row's own sum times its weight; of a row with one position
+/// `(w · a) · b`.
 ///
 /// Buffers: `a`, `b`; `w`, an `f32[P]`; then `y`, contiguous.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub struct OuterSum {
     pub a: View,
     /// Row is the item `j`, column the position `t`.
     pub b: View,
+    /// What is summed over records.
+    #[serde(default)]
+    pub sums: Sums,
 }
 
 impl OuterSum {
@@ -45,6 +49,8 @@ impl KernelRules for OuterSum {
         let size = Extent::fixed(self.size());
         let mut buffers = pair([&self.a, &self.b], self.groups, [self.rows, self.cols], self.steps, size);
         buffers.insert(2, Binding::floats("w", Extent::rows(1)));
+        buffers.pop();
+        buffers.push(self.sums.binding("y", size));
         buffers
     }
 
@@ -52,11 +58,16 @@ impl KernelRules for OuterSum {
         pair_problem([&self.a, &self.b], self.groups, [self.rows, self.cols], self.steps)
     }
 
+    fn most_rows(&self) -> Option<usize> {
+        self.sums.most_rows()
+    }
+
     fn flops(&self, rows: usize) -> u64 {
         work(&[2, rows, self.groups, self.steps, self.rows, self.cols])
     }
 
     fn text(&self) -> String {
-        format!("{}×[{}, {}] over {} positions", self.groups, self.rows, self.cols, self.steps)
+        let Self { groups, rows, cols, steps, sums, .. } = self;
+        format!("{groups}×[{rows}, {cols}] over {steps} positions{}", sums.text())
     }
 }

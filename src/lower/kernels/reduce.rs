@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::contract::{reach, work, zero};
-use super::{Binding, KernelRules};
+use super::{Binding, KernelRules, Sums};
 use crate::graph::product;
 use crate::lower::check::MAX_ROWS;
 use crate::lower::program::Extent;
@@ -26,7 +26,7 @@ pub enum Records {
     /// All of these many, each counted once.
     All(Extent),
     /// All `P` rows, row `n` multiplied by `weight[n]`; a row of weight 0 is skipped, whatever it holds.
-    Weighted,
+    Weighted(Sums),
 }
 
 impl Records {
@@ -34,7 +34,7 @@ impl Records {
     pub(super) fn summed_or_each(self) -> Extent {
         match self {
             Records::Each(records) | Records::All(records) => records,
-            Records::Weighted => Extent::rows(1),
+            Records::Weighted(_) => Extent::rows(1),
         }
     }
 
@@ -42,8 +42,18 @@ impl Records {
     pub(super) fn results(self) -> Extent {
         match self {
             Records::Each(records) => records,
-            Records::All(_) | Records::Weighted => Extent::fixed(1),
+            Records::All(_) | Records::Weighted(_) => Extent::fixed(1),
         }
+    }
+
+    /// Whether they are weighted.
+    pub fn weighted(self) -> bool {
+        matches!(self, Records::Weighted(_))
+    }
+
+    /// What the sums are made of.
+    pub fn sums(self) -> Sums {
+        if let Records::Weighted(sums) = self { sums } else { Sums::Floats }
     }
 
     pub(super) fn problem(self) -> Option<String> {
@@ -54,6 +64,8 @@ impl Records {
 
 /// `y[n, e] = Σ_r f(x[n·record + kept(e) + reduced(r)])` with `f` the identity or the square; with `n` summed too where
 /// `records` says so. `e` runs over `kept` and `r` over `reduced`, row-major.
+///
+/// Where weighted sums are integers ([`Sums`]), nothing is reduced but the records.
 ///
 /// Buffers: `x`; `weight` if weighted; then `y`, contiguous.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,10 +103,10 @@ impl KernelRules for Reduce {
         let axes = self.kept.iter().chain(&self.reduced).map(|walk| (walk.size, walk.stride));
         let x = self.records.summed_or_each().strided(self.record, reach(axes));
         let mut buffers = vec![Binding::floats("x", x)];
-        if self.records == Records::Weighted {
+        if self.records.weighted() {
             buffers.push(Binding::floats("weight", Extent::rows(1)));
         }
-        buffers.push(Binding::floats("y", self.records.results().times(self.elements())).written());
+        buffers.push(self.records.sums().binding("y", self.records.results().times(self.elements())));
         buffers
     }
 
@@ -107,11 +119,18 @@ impl KernelRules for Reduce {
         if product(&sizes) > reach(walks().map(|walk| (walk.size, walk.stride))) {
             return Some("sums an element more than once".into());
         }
+        if self.records.sums().integers() && (self.square || !self.reduced.is_empty()) {
+            return Some("sums integers of more than the records".into());
+        }
         zero(&[("results", self.elements())]).or_else(|| self.records.problem())
     }
 
+    fn most_rows(&self) -> Option<usize> {
+        self.records.sums().most_rows()
+    }
+
     fn flops(&self, rows: usize) -> u64 {
-        let weighted = if self.records == Records::Weighted { 2 } else { 1 };
+        let weighted = if self.records.weighted() { 2 } else { 1 };
         let records = self.records.summed_or_each().at(rows);
         work(&[weighted, records, self.elements(), self.terms(), if self.square { 2 } else { 1 }])
     }
@@ -120,7 +139,7 @@ impl KernelRules for Reduce {
         let records = match self.records {
             Records::Each(records) => format!("in each of {records} rows"),
             Records::All(records) => format!("over {records} rows"),
-            Records::Weighted => "over P weighted rows".to_owned(),
+            Records::Weighted(sums) => format!("over P weighted rows{}", sums.text()),
         };
         format!(
             "{} → {}{}, {records}",

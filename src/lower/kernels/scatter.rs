@@ -13,6 +13,8 @@ use crate::lower::program::Extent;
 /// one id are summed apart from other records' and then added, so that what it adds does not depend on them but for the
 /// rounding of one sum; else positions are added one by one, in order of `t`.
 ///
+/// Of integers ([`super::Sums`]), what is rounded is the sum of a record's positions of one id if `ordered`, else each position.
+///
 /// Buffers: `ids`, `i32[P or 1, count]`; `x`, `f32[P or 1, count, width]`; `weight` if weighted; `order`, the positions of
 /// each record by id ([`super::SortIds`]), if `ordered`; then `y`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,23 +47,27 @@ impl KernelRules for Scatter {
             Binding::integers("ids", records.strided(self.ids_record, self.count)),
             Binding::floats("x", records.strided(self.record, each)),
         ];
-        if self.records == Records::Weighted {
+        if self.records.weighted() {
             buffers.push(Binding::floats("weight", Extent::rows(1)));
         }
         if self.ordered {
             buffers.push(Binding::integers("order", Extent::rows(self.count)));
         }
         let table = self.table_rows.saturating_mul(self.width);
-        buffers.push(Binding::floats("y", self.records.results().times(table)).written());
+        buffers.push(self.records.sums().binding("y", self.records.results().times(table)));
         buffers
     }
 
     fn problem(&self) -> Option<String> {
         let sizes = [("ids", self.count), ("columns", self.width), ("table rows", self.table_rows)];
-        if self.ordered && (self.records != Records::Weighted || self.ids_record != self.count) {
+        if self.ordered && (!self.records.weighted() || self.ids_record != self.count) {
             return Some("orders ids other than those of each weighted record".into());
         }
         zero(&sizes).or_else(|| self.records.problem())
+    }
+
+    fn most_rows(&self) -> Option<usize> {
+        self.records.sums().most_rows()
     }
 
     fn flops(&self, rows: usize) -> u64 {

@@ -295,7 +295,7 @@ mod tests {
     fn hold(case: &Case) {
         let additions = TARGETS.rounding(case.kernel().clone()).square;
         let (records, function) = (Extent::rows(1), ClipFunction::Threshold);
-        let clip = ClipFactor { records, function, group: 0, groups: 1, errors: 0, additions };
+        let clip = ClipFactor { records, function, group: 0, groups: 1, errors: 0, additions, grid: false };
         let gpu: Box<dyn Device> = Box::new(Gpu::open(None).expect("a GPU"));
         for device in [Box::new(Cpu), gpu] {
             let found = wide::found(&*device, case);

@@ -31,7 +31,7 @@
 use super::Rewrite;
 use super::norms::Use;
 use crate::graph::{NodeId, TypeError};
-use crate::lower::kernels::{Kernel, Records, Scatter};
+use crate::lower::kernels::{Kernel, Records, Scatter, Sums};
 use crate::lower::target::{Rounding, Targets};
 use crate::ops::Op;
 use crate::ops::elementwise::Elementwise;
@@ -45,7 +45,7 @@ const ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;
 
 /// What the devices that a program is compiled for state of the kernels of norms and sums.
 #[derive(Clone, Copy)]
-pub struct Bounds<'a>(pub Targets<'a>);
+pub struct Bounds<'a>(pub Targets<'a>, pub Sums);
 
 impl Bounds<'_> {
     /// Of a gradient that is stored.
@@ -83,10 +83,10 @@ impl Bounds<'_> {
     /// Of the weighted sum of a use that is not stored.
     fn sum(self, used: &Op, count: usize, width: usize) -> Rounding {
         match used {
-            Op::Outer(x) => self.0.rounding(products_kernel(x, [x.a, x.b])),
+            Op::Outer(x) => self.0.rounding(products_kernel(x, [x.a, x.b], self.1)),
             // Whether the ids are ordered is for the lowering to say.
             _ => self.0.rounding(Scatter {
-                records: Records::Weighted,
+                records: Records::Weighted(self.1),
                 ids_record: count,
                 record: count.saturating_mul(width),
                 count,

@@ -4,6 +4,7 @@ use super::private;
 use crate::device::TARGETS;
 use crate::graph::{NodeId, Origin, Type};
 use crate::lower::cost::CostModel;
+use crate::lower::kernels::Sums;
 use crate::lower::host_outputs::LOSS;
 use crate::lower::scalar::Func;
 use crate::ops::Graph;
@@ -43,7 +44,7 @@ fn rewritten(rule: &str, strategy: Option<NormStrategy>) -> Graph {
     let groups = clip.resolve(with_gradient(&gradients).map(|(name, _)| name)).expect("groups");
     privatize(
         &gradients,
-        &PrivateOptions { clip, groups, strategy, costs: CostModel::default(), per_sample: false },
+        &PrivateOptions { clip, groups, strategy, costs: CostModel::default(), per_sample: false, sums: Sums::Floats },
         TARGETS,
     )
     .expect("rewritten")
@@ -171,7 +172,7 @@ fn records_that_met_before_are_refused() {
     let each = ids(&graph, |op| matches!(op, Op::Outer(_)))[0];
     let factor = ids(&graph, |op| matches!(op, Op::ClipFactor(_)))[0];
     let mixed = wrong.add(Elementwise::call(Func::Add), &[each, sum], Origin::default()).expect("well typed");
-    let again = wrong.add(SumBatch::weighted(), &[mixed, factor], Origin::default()).expect("a sum");
+    let again = wrong.add(SumBatch::weighted(Sums::Floats), &[mixed, factor], Origin::default()).expect("a sum");
     wrong.outputs.insert("sum/v".into(), again);
     assert!(said(&wrong).contains("records have met before"), "{}", said(&wrong));
 }

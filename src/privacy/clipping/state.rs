@@ -45,7 +45,8 @@ impl ClipState {
         l2(&self.scaled(scale))
     }
 
-    fn scaled(&self, scale: f64) -> Vec<f64> {
+    /// The bound of each group times the clip schedule's factor.
+    pub fn scaled(&self, scale: f64) -> Vec<f64> {
         self.bounds.iter().map(|bound| within_range(bound * scale)).collect()
     }
 

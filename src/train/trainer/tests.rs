@@ -215,6 +215,7 @@ fn artifact() -> Artifact {
             optimizer: OPTIMIZER.parse().unwrap(),
             max_batch: 64,
             parameters: vec![],
+            grid: None,
             norms: vec![],
             members: BTreeMap::new(),
         },

@@ -167,11 +167,28 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
             let (records, each) = match k.records {
                 Records::Each(e) => (e.at(rows), true),
                 Records::All(e) => (e.at(rows), false),
-                Records::Weighted => (rows, false),
+                Records::Weighted(_) => (rows, false),
             };
             y[0].fill(0.0);
+            if k.records.sums().integers() {
+                for n in 0..records {
+                    let mut own = vec![0.0; k.table_rows * k.width];
+                    for i in indices(&[k.count, k.width]) {
+                        let row = row_of(x[0][n * k.ids_record + i[0]], k.table_rows) as usize;
+                        let value = x[1][n * k.record + i[0] * k.width + i[1]];
+                        if x[2][n] != 0.0 && k.ordered {
+                            own[row * k.width + i[1]] += x[2][n] * value;
+                        } else if x[2][n] != 0.0 {
+                            y[0][row * k.width + i[1]] += rounded(x[2][n], value);
+                        }
+                    }
+                    y[0].iter_mut().zip(own).for_each(|(y, own)| *y += rounded(1.0, own));
+                }
+                wrap(&mut y[0]);
+                return y;
+            }
             for i in indices(&[records, k.count, k.width]) {
-                let w = if k.records == Records::Weighted { x[2][i[0]] } else { 1.0 };
+                let w = if k.records.weighted() { x[2][i[0]] } else { 1.0 };
                 let row = row_of(x[0][i[0] * k.ids_record + i[1]], k.table_rows) as usize;
                 let row = row + if each { i[0] * k.table_rows } else { 0 };
                 if w != 0.0 {
@@ -241,14 +258,32 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
                 };
                 let finite = [square, square_error, norm_error, row_error].iter().all(|number| number.is_finite());
                 let counts = weight != 0.0 && finite && (rounding || square >= 0.0);
+                let factor = (factor * f64::from(k.scale(bound as f32))).min(f64::from(ClipFunction::LARGEST));
                 y[0][n] = if counts { factor * weight } else { 0.0 };
             }
         }
         Kernel::Fold(k) => {
             let factor = x[0][0];
             let sum = std::mem::replace(&mut y[1], vec![0.0; k.len]);
-            if factor != 0.0 {
+            if k.grid {
+                for i in (0..k.len).filter(|_| factor != 0.0) {
+                    let value = joined(&y[0], i) + rounded(factor, sum[i]) as i64;
+                    set_joined(&mut y[0], i, value);
+                }
+            } else if factor != 0.0 {
                 y[0].iter_mut().zip(sum).for_each(|(unit, sum)| *unit += factor * sum);
+            }
+        }
+        Kernel::Carry(k) => {
+            for i in 0..k.len {
+                let value = joined(&y[0], i) + x[0][i] as i64;
+                set_joined(&mut y[0], i, value);
+            }
+        }
+        Kernel::Release(k) => {
+            for i in 0..k.len {
+                y[1][i] = (joined(&y[0], i) + joined(&x[0], i)) as f64 * x[2][k.group] * x[1][hyper::INVERSE_BATCH];
+                set_joined(&mut y[0], i, 0);
             }
         }
         Kernel::AddNoise(k) => {
@@ -299,13 +334,13 @@ fn indices(sizes: &[usize]) -> impl Iterator<Item = Vec<usize>> + use<> {
 fn reduce(k: &Reduce, rows: usize, x: &[Floats], y: &mut [f64]) {
     let records = match k.records {
         Records::Each(e) | Records::All(e) => e.at(rows),
-        Records::Weighted => rows,
+        Records::Weighted(_) => rows,
     };
     let offset = |walks: &[Walk], i: &[usize]| walks.iter().zip(i).map(|(w, i)| w.stride * i).sum::<usize>();
     let sizes = |walks: &[Walk]| walks.iter().map(|w| w.size).collect::<Vec<_>>();
     y.fill(0.0);
     for n in 0..records {
-        let w = if k.records == Records::Weighted { x[1][n] } else { 1.0 };
+        let w = if k.records.weighted() { x[1][n] } else { 1.0 };
         if w == 0.0 {
             continue;
         }
@@ -313,10 +348,36 @@ fn reduce(k: &Reduce, rows: usize, x: &[Floats], y: &mut [f64]) {
         for (e, kept) in indices(&sizes(&k.kept)).enumerate() {
             for reduced in indices(&sizes(&k.reduced)) {
                 let v = x[0][n * k.record + offset(&k.kept, &kept) + offset(&k.reduced, &reduced)];
-                y[to + e] += w * if k.square { v * v } else { v };
+                y[to + e] += match k.records.sums() {
+                    Sums::Floats => w * if k.square { v * v } else { v },
+                    _ => rounded(w, v),
+                };
             }
         }
     }
+    if k.records.sums().integers() {
+        wrap(y);
+    }
+}
+
+/// The integer next to the `f32` product of two numbers, ties to even.
+pub fn rounded(weight: f64, value: f64) -> f64 {
+    f64::from((weight * value) as f32).round_ties_even()
+}
+
+/// Integers modulo 2³².
+pub fn wrap(sums: &mut [f64]) {
+    sums.iter_mut().for_each(|sum| *sum = f64::from(*sum as i64 as i32));
+}
+
+/// An integer of two words, the low one first.
+fn joined(words: &[f64], i: usize) -> i64 {
+    (words[2 * i + 1] as i64) << 32 | i64::from(words[2 * i] as i32 as u32)
+}
+
+fn set_joined(words: &mut [f64], i: usize, value: i64) {
+    words[2 * i] = f64::from(value as i32);
+    words[2 * i + 1] = f64::from((value >> 32) as i32);
 }
 
 fn elementwise(k: &Elementwise, records: usize, x: &[Floats], y: &mut [f64]) {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Floats, activated, indices};
+use super::{Floats, activated, indices, rounded, wrap};
 use crate::lower::kernels::*;
 
 /// Element (`row`, `col`) of matrix `g` of record `n`.
@@ -88,8 +88,12 @@ pub fn outer_sum(k: &OuterSum, rows: usize, x: &[Floats], y: &mut [f64]) {
             let a = matrix(&k.a, &x[0], n, g, k.rows, k.steps);
             let b = matrix(&k.b, &x[1], n, g, k.cols, k.steps);
             let sum = &mut y[g * size..][..size];
-            sum.iter_mut().zip(products(&a, &b)).for_each(|(y, v)| *y += x[2][n] * v);
+            let value = |v| if k.sums.integers() { rounded(x[2][n], v) } else { x[2][n] * v };
+            sum.iter_mut().zip(products(&a, &b)).for_each(|(y, v)| *y += value(v));
         }
+    }
+    if k.sums.integers() {
+        wrap(y);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Launch, On, Schedule, Specialise, Template, literal};
 use crate::lower::kernels::{ClipFactor, ClipFunction};
+use crate::privacy::grid;
 
 impl Template for ClipFactor {
     const WGSL: &'static str = include_str!("../../../../shaders/clip_factor.wgsl");
@@ -12,6 +13,8 @@ impl Schedule for On<'_, ClipFactor> {
         template.constant("AUTOMATIC", matches!(self.function, ClipFunction::Automatic { .. }));
         template.constant("ROUNDING", self.errors >= 2);
         template.constant("ROW_ERRORS", self.errors >= 3);
+        template.constant("GRID", self.grid);
+        template.constant("UNITS", format!("{:?}", grid::UNITS as f32));
         template.constant("INFINITE", literal(f32::INFINITY.to_bits()));
         template.constant("LARGEST", format!("{:?}", ClipFunction::LARGEST));
     }

@@ -2,7 +2,7 @@
 
 use super::tile::Axis;
 use super::{Launch, On, Schedule, Span, Specialise, Template, Tile, specialise_views, words};
-use crate::lower::kernels::{OuterSum, Records, Reduce, Walk};
+use crate::lower::kernels::{OuterSum, Records, Reduce, Sums, Walk};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
 
@@ -24,6 +24,12 @@ impl On<'_, OuterSum> {
     }
 }
 
+/// Adds a record's own sums to those of integers, weighted before or after.
+const RECORD: &str = "\
+        var sums = Tile();
+        add_product(&sums, own, base, params.begin, params.end, select(weight, 1.0, SEVERAL), lane);
+        add(&tile, sums, select(1.0, weight, SEVERAL));";
+
 impl Template for OuterSum {
     const WGSL: &'static str = include_str!("../../../../shaders/outer_sum.wgsl");
 }
@@ -34,18 +40,32 @@ impl Schedule for On<'_, OuterSum> {
         self.tile().specialise_reads(template, [(&self.a, Axis::Cols), (&self.b, Axis::Cols)], self.steps);
         template.constant("SEVERAL", self.steps > 1);
         specialise_views(template, [("A_VIEW", &self.a), ("B_VIEW", &self.b)]);
+        if self.sums.integers() {
+            template.snippet("sums", "grid_sums");
+            template.block("record", RECORD);
+            template.block("place", "    let at = g;");
+        } else {
+            template.block("grid", "");
+        }
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let chunk = chunk(self);
         let matrices = rows.div_ceil(chunk) * self.groups;
         let mut launches = Vec::new();
+        let sizes = |first: [usize; 2]| [first[0], first[1], self.groups, self.rows, self.cols, rows, chunk];
+        if self.sums.integers() {
+            // The first launch clears the sums, and the others add to them.
+            for (first, grid) in self.tile().grids(self.groups, self.rows, self.cols) {
+                let part = words(&[0, 0, 0, 0, 0]);
+                launches.push(Launch::new([self.a.words(), self.b.words(), words(&sizes(first)), part].concat(), grid));
+            }
+        }
         for (first, grid) in self.tile().grids(matrices, self.rows, self.cols) {
             for part in Span::split(chunk.min(rows), self.steps, 1) {
-                let sizes = [first[0], first[1], self.groups, self.rows, self.cols, rows, chunk];
-                let part = [&part.outer[..], &part.inner, &[usize::from(!part.is_first())]].concat();
-                launches
-                    .push(Launch::new([self.a.words(), self.b.words(), words(&sizes), words(&part)].concat(), grid));
+                let adds = self.sums.integers() || !part.is_first();
+                let part = words(&[&part.outer[..], &part.inner, &[usize::from(adds)]].concat());
+                launches.push(Launch::new([self.a.words(), self.b.words(), words(&sizes(first)), part].concat(), grid));
             }
         }
         launches
@@ -55,13 +75,21 @@ impl Schedule for On<'_, OuterSum> {
         let (chunks, record) = (rows.div_ceil(chunk(self)), self.size());
         let kept = vec![Walk { size: record, stride: 1 }];
         let records = Records::All(Extent::fixed(chunks));
-        (chunks > 1).then_some(Reduce { records, record, kept, reduced: vec![], square: false })
+        (chunks > 1 && !self.sums.integers()).then_some(Reduce { records, record, kept, reduced: vec![], square: false })
+    }
+
+    fn iterations(&self) -> usize {
+        // A record's own sum is rounded once, where all of it is in one launch.
+        if self.sums.integers() { self.steps.saturating_mul(2).saturating_add(2) } else { 0 }
     }
 
     fn rounding(&self) -> Rounding {
         // A record's own terms, in parts where launches cut them; then the records of a chunk, and the chunks.
         let launches = Span::split(1, self.steps, 1).len();
-        let records = Extent { per_row: 1, fixed: chunk(self) };
+        let records = match self.sums {
+            Sums::Floats => Extent { per_row: 1, fixed: chunk(self) },
+            _ => Extent::fixed(0),
+        };
         Rounding { element: self.steps + launches, records, ..Rounding::sum(0) }
     }
 }

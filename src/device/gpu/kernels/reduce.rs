@@ -15,6 +15,20 @@ impl Reduce {
 /// Terms that an invocation adds up before it adds their sum to that of others.
 const BLOCK: usize = 256;
 
+/// Sums of integers.
+const SUMMED: &str = "\
+    var sum = 0;
+    for (var n = params.record_begin; n < params.record_end; n += 1u) {
+        let weight = weight_of(n);
+        if (weight != 0.0) {
+            sum += on_grid(weight * record_sum(n, i, lane));
+        }
+    }
+    if (params.adds == 1u) {
+        sum += y[i];
+    }
+    y[i] = sum;";
+
 impl Template for Reduce {
     const WGSL: &'static str = include_str!("../../../../shaders/reduce.wgsl");
 }
@@ -26,12 +40,19 @@ impl Schedule for On<'_, Reduce> {
         template.constant("SQUARE", self.square);
         template.constant("BLOCK", format!("{BLOCK}u"));
         template.constant("EACH", matches!(self.records, Records::Each(_)));
-        if self.records == Records::Weighted {
-            template.block(
-                "results",
+        let integers = self.records.sums().integers();
+        if integers {
+            template.block("summed", SUMMED);
+        } else {
+            template.block("grid", "");
+        }
+        if self.records.weighted() {
+            let element = if integers { "i32" } else { "f32" };
+            let results = format!(
                 "@group(0) @binding(2) var<storage, read> weight: array<f32>;\n\
-                 @group(0) @binding(3) var<storage, read_write> y: array<f32>;",
+                 @group(0) @binding(3) var<storage, read_write> y: array<{element}>;"
             );
+            template.block("results", &results);
             template.block("weight", "    return weight[n];");
         }
         self.lanes().specialise(template);
@@ -41,7 +62,7 @@ impl Schedule for On<'_, Reduce> {
         let (results, summed) = match self.records {
             Records::Each(e) => (e.at(rows), 1),
             Records::All(e) => (1, e.at(rows)),
-            Records::Weighted => (1, rows),
+            Records::Weighted(_) => (1, rows),
         };
         let count = results * self.elements();
         let grid = self.lanes().grid(count);
@@ -64,7 +85,8 @@ impl Schedule for On<'_, Reduce> {
         let (lanes, steps) = (self.lanes(), self.lanes().steps(self.terms()));
         let launches = Span::split(1, steps, 1 + self.reduced.len() + self.kept.len()).len();
         let square = steps.min(BLOCK) + steps.div_ceil(BLOCK) + lanes.halvings() + launches;
-        let per_row = usize::from(!matches!(self.records, Records::Each(_)));
+        let each = matches!(self.records, Records::Each(_));
+        let per_row = usize::from(!each && !self.records.sums().integers());
         Rounding { records: Extent { per_row, fixed: 0 }, ..Rounding::sum(square) }
     }
 }

@@ -19,11 +19,18 @@ impl Schedule for On<'_, Scatter> {
         template.constant("SHARDS", format!("{}u", Scatter::SHARDS));
         template.constant("EACH", matches!(self.records, Records::Each(_)));
         template.constant("ORDERED", self.ordered);
-        if self.records == Records::Weighted {
+        let integers = self.records.sums().integers();
+        if integers {
+            template.block("element", "fn element(value: f32) -> i32 {\n    return on_grid(value);\n}");
+        } else {
+            template.block("grid", "");
+        }
+        if self.records.weighted() {
+            let result = if integers { "var<storage, read_write> y: array<i32>" } else { "var<storage, read_write> y: array<f32>" };
             let read = ["weight: array<f32>", "order: array<i32>"];
             let read = read.into_iter().take(1 + usize::from(self.ordered));
             let bindings = read.map(|it| format!("var<storage, read> {it}"));
-            let bindings = bindings.chain(["var<storage, read_write> y: array<f32>".to_owned()]).zip(3..);
+            let bindings = bindings.chain([result.to_owned()]).zip(3..);
             let lines: Vec<String> = bindings.map(|(it, i)| format!("@group(0) @binding({i}) {it};")).collect();
             template.block("results", &lines.join("\n"));
             template.block("weight", "    return weight[n];");
@@ -37,7 +44,7 @@ impl Schedule for On<'_, Scatter> {
         let (tables, summed) = match self.records {
             Records::Each(e) => (e.at(rows), 1),
             Records::All(e) => (1, e.at(rows)),
-            Records::Weighted => (1, rows),
+            Records::Weighted(_) => (1, rows),
         };
         let launch = |adds: usize, count: usize, part: &Span| {
             let sizes = [count, adds, self.ids_record, self.record, self.width, self.table_rows];
@@ -57,7 +64,11 @@ impl Schedule for On<'_, Scatter> {
 
     fn rounding(&self) -> Rounding {
         // Of a run of one id, all of which joins the others at once; or of each position.
-        let per_row = if self.ordered { 1 } else { self.count };
+        let per_row = match self.ordered {
+            _ if self.records.sums().integers() => 0,
+            true => 1,
+            false => self.count,
+        };
         Rounding { element: self.count, records: Extent { per_row, fixed: 0 }, ..Rounding::sum(0) }
     }
 }

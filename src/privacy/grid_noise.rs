@@ -1,0 +1,150 @@
+//! The noise of integer sums: made one step ahead by a thread of its own, like that of [`super::noise`].
+
+use std::sync::Arc;
+
+use super::ahead::Ahead;
+use super::discrete::Scale;
+use super::noise::{MAX_PARAMETERS, NoiseError};
+
+/// Integer noise that is added once for each logical step to the integer sums.
+pub trait IntegerNoise: Send + Sync {
+    /// Overwrites `out` with the noise of parameter number `parameter` at `step`, one integer for each element in order, of the
+    /// discrete Gaussian with parameter `scale`. A function of the noise's key, `step`, `parameter` and `scale`;
+    /// independent over the first three, so a step number must not be used for two different sums.
+    fn fill(&self, step: u64, parameter: u32, scale: Scale, out: &mut [i64]);
+}
+
+/// The integer noise of one run.
+pub struct GridNoise {
+    noise: Arc<dyn IntegerNoise>,
+    current: Vec<Vec<i64>>,
+    worker: Option<Ahead<Job>>,
+}
+
+struct Job {
+    step: u64,
+    scales: Vec<Option<Scale>>,
+    values: Vec<Vec<i64>>,
+}
+
+impl Job {
+    fn fill(&mut self, noise: &dyn IntegerNoise) {
+        for ((parameter, values), scale) in (0..).zip(&mut self.values).zip(&self.scales) {
+            match scale {
+                Some(scale) => noise.fill(self.step, parameter, *scale, values),
+                None => values.fill(0),
+            }
+        }
+    }
+}
+
+impl GridNoise {
+    /// Starts making the noise of `first_step` for parameters of `sizes` elements each, with a scale for each; none where there is
+    /// to be no noise.
+    ///
+    /// # Errors
+    /// When there are too many parameters.
+    ///
+    /// # Panics
+    /// If there is not one scale for each parameter.
+    pub fn spawn(
+        noise: Arc<dyn IntegerNoise>,
+        sizes: &[usize],
+        first_step: u64,
+        scales: &[Option<Scale>],
+    ) -> Result<GridNoise, NoiseError> {
+        assert_eq!(sizes.len(), scales.len(), "every parameter has a scale");
+        if sizes.len() > MAX_PARAMETERS {
+            return Err(NoiseError::TooManyParameters { count: sizes.len() });
+        }
+        let buffers = || sizes.iter().map(|&size| vec![0; size]).collect();
+        let made = noise.clone();
+        let worker = Ahead::spawn("dpc noise", move |job: &mut Job| job.fill(&*made));
+        if let Some(worker) = &worker {
+            worker.request(Job { step: first_step, scales: scales.to_vec(), values: buffers() })?;
+        }
+        Ok(GridNoise { noise, current: buffers(), worker })
+    }
+
+    /// The noise of `step`, a slice for each parameter with the scale that `scales` has for it, and starts on that of `step + 1`
+    /// with the same scales. Steps in sequence are ready at once unless a scale has changed; any other is made while the
+    /// caller waits.
+    ///
+    /// # Errors
+    /// When the thread has died.
+    ///
+    /// # Panics
+    /// If there is not one scale for each parameter.
+    pub fn take(&mut self, step: u64, scales: &[Option<Scale>]) -> Result<&[Vec<i64>], NoiseError> {
+        assert_eq!(scales.len(), self.current.len(), "every parameter has a scale");
+        let values = match &self.worker {
+            Some(worker) => {
+                let mut ready = worker.receive()?;
+                if ready.step != step || ready.scales != scales {
+                    worker.request(Job { step, scales: scales.to_vec(), ..ready })?;
+                    ready = worker.receive()?;
+                }
+                ready.values
+            }
+            None => {
+                let values = std::mem::take(&mut self.current);
+                let mut job = Job { step, scales: scales.to_vec(), values };
+                job.fill(&*self.noise);
+                job.values
+            }
+        };
+        let spent = std::mem::replace(&mut self.current, values);
+        if let Some(worker) = &self.worker {
+            worker.request(Job { step: step.wrapping_add(1), scales: scales.to_vec(), values: spent })?;
+        }
+        Ok(&self.current)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of so many steps; none of 0.
+    fn scales<const N: usize>(steps: [u64; N]) -> [Option<Scale>; N] {
+        steps.map(|steps| Scale::from_steps(steps).ok())
+    }
+
+    struct Marked;
+
+    impl IntegerNoise for Marked {
+        fn fill(&self, step: u64, parameter: u32, scale: Scale, out: &mut [i64]) {
+            let first = (step * 1_000_000 + scale.steps() * 1000) as i64 + i64::from(parameter) * 100;
+            (first..).zip(out).for_each(|(value, out)| *out = value);
+        }
+    }
+
+    #[test]
+    fn the_source_hands_over_what_the_noise_makes_for_the_scales_asked_for() {
+        let sizes = [3, 0, 7];
+        let mut source = GridNoise::spawn(Arc::new(Marked), &sizes, 4, &scales([1, 2, 3])).unwrap();
+        for (step, steps) in [(4, [1, 2, 3]), (5, [1, 2, 3]), (6, [9, 2, 0]), (7, [9, 2, 0]), (40, [1, 1, 1])] {
+            let scales = scales(steps);
+            let made = source.take(step, &scales).unwrap();
+            for (k, made) in made.iter().enumerate() {
+                let mut expected = vec![0; sizes[k]];
+                if let Some(scale) = scales[k] {
+                    Marked.fill(step, k as u32, scale, &mut expected);
+                }
+                assert_eq!(*made, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_dead_thread_is_an_error() {
+        struct Broken;
+        impl IntegerNoise for Broken {
+            fn fill(&self, _: u64, _: u32, _: Scale, _: &mut [i64]) {
+                panic!("broken on purpose");
+            }
+        }
+        let mut source = GridNoise::spawn(Arc::new(Broken), &[1], 0, &scales([1])).unwrap();
+        assert!(matches!(source.take(0, &scales([1])), Err(NoiseError::Stopped)));
+    }
+}
