@@ -372,10 +372,10 @@ mod tests {
     #[test]
     fn other_majors_and_foreign_zips_are_refused() {
         let mut other = artifact();
-        for major in [1, 2, 3, 4, 5] {
+        for major in [1, 2, 3, 4, 5, 6, 7] {
             other.manifest.format_version = FormatVersion { major, minor: 0 };
             let error = load(&saved(&other)).unwrap_err();
-            assert_eq!(error.to_string(), format!("m.dpc has format {major}.0; this dpc reads 7.x"));
+            assert_eq!(error.to_string(), format!("m.dpc has format {major}.0; this dpc reads 8.x"));
         }
         let error = load(&zip(&BTreeMap::from([("a".to_owned(), vec![1])]))).unwrap_err();
         assert!(error.to_string().contains("it has no manifest.json"));

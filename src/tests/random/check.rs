@@ -19,7 +19,7 @@ use crate::lower::program::{Phase, Role};
 use crate::lower::{host_inputs, host_outputs};
 use crate::onnx::{Parameters, Source, discover};
 use crate::options::NormChoice;
-use crate::privacy::ClipRule;
+use crate::privacy::{ClipRule, grid};
 use crate::tests::evaluate::{evaluate, evaluate_with};
 use crate::train::data::Array;
 use crate::train::predict::predict;
@@ -59,6 +59,14 @@ pub struct Outcome {
     pub left: usize,
     /// Run on the gpu too.
     pub on_gpu: usize,
+}
+
+/// The uses of a parameter that a random model may have.
+const USES: usize = 8;
+
+/// The integers of 64 bits in words, the low one first.
+fn integers(words: &[u32]) -> impl Iterator<Item = i64> {
+    words.as_chunks::<2>().0.iter().map(|&[low, high]| (u64::from(high) << 32 | u64::from(low)) as i64)
 }
 
 impl Outcome {
@@ -370,21 +378,22 @@ impl<'m> Bench<'m> {
     fn holds(&self, device: &dyn Device, compiled: &Compiled, expected: &Expected) -> Result<(), String> {
         let mut session = self.session(device, compiled, &self.values, &WHOLE)?;
         session.run(Phase::Private).map_err(text)?;
-        let mut read = |role: Role| -> Result<Vec<f32>, String> {
+        let mut read_words = |role: Role| -> Result<Vec<u32>, String> {
             let id = compiled.program.find(&role).ok_or_else(|| format!("no {role:?}"))?;
-            session.read_f32(id).map_err(text)
+            session.read(id).map_err(text)
         };
+        let mut read_floats = |role: Role| Ok::<Vec<f32>, String>(bytemuck::cast_vec(read_words(role)?));
         let size = largest([expected.loss.as_slice()]).max(1e-2);
         // What cancels is as exact as what it cancels of.
         let all = largest(expected.gradients.values().map(Vec::as_slice)).max(size * 0.1);
-        near("the loss", &read(Role::Output(host_outputs::LOSS.into()))?, &expected.loss, TOLERANCE * size)?;
+        near("the loss", &read_floats(Role::Output(host_outputs::LOSS.into()))?, &expected.loss, TOLERANCE * size)?;
         for (name, gradient) in &expected.gradients {
-            let found = read(Role::Output(format!("per_sample/{name}")))?;
+            let found = read_floats(Role::Output(format!("per_sample/{name}")))?;
             let rounding = (ROUNDING.1 * expected.unsure[name]).min(TOLERANCE * all);
             let allowed = TOLERANCE * largest([gradient.as_slice()]) + 0.05 * TOLERANCE * all + rounding;
             near(&format!("the gradient by {name}"), &found, gradient, allowed)?;
         }
-        let norms = read(Role::Output(host_outputs::NORM.into()))?;
+        let norms = read_floats(Role::Output(host_outputs::NORM.into()))?;
         near("the norm", &norms, &expected.norm, TOLERANCE * largest([expected.norm.as_slice()]).max(all))?;
         // The sums as the compiled graph has them in double precision, whose clip factors allow for rounding.
         let mut values = self.values.clone();
@@ -396,9 +405,13 @@ impl<'m> Bench<'m> {
             let of = |k: usize| (0..ROWS).map(|n| factors[n] * gradient[n * len + k]).sum::<f64>();
             let sum: Vec<f64> = (0..len).map(of).collect();
             let size = largest([sum.as_slice()]).max(expected.bound.min(all));
-            let claimed = &claimed[&format!("sum/{name}")];
-            let found = read(Role::GradientSum(name.clone()))?;
-            near(&format!("the clipped sum of {name}"), &found, claimed, TOLERANCE * size)?;
+            // Both in grid units; each record's own are rounded for every use of the parameter.
+            let unit = f64::from(self.bound) / f64::from(grid::UNITS);
+            let claimed: Vec<f64> = claimed[&format!("sum/{name}")].iter().map(|x| x * unit).collect();
+            let words = read_words(Role::GridSum(name.clone()))?;
+            let found: Vec<f32> = integers(&words).map(|x| (x as f64 * unit) as f32).collect();
+            let rounding = 0.5 * unit * (ROWS * USES) as f64;
+            near(&format!("the clipped sum of {name}"), &found, &claimed, TOLERANCE * size + rounding)?;
             let single: Vec<f32> = claimed.iter().map(|&x| x as f32).collect();
             near(&format!("the clipped sum of {name} with what it allows for"), &single, &sum, ALLOWANCE * size)?;
         }
@@ -417,7 +430,7 @@ impl<'m> Bench<'m> {
         let mut all = Vec::new();
         for id in compiled.program.ids() {
             match &compiled.program.buffer(id).role {
-                Role::GradientSum(name) => all.push((format!("the sum of {name}"), session.read(id).map_err(text)?)),
+                Role::GridSum(name) => all.push((format!("the sum of {name}"), session.read(id).map_err(text)?)),
                 Role::Output(name) if name == host_outputs::LOSS || name.starts_with("per_sample/") => {
                     let words = session.read(id).map_err(text)?;
                     let width = words.len() / ROWS;
@@ -451,35 +464,32 @@ impl<'m> Bench<'m> {
 
     /// The sums of a batch in two chunks are those of the batch.
     fn chunks(&self, compiled: &Compiled) -> Result<(), String> {
-        let mut sums: Vec<(String, Vec<f64>)> = Vec::new();
         let of_sums = || {
             compiled.program.ids().filter_map(|id| match &compiled.program.buffer(id).role {
-                Role::GradientSum(name) => Some((name.clone(), id)),
+                Role::GridSum(name) => Some((name.clone(), id)),
                 _ => None,
             })
         };
         let mut session = self.session(&Cpu, compiled, &self.values, &WHOLE)?;
         session.run(Phase::Private).map_err(text)?;
+        let mut whole = Vec::new();
         for (name, id) in of_sums() {
-            sums.push((name, session.read_f32(id).map_err(text)?.iter().map(|&x| x.into()).collect()));
+            whole.push((name, session.read(id).map_err(text)?));
         }
-        let mut parts: Vec<Vec<f32>> = vec![];
+        let mut parts: Vec<Vec<u32>> = vec![];
         for records in [[(2, 1.0), (0, 1.0)], [(0, 0.0), (1, 1.0)]] {
             let mut session = self.session(&Cpu, compiled, &self.values, &records)?;
             // What the chunk before has left.
             for ((_, id), part) in of_sums().zip(&parts) {
-                session.write_f32(id, part).map_err(text)?;
+                session.write(id, part).map_err(text)?;
             }
             session.run(Phase::Private).map_err(text)?;
-            parts = of_sums().map(|(_, id)| session.read_f32(id).map_err(text)).collect::<Result<_, _>>()?;
+            parts = of_sums().map(|(_, id)| session.read(id).map_err(text)).collect::<Result<_, _>>()?;
         }
-        for ((name, whole), part) in sums.iter().zip(&parts) {
-            near(
-                &format!("in chunks, the sum of {name}"),
-                part,
-                whole,
-                1e-5 * self.bound.max(largest([whole.as_slice()])),
-            )?;
+        for ((name, whole), part) in whole.iter().zip(&parts) {
+            if whole != part {
+                return Err(format!("in chunks, the sum of {name} is another"));
+            }
         }
         Ok(())
     }
