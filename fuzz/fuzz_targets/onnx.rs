@@ -22,6 +22,7 @@ libfuzzer_sys::fuzz_target!(init: dpc_fuzz::install(), |bytes: &[u8]| {
             optimizer: "sgd".parse().expect("an optimizer"),
             costs: CostModel::default(),
             per_sample: false,
+            noise: dpc::options::NoiseKind::default(),
         };
         let _ = compile(&source, &parameters, &options(None), TARGETS);
         let _ = compile(&source, &parameters, &options(Some("mse".parse::<Loss>().expect("a loss"))), TARGETS);

@@ -82,7 +82,7 @@ pub fn build(
         clip_groups: compiled.clip_groups,
         norm: options.norm,
         optimizer: options.optimizer,
-        max_batch,
+        max_batch: compiled.program.most_rows().map_or(max_batch, |most| max_batch.min(most)),
         parameters: parameters.iter().map(entry).collect(),
         grid: compiled.grid,
         norms: compiled.choices,

@@ -139,6 +139,8 @@ pub fn run(args: &Args) -> Result<()> {
             Unit::Group => units.longest().min(most),
         }
     });
+    let most = if plan.non_private { None } else { artifact.program.most_rows() };
+    let physical_batch = most.map_or(physical_batch, |most| physical_batch.min(most));
     if !args.json {
         announce(args, &plan, units.len(), &device.name(), physical_batch);
     }

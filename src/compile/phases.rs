@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::graph::DType;
-use crate::lower::kernels::{
-    Accumulate, Adam, AddNoise, Carry, Copy, CopyAxis, Fill, Kernel, Nonfinite, Release, Sgd,
-};
+use crate::lower::kernels::{Accumulate, Adam, AddNoise, Carry, Copy, CopyAxis, Fill, Kernel, Nonfinite, Release, Sgd};
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
 use crate::lower::{LowerError, host_inputs, host_outputs, hyper, lower_graph, memory, reuse, schedule};
 use crate::ops::Graph;

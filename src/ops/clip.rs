@@ -41,8 +41,8 @@ impl OpRules for ClipFactor {
             ("flat", ClipFunction::Automatic { gamma }) => format!("auto(γ={gamma:?})"),
             (scope, ClipFunction::Automatic { gamma }) => format!("{scope}{group} auto(γ={gamma:?})"),
         };
-        let grid = if self.grid { " in grid units" } else { "" };
-        format!("clip_factor {rule}{grid} {}", operands.join(", "))
+        let grid = if self.grid { "grid " } else { "" };
+        format!("clip_factor {grid}{rule} {}", operands.join(", "))
     }
 
     fn infer(&self, operands: &[&Type]) -> Result<Type, String> {

@@ -96,9 +96,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::lower::kernels::Sums;
     use crate::device::TARGETS;
     use crate::lower::cost::Costs;
+    use crate::lower::kernels::Sums;
 
     fn outer(steps: usize, rows: usize, cols: usize) -> Outer {
         let view = |items| View::Strided { record: items * steps, group: 0, row: 1, col: items };

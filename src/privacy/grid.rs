@@ -65,7 +65,8 @@ impl Grid {
     /// If there is not one bound for each group.
     pub fn sensitivity(&self, bounds: &[f64]) -> f64 {
         assert_eq!(bounds.len(), self.excess.len(), "every clip group has a bound");
-        let squares = bounds.iter().enumerate().map(|(group, bound)| (self.group_sensitivity(group) * unit(*bound)).powi(2));
+        let squares =
+            bounds.iter().enumerate().map(|(group, bound)| (self.group_sensitivity(group) * unit(*bound)).powi(2));
         squares.sum::<f64>().sqrt()
     }
 

@@ -126,7 +126,8 @@ fn check_private(
     let bound = Some(sorted[ROWS / 2]).filter(|median| *median > 0.0).unwrap_or(1e3);
     let clip = ClipRule::flat(bound).map_err(|e| e.to_string())?;
     let groups = clip.resolve(with_gradient(gradients).map(|(name, _)| name)).map_err(|e| e.to_string())?;
-    let options = PrivateOptions { clip, groups, strategy, costs: CostModel::default(), per_sample: true, sums: Sums::Floats };
+    let options =
+        PrivateOptions { clip, groups, strategy, costs: CostModel::default(), per_sample: true, sums: Sums::Floats };
     let private = verified(verify::private, privatize(gradients, &options, TARGETS).map_err(|e| e.to_string())?.graph)?;
     let mut values = values.clone();
     values.insert(host_inputs::CLIP_BOUNDS.into(), vec![bound]);

@@ -283,7 +283,12 @@ impl Engine {
         let missing = || EngineError::Incomplete { what: format!("integer gradient of `{parameter}`") };
         let buffer = self.named(parameter).and_then(|p| p.grid_sum).ok_or_else(missing)?;
         let words = self.session.read(buffer)?;
-        Ok(words.as_chunks::<2>().0.iter().map(|&[low, high]| (u64::from(high) << 32 | u64::from(low)) as i64).collect())
+        Ok(words
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|&[low, high]| (u64::from(high) << 32 | u64::from(low)) as i64)
+            .collect())
     }
 
     fn named(&self, parameter: &str) -> Option<&Parameter> {

@@ -50,7 +50,10 @@ impl Releaser {
             Some(grid) if engine.exact() => {
                 let scales = scales(plan, grid, &engine.noise_groups(), clip, first_step)?;
                 let noise = Arc::new(DiscreteNoise::new(key));
-                Gradient::Integers { noise: GridNoise::spawn(noise, &lengths, first_step, &scales)?, grid: grid.clone() }
+                Gradient::Integers {
+                    noise: GridNoise::spawn(noise, &lengths, first_step, &scales)?,
+                    grid: grid.clone(),
+                }
             }
             None if !engine.exact() => {
                 floats.clone_from(&lengths);

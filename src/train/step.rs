@@ -6,8 +6,8 @@
 //! updates the parameters; it takes the ledger's [`Receipt`], so that no step can be released that is not
 //! paid for. A step without units still gets its noise. Every number comes from the one [`PrivacyPlan`].
 
-use std::borrow::Cow;
 use miette::Diagnostic;
+use std::borrow::Cow;
 use thiserror::Error;
 
 use super::data::Dataset;

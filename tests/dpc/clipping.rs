@@ -5,11 +5,11 @@ use dpc::device::cpu::Cpu;
 use dpc::device::gpu::Gpu;
 use dpc::device::{Device, Session};
 use dpc::lower::host_outputs;
-use dpc::lower::program::{Phase, Role};
-use dpc::options::NormChoice;
+use dpc::lower::program::Phase;
+use dpc::options::{NoiseKind, NormChoice};
 use dpc::privacy::clipping::{ClipFunction, ClipGroup, ClipRule};
 
-use crate::zoo::{Golden, compiled, named, options, result, session};
+use crate::zoo::{Golden, compiled, named, options, read_sum, result, session};
 
 /// Models with tied, shared and broadcast parameters, whose gradients have terms in several places.
 const MODELS: [&str; 7] =
@@ -59,8 +59,7 @@ fn check_group(session: &mut dyn Session, compiled: &Compiled, rule: &ClipRule, 
             let factor = factor(rule.function(), norm, *bound);
             expected.iter_mut().zip(record(values, n)).for_each(|(sum, g)| *sum += factor * g);
         }
-        let id = compiled.program.find(&Role::GradientSum(parameter.clone())).expect("a gradient sum");
-        let found = session.read_f32(id).expect("a read");
+        let found = read_sum(session, compiled, parameter);
         let tolerance = 1e-4 * largest(&expected).max(largest(values) * bound);
         for (found, expected) in found.iter().zip(&expected) {
             assert!((f64::from(*found) - expected).abs() <= tolerance, "{at} {parameter}: {found} and not {expected}");
@@ -75,12 +74,14 @@ fn check(device: &dyn Device, name: &str) {
     let plain = options(model.loss.clone(), NormChoice::Auto);
     let (_, flat) = compiled(&model.files["ts"], &plain).expect("it compiles");
     for clip in rules(&flat.clip_groups[0].parameters) {
-        let (source, compiled) =
-            compiled(&model.files["ts"], &Options { clip: clip.clone(), ..plain.clone() }).expect("it compiles");
-        let mut session = session(device, (&source, &compiled), &mut golden, rows);
-        session.run(Phase::Private).expect("a run");
-        for k in 0..compiled.clip_groups.len() {
-            check_group(session.as_mut(), &compiled, &clip, k, rows, &format!("{name} {clip}"));
+        for noise in [NoiseKind::Exact, NoiseKind::Float] {
+            let options = Options { clip: clip.clone(), noise, ..plain.clone() };
+            let (source, compiled) = compiled(&model.files["ts"], &options).expect("it compiles");
+            let mut session = session(device, (&source, &compiled), &mut golden, rows);
+            session.run(Phase::Private).expect("a run");
+            for k in 0..compiled.clip_groups.len() {
+                check_group(session.as_mut(), &compiled, &clip, k, rows, &format!("{name} {clip} {noise:?}"));
+            }
         }
     }
 }

@@ -194,6 +194,7 @@ fn attempt(
         optimizer: "sgd".parse().expect("an optimizer"),
         costs: CostModel::default(),
         per_sample: false,
+        noise: dpc::options::NoiseKind::default(),
     };
     let compiled = compile(&source, &parameters, &options, TARGETS).map_err(|error| match error {
         dpc::compile::CompileError::Refused(refusal) => {

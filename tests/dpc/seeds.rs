@@ -40,6 +40,7 @@ fn models() {
                 optimizer: "sgd".parse().expect("an optimizer"),
                 costs: CostModel::default(),
                 per_sample: false,
+                noise: dpc::options::NoiseKind::default(),
             };
             compiled += usize::from(compile(&source, &parameters, &options, TARGETS).is_ok());
         }

@@ -15,7 +15,7 @@ use dpc::options::{LABEL, NormChoice};
 use dpc::privacy::ClipRule;
 use dpc::privacy::clipping::ClipGroup;
 
-use crate::zoo::{Golden, compiled, compiled_without, named, options, session};
+use crate::zoo::{Golden, clear_sums, compiled, compiled_without, named, options, read_sum, session, sums_of};
 
 const WAYS: [NormChoice; 4] = [NormChoice::Auto, NormChoice::Materialize, NormChoice::Ghost, NormChoice::Tile];
 
@@ -49,13 +49,11 @@ fn clipped_sum(session: &mut dyn Session, compiled: &Compiled, weight: &[f32]) -
     session.write_f32(find(Role::Input(host_inputs::WEIGHT.into())), weight).expect("a write");
     session.run(Phase::Private).expect("a run");
     let mut all = Sums::new();
-    for id in program.ids() {
-        if let Role::GradientSum(name) = &program.buffer(id).role {
-            let sum = session.read_f32(id).expect("a read");
-            session.write_f32(id, &vec![0.0; sum.len()]).expect("a write");
-            all.insert(name.clone(), sum);
-        }
+    for (name, _) in sums_of(program) {
+        let sum = read_sum(session, compiled, &name);
+        all.insert(name, sum);
     }
+    clear_sums(session, program);
     all
 }
 

@@ -9,10 +9,10 @@ use dpc::device::{Device, Session, TARGETS};
 use dpc::glob::Glob;
 use dpc::lower::cost::CostModel;
 use dpc::lower::host_inputs;
-use dpc::lower::program::Role;
+use dpc::lower::program::{BufferId, Program, Role};
 use dpc::onnx::{Source, discover};
-use dpc::options::{Loss, NormChoice};
-use dpc::privacy::ClipRule;
+use dpc::options::{Loss, NoiseKind, NormChoice};
+use dpc::privacy::{ClipRule, grid};
 use dpc::train::data::npz::Npz;
 
 /// A file under `models/`.
@@ -103,6 +103,40 @@ pub fn options(loss: Loss, norm: NormChoice) -> Options {
         optimizer: "sgd".parse().expect("an optimizer"),
         costs: CostModel::default(),
         per_sample: true,
+        noise: NoiseKind::Exact,
+    }
+}
+
+/// The buffers of a program's clipped sums, with their parameters.
+pub fn sums_of(program: &Program) -> Vec<(String, BufferId)> {
+    let exact = program.exact();
+    let sum = |id: BufferId| match &program.buffer(id).role {
+        Role::GridSum(name) if exact => Some((name.clone(), id)),
+        Role::GradientSum(name) if !exact => Some((name.clone(), id)),
+        _ => None,
+    };
+    program.ids().filter_map(sum).collect()
+}
+
+/// The clipped sum of a parameter.
+pub fn read_sum(session: &mut dyn Session, compiled: &Compiled, parameter: &str) -> Vec<f32> {
+    let sum = sums_of(&compiled.program).into_iter().find(|(name, _)| name == parameter);
+    let (_, id) = sum.unwrap_or_else(|| panic!("{parameter} has no sum"));
+    let words = session.read(id).expect("a read");
+    if !compiled.program.exact() {
+        return words.into_iter().map(f32::from_bits).collect();
+    }
+    let group = compiled.clip_groups.iter().find(|group| group.parameters.iter().any(|name| name == parameter));
+    let unit = grid::unit(group.expect("a clip group").bound);
+    let integers = words.as_chunks::<2>().0.iter();
+    integers.map(|&[low, high]| ((u64::from(high) << 32 | u64::from(low)) as i64 as f64 * unit) as f32).collect()
+}
+
+/// Sets all clipped sums to zero.
+pub fn clear_sums(session: &mut dyn Session, program: &Program) {
+    for (_, id) in sums_of(program) {
+        let zeros = vec![0; program.buffer(id).len.at(1)];
+        session.write(id, &zeros).expect("a write");
     }
 }
 
@@ -184,6 +218,8 @@ pub fn session(
         match name.as_str() {
             host_inputs::WEIGHT => session.write_f32(id, &vec![1.0; rows]).expect("a write"),
             host_inputs::HYPER => {}
+            // Only read where a step is released.
+            host_inputs::GRID_UNITS => {}
             host_inputs::CLIP_BOUNDS => {
                 let bounds: Vec<f32> = compiled.clip_groups.iter().map(|group| group.bound as f32).collect();
                 session.write_f32(id, &bounds).expect("a write");

@@ -28,16 +28,15 @@ fn on_grid(case: &Case, sums: Sums) -> Option<Case> {
         _ => return None,
     };
     let scale = if sums == Sums::WideGrid { (1 << 28) as f32 } else { 1.0 };
-    let data = |(id, words): &(BufferId, Vec<u32>)| {
-        match Data::from_words(case.program.buffer(*id).dtype, words.clone()) {
+    let data =
+        |(id, words): &(BufferId, Vec<u32>)| match Data::from_words(case.program.buffer(*id).dtype, words.clone()) {
             Data::F32(values) if id.0 == weights => {
                 let weight = |(n, w): (usize, &f32)| if *w == 0.0 { 0.0 } else { scale * (2.5 + n as f32) };
                 Data::F32(values.iter().enumerate().map(weight).collect())
             }
             Data::F32(values) => Data::F32(values.into_iter().map(coarse).collect()),
             other => other,
-        }
-    };
+        };
     let mut read: Vec<Data> = case.inputs.iter().map(data).collect();
     let written = read.pop().map(|sums| Data::I32(vec![-7; sums.elements()]))?;
     let name = case.name.rsplit('/').next().unwrap_or_default();

@@ -148,7 +148,13 @@ fn embeddings() -> Vec<Case> {
         let ordered = Scatter { ordered: true, ..scatter(Records::Weighted(Sums::Floats)) };
         let order_of_ids = Data::I32(order_of(&ids, count, table_rows));
         let all_read = [&read[..], std::slice::from_ref(&order_of_ids)].concat();
-        all.push(Case::new(format!("weighted_{name}"), rows, scatter(Records::Weighted(Sums::Floats)), read, vec![output(table)]));
+        all.push(Case::new(
+            format!("weighted_{name}"),
+            rows,
+            scatter(Records::Weighted(Sums::Floats)),
+            read,
+            vec![output(table)],
+        ));
         all.push(Case::new(format!("ordered_{name}"), rows, ordered, all_read, vec![output(table)]));
         let kernel = Scatter { ids_record: 0, ..scatter(Records::All(Extent::rows(1))) };
         let read = vec![v.signed_ids(count, table_rows), v.floats(each)];

@@ -383,7 +383,13 @@ fn folds() -> Vec<Case> {
     let mut all = Vec::new();
     for (len, factor) in [(1, 0.5), (1027, 0.3), (65, 0.0)] {
         let written = vec![v.floats(len), v.floats(len)];
-        all.push(Case::new(format!("{len}_{factor}"), 3, Fold { len, grid: false }, vec![Data::F32(vec![factor])], written));
+        all.push(Case::new(
+            format!("{len}_{factor}"),
+            3,
+            Fold { len, grid: false },
+            vec![Data::F32(vec![factor])],
+            written,
+        ));
     }
     let sum = Data::F32(vec![f32::NAN, f32::INFINITY, 1.0]);
     let written = vec![v.floats(3), sum];

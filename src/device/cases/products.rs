@@ -328,8 +328,15 @@ fn outer_sums() -> Vec<Case> {
             all.push(Case::new(format!("{name}_{batch}"), batch, kernel, read, vec![out]));
         }
     }
-    let kernel =
-        OuterSum { groups: 1, rows: 3, cols: 4, steps: 2, a: transposed(true, 1, 3, 2), b: transposed(true, 1, 4, 2), sums: Sums::Floats };
+    let kernel = OuterSum {
+        groups: 1,
+        rows: 3,
+        cols: 4,
+        steps: 2,
+        a: transposed(true, 1, 3, 2),
+        b: transposed(true, 1, 4, 2),
+        sums: Sums::Floats,
+    };
     let w = vec![0.0; 3];
     let read = vec![v.poisoned(&w, 6), v.poisoned(&w, 8), Data::F32(w)];
     all.push(Case::new("no_rows", 3, kernel.clone(), read, vec![output(12)]));

@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn products_are_rounded_one_by_one() {
-        for [rows, cols, lines] in [[1, 1, 1], [4, 32, 3], [5, 33, 2], [9, 70, 17], [3, 64, 1], [8, 96, 40], [6, 3, 5]] {
+        for [rows, cols, lines] in [[1, 1, 1], [4, 32, 3], [5, 33, 2], [9, 70, 17], [3, 64, 1], [8, 96, 40], [6, 3, 5]]
+        {
             let (a, b) = (values(rows * lines, 11), values(cols * lines, 5));
             let a: Vec<f32> = a.iter().map(|a| a / 30.0).collect();
             for by_columns in [true, false] {

@@ -16,7 +16,9 @@ impl Native for Fold {
             let pieces = unit[..self.len].par_chunks_mut(parallel::GRAIN);
             return pieces.zip(sum.f32()[..self.len].par_chunks_mut(parallel::GRAIN)).for_each(|(unit, sum)| {
                 if factor != 0.0 {
-                    let add = |unit: &mut [i32; 2], sum: &f32| *unit = split(joined(*unit) + i64::from(rounded(factor * sum)));
+                    let add = |unit: &mut [i32; 2], sum: &f32| {
+                        *unit = split(joined(*unit) + i64::from(rounded(factor * sum)))
+                    };
                     unit.iter_mut().zip(sum.iter()).for_each(|(unit, sum)| add(unit, sum));
                 }
                 sum.fill(0.0);

@@ -1,6 +1,6 @@
 //! Native twin of [`OuterSum`].
 
-use super::adding::{Sum, Grid, WideGrid};
+use super::adding::{Grid, Sum, WideGrid};
 use super::convolve::{Summand, sum_transposed};
 use super::matmul::{Into, MatrixMut, matmul};
 use super::microkernel;

@@ -1,6 +1,6 @@
 //! Native twin of [`Reduce`].
 
-use super::adding::{Sum, Grid, WideGrid};
+use super::adding::{Grid, Sum, WideGrid};
 use super::{Buffers, Native, lanes, parallel};
 use crate::lower::kernels::{Records, Reduce, Sums, Walk};
 use crate::lower::program::Extent;

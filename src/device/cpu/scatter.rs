@@ -1,6 +1,6 @@
 //! Native twin of [`Scatter`].
 
-use super::adding::{Sum, Grid, WideGrid};
+use super::adding::{Grid, Sum, WideGrid};
 use super::{Buffers, Native, parallel};
 use crate::lower::kernels::{Records, Scatter, Sums, row_of_id};
 use crate::lower::program::Extent;

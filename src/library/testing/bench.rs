@@ -39,10 +39,9 @@ impl<'a> Bench<'a> {
             match &artifact.program.buffer(id).role {
                 Role::Parameter(name) => bench.write(&Role::Parameter(name.clone()), &artifact.weights[name].data)?,
                 Role::Input(name) if name == host_inputs::WEIGHT => bench.weigh([1.0; ROWS])?,
-                // So large that nothing is clipped.
                 Role::Input(name) if name == host_inputs::CLIP_BOUNDS => {
                     let len = artifact.program.buffer(id).len.at(ROWS);
-                    bench.session.write_f32(id, &vec![1e30; len])?;
+                    bench.session.write_f32(id, &vec![1.0; len])?;
                 }
                 _ => {}
             }
@@ -178,10 +177,9 @@ impl<'a> Bench<'a> {
         };
         let mut all: Vec<(String, Vec<u32>)> = all.into_iter().map(|(what, values)| (what, others(values))).collect();
         for (name, len) in self.trained() {
-            let Some(id) = self.artifact.program.find(&Role::GradientSum(name)) else { continue };
-            let sum = self.session.read_f32(id)?;
-            self.session.write_f32(id, &vec![0.0; len])?;
-            all.push(("the clipped sum without it".to_owned(), sum.iter().map(|x| x.to_bits()).collect()));
+            let Some(id) = self.artifact.program.find(&Role::GridSum(name)) else { continue };
+            all.push(("the clipped sum without it".to_owned(), self.session.read(id)?));
+            self.session.write(id, &vec![0; 2 * len])?;
         }
         Ok(all)
     }

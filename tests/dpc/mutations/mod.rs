@@ -67,6 +67,7 @@ fn check(bytes: &[u8]) -> usize {
             optimizer: "sgd".parse().expect("an optimizer"),
             costs: CostModel::default(),
             per_sample: false,
+            noise: dpc::options::NoiseKind::default(),
         };
         match compile(&source, &parameters, &options, TARGETS) {
             Ok(_) => true,

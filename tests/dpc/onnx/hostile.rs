@@ -325,6 +325,7 @@ fn options(loss: Option<Loss>) -> Options {
         optimizer,
         costs: CostModel::default(),
         per_sample: false,
+        noise: dpc::options::NoiseKind::default(),
     }
 }
 

@@ -75,7 +75,13 @@ impl Schedule for On<'_, OuterSum> {
         let (chunks, record) = (rows.div_ceil(chunk(self)), self.size());
         let kept = vec![Walk { size: record, stride: 1 }];
         let records = Records::All(Extent::fixed(chunks));
-        (chunks > 1 && !self.sums.integers()).then_some(Reduce { records, record, kept, reduced: vec![], square: false })
+        (chunks > 1 && !self.sums.integers()).then_some(Reduce {
+            records,
+            record,
+            kept,
+            reduced: vec![],
+            square: false,
+        })
     }
 
     fn iterations(&self) -> usize {

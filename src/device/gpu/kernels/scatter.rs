@@ -26,7 +26,11 @@ impl Schedule for On<'_, Scatter> {
             template.block("grid", "");
         }
         if self.records.weighted() {
-            let result = if integers { "var<storage, read_write> y: array<i32>" } else { "var<storage, read_write> y: array<f32>" };
+            let result = if integers {
+                "var<storage, read_write> y: array<i32>"
+            } else {
+                "var<storage, read_write> y: array<f32>"
+            };
             let read = ["weight: array<f32>", "order: array<i32>"];
             let read = read.into_iter().take(1 + usize::from(self.ordered));
             let bindings = read.map(|it| format!("var<storage, read> {it}"));
