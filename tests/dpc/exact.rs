@@ -213,6 +213,10 @@ fn a_full_batch_of_the_largest_records_does_not_overflow() {
     for device in [&Cpu as &dyn Device, &Gpu::open(None).expect("a gpu")] {
         let sums = sums(device, &artifact, &data, &records, usize::MAX >> 8);
         let each = sums["w"][0] as f64 / x.len() as f64;
-        assert!(each > 0.9999 * f64::from(grid::UNITS) && each <= artifact.manifest.grid.as_ref().expect("a grid").group_sensitivity(0), "{each}");
+        assert!(
+            each > 0.9999 * f64::from(grid::UNITS)
+                && each <= artifact.manifest.grid.as_ref().expect("a grid").group_sensitivity(0),
+            "{each}"
+        );
     }
 }
