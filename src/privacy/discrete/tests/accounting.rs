@@ -55,7 +55,7 @@ fn steps_on_one_number_cost_no_more_than_is_claimed() {
     let (s, shift) = (40.0, 40.0);
     let one = pmf(s, 500);
     let mut sum = vec![1.0];
-    for count in 1..=8 {
+    for count in 1..=8_u32 {
         sum = convolved(&sum, &one);
         let reach = (sum.len() / 2) as f64;
         let delta = |epsilon: f64| {
@@ -78,7 +78,7 @@ fn steps_on_two_numbers_cost_no_more_than_is_claimed() {
     let (s, shift) = (40.0, [24.0, 32.0]);
     let one = pmf(s, 400);
     let mut sum = vec![1.0];
-    for count in 1..=2 {
+    for count in 1..=2_u32 {
         sum = convolved(&sum, &one);
         let reach = (sum.len() / 2) as f64;
         let delta = |epsilon: f64| {
@@ -235,18 +235,15 @@ fn parameters_are_the_least_that_serve() {
             [(1.0, 4_186_112.0), (0.3, 1e6), (2_f64.powi(-30), 2_f64.powi(50)), (7.7, 33.3), (80.0, 1.0)]
         {
             let s = smoothing.parameter(sigma, units).unwrap();
-            // In integers of 2⁻⁸⁰ where the product is exact, and within f64 elsewhere.
             let square = |steps: u64| (steps as f64 / 1048576.0).powi(2) - f64::from(smoothing.r()).powi(2);
             let least = (sigma * units).powi(2);
             assert!(square(s.steps()) >= least * (1.0 - 1e-15) && square(s.steps() - 2) < least * (1.0 + 1e-15));
         }
     }
-    // 75² + 40²·… in whole numbers: 6² + 8² = 10².
-    assert_eq!(Smoothing::of(8).parameter(6.0, 15.0).unwrap().steps(), {
-        let square: f64 = 8164.0;
-        (square.sqrt() * 1048576.0).ceil() as u64
-    });
-    assert_eq!(Smoothing::of(3).parameter(2.0, 20.0).unwrap().steps(), ((1609_f64).sqrt() * 1048576.0).ceil() as u64);
+    // 90² + 8² = 8164 and 40² + 3² = 1609.
+    let steps = |square: f64| (square.sqrt() * 1048576.0).ceil() as u64;
+    assert_eq!(Smoothing::of(8).parameter(6.0, 15.0).unwrap().steps(), steps(8164.0));
+    assert_eq!(Smoothing::of(3).parameter(2.0, 20.0).unwrap().steps(), steps(1609.0));
     let usual = Smoothing::USUAL;
     for (sigma, units) in [(0.0, 1.0), (-1.0, 1.0), (f64::NAN, 1.0), (1.0, f64::INFINITY), (1.0, 0.0)] {
         assert!(matches!(usual.parameter(sigma, units), Err(ParameterError::Input { .. })));
