@@ -147,7 +147,7 @@ fn products(cx: &mut Lowering<'_>, outer: &Outer) {
 /// The kernel of a sum of products, whose sides are read by `views`.
 pub fn products_kernel(outer: &Outer, [a, b]: [View; 2]) -> kernels::OuterSum {
     let Outer { groups, rows, cols, steps, .. } = *outer;
-    kernels::OuterSum { groups, rows, cols, steps, a, b }
+    kernels::OuterSum { groups, rows, cols, steps, a, b, packed: [None; 2] }
 }
 
 #[cfg(test)]

@@ -271,7 +271,15 @@ fn trials() -> Vec<(Shows, String, Vec<Trial>)> {
     }
     // One record of many positions, then many records of one.
     for (rows, steps) in [(1, 2), (1, 1_000), (1, 5_000), (7, 1), (64, 1), (1_000, 1), (5_000, 1), (20, 3)] {
-        let kernel = || OuterSum { groups: 1, rows: 1, cols: 1, steps, a: items(1, steps), b: items(1, steps) };
+        let kernel = || OuterSum {
+            groups: 1,
+            rows: 1,
+            cols: 1,
+            steps,
+            a: items(1, steps),
+            b: items(1, steps),
+            packed: [None; 2],
+        };
         let of = |terms: Vec<f32>| {
             let ones = vec![1.0; rows * steps];
             let lengths = inner(&terms, &ones);

@@ -30,7 +30,7 @@ macro_rules! embed {
 
 /// The shared snippets by name.
 const SNIPPETS: &[(&str, &str)] = embed![
-    "blocked" "direct" "elements" "math" "planes" "row" "serial" "threefry" "tile" "tokens" "total" "view" "window"
+    "blocked" "direct" "elements" "half" "math" "planes" "row" "serial" "threefry" "tile" "tokens" "total" "view" "window"
 ];
 
 /// The most storage buffers of a dispatch that WebGPU guarantees.

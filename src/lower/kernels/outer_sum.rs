@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contract::work;
 use super::operand::{pair, pair_problem};
-use super::{Binding, KernelRules, View};
+use super::{Binding, KernelRules, Packing, View};
 use crate::graph::product;
 use crate::lower::program::Extent;
 
@@ -12,7 +12,8 @@ use crate::lower::program::Extent;
 /// positions are summed apart from other rows' and then added, so that what it adds does not depend on them but for the
 /// rounding of one sum.
 ///
-/// Buffers: `a`, `b`; `w`, an `f32[P]`; then `y`, contiguous.
+/// Buffers: `a`, `b`; `w`, an `f32[P]`; then `y`, contiguous. An operand that is packed is the words of a
+/// [`Narrow`](super::Narrow).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OuterSum {
     /// Groups.
@@ -27,6 +28,13 @@ pub struct OuterSum {
     pub a: View,
     /// Row is the item `j`, column the position `t`.
     pub b: View,
+    /// How `a` and `b` are kept in words, where they are: all of a record's elements, which the views are of.
+    #[serde(default, skip_serializing_if = "is_plain")]
+    pub packed: [Option<Packing>; 2],
+}
+
+fn is_plain(packed: &[Option<Packing>; 2]) -> bool {
+    *packed == [None; 2]
 }
 
 impl OuterSum {
@@ -44,12 +52,22 @@ impl KernelRules for OuterSum {
     fn buffers(&self) -> Vec<Binding> {
         let size = Extent::fixed(self.size());
         let mut buffers = pair([&self.a, &self.b], self.groups, [self.rows, self.cols], self.steps, size);
+        for (buffer, packing) in buffers.iter_mut().zip(self.packed) {
+            if let Some(packing) = packing {
+                *buffer = Binding::integers(buffer.name, Extent::rows(packing.words()));
+            }
+        }
         buffers.insert(2, Binding::floats("w", Extent::rows(1)));
         buffers
     }
 
     fn problem(&self) -> Option<String> {
-        pair_problem([&self.a, &self.b], self.groups, [self.rows, self.cols], self.steps)
+        let views = [&self.a, &self.b];
+        let read = pair(views, self.groups, [self.rows, self.cols], self.steps, Extent::fixed(0));
+        let beyond = |k: usize| self.packed[k].is_some_and(|packing| read[k].len != Extent::rows(packing.len));
+        pair_problem(views, self.groups, [self.rows, self.cols], self.steps)
+            .or_else(|| self.packed.iter().flatten().find_map(Packing::problem))
+            .or_else(|| (beyond(0) || beyond(1)).then(|| "reads other elements than are kept".into()))
     }
 
     fn flops(&self, rows: usize) -> u64 {
@@ -57,6 +75,10 @@ impl KernelRules for OuterSum {
     }
 
     fn text(&self) -> String {
-        format!("{}×[{}, {}] over {} positions", self.groups, self.rows, self.cols, self.steps)
+        let kept = match self.packed.iter().flatten().next() {
+            Some(packing) => format!(", kept in {}", packing.half),
+            None => String::new(),
+        };
+        format!("{}×[{}, {}] over {} positions{kept}", self.groups, self.rows, self.cols, self.steps)
     }
 }
