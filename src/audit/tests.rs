@@ -10,7 +10,7 @@ use crate::device::gpu::Gpu;
 use crate::lower::cost::CostModel;
 use crate::lower::kernels::Kernel;
 use crate::onnx::{Source, discover};
-use crate::options::{NoiseKind, NormChoice};
+use crate::options::{NoiseKind, NormChoice, Precision};
 
 /// A model of the zoo, compiled.
 pub(super) fn artifact_of(name: &str, loss: &str) -> Artifact {
@@ -34,6 +34,7 @@ fn artifact_with(name: &str, loss: &str, clip: &str) -> Artifact {
         norm: NormChoice::Auto,
         optimizer: "sgd".parse().unwrap(),
         costs: CostModel::default(),
+        precision: Precision::default(),
         per_sample: false,
         noise: NoiseKind::Float,
     };

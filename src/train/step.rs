@@ -285,7 +285,8 @@ impl<'a> Stepper<'a> {
         let beside = noise.release(&mut self.engine, plan, &self.clip, step, update)?;
         let mut released = Released::default();
         if !beside.counts.is_empty() {
-            let counts: Vec<f64> = self.sums.counts.iter().zip(beside.counts).map(|(count, noise)| count + noise).collect();
+            let counts: Vec<f64> =
+                self.sums.counts.iter().zip(beside.counts).map(|(count, noise)| count + noise).collect();
             self.clip.update(&counts, plan.expected_batch);
             released.counts = Some(counts);
         }

@@ -232,11 +232,14 @@ fn epsilon(
     let steps = history.iter().map(|mechanism| mechanism.steps).sum();
     let beside = (plan.clip_groups + Estimates::COUNT) as u64;
     let excess = plan.grid.as_ref().map(|grid| Smoothing::USUAL.excess(steps, grid.elements + beside));
+    let continuous = accountant.epsilon(history, plan.adjacency, delta)?;
     let epsilon = match excess {
         Some(excess) => {
-            excess.outer_epsilon(accountant.epsilon(history, plan.adjacency, excess.inner_delta(delta))?)
+            // An accountant's own rounding may be more than the difference.
+            let inner = accountant.epsilon(history, plan.adjacency, excess.inner_delta(delta))?;
+            excess.outer_epsilon(inner.max(continuous))
         }
-        None => accountant.epsilon(history, plan.adjacency, delta)?,
+        None => continuous,
     };
     Ok(Some(epsilon).filter(|epsilon| epsilon.is_finite()))
 }
