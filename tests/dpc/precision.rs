@@ -8,8 +8,9 @@ use dpc::lower::kernels::Kernel;
 use dpc::lower::program::{Phase, Role};
 use dpc::lower::{host_inputs, host_outputs};
 use dpc::options::{NormChoice, Precision};
+use dpc::privacy::grid;
 
-use crate::zoo::{Golden, Model, compiled, options, result, session, zoo};
+use crate::zoo::{Golden, Model, clear_sums, compiled, options, read_sum, result, session, sums_of, zoo};
 
 const WAYS: [NormChoice; 4] = [NormChoice::Auto, NormChoice::Materialize, NormChoice::Ghost, NormChoice::Tile];
 /// The precisions with the unit roundoff of each.
@@ -32,20 +33,16 @@ fn step(session: &mut dyn Session, compiled: &Compiled, weights: &[f32]) -> Step
     let rows = weights.len();
     let weight = program.find(&Role::Input(host_inputs::WEIGHT.into())).expect("weights");
     session.write_f32(weight, weights).expect("a write");
-    let sums: Vec<_> = program.ids().filter(|&id| matches!(program.buffer(id).role, Role::GradientSum(_))).collect();
-    for &sum in &sums {
-        session.write_f32(sum, &vec![0.0; program.buffer(sum).len.fixed]).expect("a write");
-    }
+    clear_sums(session, program);
     session.run(Phase::Private).expect("a run");
     let (mut gradients, mut all) = (vec![Vec::new(); rows], Vec::new());
-    for sum in sums {
-        let Role::GradientSum(name) = &program.buffer(sum).role else { continue };
+    for (name, _) in sums_of(program) {
         let each = result(session, compiled, &format!("per_sample/{name}"));
         let len = each.len() / rows;
         for (gradient, own) in gradients.iter_mut().zip(each.chunks_exact(len.max(1))) {
             gradient.extend(own.iter().map(|&x| f64::from(x)));
         }
-        all.extend(session.read_f32(sum).expect("a read").into_iter().map(f64::from));
+        all.extend(read_sum(session, compiled, &name).into_iter().map(f64::from));
     }
     let norms = result(session, compiled, host_outputs::NORM).into_iter().map(f64::from).collect();
     Step { gradients, norms, sum: all }
@@ -111,14 +108,13 @@ fn check(model: &Model, device: &dyn Device, ways: &[NormChoice]) -> (Vec<String
                 let square = length(&all.gradients[n]).powi(2).max(1e-30);
                 let along: f64 = own.sum.iter().zip(&all.gradients[n]).map(|(s, g)| s * g).sum();
                 let share: Vec<f64> = all.gradients[n].iter().map(|g| g * along / square).collect();
-                hold(
-                    format!("the share of record {n}"),
-                    distance(&own.sum, &share) / length(&share).max(1e-9),
-                    TOLERANCE,
-                );
-                let bound = compiled.clip_groups[0].bound;
-                hold(format!("the length of record {n}'s share"), length(&own.sum), bound);
-                let least = bound.min(length(&all.gradients[n])) * (1.0 - 2e-3);
+                // What rounding to the grid may do.
+                let (bound, grid) = (compiled.clip_groups[0].bound, compiled.grid.as_ref().expect("a grid"));
+                let rounding = grid.excess[0] * grid::unit(bound);
+                let off = (distance(&own.sum, &share) - rounding) / length(&share).max(1e-9);
+                hold(format!("the share of record {n}"), off, TOLERANCE);
+                hold(format!("the length of record {n}'s share"), length(&own.sum), grid.sensitivity(&[bound]));
+                let least = bound.min(length(&all.gradients[n])) * (1.0 - 2e-3) - rounding;
                 hold(format!("what is missing of record {n}'s share"), least - length(&own.sum), 0.0);
                 expected.iter_mut().zip(own.sum).for_each(|(sum, own)| *sum += own);
             }
