@@ -11,6 +11,7 @@
 //! | [`release`] | the parts of a step together cost what the step is charged |
 //! | [`sampler`] | batches are drawn as the plan says, a unit never with a higher probability |
 //! | [`clipping`] | what a clip factor is, for finite and non-finite gradients, and which bounds a step has |
+//! | [`discrete`] | fresh noise of the discrete Gaussian for exact sums, without any error of its distribution, and what it costs |
 //! | [`noise`] | fresh `N(0, 1)` noise for every step, parameter and element, scaled once |
 //! | [`accountant`] | an upper bound on ε for the steps taken, or an error |
 //! | [`calibrate`] | a noise multiplier, a number of steps or a sample rate whose ε does not exceed the target |
@@ -31,6 +32,7 @@ pub mod adjacency;
 pub mod calibrate;
 pub mod certificate;
 pub mod clipping;
+pub mod discrete;
 pub mod keys;
 pub mod ledger;
 pub mod noise;
