@@ -95,7 +95,7 @@ impl Smoothing {
         let root = least.sqrt();
         let root = if &root * &root < least { root + 1_u8 } else { root };
         let scale = Scale::from_steps(u64::try_from(root).unwrap_or(u64::MAX))?;
-        if scale.steps() < LEAST_RATIO * u64::from(self.0) << Scale::FRACTION_BITS {
+        if scale.steps() < (LEAST_RATIO * u64::from(self.0)) << Scale::FRACTION_BITS {
             return Err(ParameterError::TooSmall { s: scale.to_f64(), least: LEAST_RATIO * u64::from(self.0) });
         }
         Ok(scale)
