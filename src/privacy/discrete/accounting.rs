@@ -42,6 +42,8 @@ pub struct Smoothing(u32);
 
 /// `⌊2π² · 10⁶⌋ · 10⁻⁶`.
 const TWICE_PI_SQUARED: f64 = 19.739208;
+/// What is added to an ε, relatively, for rounding.
+const ROUNDING: f64 = 1e-9;
 /// How many times r s must be.
 const LEAST_RATIO: u64 = 10;
 
@@ -93,7 +95,7 @@ impl Smoothing {
         let root = least.sqrt();
         let root = if &root * &root < least { root + 1_u8 } else { root };
         let scale = Scale::from_steps(u64::try_from(root).unwrap_or(u64::MAX))?;
-        if scale.steps() < LEAST_RATIO * u64::from(self.0) << Scale::FRACTION_BITS {
+        if scale.steps() < (LEAST_RATIO * u64::from(self.0)) << Scale::FRACTION_BITS {
             return Err(ParameterError::TooSmall { s: scale.to_f64(), least: LEAST_RATIO * u64::from(self.0) });
         }
         Ok(scale)
@@ -131,9 +133,10 @@ impl Excess {
         (delta * libm::exp(-self.ratio)).next_down()
     }
 
-    /// The ε of the discrete mechanism, where the continuous one has `epsilon` at [`Excess::inner_delta`].
+    /// The ε of the discrete mechanism, where the continuous one has `epsilon` at [`Excess::inner_delta`]: a 10⁻⁹ more of it besides, so that
+    /// it is above what an accountant says of the continuous mechanism, whose last digits need not grow with its arguments.
     pub fn outer_epsilon(&self, epsilon: f64) -> f64 {
-        (epsilon + self.epsilon).next_up()
+        (epsilon * (1.0 + ROUNDING) + self.epsilon).next_up()
     }
 
     /// A bound on the discrete mechanism's δ at ε, by `continuous`, that of the continuous one.

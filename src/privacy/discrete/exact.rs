@@ -124,7 +124,7 @@ fn cumulative_with(numerator: &BigUint, denominator: &BigUint, bits: u64, guard:
     let scale = bits + guard;
     let mut ratio = exp(numerator, denominator, scale);
     let square = ratio.times(&ratio, scale);
-    let (small, falls) = (one(guard / 2), one(scale) * 15_u8 >> 4);
+    let (small, falls) = (one(guard / 2), (one(scale) * 15_u8) >> 4);
     let mut weight = Interval::exactly(one(scale));
     let mut sum = Interval::exactly(BigUint::ZERO);
     let mut sums = Vec::new();

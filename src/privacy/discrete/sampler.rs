@@ -153,7 +153,7 @@ impl DiscreteGaussian {
             let keep = (word >> (SIGN_SHIFT + 1)) & ((1 << KEEP_BITS) - 1);
             // The factors are below 2³², so that each product is one instruction.
             let ratio = widen.ratio(y);
-            let distance = (low(ratio) * low((x << (RATIO_BITS + 1)) + ratio) >> RATIO_BITS) + 1;
+            let distance = ((low(ratio) * low((x << (RATIO_BITS + 1)) + ratio)) >> RATIO_BITS) + 1;
             let most = low(distance) * low(weight);
             let kept = ((keep + 1) << (RATIO_BITS + WEIGHT_BITS - KEEP_BITS)) + most <= UNIT;
             let negative = word >> SIGN_SHIFT & 1;
@@ -244,25 +244,27 @@ impl DiscreteGaussian {
     ///
     /// With `y/K ≤ ratio 2^-20 ≤ y/K + 2^-20` and `r = (y/K)(2x + y/K)/2σ₀²`, `distance 2^-20` is above the first two factors by at
     /// most `(2x + 3) 2^-20`, and so `distance · weight` above `r 2^52` by at most `(2x + 3) weight + distance`.
-    fn keeps_by_bounds(&self, x: u64, y: u64, first: u64) -> Option<bool> {
+    pub(super) fn keeps_by_bounds(&self, x: u64, y: u64, first: u64) -> Option<bool> {
         const BITS: u32 = RATIO_BITS + WEIGHT_BITS;
         let ratio = Widen::new(self.shift).ratio(y);
-        let distance = (ratio * ((x << (RATIO_BITS + 1)) + ratio) >> RATIO_BITS) + 1;
+        let distance = ((ratio * ((x << (RATIO_BITS + 1)) + ratio)) >> RATIO_BITS) + 1;
         let most = u128::from(distance * self.weight);
         let least = most.saturating_sub(u128::from((2 * x + 3) * self.weight + distance));
         let (unit, square) = (u128::from(UNIT), most * most);
+        // r²/2 and r³/6, the one rounded down and the other up.
+        let half = square >> (BITS + 1);
+        let sixth = ((((square >> BITS) + 1) * most) >> BITS) / 6 + 1;
         let step = 1 << (BITS - self.widths.keep);
         let from = u128::from(first) * step;
-        let cube = (((square >> BITS) + 1) * most >> BITS) + 1;
-        if from + step + most + cube / 6 + 1 <= unit + (square >> (BITS + 1)) {
+        if from + step + most + sixth <= unit + half {
             return Some(true);
         }
-        (from + least >= unit + (square >> (BITS + 1)) + 1).then_some(false)
+        (from + least > unit + half).then_some(false)
     }
 }
 
 /// `1/2σ₀²` for `σ₀ = s/2^shift` as a quotient.
-fn exponent(scale: Scale, shift: u32) -> (BigUint, BigUint) {
+pub(super) fn exponent(scale: Scale, shift: u32) -> (BigUint, BigUint) {
     let steps = BigUint::from(scale.steps());
     (BigUint::from(1_u8) << (2 * (Scale::FRACTION_BITS + shift) - 1), &steps * &steps)
 }

@@ -1,7 +1,5 @@
 //! The theorem of [`accounting`](super::super::accounting), against the discrete mechanism's privacy loss worked out by itself.
 
-use std::collections::BTreeMap;
-
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex;
 
@@ -112,10 +110,15 @@ fn composed(losses: &[(f64, f64)], count: usize, round: fn(f64) -> f64) -> impl 
     planner.plan_fft_forward(SIZE).process(&mut values);
     values.iter_mut().for_each(|value| *value = value.powu(count as u32));
     planner.plan_fft_inverse(SIZE).process(&mut values);
-    let sums: BTreeMap<usize, f64> = values.iter().map(|value| value.re / SIZE as f64).enumerate().collect();
+    // Σ p and Σ p e^(-loss) over the sums of each loss and above.
+    let mut above = vec![(0.0, 0.0); SIZE / 2 + 1];
+    for i in (0..SIZE / 2).rev() {
+        let p = values[i].re / SIZE as f64;
+        above[i] = (above[i + 1].0 + p, above[i + 1].1 + p * libm::exp(-(i as f64) * STEP));
+    }
     move |epsilon| {
-        let above = (epsilon / STEP).ceil() as usize;
-        sums.range(above..SIZE / 2).map(|(i, p)| -p * libm::expm1(epsilon - *i as f64 * STEP)).sum()
+        let (sum, weighed) = above[((epsilon / STEP).ceil() as usize).min(SIZE / 2)];
+        sum - libm::exp(epsilon) * weighed
     }
 }
 

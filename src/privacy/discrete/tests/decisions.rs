@@ -1,6 +1,9 @@
 //! Decisions with many digits, and with few.
 
-use super::super::sampler::{BATCH, GROUP, OPEN, Widths};
+use num_bigint::BigUint;
+
+use super::super::exact;
+use super::super::sampler::{BATCH, GROUP, OPEN, Widths, exponent};
 use super::super::words::{Extras, Place, Words};
 use super::*;
 use crate::privacy::discrete::noise::fill_block;
@@ -139,5 +142,30 @@ fn fast_decisions_are_the_slow_ones() {
             }
         }
         assert!(s < 30.0 || open < 300 * BATCH as u32 / 25, "{s}: {open}");
+    }
+}
+
+/// What bounds on r decide is what the exponential to 17 bits says, and they leave only its own place open where r is usual.
+#[test]
+fn bounds_decide_as_the_exponential_does() {
+    let mut random = Words::new(places(9).0);
+    let mut words = [0; BATCH];
+    for s in [64.0, 100.0, 1e4, 1e6, 64.0 * 1048575.9, 64.0 * 4194304.0, 1e9, 1e12] {
+        let sampler = DiscreteGaussian::new(scale(s));
+        random.fill(&mut words);
+        for (i, word) in words.iter().enumerate() {
+            let x = [word >> 58, word >> 54, i as u64][i % 3];
+            let y = if i % 8 == 0 { (1 << sampler.shift) - 1 } else { (word & ((1 << sampler.shift) - 1)).max(1) };
+            let (numerator, denominator) = exponent(sampler.scale(), 0);
+            let numerator = numerator * y * (BigUint::from(x) * 2_u8 * (1_u64 << sampler.shift) + y);
+            let floor = u64::try_from(exact::exp_floor(&numerator, &denominator, 17)).unwrap();
+            for first in floor.saturating_sub(40)..(floor + 40).min(1 << 17) {
+                match sampler.keeps_by_bounds(x, y, first) {
+                    Some(true) => assert!(first < floor, "{s} {x} {y}"),
+                    Some(false) => assert!(first > floor, "{s} {x} {y}"),
+                    None => assert!(x > 16 || first.abs_diff(floor) < 2, "{s} {x} {y}: {first} {floor}"),
+                }
+            }
+        }
     }
 }

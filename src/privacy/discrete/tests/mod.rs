@@ -29,13 +29,13 @@ fn draw(seed: u64, sampler: &DiscreteGaussian, count: usize) -> Vec<i64> {
     values
 }
 
-/// `exp(-z²/2s²)`, and the sum over all z.
+/// `exp(-z²/2s²)`, and the sum over all z that count in an `f64`.
 fn weight(s: f64, z: i64) -> f64 {
     libm::exp(-0.5 * (z as f64 / s).powi(2))
 }
 
 fn total(s: f64) -> f64 {
-    1.0 + 2.0 * (1..=(40.0 * s) as i64 + 1).map(|z| weight(s, z)).sum::<f64>()
+    1.0 + 2.0 * (1..=(12.0 * s) as i64 + 40).map(|z| weight(s, z)).sum::<f64>()
 }
 
 /// Cells of integers and their probabilities.
