@@ -71,7 +71,10 @@ impl Job {
         let parameters = (0..).zip(&mut self.values).zip(&self.scales);
         self.made = parameters.into_iter().try_for_each(|((parameter, values), scale)| match scale {
             Some(scale) => noise.fill(self.step, parameter, *scale, values),
-            None => Ok(values.fill(0)),
+            None => {
+                values.fill(0);
+                Ok(())
+            }
         });
     }
 }

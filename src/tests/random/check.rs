@@ -417,7 +417,7 @@ impl<'m> Bench<'m> {
             let sum: Vec<f64> = (0..len).map(of).collect();
             let size = largest([sum.as_slice()]).max(expected.bound.min(all));
             // Both in grid units; each record's own are rounded for every use of the parameter.
-            let unit = f64::from(self.bound) / f64::from(grid::UNITS);
+            let unit = self.bound / f64::from(grid::UNITS);
             let claimed: Vec<f64> = claimed[&format!("sum/{name}")].iter().map(|x| x * unit).collect();
             let words = read_words(Role::GridSum(name.clone()))?;
             let found: Vec<f32> = integers(&words).map(|x| (x as f64 * unit) as f32).collect();

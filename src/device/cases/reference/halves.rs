@@ -30,7 +30,7 @@ fn bits(half: Half, number: f64) -> u32 {
     let exponent = if rounded == 0.0 { least } else { (rounded.log2().floor() as i32).max(least) };
     // A number without a first digit has the exponent 0, and the others count from 1.
     let whole = (rounded / 2.0_f64.powi(exponent - digits)) as u32;
-    sign | (((exponent - least) as u32) << digits) + whole
+    sign | ((((exponent - least) as u32) << digits) + whole)
 }
 
 /// The number of some bits.

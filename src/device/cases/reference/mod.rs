@@ -287,8 +287,8 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
             }
         }
         Kernel::Carry(k) => {
-            for i in 0..k.len {
-                let value = joined(&y[0], i) + x[0][i] as i64;
+            for (i, added) in x[0].iter().enumerate().take(k.len) {
+                let value = joined(&y[0], i) + *added as i64;
                 set_joined(&mut y[0], i, value);
             }
         }
