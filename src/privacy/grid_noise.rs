@@ -1,9 +1,10 @@
 //! The noise of integer sums: made one step ahead by a thread of its own, like that of [`super::noise`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ahead::Ahead;
-use super::discrete::Scale;
+use super::discrete::{DiscreteGaussian, DiscreteNoise, Scale, ScaleError};
+use super::keys::RunKey;
 use super::noise::{MAX_PARAMETERS, NoiseError};
 
 /// Integer noise that is added once for each logical step to the integer sums.
@@ -12,6 +13,51 @@ pub trait IntegerNoise: Send + Sync {
     /// discrete Gaussian with parameter `scale`. A function of the noise's key, `step`, `parameter` and `scale`;
     /// independent over the first three, so a step number must not be used for two different sums.
     fn fill(&self, step: u64, parameter: u32, scale: Scale, out: &mut [i64]);
+}
+
+/// The scale of noise of `multiplier` times the sensitivity `sensitivity` in grid units, rounded up.
+///
+/// # Errors
+/// When that is no scale to draw with.
+pub fn scale(multiplier: f64, sensitivity: f64) -> Result<Scale, ScaleError> {
+    let steps = multiplier * sensitivity * f64::from(1 << Scale::FRACTION_BITS);
+    Scale::from_steps((steps * (1.0 + 4.0 * f64::EPSILON)).ceil() as u64)
+}
+
+/// The discrete Gaussian noise of a run, with the samplers of the scales that were asked for last.
+pub struct Discrete {
+    noise: DiscreteNoise,
+    samplers: Mutex<Vec<Arc<DiscreteGaussian>>>,
+}
+
+/// Samplers that are kept.
+const SAMPLERS: usize = 64;
+
+impl Discrete {
+    /// The noise of a run.
+    pub fn new(run: &RunKey) -> Discrete {
+        Discrete { noise: DiscreteNoise::new(run), samplers: Mutex::default() }
+    }
+
+    fn sampler(&self, scale: Scale) -> Arc<DiscreteGaussian> {
+        let mut samplers = self.samplers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sampler) = samplers.iter().find(|sampler| sampler.scale() == scale) {
+            return sampler.clone();
+        }
+        if samplers.len() == SAMPLERS {
+            samplers.remove(0);
+        }
+        let sampler = Arc::new(DiscreteGaussian::new(scale));
+        samplers.push(sampler.clone());
+        sampler
+    }
+}
+
+impl IntegerNoise for Discrete {
+    fn fill(&self, step: u64, parameter: u32, scale: Scale, out: &mut [i64]) {
+        let made = self.noise.fill(step, parameter, &self.sampler(scale), out);
+        made.expect("parameters are counted, and none has 2⁴⁰ elements");
+    }
 }
 
 /// The integer noise of one run.

@@ -73,6 +73,8 @@ pub enum Domain {
     Sampling,
     /// The noise on the sum of clipped gradients.
     Noise,
+    /// The noise on exact sums of integers.
+    DiscreteNoise,
     /// The keys of dropout masks.
     Dropout,
 }
@@ -82,6 +84,7 @@ impl Domain {
         match self {
             Domain::Sampling => b"sampling",
             Domain::Noise => b"noise",
+            Domain::DiscreteNoise => b"discrete noise",
             Domain::Dropout => b"dropout",
         }
     }
@@ -194,6 +197,7 @@ mod tests {
         let run = RunKey::insecure(1);
         let other = RunKey::insecure(2);
         assert_ne!(run.derive(Domain::Sampling), run.derive(Domain::Noise));
+        assert_ne!(run.derive(Domain::Noise), run.derive(Domain::DiscreteNoise));
         assert_ne!(run.derive(Domain::Noise), other.derive(Domain::Noise));
         assert_eq!(run.derive(Domain::Noise), RunKey::insecure(1).derive(Domain::Noise));
         assert_ne!(run_id(&SystemEntropy).unwrap(), run_id(&SystemEntropy).unwrap());

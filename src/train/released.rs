@@ -6,9 +6,9 @@ use super::engine::Engine;
 use super::step::StepError;
 use crate::options::optimizer::OptimizerSpec;
 use crate::privacy::clipping::{ClipState, count_sensitivity};
-use crate::privacy::discrete::{DiscreteNoise, Scale, scale};
+use crate::privacy::discrete::Scale;
 use crate::privacy::grid::{self, Grid};
-use crate::privacy::grid_noise::GridNoise;
+use crate::privacy::grid_noise::{Discrete, GridNoise, scale};
 use crate::privacy::keys::RunKey;
 use crate::privacy::noise::{GaussianNoise, NoiseSource};
 use crate::privacy::plan::PrivacyPlan;
@@ -49,7 +49,7 @@ impl Releaser {
         let gradient = match &plan.grid {
             Some(grid) if engine.exact() => {
                 let scales = scales(plan, grid, &engine.noise_groups(), clip, first_step)?;
-                let noise = Arc::new(DiscreteNoise::new(key));
+                let noise = Arc::new(Discrete::new(key));
                 Gradient::Integers {
                     noise: GridNoise::spawn(noise, &lengths, first_step, &scales)?,
                     grid: grid.clone(),
