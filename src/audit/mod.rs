@@ -21,8 +21,10 @@ pub mod beside;
 pub mod canary;
 mod claim;
 pub mod data_flow;
+mod ending;
 mod error;
 mod examination;
+mod integers;
 pub mod mutation;
 pub mod noise;
 pub mod one_run;
@@ -41,7 +43,7 @@ use std::time::Instant;
 use crate::artifact::Artifact;
 use crate::device::Device;
 use crate::privacy::adjacency::Unit;
-use claim::Claim;
+use claim::{Built, Claim};
 pub use error::AuditError;
 use examination::Examination;
 use records::Records;
@@ -97,7 +99,8 @@ pub fn audit(
     let records = Records::new(&manifest.schema, settings.batch as usize)?;
     let pairs = Records::grouped(&manifest.schema, OTHERS)?;
     let variants = Variants::of(artifact)?;
-    let claim = Claim::new(manifest.clip.clone(), manifest.clip_groups.clone(), Unit::Record, settings)?;
+    let built = Built::of(artifact);
+    let claim = Claim::new(manifest.clip.clone(), &built, Unit::Record, settings)?;
     let deciding = devices.len().max(1) * if settings.canaries.is_some() { 2 } else { 1 };
     let mut examination = Examination {
         artifact,
