@@ -10,7 +10,7 @@ use super::report::{Broken, Check, Section, percent};
 use super::sensitivity::{Places, Sensitivity};
 use super::subject::{Bench, Noise, Subject};
 use super::variants::{self, Variant, Variants};
-use super::{AuditError, Settings, beside, data_flow, integers, noise, one_run, sampling, section, update};
+use super::{AuditError, Settings, beside, data_flow, integers, low_bits, noise, one_run, sampling, section, update};
 use crate::artifact::Artifact;
 use crate::device::Device;
 use crate::options::NormChoice;
@@ -24,6 +24,8 @@ use crate::train::step::Stepper;
 const ROWS: usize = 4;
 /// Rows of a physical batch of a replay: the canary, and one beside it.
 const REPLAY_ROWS: usize = 2;
+/// The most replays a side of an attack on low bits.
+const LOW_BITS_REPLAYS: u64 = 100;
 /// The most replays a side of a plan that was broken on purpose.
 const BROKEN_REPLAYS: u64 = 200;
 /// The most ordinary records in a training with canaries: how many there are is no part of the claim.
@@ -96,6 +98,7 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         let subject = self.claim.of(self.artifact.program.clone());
         let mut sections = self.every_rule(device, reference)?;
         sections.extend(self.examine(device, &subject, reference, self.settings.replays)?);
+        sections.push(self.low_bits(device, &subject)?);
         sections.push(self.updates(device, &subject)?);
         sections.push(self.units(device)?);
         sections.push(self.beside(device)?);
@@ -224,6 +227,17 @@ impl<P: FnMut(&str)> Examination<'_, P> {
             Check::shown(&name("whatever the noise", shown), found.epsilon(delta, risk(shown)))
                 .with("by the same guesses"),
         ]
+    }
+
+    /// An attack on what the artifact's program releases.
+    fn low_bits(&mut self, device: &dyn Device, subject: &Subject) -> Result<Section, AuditError> {
+        (self.progress)(&format!("low bits on {}", device.name()));
+        let (rows, records, key) = (self.rows().min(REPLAY_ROWS), self.records, self.key()?);
+        let on = Bench::new(device, self.artifact, records, subject, Noise::On, key.clone())?;
+        let off = Bench::new(device, self.artifact, records, subject, Noise::Off, key)?;
+        let count = self.settings.replays.min(LOW_BITS_REPLAYS);
+        let checks = low_bits::checks(&mut on.rig(rows)?, &mut off.rig(rows)?, records, self.claim, count)?;
+        Ok(section("Low bits of what the artifact releases", Some(device), checks))
     }
 
     /// The artifact's program to the letter, beside the one in which the audit sees what is released.

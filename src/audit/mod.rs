@@ -6,11 +6,13 @@
 //! | [`update`] | are parameters updated by what is seen released? | running the program as it is beside |
 //! | [`sensitivity`] | can one unit move the sum of a clip group farther than its bound? | trying, exactly |
 //! | [`noise`] | is the noise on every tensor as large, as normal and as independent as claimed, whatever the batch? | statistics |
+//! | [`integers`] | are integers of noise those of the discrete Gaussian, low bits and tails, and is nothing but a conversion after them? | statistics, exactly |
+//! | [`low_bits`] | do the low bits of what is released tell whether a record is in? | an attack |
 //! | [`beside`] | the same of adaptive counts and estimates of metrics, and do all together cost what is charged? | both |
 //! | [`sampling`] | do units enter batches as claimed? | statistics |
 //! | [`canary`] | how much of ε can be shown from one compiled step? | replays with and without a record |
 //! | [`one_run`] | how much of ε can be shown from a whole training? | guessing which canaries were in it |
-//! | [`mutation`] | would a broken plan be caught? | breaking it in nine ways |
+//! | [`mutation`] | would a broken plan be caught? | breaking it on purpose |
 //!
 //! Statistical checks have bounds that a correct mechanism leaves at most once in 10⁹ audits, whatever its numbers; lower
 //! bounds on ε decide at a confidence at which all of them together raise a false alarm in one audit of two thousand.
@@ -25,6 +27,7 @@ mod ending;
 mod error;
 mod examination;
 mod integers;
+mod low_bits;
 pub mod mutation;
 pub mod noise;
 pub mod one_run;
