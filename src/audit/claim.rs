@@ -9,9 +9,8 @@ use crate::privacy::ClipRule;
 use crate::privacy::accountant::{ACCOUNTANTS, Mechanism};
 use crate::privacy::adjacency::Unit;
 use crate::privacy::clipping::{ClipGroup, ClipState};
-use crate::privacy::discrete::Scale;
+use crate::privacy::discrete::{Scale, Smoothing};
 use crate::privacy::grid::{self, Grid};
-use crate::privacy::grid_noise;
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::release::Estimates;
 use crate::privacy::sampling::Sampling;
@@ -143,6 +142,6 @@ fn sensitivity(plan: &PrivacyPlan, groups: &[ClipGroup]) -> f64 {
 /// The scale of the integer noise of each of `groups` by `plan`, in its grid units.
 pub(super) fn noise_scales(plan: &PrivacyPlan, groups: &[ClipGroup]) -> Result<Vec<Scale>, AuditError> {
     let (multiplier, sensitivity) = (plan.multipliers(0).gradient, sensitivity(plan, groups));
-    let of = |bound: f64| Ok(grid_noise::scale(multiplier, sensitivity / grid::unit(bound)).map_err(StepError::from)?);
+    let of = |bound: f64| Ok(Smoothing::USUAL.parameter(multiplier, sensitivity / grid::unit(bound)).map_err(StepError::from)?);
     bounds(plan, groups).into_iter().map(of).collect()
 }

@@ -109,7 +109,10 @@ impl<'s> Import<'s> {
             return false;
         }
         let shape_only = matches!(node.op_type.as_str(), "Shape" | "Size");
-        let ints_only = node.outputs.iter().filter(|o| !o.is_empty()).all(|o| facts.ints(o).is_some());
+        // Not those of a weight's first values, which training changes; the number of records is none of them.
+        let counts = |ints: &[Int]| ints.iter().any(|int| matches!(int, Int::Batch(_)));
+        let fixed = |o: &String| facts.ints(o).is_some_and(|ints| counts(ints) || facts.constant(o).is_some());
+        let ints_only = node.outputs.iter().filter(|o| !o.is_empty()).all(fixed);
         shape_only
             || node.op_type == "Constant"
             || (outputs_known && (ints_only || node.inputs.iter().filter(|i| !i.is_empty()).all(|i| self.inert(i))))

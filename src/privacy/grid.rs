@@ -42,6 +42,8 @@ pub const SLACK: f64 = 1.0 / (1 << 20) as f64;
 pub struct Grid {
     /// Of each clip group, what rounding to the grid may add to the norm of what a record adds, in units.
     pub excess: Vec<f64>,
+    /// How many integers a step releases.
+    pub elements: u64,
 }
 
 impl Grid {
@@ -50,7 +52,8 @@ impl Grid {
     pub fn new(groups: &[Vec<(usize, usize)>]) -> Grid {
         let square = |&(elements, addends): &(usize, usize)| elements as f64 * (addends as f64).powi(2);
         let excess = |group: &Vec<(usize, usize)>| group.iter().map(square).sum::<f64>().sqrt() / 2.0;
-        Grid { excess: groups.iter().map(excess).collect() }
+        let elements = groups.iter().flatten().map(|(elements, _)| *elements as u64).sum();
+        Grid { excess: groups.iter().map(excess).collect(), elements }
     }
 
     /// The most by which one record moves the sums of clip group `group`, in units of that group: a Euclidean norm.
@@ -89,6 +92,7 @@ mod tests {
     fn rounding_adds_little_to_a_million_elements() {
         let grid = Grid::new(&[vec![(1_000_000, 1)], vec![(100, 3), (44, 1)]]);
         assert_eq!(grid.excess, [500.0, (100.0 * 9.0 + 44.0_f64).sqrt() / 2.0]);
+        assert_eq!(grid.elements, 1_000_144);
         let relative = grid.group_sensitivity(0) / f64::from(UNITS);
         assert!(relative > 1.000_12 && relative < 1.000_13, "{relative}");
         let both = grid.sensitivity(&[3.0, 4.0]);

@@ -3,8 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ahead::Ahead;
-use super::discrete::{DiscreteGaussian, DiscreteNoise, Scale, ScaleError};
-use super::keys::RunKey;
+use super::discrete::{DiscreteGaussian, DiscreteNoise, NoRoom, Scale};
 use super::noise::{MAX_PARAMETERS, NoiseError};
 
 /// Integer noise that is added once for each logical step to the integer sums.
@@ -12,51 +11,44 @@ pub trait IntegerNoise: Send + Sync {
     /// Overwrites `out` with the noise of parameter number `parameter` at `step`, one integer for each element in order, of the
     /// discrete Gaussian with parameter `scale`. A function of the noise's key, `step`, `parameter` and `scale`;
     /// independent over the first three, so a step number must not be used for two different sums.
-    fn fill(&self, step: u64, parameter: u32, scale: Scale, out: &mut [i64]);
+    ///
+    /// # Errors
+    /// When there is no room for that much noise.
+    fn fill(&self, step: u64, parameter: u32, scale: Scale, out: &mut [i64]) -> Result<(), NoRoom>;
 }
 
-/// The scale of noise of `multiplier` times the sensitivity `sensitivity` in grid units, rounded up.
-///
-/// # Errors
-/// When that is no scale to draw with.
-pub fn scale(multiplier: f64, sensitivity: f64) -> Result<Scale, ScaleError> {
-    let steps = multiplier * sensitivity * f64::from(1 << Scale::FRACTION_BITS);
-    Scale::from_steps((steps * (1.0 + 4.0 * f64::EPSILON)).ceil() as u64)
-}
-
-/// The discrete Gaussian noise of a run, with the samplers of the scales that were asked for last.
-pub struct Discrete {
+/// The discrete Gaussian, with the tables of the scales that were last asked for.
+pub struct Sampled {
     noise: DiscreteNoise,
-    samplers: Mutex<Vec<Arc<DiscreteGaussian>>>,
+    tables: Mutex<Vec<(Scale, Arc<DiscreteGaussian>)>>,
 }
 
-/// Samplers that are kept.
-const SAMPLERS: usize = 64;
+impl Sampled {
+    /// How many tables are kept: as many as there are clip groups, as a rule, and more.
+    const TABLES: usize = 1024;
 
-impl Discrete {
-    /// The noise of a run.
-    pub fn new(run: &RunKey) -> Discrete {
-        Discrete { noise: DiscreteNoise::new(run), samplers: Mutex::default() }
+    /// Noise from `noise`.
+    pub fn new(noise: DiscreteNoise) -> Sampled {
+        Sampled { noise, tables: Mutex::default() }
     }
 
-    fn sampler(&self, scale: Scale) -> Arc<DiscreteGaussian> {
-        let mut samplers = self.samplers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sampler) = samplers.iter().find(|sampler| sampler.scale() == scale) {
-            return sampler.clone();
+    fn table(&self, scale: Scale) -> Arc<DiscreteGaussian> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, table)) = tables.iter().find(|(known, _)| *known == scale) {
+            return table.clone();
         }
-        if samplers.len() == SAMPLERS {
-            samplers.remove(0);
+        if tables.len() >= Sampled::TABLES {
+            tables.clear();
         }
-        let sampler = Arc::new(DiscreteGaussian::new(scale));
-        samplers.push(sampler.clone());
-        sampler
+        let table = Arc::new(DiscreteGaussian::new(scale));
+        tables.push((scale, table.clone()));
+        table
     }
 }
 
-impl IntegerNoise for Discrete {
-    fn fill(&self, step: u64, parameter: u32, scale: Scale, out: &mut [i64]) {
-        let made = self.noise.fill(step, parameter, &self.sampler(scale), out);
-        made.expect("parameters are counted, and none has 2⁴⁰ elements");
+impl IntegerNoise for Sampled {
+    fn fill(&self, step: u64, parameter: u32, scale: Scale, out: &mut [i64]) -> Result<(), NoRoom> {
+        self.noise.fill(step, parameter, &self.table(scale), out)
     }
 }
 
@@ -71,16 +63,16 @@ struct Job {
     step: u64,
     scales: Vec<Option<Scale>>,
     values: Vec<Vec<i64>>,
+    made: Result<(), NoRoom>,
 }
 
 impl Job {
     fn fill(&mut self, noise: &dyn IntegerNoise) {
-        for ((parameter, values), scale) in (0..).zip(&mut self.values).zip(&self.scales) {
-            match scale {
-                Some(scale) => noise.fill(self.step, parameter, *scale, values),
-                None => values.fill(0),
-            }
-        }
+        let parameters = (0..).zip(&mut self.values).zip(&self.scales);
+        self.made = parameters.into_iter().try_for_each(|((parameter, values), scale)| match scale {
+            Some(scale) => noise.fill(self.step, parameter, *scale, values),
+            None => Ok(values.fill(0)),
+        });
     }
 }
 
@@ -107,7 +99,7 @@ impl GridNoise {
         let made = noise.clone();
         let worker = Ahead::spawn("dpc noise", move |job: &mut Job| job.fill(&*made));
         if let Some(worker) = &worker {
-            worker.request(Job { step: first_step, scales: scales.to_vec(), values: buffers() })?;
+            worker.request(Job { step: first_step, scales: scales.to_vec(), values: buffers(), made: Ok(()) })?;
         }
         Ok(GridNoise { noise, current: buffers(), worker })
     }
@@ -117,31 +109,32 @@ impl GridNoise {
     /// caller waits.
     ///
     /// # Errors
-    /// When the thread has died.
+    /// When the thread has died, or there is no room for that much noise.
     ///
     /// # Panics
     /// If there is not one scale for each parameter.
     pub fn take(&mut self, step: u64, scales: &[Option<Scale>]) -> Result<&[Vec<i64>], NoiseError> {
         assert_eq!(scales.len(), self.current.len(), "every parameter has a scale");
-        let values = match &self.worker {
+        let job = match &self.worker {
             Some(worker) => {
                 let mut ready = worker.receive()?;
                 if ready.step != step || ready.scales != scales {
                     worker.request(Job { step, scales: scales.to_vec(), ..ready })?;
                     ready = worker.receive()?;
                 }
-                ready.values
+                ready
             }
             None => {
                 let values = std::mem::take(&mut self.current);
-                let mut job = Job { step, scales: scales.to_vec(), values };
+                let mut job = Job { step, scales: scales.to_vec(), values, made: Ok(()) };
                 job.fill(&*self.noise);
-                job.values
+                job
             }
         };
-        let spent = std::mem::replace(&mut self.current, values);
+        job.made?;
+        let spent = std::mem::replace(&mut self.current, job.values);
         if let Some(worker) = &self.worker {
-            worker.request(Job { step: step.wrapping_add(1), scales: scales.to_vec(), values: spent })?;
+            worker.request(Job { step: step.wrapping_add(1), scales: scales.to_vec(), values: spent, made: Ok(()) })?;
         }
         Ok(&self.current)
     }
@@ -159,9 +152,10 @@ mod tests {
     struct Marked;
 
     impl IntegerNoise for Marked {
-        fn fill(&self, step: u64, parameter: u32, scale: Scale, out: &mut [i64]) {
+        fn fill(&self, step: u64, parameter: u32, scale: Scale, out: &mut [i64]) -> Result<(), NoRoom> {
             let first = (step * 1_000_000 + scale.steps() * 1000) as i64 + i64::from(parameter) * 100;
             (first..).zip(out).for_each(|(value, out)| *out = value);
+            Ok(())
         }
     }
 
@@ -175,7 +169,7 @@ mod tests {
             for (k, made) in made.iter().enumerate() {
                 let mut expected = vec![0; sizes[k]];
                 if let Some(scale) = scales[k] {
-                    Marked.fill(step, k as u32, scale, &mut expected);
+                    Marked.fill(step, k as u32, scale, &mut expected).unwrap();
                 }
                 assert_eq!(*made, expected);
             }
@@ -186,7 +180,7 @@ mod tests {
     fn a_dead_thread_is_an_error() {
         struct Broken;
         impl IntegerNoise for Broken {
-            fn fill(&self, _: u64, _: u32, _: Scale, _: &mut [i64]) {
+            fn fill(&self, _: u64, _: u32, _: Scale, _: &mut [i64]) -> Result<(), NoRoom> {
                 panic!("broken on purpose");
             }
         }

@@ -14,6 +14,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use super::ahead::{Ahead, Stopped};
+use super::discrete::NoRoom;
 use super::keys::{BLOCK_BYTES, Domain, RunKey, Stream};
 use super::normal::{self, PAIRS};
 use super::plan::PrivacyPlan;
@@ -149,6 +150,9 @@ pub enum NoiseError {
     #[error("{count} parameters are more than one noise stream can serve ({MAX_PARAMETERS})")]
     #[diagnostic(code(dpc::privacy::noise_parameters), help("train fewer parameters, or merge small ones"))]
     TooManyParameters { count: usize },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    NoRoom(#[from] NoRoom),
     #[error("the noise thread stopped")]
     #[diagnostic(
         code(dpc::privacy::noise_stopped),

@@ -328,6 +328,11 @@ impl Engine {
         (noise, units): (&[Vec<i64>], &[f64]),
     ) -> Result<(), EngineError> {
         for (buffer, values) in self.parameters.iter().filter_map(|p| p.noise).zip(noise) {
+            if cfg!(target_endian = "little") {
+                // Words as they lie in memory.
+                self.session.write(buffer, bytemuck::cast_slice(values))?;
+                continue;
+            }
             self.words.clear();
             self.words.extend(values.iter().flat_map(|&value| [value as u32, (value >> 32) as u32]));
             self.session.write(buffer, &self.words)?;

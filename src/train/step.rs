@@ -14,13 +14,13 @@ use super::data::Dataset;
 use super::dropout::DropoutKeys;
 use super::engine::{Engine, EngineError, Shown};
 use super::lr_schedule::LrSchedule;
-use super::released::Releaser;
+use super::released::{self, Releaser};
 use super::units::Units;
 use crate::lower::program::Phase;
 use crate::options::optimizer::OptimizerSpec;
 use crate::privacy::adjacency::Unit;
 use crate::privacy::clipping::ClipState;
-use crate::privacy::discrete::ScaleError;
+use crate::privacy::discrete::ParameterError;
 use crate::privacy::keys::RunKey;
 use crate::privacy::ledger::{LedgerError, Receipt};
 use crate::privacy::noise::NoiseError;
@@ -68,12 +68,16 @@ struct Sums {
 }
 
 impl Sums {
-    /// Adds what is estimated of one unit.
+    /// Adds what is estimated of one unit, rounded to the grid where there is one, on which sums are exact.
     fn estimate(&mut self, plan: &PrivacyPlan, loss: f64) {
-        if let Some(estimates) = &plan.estimates {
-            let unit = estimates.of_unit(loss);
-            self.estimates.iter_mut().zip(unit).for_each(|(sum, value)| *sum += value);
+        let Some(estimates) = &plan.estimates else { return };
+        let mut unit = estimates.of_unit(loss);
+        if let Some(grids) = self.step.and_then(|step| released::estimates(plan, step)) {
+            for (value, (grid, (_, bound))) in unit.iter_mut().zip(grids) {
+                *value = grid.value(grid.round(*value, bound));
+            }
         }
+        self.estimates.iter_mut().zip(unit).for_each(|(sum, value)| *sum += value);
     }
 }
 
@@ -112,7 +116,7 @@ pub enum StepError {
     /// No scale for the integer noise.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Scale(#[from] ScaleError),
+    Scale(#[from] ParameterError),
     /// The plan says otherwise than the program whether sums are of integers.
     #[error("the plan and the compiled program do not agree whether sums are of integers")]
     #[diagnostic(code(dpc::train::grid), help("make the plan for the model that is trained"))]
@@ -279,25 +283,18 @@ impl<'a> Stepper<'a> {
         };
         let update = (step + 1, optimizer, learning_rate);
         let beside = noise.release(&mut self.engine, plan, &self.clip, step, update)?;
-        let mut beside = beside.iter();
         let mut released = Released::default();
-        if self.clip.adaptive().is_some()
-            && let Some(noise) = beside.next()
-        {
-            let noisy = self.sums.counts.iter().zip(noise).map(|(count, noise)| count + f64::from(*noise));
-            let counts: Vec<f64> = noisy.collect();
+        if !beside.counts.is_empty() {
+            let counts: Vec<f64> =
+                self.sums.counts.iter().zip(beside.counts).map(|(count, noise)| count + noise).collect();
             self.clip.update(&counts, plan.expected_batch);
             released.counts = Some(counts);
         }
-        if let Some(estimates) = &plan.estimates
-            && let Some(noise) = beside.next()
-        {
+        released.estimates = beside.estimates.map(|noise| {
             let mut sums = self.sums.estimates;
-            for ((sum, sensitivity), noise) in sums.iter_mut().zip(estimates.sensitivities()).zip(noise) {
-                *sum += sensitivity * f64::from(*noise);
-            }
-            released.estimates = Some(sums);
-        }
+            sums.iter_mut().zip(noise).for_each(|(sum, noise)| *sum += noise);
+            sums
+        });
         Ok(released)
     }
 }

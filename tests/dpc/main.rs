@@ -11,6 +11,7 @@ mod crash;
 mod custom;
 mod damaged;
 mod empty;
+mod exact;
 mod falling;
 mod faults;
 mod forms;

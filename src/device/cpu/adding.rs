@@ -6,6 +6,9 @@ use super::lanes::{self, widest};
 use super::matmul::{Into, Matrix, MatrixMut, matmul};
 use super::parallel::{room, with_scratch};
 
+/// Elements below which it does not pay to look for wide registers.
+const SHORT: usize = 64;
+
 /// An element of a sum over records.
 pub trait Sum: Pod + Default + Send + Sync {
     /// Adds `weight · terms` to `sums`, element by element.
@@ -31,7 +34,11 @@ pub trait Sum: Pod + Default + Send + Sync {
 }
 
 impl Sum for f32 {
+    #[inline]
     fn add_scaled(sums: &mut [f32], terms: &[f32], weight: f32) {
+        if sums.len() < SHORT {
+            return sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += weight * term);
+        }
         lanes::add_scaled(sums, terms, weight);
     }
 
@@ -72,7 +79,11 @@ pub fn rounded(v: f32) -> i32 {
 }
 
 impl Sum for Grid {
+    #[inline]
     fn add_scaled(sums: &mut [i32], terms: &[f32], weight: f32) {
+        if sums.len() < SHORT {
+            return sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum = sum.wrapping_add(rounded(weight * term)));
+        }
         add_rounded(sums, terms, weight);
     }
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::convolve::{Patches, places};
 use super::image::Slide;
-use super::matmul::{Into, Matrix, MatrixMut, matmul};
+use super::matmul::{Into, Matrix, MatrixMut, by_records, matmul};
 use super::microkernel::ROWS;
 use super::operand::Operand;
 use super::panels::Prepared;
@@ -70,7 +70,14 @@ impl Native for Gemm {
                     let end = out.len().min(m * self.out_row);
                     out[..end].par_chunks_mut(block * self.out_row).enumerate().for_each(|(i, out)| {
                         let (first, count) = (i * block, block.min(m - i * block));
-                        self.product(a.rows(first, count), b, out);
+                        let (a, rows) = (a.rows(first, count), self.rows.per_row > 0);
+                        let out_rows =
+                            MatrixMut { data: out, rows: count, cols: self.cols, row: self.out_row, col: self.out_col };
+                        if rows {
+                            by_records(out_rows, a, b);
+                        } else {
+                            matmul(out_rows, Into::Set, 1.0, a, b);
+                        }
                         self.finish(bias, g, m, first, count, out);
                     });
                 }

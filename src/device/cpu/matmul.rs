@@ -147,6 +147,24 @@ pub fn matmul(out: MatrixMut, into: Into, scale: f32, a: Matrix, b: Matrix) {
     }
 }
 
+/// `out = a b` for a left operand whose rows are records: where the machine has the microkernel, each row is the same to the last
+/// bit whatever other rows there are. `out` has its rows one after the other.
+///
+/// # Panics
+/// As [`matmul`].
+pub fn by_records(out: MatrixMut, a: Matrix, b: Matrix) {
+    if !panels::known() || a.cols == 0 || out.rows == 0 || out.cols == 0 {
+        return matmul(out, Into::Set, 1.0, a, b);
+    }
+    assert_eq!((a.rows, b.rows, b.cols), (out.rows, a.cols, out.cols), "sizes of a product");
+    check("product", out.data.len(), [out.rows, out.cols], [out.row, out.col]);
+    parallel::with_scratch(|scratch| {
+        product(a, b, scratch, |part, first| {
+            part.each(out.data, [out.row, out.col], |value, to| *to = if first { value } else { *to + value });
+        });
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::lanes::widest;
 use super::{Buffers, Native, parallel};
 use crate::lower::kernels::Nonfinite;
 
@@ -9,14 +10,19 @@ impl Native for Nonfinite {
     fn run(&self, _rows: usize, Buffers { read, written, .. }: Buffers) {
         let flag = &mut written[0].i32()[self.at];
         for (k, x) in read.iter().enumerate() {
-            let found =
-                x.f32()[..self.len].par_chunks(parallel::GRAIN).any(|piece| largest(piece) >= Nonfinite::INFINITY);
+            let found = x.f32()[..self.len].par_chunks(parallel::GRAIN).any(|piece| {
+                let mut found = 0;
+                largest(piece, &mut found);
+                found >= Nonfinite::INFINITY
+            });
             *flag |= i32::from(found) << k;
         }
     }
 }
 
-/// The largest bits, signs aside.
-fn largest(piece: &[f32]) -> u32 {
-    piece.iter().fold(0, |largest, x| largest.max(x.to_bits() & !(1 << 31)))
+widest! {
+    /// The largest bits, signs aside.
+    largest(piece: &[f32], found: &mut u32) {
+        *found = piece.iter().fold(0, |largest, x| largest.max(x.to_bits() & !(1 << 31)));
+    }
 }

@@ -54,14 +54,19 @@ impl<T: Pod> Part<'_, T> {
     }
 }
 
-/// Whether products of this size are made here faster than by the `gemm-f32` crate: it has kernels of its own for vectors, and
-/// for other machines.
-pub fn pays(rows: usize, cols: usize) -> bool {
+/// Whether this machine has the microkernel.
+pub fn known() -> bool {
     #[cfg(target_arch = "x86_64")]
     let known = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
     #[cfg(not(target_arch = "x86_64"))]
     let known = false;
-    known && rows >= ROWS / 2 && cols >= HALF / 2
+    known
+}
+
+/// Whether products of this size are made here faster than by the `gemm-f32` crate: it has kernels of its own for vectors, and
+/// for other machines.
+pub fn pays(rows: usize, cols: usize) -> bool {
+    known() && rows >= ROWS / 2 && cols >= HALF / 2
 }
 
 /// A right operand whose columns are packed into panels of `COLS`, of which the last may be half as wide.
@@ -221,7 +226,16 @@ pub struct Prepared<'a> {
 impl<'a> Prepared<'a> {
     /// Prepares a matrix for left operands of up to `rows` rows.
     pub fn new(b: Matrix<'a>, rows: usize) -> Prepared<'a> {
-        let packed = pays(rows, b.cols).then(|| {
+        Prepared::packed(b, pays(rows, b.cols))
+    }
+
+    /// Prepares a matrix for left operands whose rows are records: each row of a product is the same whatever others there are.
+    pub fn of_records(b: Matrix<'a>) -> Prepared<'a> {
+        Prepared::packed(b, known())
+    }
+
+    fn packed(b: Matrix<'a>, pays: bool) -> Prepared<'a> {
+        let packed = pays.then(|| {
             let mut data = Vec::new();
             Panels::pack(b, &mut data);
             data

@@ -48,10 +48,8 @@ impl Native for Recurrence {
         let stages = self.stages(|stage| cell.forward(stage));
         let (pre, r) = (read[0].f32(), read[1].f32());
         // Packed once, and not for the product of each time step.
-        let turned: Vec<Prepared> = stages
-            .iter()
-            .map(|stage| Prepared::new(self.recurrent(r, &stage.gates).transposed(), rows.min(BLOCK)))
-            .collect();
+        let turned: Vec<Prepared> =
+            stages.iter().map(|stage| Prepared::of_records(self.recurrent(r, &stage.gates).transposed())).collect();
         let initial = |k: usize| self.initial.then(|| read[2 + states - 1 - k].f32());
         let (plane, width) = (steps * hidden, columns * hidden);
         let span = planes * plane;
@@ -116,7 +114,7 @@ impl Native for RecurrenceVjp {
         let stages = of.stages(|stage| cell.backward(stage));
         let (tape, r) = (read[0].f32(), read[1].f32());
         let recurrent: Vec<Prepared> =
-            stages.iter().map(|stage| Prepared::new(of.recurrent(r, &stage.gates), rows.min(BLOCK))).collect();
+            stages.iter().map(|stage| Prepared::of_records(of.recurrent(r, &stage.gates))).collect();
         let reread = if initial { cell.reread() } else { vec![] };
         let start = |k: usize| Some(read[2 + reread.iter().rev().position(|&state| state == k)?].f32());
         let next = 2 + reread.len();

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::carry::joined;
+use super::lanes::widest;
 use super::parallel::GRAIN;
 use super::{Buffers, Native};
 use crate::lower::hyper;
@@ -16,11 +17,22 @@ impl Native for Release {
         let (sum, _) = sum.i32().as_chunks_mut::<2>();
         let pieces = sum[..self.len].par_chunks_mut(GRAIN).zip(noise[..self.len].par_chunks(GRAIN));
         pieces.zip(y.f32()[..self.len].par_chunks_mut(GRAIN)).for_each(|((sum, noise), y)| {
-            for ((sum, noise), y) in sum.iter_mut().zip(noise).zip(y) {
-                let noisy = joined(*sum).wrapping_add(joined(*noise));
-                *y = noisy as f32 * unit * inverse;
-                *sum = [0; 2];
-            }
+            released(sum, noise, [unit, inverse], y);
+            sum.fill([0; 2]);
         });
+    }
+}
+
+widest! {
+    /// Sets `y` to the sums of two integers as floats, times both numbers. Sums are below 2⁵¹ in magnitude: 2²⁸ records and noise
+    /// of a standard deviation of 2⁴⁰ together are.
+    released(sum: &[[i32; 2]], noise: &[[i32; 2]], by: [f32; 2], y: &mut [f32]) {
+        // 1.5 · 2⁵² plus an integer has that in its last bits.
+        const ROUNDER: f64 = 6_755_399_441_055_744.0;
+        for ((sum, noise), y) in sum.iter().zip(noise).zip(y) {
+            let noisy = joined(*sum).wrapping_add(joined(*noise));
+            let exact = f64::from_bits(noisy.wrapping_add(ROUNDER.to_bits() as i64) as u64) - ROUNDER;
+            *y = exact as f32 * by[0] * by[1];
+        }
     }
 }

@@ -20,9 +20,11 @@
 //! of a percent more than the norm; where nearly everything does, the record counts for less. Other trainers leave this out,
 //! and can be made to add a gradient of any length unclipped.
 //!
-//! # What is not bounded
+//! # Sums over records
 //!
-//! The shares of N records are then added in `f32`, first those of a physical batch, and each addition rounds. With a record
+//! Shares are then rounded to a grid and added as integers, which no other record's share can change ([`crate::privacy::grid`]).
+//!
+//! With [`Sums::Floats`] they are added in `f32` instead, and what that does is not bounded: first those of a physical batch, and each addition rounds. With a record
 //! or without it, the others' sum may be rounded differently: by some `N u C` as a rule, and at worst, for records made for
 //! it, by a unit in the last place of the sum for each physical batch after its own, `N² u C / P`. Where a parameter has
 //! several uses, whose sums are apart to the end, other records' large terms round differently too, by a few hundredths of C

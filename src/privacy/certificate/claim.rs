@@ -54,9 +54,11 @@ impl Claim {
                     "a person whose records are in several groups: the unit is one group of the array `group`"
                 }
             },
-            "the finite precision of floating-point noise and sums",
             "observation of the computation itself: its memory and its timing",
         ];
+        if plan.grid.is_none() {
+            items.push("the finite precision of floating-point noise and sums");
+        }
         if plan.adjacency == Adjacency::ReplaceOne {
             items.push("the number of units, which is the same in neighbouring data sets");
         } else if plan.public_units.is_some() {

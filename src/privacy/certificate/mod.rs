@@ -22,8 +22,10 @@ use words::Words;
 use crate::files::{self, FileError};
 
 use super::accountant::{self, Accountant, InvalidInput, Mechanism};
+use super::discrete::Smoothing;
 use super::ledger::{Contents, Head};
 use super::plan::PrivacyPlan;
+use super::release::Estimates;
 
 /// The content of `certificate.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -226,7 +228,19 @@ fn epsilon(
     let Some(delta) = plan.delta else {
         return Ok(None);
     };
-    let epsilon = accountant.epsilon(history, plan.adjacency, delta)?;
+    // Beside the gradient there are the counts and the estimates.
+    let steps = history.iter().map(|mechanism| mechanism.steps).sum();
+    let beside = (plan.clip_groups + Estimates::COUNT) as u64;
+    let excess = plan.grid.as_ref().map(|grid| Smoothing::USUAL.excess(steps, grid.elements + beside));
+    let continuous = accountant.epsilon(history, plan.adjacency, delta)?;
+    let epsilon = match excess {
+        Some(excess) => {
+            // An accountant's own rounding may be more than the difference.
+            let inner = accountant.epsilon(history, plan.adjacency, excess.inner_delta(delta))?;
+            excess.outer_epsilon(inner.max(continuous))
+        }
+        None => continuous,
+    };
     Ok(Some(epsilon).filter(|epsilon| epsilon.is_finite()))
 }
 

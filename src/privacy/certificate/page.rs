@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::{Certificate, Comparison};
 use crate::privacy::adjacency::Adjacency;
+use crate::privacy::grid;
 
 impl Certificate {
     /// The page: a function of the certificate alone.
@@ -31,6 +32,13 @@ impl Certificate {
         );
         row("sampling", self.plan.sampling.to_string());
         row("noise multiplier σ", format!("{} ({})", self.plan.noise_multiplier, self.plan.noise_schedule));
+        row(
+            "sums and noise",
+            match &self.plan.grid {
+                Some(_) => format!("integers of {} to the clip bound, discrete Gaussian", grid::UNITS),
+                None => "floating point".to_owned(),
+            },
+        );
         row("clip rule", format!("{} ({})", self.plan.clip, self.plan.clip_schedule));
         row("divisor (expected batch)", self.plan.expected_batch.to_string());
         row("steps in the ledger", self.steps.to_string());

@@ -11,8 +11,11 @@
 //! | [`sampler`] | draws, in integers and without any error of the distribution |
 //! | [`words`] | which part of the key stream each draw reads |
 //! | [`noise`] | the noise of any element of any parameter at any step |
-//! | [`accounting`] | what the discrete mechanism costs beyond the continuous one |
+//! | [`accounting`] | what the discrete mechanism costs beyond the continuous one, and the s that a noise multiplier takes |
+//! | [`grid`] | which integers stand for numbers beside the gradient |
 
+pub mod accounting;
+pub mod grid;
 pub mod noise;
 pub mod sampler;
 pub mod scale;
@@ -22,6 +25,8 @@ mod exact;
 mod tests;
 mod words;
 
-pub use noise::DiscreteNoise;
+pub use accounting::{Excess, ParameterError, Smoothing};
+pub use grid::Grid;
+pub use noise::{DiscreteNoise, NoRoom};
 pub use sampler::DiscreteGaussian;
 pub use scale::{Scale, ScaleError};

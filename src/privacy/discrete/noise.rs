@@ -3,7 +3,7 @@
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::sampler::{BATCH, DiscreteGaussian, OPEN};
+use super::sampler::{BATCH, DiscreteGaussian, GROUP, OPEN};
 use super::words::{Extras, Place, ROOM_BITS, VALUES, Words};
 use crate::privacy::keys::{Domain, RunKey};
 
@@ -73,19 +73,27 @@ impl DiscreteNoise {
 
 /// Values in the order of the words that they come from.
 pub(super) fn fill_block(sampler: &DiscreteGaussian, mut words: Words, mut extras: Extras, mut values: &mut [i64]) {
-    let (mut heads, mut proposed) = ([0; BATCH], [0; BATCH]);
+    let (mut heads, mut proposed, mut open) = ([0; BATCH], [0; BATCH], [false; BATCH / GROUP]);
     while !values.is_empty() {
         words.fill(&mut heads);
-        sampler.propose(&heads, &mut proposed);
+        sampler.propose(&heads, &mut proposed, &mut open);
+        let groups = heads.as_chunks::<GROUP>().0.iter().zip(proposed.as_chunks::<GROUP>().0).zip(open);
         let mut made = 0;
-        for (&word, &value) in heads.iter().zip(&proposed) {
-            if made == values.len() {
-                break;
+        for ((heads, proposed), open) in groups {
+            if let (false, Some(values)) = (open, values[made..].first_chunk_mut::<GROUP>()) {
+                *values = *proposed;
+                made += GROUP;
+                continue;
             }
-            let decided = if value == OPEN { sampler.resolve(word, &mut extras) } else { Some(value) };
-            if let Some(value) = decided {
-                values[made] = value;
-                made += 1;
+            for (&word, &value) in heads.iter().zip(proposed) {
+                if made == values.len() {
+                    break;
+                }
+                let decided = if value == OPEN { sampler.resolve(word, &mut extras) } else { Some(value) };
+                if let Some(value) = decided {
+                    values[made] = value;
+                    made += 1;
+                }
             }
         }
         values = &mut values[made..];

@@ -28,6 +28,8 @@ use super::words::Extras;
 
 /// Words that are decided together.
 pub(super) const BATCH: usize = 256;
+/// Words that are taken together where all of them are decided.
+pub(super) const GROUP: usize = 8;
 /// Stands for a candidate that is not decided. No value: those are odd functions of a sign.
 pub(super) const OPEN: i64 = i64::MIN;
 
@@ -106,42 +108,43 @@ impl DiscreteGaussian {
         self.scale
     }
 
-    /// Decides each word that can be decided at once: its value, or [`OPEN`].
-    pub(super) fn propose(&self, words: &[u64; BATCH], values: &mut [i64; BATCH]) {
+    /// Decides each word that can be decided at once: its value, or [`OPEN`]. Says of each [`GROUP`] of words whether some is open.
+    pub(super) fn propose(&self, words: &[u64; BATCH], values: &mut [i64; BATCH], open: &mut [bool; BATCH / GROUP]) {
         if self.shift > Y_BITS {
             values.fill(OPEN);
+            open.fill(true);
             return;
         }
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512dq") {
             // SAFETY: the processor has just said that it has AVX-512F and AVX-512DQ.
-            return unsafe { self.propose_with_avx512(words, values) };
+            return unsafe { self.propose_with_avx512(words, values, open) };
         }
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has just said that it has AVX2.
-            return unsafe { self.propose_with_avx2(words, values) };
+            return unsafe { self.propose_with_avx2(words, values, open) };
         }
-        self.propose_portably(words, values);
+        self.propose_portably(words, values, open);
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512dq")]
-    fn propose_with_avx512(&self, words: &[u64; BATCH], values: &mut [i64; BATCH]) {
-        self.propose_portably(words, values);
+    fn propose_with_avx512(&self, words: &[u64; BATCH], values: &mut [i64; BATCH], open: &mut [bool; BATCH / GROUP]) {
+        self.propose_portably(words, values, open);
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    fn propose_with_avx2(&self, words: &[u64; BATCH], values: &mut [i64; BATCH]) {
-        self.propose_portably(words, values);
+    fn propose_with_avx2(&self, words: &[u64; BATCH], values: &mut [i64; BATCH], open: &mut [bool; BATCH / GROUP]) {
+        self.propose_portably(words, values, open);
     }
 
     #[inline(always)]
-    fn propose_portably(&self, words: &[u64; BATCH], values: &mut [i64; BATCH]) {
+    fn propose_portably(&self, words: &[u64; BATCH], values: &mut [i64; BATCH], open: &mut [bool; BATCH / GROUP]) {
         let (shift, weight, guide) = (self.shift, self.weight, &*self.guide);
         let widen = Widen::new(shift);
-        for (&word, value) in words.iter().zip(values) {
+        for (&word, value) in words.iter().zip(&mut *values) {
             let entry = guide[(word >> (64 - GUIDE_BITS)) as usize];
             let offset = (word >> (64 - X_BITS)) as u32 & ((1 << OFFSET_BITS) - 1);
             let threshold = entry & NO_THRESHOLD;
@@ -158,6 +161,9 @@ impl DiscreteGaussian {
             let sure = (entry != SEVERAL) & (offset != threshold) & kept & ((negative == 0) | (magnitude != 0));
             let signed = (magnitude ^ negative.wrapping_neg()).wrapping_add(negative) as i64;
             *value = if sure { signed } else { OPEN };
+        }
+        for (open, values) in open.iter_mut().zip(values.as_chunks::<GROUP>().0) {
+            *open = values.iter().fold(false, |open, &value| open | (value == OPEN));
         }
     }
 

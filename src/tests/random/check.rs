@@ -65,7 +65,7 @@ pub struct Outcome {
 const USES: usize = 8;
 
 /// The integers of 64 bits in words, the low one first.
-fn integers(words: &[u32]) -> impl Iterator<Item = i64> {
+pub(super) fn integers(words: &[u32]) -> impl Iterator<Item = i64> {
     words.as_chunks::<2>().0.iter().map(|&[low, high]| (u64::from(high) << 32 | u64::from(low)) as i64)
 }
 
@@ -120,37 +120,44 @@ fn attempt(model: &Model, number: u64, draw: u64, gpu: Option<&Gpu>) -> Result<O
     let Some(expected) = bench.expected(&compiled) else { return Ok(Outcome { left: 1, ..outcome }) };
     outcome.derivatives = bench.differences(&compiled, &expected)?;
     outcome.differentiated = 1;
-    for norm in [NormChoice::Auto, NormChoice::Materialize, NormChoice::Ghost, NormChoice::Tile] {
+    for norm in NORMS {
         let own = bench.compiled(norm)?.ok_or("no gradient")?;
         bench.holds(&Cpu, &own, &expected).map_err(|e| format!("{norm:?}: {e}"))?;
     }
     bench.masks(&Cpu, &compiled)?;
+    for norm in NORMS {
+        bench.shares(&Cpu, norm, &expected).map_err(|e| format!("{norm:?}: {e}"))?;
+    }
     bench.chunks(&compiled)?;
     if let Some(gpu) = gpu {
         bench.holds(gpu, &compiled, &expected).map_err(|e| format!("gpu: {e}"))?;
         bench.masks(gpu, &compiled).map_err(|e| format!("gpu: {e}"))?;
+        bench.shares(gpu, NormChoice::Auto, &expected).map_err(|e| format!("gpu: {e}"))?;
         outcome.on_gpu = 1;
     }
     Ok(outcome)
 }
 
-/// All records, each once.
-const WHOLE: [(usize, f64); ROWS] = [(0, 1.0), (1, 1.0), (2, 1.0)];
+/// The ways to compute norms.
+const NORMS: [NormChoice; 4] = [NormChoice::Auto, NormChoice::Materialize, NormChoice::Ghost, NormChoice::Tile];
 
-fn text(error: crate::device::DeviceError) -> String {
+/// All records, each once.
+pub(super) const WHOLE: [(usize, f64); ROWS] = [(0, 1.0), (1, 1.0), (2, 1.0)];
+
+pub(super) fn text(error: crate::device::DeviceError) -> String {
     error.to_string()
 }
 
-fn largest<'a>(all: impl IntoIterator<Item = &'a [f64]>) -> f64 {
+pub(super) fn largest<'a>(all: impl IntoIterator<Item = &'a [f64]>) -> f64 {
     all.into_iter().flatten().fold(0.0, |most, x| most.max(x.abs()))
 }
 
 /// Whether a distance is larger than `most`, or none.
-fn passes(off: f64, most: f64) -> bool {
+pub(super) fn passes(off: f64, most: f64) -> bool {
     off.is_nan() || off > most
 }
 
-fn near(what: &str, found: &[f32], expected: &[f64], allowed: f64) -> Result<(), String> {
+pub(super) fn near(what: &str, found: &[f32], expected: &[f64], allowed: f64) -> Result<(), String> {
     if found.len() != expected.len() {
         return Err(format!("{what} has {} elements in place of {}", found.len(), expected.len()));
     }
@@ -162,9 +169,9 @@ fn near(what: &str, found: &[f32], expected: &[f64], allowed: f64) -> Result<(),
 }
 
 /// What a model's gradients are, in double precision.
-struct Expected {
+pub(super) struct Expected {
     loss: Vec<f64>,
-    norm: Vec<f64>,
+    pub(super) norm: Vec<f64>,
     /// Each record's gradient, one after the other, by parameter.
     gradients: Values,
     /// What a rounding of data and parameters changes of each of those.
@@ -173,12 +180,12 @@ struct Expected {
 }
 
 /// A model with data.
-struct Bench<'m> {
-    model: &'m Model,
+pub(super) struct Bench<'m> {
+    pub(super) model: &'m Model,
     source: Source,
     parameters: Parameters,
-    values: Values,
-    bound: f64,
+    pub(super) values: Values,
+    pub(super) bound: f64,
 }
 
 impl<'m> Bench<'m> {
@@ -210,7 +217,7 @@ impl<'m> Bench<'m> {
         Ok(Bench { model, source, parameters, values, bound: 1.0 })
     }
 
-    fn options(&self, norm: NormChoice) -> Options {
+    pub(super) fn options(&self, norm: NormChoice) -> Options {
         let loss = format!("output:{}", self.model.loss.name).parse().expect("a loss");
         let clip = ClipRule::flat(self.bound).expect("a bound");
         Options { norm, clip, per_sample: true, ..Options::private(loss) }
@@ -218,8 +225,12 @@ impl<'m> Bench<'m> {
 
     /// The model, compiled; `None` where no trained parameter reaches the loss.
     fn compiled(&self, norm: NormChoice) -> Result<Option<Compiled>, String> {
+        self.compiled_with(&self.options(norm))
+    }
+
+    pub(super) fn compiled_with(&self, options: &Options) -> Result<Option<Compiled>, String> {
         use crate::compile::CompileError::NothingToTrain;
-        match compile(&self.source, &self.parameters, &self.options(norm), TARGETS) {
+        match compile(&self.source, &self.parameters, options, TARGETS) {
             Ok(compiled) => Ok(Some(compiled)),
             Err(NothingToTrain) => Ok(None),
             Err(error) => Err(format!("{:?}", miette::Report::from(error))),
@@ -343,7 +354,7 @@ impl<'m> Bench<'m> {
     }
 
     /// A session with some records of the data, each with its weight.
-    fn session(
+    pub(super) fn session(
         &self,
         device: &dyn Device,
         compiled: &Compiled,
@@ -414,82 +425,6 @@ impl<'m> Bench<'m> {
             near(&format!("the clipped sum of {name}"), &found, &claimed, TOLERANCE * size + rounding)?;
             let single: Vec<f32> = claimed.iter().map(|&x| x as f32).collect();
             near(&format!("the clipped sum of {name} with what it allows for"), &single, &sum, ALLOWANCE * size)?;
-        }
-        Ok(())
-    }
-
-    /// The bits of what all records but number 1, which is masked, leave: losses, gradients and clipped sums.
-    fn without(
-        &self,
-        device: &dyn Device,
-        compiled: &Compiled,
-        values: &Values,
-    ) -> Result<Vec<(String, Vec<u32>)>, String> {
-        let mut session = self.session(device, compiled, values, &[(0, 1.0), (1, 0.0), (2, 1.0)])?;
-        session.run(Phase::Private).map_err(text)?;
-        let mut all = Vec::new();
-        for id in compiled.program.ids() {
-            match &compiled.program.buffer(id).role {
-                Role::GridSum(name) => all.push((format!("the sum of {name}"), session.read(id).map_err(text)?)),
-                Role::Output(name) if name == host_outputs::LOSS || name.starts_with("per_sample/") => {
-                    let words = session.read(id).map_err(text)?;
-                    let width = words.len() / ROWS;
-                    all.push((name.clone(), [&words[..width], &words[2 * width..]].concat()));
-                }
-                _ => {}
-            }
-        }
-        Ok(all)
-    }
-
-    /// What a masked record holds changes nothing, to the last bit.
-    fn masks(&self, device: &dyn Device, compiled: &Compiled) -> Result<(), String> {
-        let before = self.without(device, compiled, &self.values)?;
-        let mut values = self.values.clone();
-        let mut random = Net::new(17);
-        for Fed { value, low, high } in &self.model.net.inputs {
-            let data = values.get_mut(&value.name).expect("an input");
-            let width = data.len() / ROWS;
-            for x in &mut data[width..2 * width] {
-                *x = match value.kind {
-                    Kind::F => *random.one_of(&[1e30, f64::INFINITY, f64::NAN, -3.0, 0.0]),
-                    _ => random.real(*low, *high).floor(),
-                };
-            }
-        }
-        let after = self.without(device, compiled, &values)?;
-        let changed = before.iter().zip(&after).find(|(before, after)| before != after);
-        changed.map_or(Ok(()), |((what, _), _)| Err(format!("a masked record changes {what}")))
-    }
-
-    /// The sums of a batch in two chunks are those of the batch.
-    fn chunks(&self, compiled: &Compiled) -> Result<(), String> {
-        let of_sums = || {
-            compiled.program.ids().filter_map(|id| match &compiled.program.buffer(id).role {
-                Role::GridSum(name) => Some((name.clone(), id)),
-                _ => None,
-            })
-        };
-        let mut session = self.session(&Cpu, compiled, &self.values, &WHOLE)?;
-        session.run(Phase::Private).map_err(text)?;
-        let mut whole = Vec::new();
-        for (name, id) in of_sums() {
-            whole.push((name, session.read(id).map_err(text)?));
-        }
-        let mut parts: Vec<Vec<u32>> = vec![];
-        for records in [[(2, 1.0), (0, 1.0)], [(0, 0.0), (1, 1.0)]] {
-            let mut session = self.session(&Cpu, compiled, &self.values, &records)?;
-            // What the chunk before has left.
-            for ((_, id), part) in of_sums().zip(&parts) {
-                session.write(id, part).map_err(text)?;
-            }
-            session.run(Phase::Private).map_err(text)?;
-            parts = of_sums().map(|(_, id)| session.read(id).map_err(text)).collect::<Result<_, _>>()?;
-        }
-        for ((name, whole), part) in whole.iter().zip(&parts) {
-            if whole != part {
-                return Err(format!("in chunks, the sum of {name} is another"));
-            }
         }
         Ok(())
     }

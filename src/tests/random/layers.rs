@@ -198,7 +198,16 @@ pub fn resize(net: &mut Net) -> Option<Val> {
     if mode == "nearest" {
         attributes.push(("nearest_mode", Attr::Text("floor")));
     }
-    Some(net.emit("Resize", &[&x, &none, &none, &to], attributes, x.with(dims).of(Kind::F, 1.5 * x.most)))
+    let like = x.with(dims).of(Kind::F, 1.5 * x.most);
+    // What comes of a single element between others is the same but for rounding, which would decide what is largest.
+    let alike = !nearest && x.dims[2..].iter().zip(&sizes).any(|(&own, &size)| own == 1 && size > 1);
+    if !alike {
+        return Some(net.emit("Resize", &[&x, &none, &none, &to], attributes, like));
+    }
+    let resized = net.hidden("Resize", &[&x, &none, &none, &to], attributes, like);
+    let apart = net.parameter(&sizes);
+    let like = resized.clone();
+    Some(net.emit("Add", &[&resized, &apart], vec![], like.of(Kind::F, 1.5 * x.most + 1.0)))
 }
 
 pub fn blocks(net: &mut Net) -> Option<Val> {

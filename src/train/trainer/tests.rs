@@ -212,6 +212,7 @@ fn artifact() -> Artifact {
             clip: plan(0.0).clip.clone(),
             clip_groups: plan(0.0).clip.resolve(["w"]).unwrap(),
             norm: NormChoice::Auto,
+            precision: Default::default(),
             optimizer: OPTIMIZER.parse().unwrap(),
             max_batch: 64,
             parameters: vec![],

@@ -1,6 +1,6 @@
 //! Decisions with many digits, and with few.
 
-use super::super::sampler::{BATCH, OPEN, Widths};
+use super::super::sampler::{BATCH, GROUP, OPEN, Widths};
 use super::super::words::{Extras, Place, Words};
 use super::*;
 use crate::privacy::discrete::noise::fill_block;
@@ -128,7 +128,7 @@ fn fast_decisions_are_the_slow_ones() {
                     *word = (edge.min((1 << 23) - 1) << 41) | rest & ((1 << 41) - 1);
                 }
             }
-            sampler.propose(&words, &mut values);
+            sampler.propose(&words, &mut values, &mut [false; BATCH / GROUP]);
             for (&word, &value) in words.iter().zip(&values) {
                 if value == OPEN {
                     open += u32::from(round % 4 != 0);

@@ -1,5 +1,6 @@
 //! The sampler against the distribution that it must have.
 
+mod accounting;
 mod decisions;
 mod distribution;
 mod oracle;
