@@ -10,13 +10,11 @@ the noise, where it is private, and the update. The table goes to benches/layers
 
 import argparse
 import os
-import subprocess
 import sys
-import tempfile
-import warnings
 from pathlib import Path
 
-from turns import ROOT, arguments, bars, busy, compile_model, in_turn, time_steps, write
+from report import bars, ratio, table, write
+from turns import ROOT, arguments, busy, compile_model, exported, measured, opacus, runs_itself
 
 LAYERS = ["linear", "conv", "layernorm", "instancenorm", "groupnorm", "embedding", "mha", "rnn", "gru", "lstm"]
 PEERS = ["torch", "opacus"]
@@ -78,21 +76,15 @@ def data(kind, shapes, batch):
     return [torch.randn(batch, *shape) for shape in shapes]
 
 
-def peer(kind, batch, name, threads):
+def peer(name, kind, batch):
+    """A step of a peer on random data."""
     import torch
 
-    warnings.filterwarnings("ignore")
-    torch.manual_seed(0)
-    torch.set_num_threads(threads)
     net, shapes = losses(kind, name == "opacus")
     inputs = data(kind, shapes, batch)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     if name == "opacus":
-        from opacus import PrivacyEngine
-
-        loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*inputs), batch_size=batch)
-        net, optimizer, _ = PrivacyEngine().make_private(
-            module=net, optimizer=optimizer, data_loader=loader, noise_multiplier=1.0, max_grad_norm=1.0, poisson_sampling=False)
+        net, optimizer, _ = opacus(net, optimizer, inputs, batch)
 
     def step():
         optimizer.zero_grad()
@@ -100,7 +92,7 @@ def peer(kind, batch, name, threads):
         optimizer.step()
 
     net.train()
-    time_steps(step)
+    return step
 
 
 def export_layer(kind, path):
@@ -114,64 +106,29 @@ def export_layer(kind, path):
     export("ts", net, inputs, Path(path), outputs=("loss",))
 
 
-def contestants(dpc, kind, batch, threads, folder):
-    """The commands by name, dpc's first."""
-    artifact = os.path.join(folder, f"{kind}.dpc")
-    if not os.path.exists(artifact):
-        model = os.path.join(folder, f"{kind}.onnx")
-        # In a process of its own: the memory of a child counts from that of the process that starts it.
-        subprocess.run([sys.executable, os.path.abspath(__file__), "--export", kind, model], check=True)
-        compile_model(dpc, model, artifact, "output:loss")
-    step = [dpc, "bench", "step", artifact, "--batch", str(batch), "--device", "cpu", "--json"]
-    itself = [sys.executable, os.path.abspath(__file__), "--threads", str(threads), "--peer"]
-    peers = {name: [*itself, name, kind, str(batch)] for name in PEERS}
-    return {"dpc": step, "dpc non-private": [*step, "--non-private"], **peers}
-
-
-def ratio(found, a, b):
-    return found[a]["median_ms"] / found[b]["median_ms"] if found.get(a) and found.get(b) else None
-
-
-def table(rows, names):
-    """The figures as Markdown: milliseconds a step, MiB, and what privacy costs."""
-    ratios = [("dpc: private ÷ not", "dpc", "dpc non-private"), ("Opacus ÷ PyTorch", "opacus", "torch"),
-              ("dpc ÷ PyTorch", "dpc", "torch"), ("Opacus ÷ dpc", "opacus", "dpc")]
-    heads = [*names, *(head for head, _, _ in ratios)]
-    lines = ["| layer | batch | " + " | ".join(heads) + " |", "|---|---|" + "---|" * len(heads)]
-    for (kind, batch), found in rows.items():
-        cells = [f"{found[name]['median_ms']:.3g} ms, {found[name]['memory']:.0f} MiB" if found.get(name) else "failed" for name in names]
-        cells += [f"{value:.2f}" if (value := ratio(found, a, b)) else "" for _, a, b in ratios]
-        lines.append(f"| {kind} | {batch} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def plot(rows):
-    pairs = [("dpc", "dpc", "dpc non-private"), ("Opacus ÷ PyTorch", "opacus", "torch")]
-    groups = [(f"{kind}, batch {batch}", [(name, ratio(found, a, b)) for name, a, b in pairs]) for (kind, batch), found in rows.items()]
-    title = "private step ÷ step without privacy (logarithmic, from 1/2)"
-    return bars(groups, ["#1b6ca8", "#e07a5f"], title, "what privacy costs", -1, 7)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", default=",".join(LAYERS))
-    parser.add_argument("--export", nargs=2, metavar=("LAYER", "PATH"), help=argparse.SUPPRESS)
     arguments(parser, "64", 3)
-    options = parser.parse_args()
-    if options.export:
-        return export_layer(*options.export)
-    if options.peer:
-        name, kind, batch = options.peer
-        return peer(kind, int(batch), name, options.threads)
-    was_busy, rows = busy(), {}
-    with tempfile.TemporaryDirectory() as folder:
-        for kind in options.layers.split(","):
-            for batch in map(int, options.batch.split(",")):
-                commands = contestants(options.dpc, kind, batch, options.threads, folder)
-                found = rows[kind, batch] = in_turn(commands, options.rounds, options.threads)
-                print(kind, batch, {name: one and round(one["median_ms"], 3) for name, one in found.items()}, flush=True)
-    names = ["dpc", "dpc non-private", *PEERS]
-    write("layers", "The layers of the Opacus paper", "layers.py", options, was_busy, table(rows, names), plot(rows))
+    options, script = parser.parse_args(), os.path.abspath(__file__)
+    if runs_itself(script, options, peer, export_layer):
+        return
+
+    def artifact(kind, _batch, folder):
+        made = os.path.join(folder, f"{kind}.dpc")
+        if not os.path.exists(made):
+            compile_model(options.dpc, exported(script, kind, folder), made, "output:loss")
+        return made
+
+    was_busy = busy()
+    cases = [(kind, batch) for kind in options.layers.split(",") for batch in map(int, options.batch.split(","))]
+    rows = measured(options, script, cases, artifact, PEERS)
+    ratios = [("dpc: private ÷ not", "dpc", "dpc non-private"), ("Opacus ÷ PyTorch", "opacus", "torch"),
+              ("dpc ÷ PyTorch", "dpc", "torch"), ("Opacus ÷ dpc", "opacus", "dpc")]
+    groups = [(f"{kind}, batch {batch}", [(title, ratio(found, a, b)) for title, a, b in ratios[:2]]) for (kind, batch), found in rows.items()]
+    title = "private step ÷ step without privacy (logarithmic, from 1/2)"
+    picture = bars(groups, ["#1b6ca8", "#e07a5f"], title, "what privacy costs", -1, 7)
+    write("layers", "The layers of the Opacus paper", script, options, was_busy, table(rows, "layer", ratios), picture)
 
 
 if __name__ == "__main__":

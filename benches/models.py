@@ -14,12 +14,11 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
-import warnings
 from pathlib import Path
 
-from turns import ROOT, arguments, bars, busy, in_turn, time_steps, write
+from report import bars, ratio, table, write
+from turns import ROOT, arguments, busy, exported, measured, opacus, runs_itself
 
 BATCHES = {"resnet18": 8, "vit_tiny": 8, "encoder": 8, "gpt2": 4, "gpt2_lora": 4}
 PEERS = ["torch", "opacus"]
@@ -153,20 +152,15 @@ def build(kind):
     }[kind]()
 
 
-def peer(kind, batch, name, threads):
+def peer(name, kind, batch):
+    """A step of a peer on random data."""
     import torch
 
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(threads)
     net, inputs, labels, _ = build(kind)
     x, y = inputs(batch), labels(batch)
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.05)
     if name == "opacus":
-        from opacus import PrivacyEngine
-
-        loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=batch)
-        net, optimizer, _ = PrivacyEngine().make_private(
-            module=net, optimizer=optimizer, data_loader=loader, noise_multiplier=1.0, max_grad_norm=1.0, poisson_sampling=False)
+        net, optimizer, _ = opacus(net, optimizer, (x, y), batch)
     flat = lambda logits: logits.reshape(-1, logits.shape[-1])
 
     def step():
@@ -175,7 +169,7 @@ def peer(kind, batch, name, threads):
         optimizer.step()
 
     net.train()
-    time_steps(step)
+    return step
 
 
 def export_model(kind, path):
@@ -186,70 +180,48 @@ def export_model(kind, path):
     export("dyn" if kind.startswith("gpt2") else "ts", net, {"x": inputs(2)}, Path(path), outputs=("logits",))
 
 
-def compiled(dpc, kind, folder, batch):
-    """The artifact, the seconds and the memory beyond the weights that it took, and the memory that a step is predicted to take."""
-    model, artifact = os.path.join(folder, f"{kind}.onnx"), os.path.join(folder, f"{kind}.dpc")
-    subprocess.run([sys.executable, os.path.abspath(__file__), "--export", kind, model], check=True)
+def compiled(dpc, kind, model, artifact, batch):
+    """The seconds and the memory beyond the weights that compiling took, and the memory that a step is predicted to take."""
     loss = "cross-entropy:axis=last" if kind.startswith("gpt2") else "cross-entropy"
     frozen = ["--train", "*lora*"] if kind == "gpt2_lora" else []
     begun = time.perf_counter()
     process = subprocess.Popen([dpc, "compile", model, "-o", artifact, "--loss", loss, "--max-batch", str(batch), *frozen])
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
-        return None
+        sys.exit(f"{kind} does not compile")
     taken = time.perf_counter() - begun
-    weights = sum(file.stat().st_size for file in Path(folder).glob(f"{kind}.onnx*"))
+    weights = sum(file.stat().st_size for file in Path(model).parent.glob(f"{kind}.onnx*"))
     said = subprocess.run([dpc, "inspect", artifact], capture_output=True, text=True).stdout
     predicted = re.search(rf"physical batch {batch} +([\d.]+) MiB", said)
-    return artifact, taken, usage.ru_maxrss / 1024 - weights / 2**20, float(predicted[1]) if predicted else 0.0
-
-
-def ratio(found, a, b):
-    return found[a]["median_ms"] / found[b]["median_ms"] if found.get(a) and found.get(b) else None
-
-
-def table(rows, names, compilations):
-    ratios = [("dpc ÷ PyTorch", "dpc", "torch"), ("Opacus ÷ dpc", "opacus", "dpc"), ("private ÷ own non-private", "dpc", "dpc non-private")]
-    heads = [*names, *(head for head, _, _ in ratios), "memory predicted", "compiled in"]
-    lines = ["| model | batch | " + " | ".join(heads) + " |", "|---|---|" + "---|" * len(heads)]
-    for kind, found in rows.items():
-        cells = [f"{found[name]['median_ms']:.4g} ms, {found[name]['memory']:.0f} MiB" if found.get(name) else "failed" for name in names]
-        cells += [f"{value:.2f}" if (value := ratio(found, a, b)) else "" for _, a, b in ratios]
-        seconds, memory, predicted = compilations[kind]
-        cells += [f"{predicted:.0f} MiB", f"{seconds:.1f} s, {memory:.0f} MiB beyond the weights"]
-        lines.append(f"| {kind} | {BATCHES[kind]} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return taken, usage.ru_maxrss / 1024 - weights / 2**20, float(predicted[1]) if predicted else 0.0
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", default=",".join(BATCHES))
-    parser.add_argument("--export", nargs=2, metavar=("MODEL", "PATH"), help=argparse.SUPPRESS)
     arguments(parser, "", 2)
-    options = parser.parse_args()
-    if options.export:
-        return export_model(*options.export)
-    if options.peer:
-        name, kind, batch = options.peer
-        return peer(kind, int(batch), name, options.threads)
-    was_busy, rows, compilations = busy(), {}, {}
-    with tempfile.TemporaryDirectory() as folder:
-        for kind in options.models.split(","):
-            batch = BATCHES[kind]
-            made = compiled(options.dpc, kind, folder, batch)
-            if not made:
-                sys.exit(f"{kind} does not compile")
-            artifact, *compilations[kind] = made
-            step = [options.dpc, "bench", "step", artifact, "--batch", str(batch), "--device", "cpu", "--json"]
-            itself = [sys.executable, os.path.abspath(__file__), "--threads", str(options.threads), "--peer"]
-            commands = {"dpc": step, "dpc non-private": [*step, "--non-private"],
-                        **{name: [*itself, name, kind, str(batch)] for name in PEERS}}
-            found = rows[kind] = in_turn(commands, options.rounds, options.threads)
-            print(kind, compilations[kind], {name: one and round(one["median_ms"], 1) for name, one in found.items()}, flush=True)
-    names = ["dpc", "dpc non-private", *PEERS]
-    groups = [(f"{kind}, batch {BATCHES[kind]}", [(name, ratio(found, name, "torch")) for name in ("dpc", "opacus")]) for kind, found in rows.items()]
-    picture = bars(groups, ["#1b6ca8", "#e07a5f"], "private step ÷ PyTorch's without privacy (logarithmic, from 1/2)", "what privacy costs", -1, 6)
-    write("models", "Models of today", "models.py", options, was_busy, table(rows, names, compilations), picture)
+    options, script = parser.parse_args(), os.path.abspath(__file__)
+    if runs_itself(script, options, peer, export_model):
+        return
+    compilations = {}
+
+    def artifact(kind, batch, folder):
+        made = os.path.join(folder, f"{kind}.dpc")
+        compilations[kind] = compiled(options.dpc, kind, exported(script, kind, folder), made, batch)
+        return made
+
+    def costs(case):
+        seconds, memory, predicted = compilations[case[0]]
+        return [f"{predicted:.0f} MiB", f"{seconds:.1f} s, {memory:.0f} MiB beyond the weights"]
+
+    was_busy = busy()
+    rows = measured(options, script, [(kind, BATCHES[kind]) for kind in options.models.split(",")], artifact, PEERS)
+    ratios = [("dpc ÷ PyTorch", "dpc", "torch"), ("Opacus ÷ dpc", "opacus", "dpc"), ("private ÷ own non-private", "dpc", "dpc non-private")]
+    groups = [(f"{kind}, batch {batch}", [(name, ratio(found, name, "torch")) for name in ("dpc", "opacus")]) for (kind, batch), found in rows.items()]
+    title = "private step ÷ PyTorch's without privacy (logarithmic, from 1/2)"
+    picture = bars(groups, ["#1b6ca8", "#e07a5f"], title, "what privacy costs", -1, 6)
+    text = table(rows, "model", ratios, ["memory predicted", "compiled in"], costs)
+    write("models", "Models of today", script, options, was_busy, text, picture)
 
 
 if __name__ == "__main__":

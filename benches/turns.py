@@ -4,10 +4,10 @@ figures are the medians over the rounds of each round's median."""
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -27,6 +27,16 @@ def time_steps(step):
     print(json.dumps({"median_ms": 1e3 * statistics.median(times), "min_ms": 1e3 * min(times)}))
 
 
+def opacus(net, optimizer, tensors, batch, **options):
+    """What Opacus makes of a module and its optimizer."""
+    import torch
+    from opacus import PrivacyEngine
+
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*tensors), batch_size=batch)
+    return PrivacyEngine().make_private(
+        module=net, optimizer=optimizer, data_loader=loader, noise_multiplier=1.0, max_grad_norm=1.0, poisson_sampling=False, **options)
+
+
 def figures(command, threads):
     """What a command says of its steps in its last line, and the most memory that it held, in MiB; None where it fails."""
     environment = {**os.environ, "RAYON_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
@@ -40,11 +50,12 @@ def figures(command, threads):
 
 
 def in_turn(commands, rounds, threads):
-    """The figures of each command, by name, or None where it fails."""
+    """The figures of each command, by name, or None where it fails; one that fails once is not run again."""
     found = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
-            found[name].append(figures(command, threads))
+            if all(found[name]):
+                found[name].append(figures(command, threads))
     keys = ("median_ms", "min_ms", "memory")
     middle = lambda one: {key: statistics.median(round[key] for round in one) for key in keys} if all(one) else None
     return {name: middle(one) for name, one in found.items()}
@@ -63,6 +74,49 @@ def arguments(parser, batches, rounds):
     parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--peer", nargs=3, metavar=("NAME", "WHAT", "BATCH"), help=argparse.SUPPRESS)
+    parser.add_argument("--export", nargs=2, metavar=("WHAT", "PATH"), help=argparse.SUPPRESS)
+
+
+def runs_itself(script, options, peer, export):
+    """Whether a script was started by [exported] or as one of [measured]'s contestants: then it has done what it was for."""
+    if options.export:
+        export(*options.export)
+    elif options.peer:
+        import warnings
+
+        import torch
+
+        warnings.filterwarnings("ignore")
+        torch.manual_seed(0)
+        torch.set_num_threads(options.threads)
+        name, what, batch = options.peer
+        time_steps(peer(name, what, int(batch)))
+    return bool(options.export or options.peer)
+
+
+def exported(script, what, folder):
+    """The ONNX file of `what`, written by the script in a process of its own: the memory of a child counts from that of the
+    process that starts it."""
+    model = os.path.join(folder, f"{what}.onnx")
+    subprocess.run([sys.executable, script, "--export", what, model], check=True)
+    return model
+
+
+def measured(options, script, cases, artifact, peers, threads=lambda case: None):
+    """The figures of each of the cases, which are `(what, batch)`, by contestant: dpc on the file that `artifact` makes of a case in
+    a folder, private and not, and the peers, which are the script itself."""
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for case in cases:
+            what, batch = case
+            count = threads(case) or options.threads
+            step = [options.dpc, "bench", "step", artifact(what, batch, folder), "--batch", str(batch), "--device", "cpu", "--json"]
+            peer = [sys.executable, script, "--threads", str(count), "--peer"]
+            commands = {"dpc": step, "dpc non-private": [*step, "--non-private"],
+                        **{name: [*peer, name, what, str(batch)] for name in peers}}
+            found = rows[case] = in_turn(commands, options.rounds, count)
+            print(what, batch, {name: one and round(one["median_ms"], 3) for name, one in found.items()}, flush=True)
+    return rows
 
 
 def busy():
@@ -79,41 +133,3 @@ def busy():
         return work > 0.1 * (work + rest)
     except OSError:
         return os.getloadavg()[0] > 0.5
-
-
-def write(name, title, script, options, was_busy, text, picture):
-    """Writes a table and its plot beside this file, unless the machine was busy."""
-    print(text)
-    if was_busy:
-        sys.exit("the machine was busy when this began: nothing is written")
-    from importlib.metadata import version
-
-    with open("/proc/cpuinfo") as file:
-        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.processor())
-    versions = ", ".join(f"{package} {version(package)}" for package in ("torch", "opacus"))
-    with open(os.path.join(HERE, f"{name}.md"), "w") as file:
-        file.write(f"# {title}\n\nBy `benches/{script}`: {options.threads} threads, {model}, {versions}; medians of "
-                   f"{options.rounds} rounds in turn; memory is the process's.\n\n{text}\n\n![times]({name}.svg)\n")
-    with open(os.path.join(HERE, f"{name}.svg"), "w") as file:
-        file.write(picture)
-
-
-def bars(groups, colours, title, value, low, span):
-    """An SVG of bars on a logarithmic scale: for each group its title and `(name, ratio)` of each bar; `low` and `span` are the
-    first and all of the scale in powers of two."""
-    import math
-
-    drawn, y = [], 40
-    for heading, rows in groups:
-        drawn.append(f'<text x="8" y="{y + 11}" font-weight="bold">{heading}</text>')
-        y += 18
-        for (name, ratio), colour in zip(rows, colours):
-            if ratio:
-                width = max(300 * (math.log2(ratio) - low) / span, 2)
-                drawn.append(f'<rect x="150" y="{y}" width="{width:.0f}" height="11" fill="{colour}"/>')
-                drawn.append(f'<text x="8" y="{y + 10}">{name}</text><text x="{155 + width:.0f}" y="{y + 10}">{ratio:.2f}</text>')
-            y += 14
-        y += 8
-    heading = f'<text x="8" y="20" font-size="13">{title}</text>'
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="560" height="{y}" font-family="sans-serif" font-size="10" role="img" '
-            f'aria-label="{value}"><rect width="560" height="{y}" fill="white"/>{heading}{"".join(drawn)}</svg>\n')

@@ -18,6 +18,9 @@ const B_VIEW: u32 = STRIDED;
 // begin tile
 // end tile
 
+// begin packed
+// end packed
+
 struct Params {
     a: View,
     b: View,

@@ -38,6 +38,37 @@ pub enum NoiseKind {
     Float,
 }
 
+/// What the values of a record that wait for the backward pass, or for the sums over the batch, are kept in. All else is of
+/// `f32`: parameters, the optimizer, noise, and every sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "host", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// As they were computed.
+    #[default]
+    F32,
+    /// 16 bits: 11 digits, up to 65,504.
+    F16,
+    /// 16 bits: 8 digits, and the range of f32.
+    Bf16,
+}
+
+impl Precision {
+    /// Whether nothing is rounded to 16 bits.
+    pub fn is_default(&self) -> bool {
+        *self == Precision::F32
+    }
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+            Precision::Bf16 => "bf16",
+        }
+    }
+}
+
 /// Which device runs a program. Written `auto`, `cpu`, `gpu` or `gpu:NAME`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {

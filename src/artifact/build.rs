@@ -81,6 +81,7 @@ pub fn build(
         clip: options.clip.clone(),
         clip_groups: compiled.clip_groups,
         norm: options.norm,
+        precision: options.precision,
         optimizer: options.optimizer,
         max_batch: compiled.program.most_rows().map_or(max_batch, |most| max_batch.min(most)),
         parameters: parameters.iter().map(entry).collect(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::graph::DType;
 use crate::import::axes::Axes;
 use crate::options::optimizer::OptimizerSpec;
-use crate::options::{Loss, NormChoice};
+use crate::options::{Loss, NormChoice, Precision};
 use crate::passes::privatize::Choice;
 use crate::privacy::clipping::{ClipGroup, ClipRule};
 use crate::privacy::grid::Grid;
@@ -46,6 +46,9 @@ pub struct Manifest {
     /// The parameters that the rule clips together, in the order of the program's bounds.
     pub clip_groups: Vec<ClipGroup>,
     pub norm: NormChoice,
+    /// What a record's values are kept in.
+    #[serde(default, skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
     pub optimizer: OptimizerSpec,
     /// The largest physical batch.
     pub max_batch: usize,

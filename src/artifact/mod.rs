@@ -297,6 +297,7 @@ mod tests {
                 clip: "flat:0.5".parse().unwrap(),
                 clip_groups: vec![],
                 norm: NormChoice::Auto,
+                precision: Default::default(),
                 optimizer: "sgd:momentum=0.9".parse().unwrap(),
                 max_batch: 64,
                 parameters: vec![ParameterEntry {

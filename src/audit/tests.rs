@@ -10,7 +10,7 @@ use crate::device::gpu::Gpu;
 use crate::lower::cost::CostModel;
 use crate::lower::kernels::Kernel;
 use crate::onnx::{Source, discover};
-use crate::options::{NoiseKind, NormChoice};
+use crate::options::{NoiseKind, NormChoice, Precision};
 
 /// What sums and noise may be of.
 pub(super) const KINDS: [NoiseKind; 2] = [NoiseKind::Float, NoiseKind::Exact];
@@ -36,6 +36,7 @@ fn artifact_with(name: &str, loss: &str, clip: &str, noise: NoiseKind) -> Artifa
         norm: NormChoice::Auto,
         optimizer: "sgd".parse().unwrap(),
         costs: CostModel::default(),
+        precision: Precision::default(),
         per_sample: false,
         noise,
     };

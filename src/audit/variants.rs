@@ -62,6 +62,7 @@ impl Variants {
             norm: manifest.norm,
             optimizer: manifest.optimizer,
             costs: CostModel::default(),
+            precision: manifest.precision,
             per_sample: false,
             noise: if manifest.grid.is_some() { NoiseKind::Exact } else { NoiseKind::Float },
         };

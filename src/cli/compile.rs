@@ -8,8 +8,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use miette::Result;
 
 use super::model::{MAX_BATCH, Model, Private, Trained};
-use super::output;
 use super::tuning::Tuning;
+use super::{output, values};
 use crate::compile::{Options, PIPELINE, Pass, Stage};
 use crate::device::gpu;
 use crate::files::{self, FileError};
@@ -54,6 +54,11 @@ pub struct Args {
     #[arg(long, value_name = "DEVICE")]
     tune: Option<DeviceChoice>,
 
+    /// The most memory that stored gradients of a physical batch of --max-batch records may take, as in 512MiB or 2GB: where they
+    /// do not fit, norms are computed in other ways
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
+    memory: Option<usize>,
+
     /// The most rows of a physical batch
     #[arg(long, value_name = "N", default_value_t = MAX_BATCH as u64, value_parser = clap::value_parser!(u64).range(1..=65_535))]
     max_batch: u64,
@@ -89,13 +94,18 @@ fn pass_name(pass: &Pass) -> String {
 pub fn run(args: &Args) -> Result<()> {
     let model = Model::open(&args.model, &args.trained)?;
     let tuning = args.tune.as_ref().map(Tuning::open).transpose()?;
+    let mut costs = tuning.as_ref().map_or_else(CostModel::default, |tuning| tuning.model(args.max_batch as usize));
+    if let Some(memory) = args.memory {
+        costs.memory = memory / args.max_batch as usize;
+    }
     let options = Options {
         loss: Some(args.loss.clone()),
         output: args.output.clone(),
         clip: args.private.clip.clone(),
         norm: args.private.norm,
         optimizer: args.optimizer,
-        costs: tuning.as_ref().map_or_else(CostModel::default, |tuning| tuning.model(args.max_batch as usize)),
+        costs,
+        precision: args.private.precision,
         per_sample: false,
         noise: args.noise,
     };

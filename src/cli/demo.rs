@@ -11,7 +11,7 @@ use crate::artifact::{Artifact, ParameterEntry};
 use crate::compile::{Compiled, Options};
 use crate::device;
 use crate::lower::cost::CostModel;
-use crate::options::{DeviceChoice, NoiseKind, NormChoice};
+use crate::options::{DeviceChoice, NoiseKind, NormChoice, Precision};
 use crate::privacy::accountant::{ACCOUNTANTS, Mechanism};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::calibrate::{self, Target};
@@ -138,6 +138,7 @@ fn compile(files: &Files) -> Result<(Artifact, Compiled)> {
         norm: NormChoice::Auto,
         optimizer: OPTIMIZER.parse().map_err(text)?,
         costs: CostModel::default(),
+        precision: Precision::default(),
         per_sample: false,
         noise: NoiseKind::Exact,
     };

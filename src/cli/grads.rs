@@ -78,6 +78,7 @@ pub fn run(args: &Args) -> Result<()> {
             norm: args.private.norm,
             optimizer: super::model::forward_options(None)?.optimizer,
             costs: CostModel::default(),
+            precision: args.private.precision,
             per_sample: args.per_sample,
             noise: NoiseKind::Float,
         };

@@ -60,6 +60,9 @@ fn settings(artifact: &Artifact) -> String {
         "compiled by {}: loss {loss}, clip {}, optimizer {}, physical batches of up to {}\n",
         manifest.compiler, manifest.clip, manifest.optimizer, manifest.max_batch
     );
+    if !manifest.precision.is_default() {
+        text += &format!("values that wait for the backward pass are kept in {}\n", manifest.precision.name());
+    }
     for (name, axes) in &manifest.inputs {
         text += &format!("input {name} {axes}\n");
     }

@@ -12,7 +12,7 @@ use crate::device::TARGETS;
 use crate::files;
 use crate::lower::cost::CostModel;
 use crate::onnx::{AxisFixes, BatchAxis, Fix, Glob, Padding, Parameters, Reading, Source, discover};
-use crate::options::{GRAMMAR, Loss, NoiseKind, NormChoice};
+use crate::options::{GRAMMAR, Loss, NoiseKind, NormChoice, Precision};
 use crate::passes::attach_loss::LossError;
 use crate::privacy::ClipRule;
 use crate::train::data::{DataError, Dataset};
@@ -89,6 +89,11 @@ pub struct Private {
     /// How the norms of per-sample gradients are worked out
     #[arg(long, value_enum, default_value_t)]
     pub norm: NormChoice,
+
+    /// What a record's values are kept in until the backward pass, and the sums over the batch, take them. Losses, sums and
+    /// parameters are of f32 in any case
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: Precision,
 }
 
 /// A model read from an ONNX file.
@@ -195,6 +200,7 @@ pub fn forward_options(loss: Option<Loss>) -> Result<Options> {
         norm: NormChoice::Auto,
         optimizer: "sgd".parse().map_err(|error: String| miette::miette!("{error}"))?,
         costs: CostModel::default(),
+        precision: Precision::default(),
         per_sample: false,
         noise: NoiseKind::Float,
     })

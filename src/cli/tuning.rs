@@ -52,7 +52,7 @@ impl Tuning {
 
     /// The costs of a program whose physical batches have at most `most` rows.
     pub fn model(&self, most: usize) -> CostModel {
-        CostModel { costs: self.tuner.clone(), rows: ROWS.min(most) }
+        CostModel { costs: self.tuner.clone(), rows: ROWS.min(most), ..CostModel::default() }
     }
 
     /// Keeps what was measured. A cache that cannot be written is none.

@@ -49,6 +49,24 @@ pub fn rate(text: &str) -> Result<f64, String> {
     number(text, |n| n > 0.0 && n <= 1.0, "a number above 0, at most 1")
 }
 
+/// A number of bytes, with a unit or none.
+pub fn bytes(text: &str) -> Result<usize, String> {
+    const UNITS: [(&str, f64); 8] = [
+        ("KiB", 1024.0),
+        ("MiB", 1048576.0),
+        ("GiB", 1073741824.0),
+        ("TiB", 1099511627776.0),
+        ("kB", 1e3),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("TB", 1e12),
+    ];
+    let named = UNITS.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)));
+    let (count, unit) = named.unwrap_or((text, 1.0));
+    let what = "a number of bytes, as in 512MiB or 2GB";
+    number(count.trim(), |count| count >= 0.0, what).map(|count| (count * unit) as usize)
+}
+
 /// An accountant by its name.
 pub fn accountant(name: &str) -> Result<&'static dyn Accountant, String> {
     accountant::by_name(name).map_err(|error| explain(&error))
@@ -88,6 +106,9 @@ mod tests {
         assert_eq!(rate("1"), Ok(1.0));
         assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
         assert!(duration("1e300").is_err());
+        assert_eq!(bytes("1.5GiB"), Ok(3 << 29));
+        assert_eq!([bytes("2 MB"), bytes("64")], [Ok(2_000_000), Ok(64)]);
+        assert!(["-1MB", "MB", "2XB", "nan"].iter().all(|text| bytes(text).is_err()));
         for text in ["0", "-1", "inf", "nan", "x"] {
             assert!(positive(text).is_err(), "{text}");
         }

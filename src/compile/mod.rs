@@ -19,7 +19,7 @@ use crate::onnx::{Dim, OnnxError, Parameter, Source};
 use crate::ops::Graph;
 use crate::ops::VjpError;
 use crate::options::optimizer::OptimizerSpec;
-use crate::options::{Loss, LossKind, NoiseKind, NormChoice};
+use crate::options::{Loss, LossKind, NoiseKind, NormChoice, Precision};
 use crate::passes::attach_loss::{LossError, LossInfo};
 use crate::passes::privatize::Choice;
 use crate::privacy::clipping::{ClipGroup, ClipRule, UnfitClipRule};
@@ -41,6 +41,8 @@ pub struct Options {
     pub costs: CostModel,
     /// The optimizer.
     pub optimizer: OptimizerSpec,
+    /// What is kept for the backward pass, and for the sums over the batch, is kept in.
+    pub precision: Precision,
     /// Whether per-sample gradients are results of the private phase.
     pub per_sample: bool,
     /// What private sums and their noise are; see [`crate::privacy::grid`].
@@ -57,6 +59,7 @@ impl Options {
             norm: NormChoice::Auto,
             costs: CostModel::default(),
             optimizer: OptimizerSpec::default(),
+            precision: Precision::default(),
             per_sample: false,
             noise: NoiseKind::default(),
         }

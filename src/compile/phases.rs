@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::graph::DType;
 use crate::lower::kernels::{Accumulate, Adam, AddNoise, Carry, Copy, CopyAxis, Fill, Kernel, Nonfinite, Release, Sgd};
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
+use crate::lower::widen::widen;
 use crate::lower::{LowerError, host_inputs, host_outputs, hyper, lower_graph, memory, reuse, schedule};
 use crate::ops::Graph;
 use crate::options::optimizer::OptimizerSpec;
@@ -115,10 +116,12 @@ impl Builder {
         self.dispatch(phase, check, &[updated, &[flags]].concat(), name);
     }
 
-    /// Computes nothing twice, finds an order that keeps little alive, and plans the memory.
+    /// Computes nothing twice, finds an order that keeps little alive, makes floats of what is kept in 16 bits, and plans the
+    /// memory.
     pub fn finish(mut self) -> Program {
         reuse::merge(&mut self.program);
         schedule::order(&mut self.program);
+        widen(&mut self.program);
         memory::plan(&mut self.program);
         self.program
     }

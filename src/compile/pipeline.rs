@@ -8,18 +8,19 @@ use crate::graph::{Violation, verify as structure};
 use crate::import::Proved;
 use crate::import::custom::CustomOps;
 use crate::lower::check::{MAX_ROWS, check};
-use crate::lower::kernels::Sums;
+use crate::lower::kernels::{Half, Sums};
 use crate::lower::program::Program;
 use crate::lower::target::Targets;
 use crate::onnx::{Parameter, Source};
 use crate::ops::Graph;
-use crate::options::{NoiseKind, NormChoice};
+use crate::options::{NoiseKind, NormChoice, Precision};
 use crate::passes::attach_loss::{LossInfo, attach};
 use crate::passes::collapse::collapse;
 use crate::passes::differentiate::{GRADIENT, differentiate};
 use crate::passes::fuse::fuse;
 use crate::passes::fuse_sums::fuse_sums;
 use crate::passes::inference::inference;
+use crate::passes::narrow::narrow;
 use crate::passes::privatize::{Choice, PrivateOptions, privatize, weigh_rows, with_gradient};
 use crate::passes::simplify::simplify;
 use crate::passes::strategy::NormStrategy;
@@ -71,6 +72,7 @@ pub const PIPELINE: &[Pass] = &[
     pass("name-values", Stage::Graph, |c| c.name_values(), verify::forward).always(),
     pass("differentiate", Stage::Gradients, |c| c.differentiate(), verify::gradients),
     pass("simplify", Stage::Gradients, |c| c.rewrite(Stage::Gradients, Stage::Gradients, simplify), verify::gradients),
+    pass("narrow", Stage::Gradients, |c| c.narrow(), verify::gradients),
     pass("privatize", Stage::Private, |c| c.privatize(), verify::private),
     pass("fuse-sums", Stage::Private, |c| c.rewrite(Stage::Private, Stage::Private, fuse_sums), verify::private),
     pass("fuse", Stage::FusedPrivate, |c| c.rewrite(Stage::Private, Stage::FusedPrivate, fuse), structure),
@@ -206,6 +208,17 @@ impl Compilation<'_> {
         }
         self.clip_groups = self.options.clip.resolve(with_gradient(&gradients).map(|(name, _)| name))?;
         self.graphs.insert(Stage::Gradients, gradients);
+        Ok(())
+    }
+
+    fn narrow(&mut self) -> Result<(), CompileError> {
+        let half = match self.options.precision {
+            Precision::F32 => return Ok(()),
+            Precision::F16 => Half::F16,
+            Precision::Bf16 => Half::Bf16,
+        };
+        let graph = narrow(self.graph(Stage::Gradients), half)?;
+        self.graphs.insert(Stage::Gradients, graph);
         Ok(())
     }
 

@@ -18,6 +18,8 @@ pub struct CostModel {
     pub costs: Arc<dyn Costs>,
     /// The physical batch that they are for.
     pub rows: usize,
+    /// Bytes that a record's stored gradients may take together.
+    pub memory: usize,
 }
 
 impl CostModel {
@@ -29,7 +31,7 @@ impl CostModel {
 
 impl Default for CostModel {
     fn default() -> CostModel {
-        CostModel { costs: Arc::new(Typical), rows: 64 }
+        CostModel { costs: Arc::new(Typical), rows: 64, memory: usize::MAX }
     }
 }
 

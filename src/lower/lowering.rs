@@ -68,7 +68,12 @@ impl Lowering<'_> {
     /// Makes the node's own buffer.
     pub fn output(&mut self) -> BufferId {
         let ty = self.ty().clone();
-        let id = self.buffer(self.name(), ty.dtype, Extent::of(ty.len(), ty.batched), Role::Temporary);
+        self.output_as(ty.dtype, Extent::of(ty.len(), ty.batched))
+    }
+
+    /// Makes the node's own buffer, whose elements are other than those of its type.
+    pub fn output_as(&mut self, dtype: DType, len: Extent) -> BufferId {
+        let id = self.buffer(self.name(), dtype, len, Role::Temporary);
         self.value = Some(id);
         id
     }

@@ -13,6 +13,7 @@ pub mod reuse;
 pub mod scalar;
 pub mod schedule;
 pub mod target;
+pub mod widen;
 
 pub use lowering::{Lower, LowerError, Lowering, lower_graph};
 

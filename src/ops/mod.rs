@@ -242,6 +242,7 @@ op_table! {
     dropout { Dropout }
     random { Uniform }
     detach { Detach }
+    narrow { Narrow }
     custom { Custom }
     loss { CrossEntropy, CrossEntropyVjp }
     norm { SquareNorm, OuterNorm, GhostNorm, TileNorm, SegmentNorm, SegmentCross, LengthBound }

@@ -46,13 +46,7 @@ impl Outer {
 
 /// A view with the record stride of the value that it reads.
 pub fn with_record(view: View, stride: usize) -> View {
-    match view {
-        View::Strided { group, row, col, .. } => View::Strided { record: stride, group, row, col },
-        View::Patches { conv, .. } => View::Patches { conv, record: stride },
-        View::PatchesTransposed { conv, .. } => View::PatchesTransposed { conv, record: stride },
-        View::CotangentPatches { conv, .. } => View::CotangentPatches { conv, record: stride },
-        View::WeightTransposed { conv } => View::WeightTransposed { conv },
-    }
+    view.with_record(stride)
 }
 
 impl OpRules for Outer {

@@ -156,7 +156,7 @@ fn products(cx: &mut Lowering<'_>, outer: &Outer, sums: Sums) {
 /// The kernel of a sum of products, whose sides are read by `views`.
 pub fn products_kernel(outer: &Outer, [a, b]: [View; 2], sums: Sums) -> kernels::OuterSum {
     let Outer { groups, rows, cols, steps, .. } = *outer;
-    kernels::OuterSum { groups, rows, cols, steps, a, b, sums }
+    kernels::OuterSum { groups, rows, cols, steps, a, b, packed: [None; 2], sums }
 }
 
 #[cfg(test)]

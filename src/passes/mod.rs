@@ -7,6 +7,7 @@ pub mod differentiate;
 pub mod fuse;
 pub mod fuse_sums;
 pub mod inference;
+pub mod narrow;
 pub mod privatize;
 pub mod simplify;
 pub mod strategy;

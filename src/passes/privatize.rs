@@ -13,7 +13,7 @@
 pub(crate) mod norms;
 pub(super) mod rounding;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::norms::Norm;
 use self::rounding::{Bounds, ErrorBounds};
@@ -96,13 +96,20 @@ fn parameters(gradients: &Graph) -> Vec<Gradient> {
 /// What rounding may hide is bounded for each of `targets`.
 pub fn privatize(gradients: &Graph, options: &PrivateOptions, targets: Targets<'_>) -> Result<Private, TypeError> {
     let bounds = Bounds(targets, options.sums);
-    let mut rewrite =
-        Rewrite { graph: gradients.clone(), bounds, costs: options.costs.clone(), per_sample: BTreeMap::new() };
+    let mut rewrite = Rewrite {
+        graph: gradients.clone(),
+        bounds,
+        costs: options.costs.clone(),
+        per_sample: BTreeMap::new(),
+        stored: BTreeSet::new(),
+    };
     let parameters = parameters(gradients);
     rewrite.graph.outputs.retain(|name, _| !name.starts_with(GRADIENT));
     let (mut each, mut norms, mut choices) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-    for (name, gradient) in &parameters {
-        let per_sample = rewrite.per_sample(*gradient, name)?;
+    let kept = parameters.iter().map(|(name, gradient)| rewrite.per_sample(*gradient, name));
+    let kept = kept.collect::<Result<Vec<NodeId>, TypeError>>()?;
+    rewrite.stored = rewrite.worth_storing(&kept);
+    for ((name, gradient), per_sample) in parameters.iter().zip(kept) {
         let (norm, choice) = rewrite.norm_of(name, per_sample, options.strategy)?;
         norms.insert(name.as_str(), norm);
         choices.push(choice);
@@ -185,6 +192,8 @@ struct Rewrite<'a> {
     costs: CostModel,
     /// The per-sample counterpart of each shared node, made on demand.
     per_sample: BTreeMap<NodeId, NodeId>,
+    /// The gradients that may be stored although there is another way.
+    stored: BTreeSet<NodeId>,
 }
 
 impl Rewrite<'_> {

@@ -15,6 +15,8 @@
 //! Ghost norms are out of the question where rounding could hide a share of the square, since that is added to it
 //! (see [`ghost_rounding`]).
 
+use std::collections::BTreeSet;
+
 use super::privatize::rounding::{Bounds, ghost_rounding};
 use crate::lower::cost::CostModel;
 use crate::lower::kernels::{Kernel, Records, View};
@@ -85,10 +87,38 @@ pub fn alternatives(outer: &Outer, views: [View; 2], bounds: Bounds<'_>) -> Vec<
     out
 }
 
-/// The cheapest strategy.
-pub fn choose(outer: &Outer, views: [View; 2], model: &CostModel, bounds: Bounds<'_>) -> NormStrategy {
-    let costs = alternatives(outer, views, bounds).into_iter().map(|(s, kernels)| (s, model.seconds(&kernels)));
+/// The cheapest strategy, which stores gradients only where it `may_store` them.
+pub fn choose(outer: &Outer, views: [View; 2], model: &CostModel, bounds: Bounds<'_>, may_store: bool) -> NormStrategy {
+    let ways = alternatives(outer, views, bounds).into_iter();
+    let ways = ways.filter(|(strategy, _)| may_store || *strategy != NormStrategy::Materialize);
+    let costs = ways.map(|(strategy, kernels)| (strategy, model.seconds(&kernels)));
     costs.min_by(|x, y| x.1.total_cmp(&y.1)).map_or(NormStrategy::Tile, |(strategy, _)| strategy)
+}
+
+/// Which of several gradients are stored, by number, so that the bytes of a record that the model allows go where they save most
+/// time. Of each there are its elements and its [`alternatives`].
+pub fn stored<'a>(
+    gradients: impl IntoIterator<Item = (usize, &'a [(NormStrategy, Vec<Kernel>)])>,
+    model: &CostModel,
+) -> BTreeSet<usize> {
+    let mut saved: Vec<(f64, usize, usize)> = Vec::new();
+    for (number, (len, ways)) in gradients.into_iter().enumerate() {
+        let seconds = |stored: bool| {
+            let ways = ways.iter().filter(|(strategy, _)| (*strategy == NormStrategy::Materialize) == stored);
+            ways.map(|(_, kernels)| model.seconds(kernels)).fold(f64::INFINITY, f64::min)
+        };
+        let (bytes, gain) = (len.saturating_mul(4), seconds(false) - seconds(true));
+        if gain > 0.0 {
+            saved.push((gain / bytes as f64, bytes, number));
+        }
+    }
+    saved.sort_by(|x, y| y.0.total_cmp(&x.0).then(x.2.cmp(&y.2)));
+    let mut left = model.memory;
+    let mut fits = |&(_, bytes, number): &(f64, usize, usize)| {
+        left = left.checked_sub(bytes)?;
+        Some(number)
+    };
+    saved.iter().filter_map(&mut fits).collect()
 }
 
 #[cfg(test)]
@@ -106,7 +136,7 @@ mod tests {
     }
 
     fn chosen(outer: &Outer) -> NormStrategy {
-        choose(outer, [outer.a, outer.b], &CostModel::default(), Bounds(TARGETS, Sums::Floats))
+        choose(outer, [outer.a, outer.b], &CostModel::default(), Bounds(TARGETS, Sums::Floats), true)
     }
 
     #[test]
@@ -115,6 +145,23 @@ mod tests {
         assert_eq!(chosen(&outer(196, 16, 64)), NormStrategy::Materialize);
         assert_eq!(chosen(&outer(4, 768, 2304)), NormStrategy::Ghost);
         assert_eq!(chosen(&outer(4096, 768, 2304)), NormStrategy::Tile);
+    }
+
+    #[test]
+    fn memory_goes_where_it_saves_most_time() {
+        let outers = [outer(196, 16, 64), outer(25, 32, 256), outer(4, 768, 2304)];
+        let ways =
+            outers.each_ref().map(|outer| alternatives(outer, [outer.a, outer.b], Bounds(TARGETS, Sums::Floats)));
+        let gradients = || outers.iter().zip(&ways).map(|(outer, ways)| (outer.rows * outer.cols, &ways[..]));
+        let of = |memory| stored(gradients(), &CostModel { memory, ..CostModel::default() });
+        assert_eq!(of(usize::MAX), BTreeSet::from([0, 1]));
+        assert_eq!(of(4 * (16 * 64 + 32 * 256)), BTreeSet::from([0, 1]));
+        assert_eq!(of(4 * (16 * 64 + 32 * 256) - 1).len(), 1);
+        assert_eq!(of(0), BTreeSet::new());
+        assert_eq!(
+            choose(&outers[0], [outers[0].a, outers[0].b], &CostModel::default(), Bounds(TARGETS, Sums::Floats), false),
+            NormStrategy::Tile
+        );
     }
 
     /// A device on which one kernel of the three that make a norm is as good as free.
@@ -132,8 +179,8 @@ mod tests {
         let outer = outer(32, 64, 64);
         let ways = [("tile_norm", NormStrategy::Tile), ("ghost_norm", NormStrategy::Ghost)];
         for (kernel, strategy) in ways.into_iter().chain([("gemm", NormStrategy::Materialize)]) {
-            let model = CostModel { costs: Arc::new(Cheap(kernel)), rows: 64 };
-            assert_eq!(choose(&outer, [outer.a, outer.b], &model, Bounds(TARGETS, Sums::Floats)), strategy);
+            let model = CostModel { costs: Arc::new(Cheap(kernel)), ..CostModel::default() };
+            assert_eq!(choose(&outer, [outer.a, outer.b], &model, Bounds(TARGETS, Sums::Floats), true), strategy);
         }
     }
 }

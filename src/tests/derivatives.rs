@@ -9,12 +9,13 @@ use crate::device::TARGETS;
 use crate::device::cases::reference::Floats;
 use crate::graph::Violation;
 use crate::lower::cost::CostModel;
-use crate::lower::kernels::Sums;
+use crate::lower::kernels::{Half, Sums};
 use crate::lower::{host_inputs, host_outputs};
 use crate::ops::Graph;
 use crate::ops::{Backward, Op, VjpError};
 use crate::passes::differentiate::differentiate;
 use crate::passes::fuse_sums::fuse_sums;
+use crate::passes::narrow::narrow_from;
 use crate::passes::privatize::{PER_SAMPLE, PrivateOptions, SUM, privatize, weigh_rows, with_gradient};
 use crate::passes::strategy::NormStrategy;
 use crate::passes::verify;
@@ -183,6 +184,11 @@ fn derivatives_are_those_of_finite_differences() {
         }
     }
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
+    let narrowed = |(_, sketches): &(&str, fn() -> Vec<Sketch>)| {
+        let gradients = differentiate(&sketches()[0].graph).expect("a derivative");
+        narrow_from(&gradients, Half::Bf16, 1).expect("values in 16 bits")
+    };
+    graphs.extend(SKETCHES.iter().map(narrowed));
     // The ops without a derivative are run here too: privatize makes them, or a derivative.
     let seen: BTreeSet<&str> = graphs.iter().flat_map(ops_of).map(Op::name).collect();
     for op in UNDERIVABLE {

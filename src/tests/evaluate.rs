@@ -6,6 +6,7 @@ use crate::device::cases::reference::{Floats, kernel};
 use crate::graph::DType;
 use crate::lower::lower_graph;
 use crate::lower::program::{Phase, Program, Role};
+use crate::lower::widen::widen;
 use crate::ops::Graph;
 
 /// The contents of inputs and parameters, by name.
@@ -20,6 +21,7 @@ pub fn evaluate(graph: &Graph, rows: usize, values: &Values) -> Values {
 pub fn evaluate_with(graph: &Graph, rows: usize, values: &Values, round: &mut dyn FnMut(f64) -> f64) -> Values {
     let mut program = Program::default();
     let outputs = lower_graph(graph, &mut program, Phase::Forward).unwrap_or_else(|e| panic!("{e}\n{graph}"));
+    widen(&mut program);
     let mut memory: Vec<Floats> = program
         .ids()
         .map(|id| {

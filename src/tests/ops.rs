@@ -73,6 +73,7 @@ pub const UNDERIVABLE: &[&str] = &[
     "SegmentCross",
     "LengthBound",
     "ClipFactor",
+    "Narrow",
 ];
 
 const EITHER: [bool; 2] = [true, false];

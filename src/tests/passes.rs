@@ -7,7 +7,7 @@ use super::sketch::{ROWS, SIGNED, Sketch};
 use crate::device::TARGETS;
 use crate::graph::NodeId;
 use crate::lower::cost::CostModel;
-use crate::lower::kernels::Sums;
+use crate::lower::kernels::{Half, Sums};
 use crate::lower::scalar::Func;
 use crate::lower::{host_inputs, host_outputs};
 use crate::ops::Graph;
@@ -22,6 +22,7 @@ use crate::passes::differentiate::{GRADIENT, differentiate};
 use crate::passes::fuse::fuse;
 use crate::passes::fuse_sums::fuse_sums;
 use crate::passes::inference::inference;
+use crate::passes::narrow::narrow_from;
 use crate::passes::privatize::{PER_SAMPLE, PrivateOptions, SUM, privatize, weigh_rows, with_gradient};
 use crate::passes::simplify::simplify;
 use crate::privacy::ClipRule;
@@ -82,6 +83,22 @@ fn simplify_changes_no_value_and_leaves_nothing_to_simplify() {
             assert_same(&sketch.name, &graph, &simple, &sketch.values);
             assert!(simple.len() <= graph.len(), "{}", sketch.name);
             assert_eq!(simplify(&simple).unwrap().to_string(), simple.to_string(), "{}", sketch.name);
+        }
+    }
+}
+
+#[test]
+fn narrow_rounds_what_is_kept_and_changes_no_loss() {
+    for sketch in sketches() {
+        let gradients = differentiate(&sketch.graph).unwrap();
+        let plain = weigh_rows(&gradients).unwrap();
+        let narrowed = weigh_rows(&narrow_from(&gradients, Half::F16, 1).unwrap()).unwrap();
+        let [exact, rounded] = [&plain, &narrowed].map(|graph| evaluate(graph, ROWS, &sketch.values));
+        assert_eq!(exact[host_outputs::LOSS], rounded[host_outputs::LOSS], "{}", sketch.name);
+        for (name, expected) in &exact {
+            let largest = expected.iter().fold(1.0f64, |m, x| m.max(x.abs()));
+            let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 2e-2 * largest;
+            assert!(rounded[name].iter().zip(expected).all(close), "{}: {name}: {expected:?}", sketch.name);
         }
     }
 }

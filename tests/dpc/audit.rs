@@ -6,7 +6,7 @@ use dpc::audit::subject::Subject;
 use dpc::privacy::plan::{PlanSpec, PrivacyPlan};
 use dpc::privacy::sampling::Sampling;
 
-use crate::place::Place;
+use crate::place::{Place, models};
 
 const QUICK: &str = "--device cpu --batch 8 --replays 100 --insecure-seed 3";
 
@@ -57,6 +57,19 @@ fn the_report_is_json_too() {
     let bound = checks().find(|check| check["name"] == name).expect("a lower bound");
     assert!((bound["at_most"].as_f64().expect("a number") - 4.377_178_1).abs() < 1e-6);
     assert!(bound["figure"].as_f64().expect("a number") > 1.0);
+}
+
+#[test]
+fn what_is_kept_in_16_bits_passes() {
+    let place = Place::new();
+    for precision in ["f16", "bf16"] {
+        let options = format!("--loss cross-entropy --clip flat:0.5 --precision {precision} -o m.dpc");
+        place.ok(&format!("compile {} {options}", models("zoo/mnist_small.ts.onnx")));
+        let text = place.ok(&format!("audit m.dpc {QUICK}"));
+        assert!(text.contains("pass"), "{text}");
+        let shown = place.ok("inspect m.dpc");
+        assert!(shown.contains(&format!("kept in {precision}")), "{shown}");
+    }
 }
 
 /// An artifact that clips to twice what its manifest says.

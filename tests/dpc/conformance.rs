@@ -21,7 +21,7 @@ use dpc::device::{Device, TARGETS};
 use dpc::lower::cost::CostModel;
 use dpc::onnx::proto::{ModelProto, TensorProto};
 use dpc::onnx::{BatchAxis, Elem, Source, Tensor, TensorData, discover};
-use dpc::options::NormChoice;
+use dpc::options::{NormChoice, Precision};
 use dpc::privacy::ClipRule;
 use dpc::train::data::Array;
 use dpc::train::predict::predict;
@@ -193,6 +193,7 @@ fn attempt(
         norm: NormChoice::Auto,
         optimizer: "sgd".parse().expect("an optimizer"),
         costs: CostModel::default(),
+        precision: Precision::default(),
         per_sample: false,
         noise: dpc::options::NoiseKind::default(),
     };

@@ -39,3 +39,26 @@ fn a_model_is_tuned_for_the_cpu() {
 fn a_model_is_tuned_for_a_gpu() {
     costs_on("gpu");
 }
+
+/// How the norm of a parameter's gradient is computed, as `dpc inspect` shows it.
+fn strategy(place: &Place, memory: &str) -> String {
+    let model = models("zoo/mnist_small.ts.onnx");
+    place.ok(&format!("compile {model} --loss cross-entropy -o m.dpc --max-batch 64 {memory}"));
+    let text = place.ok("inspect m.dpc");
+    let norms = text.split("norms of per-sample gradients").nth(1).expect("norms");
+    let line = norms.lines().find(|line| line.trim_start().starts_with("conv1.weight")).expect("a parameter");
+    line.split_whitespace().nth(1).expect("a strategy").to_owned()
+}
+
+#[test]
+fn stored_gradients_keep_to_their_memory() {
+    let place = Place::new();
+    // 48 elements a record.
+    let bytes = 48 * 4 * 64;
+    assert_eq!(strategy(&place, ""), "materialize");
+    assert_eq!(strategy(&place, &format!("--memory {bytes}")), "materialize");
+    assert_ne!(strategy(&place, &format!("--memory {}", bytes - 64)), "materialize");
+    assert_ne!(strategy(&place, "--memory 0"), "materialize");
+    let error = place.fails("compile m.onnx --loss mse -o m.dpc --memory lots", 2);
+    assert!(error.contains("512MiB"), "{error}");
+}

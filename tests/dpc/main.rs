@@ -24,6 +24,7 @@ mod onnx;
 mod opsets;
 mod own_rows;
 mod place;
+mod precision;
 mod privacy;
 mod recurrences;
 mod refused;

@@ -9,7 +9,7 @@ use dpc::device::cpu::Cpu;
 use dpc::lower::cost::CostModel;
 use dpc::lower::program::Phase;
 use dpc::onnx::{Source, discover};
-use dpc::options::NormChoice;
+use dpc::options::{NormChoice, Precision};
 use dpc::privacy::ClipRule;
 use dpc::privacy::ledger::Contents;
 use dpc::schema::{InputKind, InputSchema, Schema, TargetKind, TargetSchema};
@@ -39,6 +39,7 @@ fn models() {
                 norm: NormChoice::Auto,
                 optimizer: "sgd".parse().expect("an optimizer"),
                 costs: CostModel::default(),
+                precision: Precision::default(),
                 per_sample: false,
                 noise: dpc::options::NoiseKind::default(),
             };

@@ -11,7 +11,7 @@ use dpc::graph::DType;
 use dpc::lower::host_inputs;
 use dpc::lower::kernels::Kernel;
 use dpc::lower::program::{BufferId, Phase, Program, Role};
-use dpc::options::{LABEL, NormChoice};
+use dpc::options::{LABEL, NormChoice, Precision};
 use dpc::privacy::ClipRule;
 use dpc::privacy::clipping::ClipGroup;
 
@@ -103,11 +103,11 @@ fn check_alone(session: &mut dyn Session, compiled: &Compiled, [n, rows]: [usize
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
-fn check(device: &dyn Device, name: &str, way: NormChoice, rule: &ClipRule) {
+fn check(device: &dyn Device, name: &str, (way, precision): (NormChoice, Precision), rule: &ClipRule) {
     let model = named(name);
     let mut golden = Golden::open(&model.golden);
     let rows = golden.floats("loss").len();
-    let options = Options { clip: rule.clone(), ..options(model.loss.clone(), way) };
+    let options = Options { clip: rule.clone(), precision, ..options(model.loss.clone(), way) };
     let (source, compiled) = compiled(&model.files["ts"], &options).expect("it compiles");
     let mut session = session(device, (&source, &compiled), &mut golden, rows);
     let session = session.as_mut();
@@ -131,7 +131,7 @@ fn check(device: &dyn Device, name: &str, way: NormChoice, rule: &ClipRule) {
         }
     };
     within(&all, "a record");
-    let setting = format!("{name} {way:?} {rule} on {}", device.name());
+    let setting = format!("{name} {way:?} {precision:?} {rule} on {}", device.name());
     (0..rows).for_each(|n| check_alone(session, &compiled, [n, rows], &format!("{setting}: record {n}")));
 
     let Some((input, values)) = float_input(session, &compiled) else { return };
@@ -160,9 +160,31 @@ fn check_all(device: &dyn Device) {
     for (rule, ways) in RULES {
         let rule = rule.parse().expect("a clip rule");
         for name in MODELS {
-            ways.iter().for_each(|&way| check(device, name, way, &rule));
+            ways.iter().for_each(|&way| check(device, name, (way, Precision::F32), &rule));
         }
     }
+}
+
+/// What is kept in 16 bits is as bounded.
+fn check_halves(device: &dyn Device) {
+    for precision in [Precision::F16, Precision::Bf16] {
+        for (rule, ways) in &RULES[..2] {
+            let rule = rule.parse().expect("a clip rule");
+            for name in MODELS {
+                ways.iter().for_each(|&way| check(device, name, (way, precision), &rule));
+            }
+        }
+    }
+}
+
+#[test]
+fn one_record_moves_the_sum_by_the_bound_at_most_in_16_bits_on_cpu() {
+    check_halves(&Cpu);
+}
+
+#[test]
+fn one_record_moves_the_sum_by_the_bound_at_most_in_16_bits_on_gpu() {
+    check_halves(&Gpu::open(None).unwrap_or_else(|e| panic!("{:?}", miette::Report::from(e))));
 }
 
 /// What a record is, its features, and the elements of its target.

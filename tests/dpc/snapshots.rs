@@ -8,7 +8,7 @@ use dpc::import::prove;
 use dpc::lower::kernels::Kernel;
 use dpc::lower::program::Phase;
 use dpc::onnx::{Source, discover};
-use dpc::options::NormChoice;
+use dpc::options::{NormChoice, Precision};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
 use crate::zoo::{compiled, models, options};
@@ -50,6 +50,17 @@ fn stages() {
         snapshot(&format!("{name}.private"), &compiled.private);
         snapshot(&format!("{name}.program"), gpu::listing(&compiled.program));
     }
+}
+
+/// What is kept in 16 bits, and where floats are made of it again.
+#[test]
+fn sixteen_bits() {
+    let options = Options { precision: Precision::F16, ..zoo_options("lstm_small", NormChoice::Auto) };
+    let (_, compiled) = compiled(&models("zoo/lstm_small.ts.onnx"), &options).expect("it compiles");
+    let narrowed = |text: String| -> String {
+        text.lines().filter(|line| line.contains(".16")).map(|line| format!("{line}\n")).collect()
+    };
+    snapshot("lstm_small.f16", narrowed(compiled.private.to_string()) + "\n" + &narrowed(compiled.program.to_string()));
 }
 
 #[test]

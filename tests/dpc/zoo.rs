@@ -11,7 +11,7 @@ use dpc::lower::cost::CostModel;
 use dpc::lower::host_inputs;
 use dpc::lower::program::{BufferId, Program, Role};
 use dpc::onnx::{Source, discover};
-use dpc::options::{Loss, NoiseKind, NormChoice};
+use dpc::options::{Loss, NoiseKind, NormChoice, Precision};
 use dpc::privacy::{ClipRule, grid};
 use dpc::train::data::npz::Npz;
 
@@ -102,6 +102,7 @@ pub fn options(loss: Loss, norm: NormChoice) -> Options {
         norm,
         optimizer: "sgd".parse().expect("an optimizer"),
         costs: CostModel::default(),
+        precision: Precision::default(),
         per_sample: true,
         noise: NoiseKind::Exact,
     }

@@ -12,6 +12,7 @@ pub fn cases() -> Vec<Case> {
     let mut all = elementwise();
     all.extend(reduce());
     all.extend(moves());
+    all.extend(halves());
     all.extend(update());
     all
 }
@@ -269,6 +270,58 @@ fn moves() -> Vec<Case> {
         let kernel = Rearrange { batched, from_len, len };
         let read = vec![v.floats(n * from_len), v.ids(len, from_len)];
         all.push(Case::new(format!("{n}x{len}_from_{from_len}"), rows, kernel, read, vec![output(n * len)]));
+    }
+    all
+}
+
+/// Numbers of every size that 16 bits have, below and above, and the words that they are kept in.
+fn halves() -> Vec<Case> {
+    let mut v = Values::new(350);
+    let mut all = Vec::new();
+    for (half, exponent) in [(Half::F16, 0), (Half::F16, 10), (Half::Bf16, 0), (Half::Bf16, -3)] {
+        for (rows, len) in [(1, 1), (5, 37), (3, 1026)] {
+            let packing = Packing { half, exponent, len };
+            let words = packing.words() * rows;
+            let sizes = v.range(rows * len, -30.0, 18.0);
+            let numbers = v.range(rows * len, -1.0, 1.0).into_iter().zip(sizes).map(|(x, size)| x * size.exp2());
+            let numbers = numbers.map(|x| (x * 4096.0).round() / 4096.0 + x / 64.0).collect();
+            let written = untouched(DType::I32, words);
+            let name = format!("{half}_{exponent}_{rows}x{len}");
+            all.push(Case::new(&name, rows, Narrow(packing), vec![Data::F32(numbers)], vec![written]));
+            let word = |(low, high): (f32, f32)| {
+                // Neither infinite nor NaN, which the edges below are.
+                let finite = |x: f32| (x * 31_000.0) as i32 & 0x7bff | if x < 0.0 { 0x8000 } else { 0 };
+                finite(low) | finite(high) << 16
+            };
+            let (low, high) = (v.range(words, -1.0, 1.0), v.range(words, -1.0, 1.0));
+            let read = Data::I32(low.into_iter().zip(high).map(word).collect());
+            all.push(Case::new(name, rows, Widen(packing), vec![read], vec![output(rows * len)]));
+        }
+        let edges = vec![
+            f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            65_504.0,
+            65_519.996,
+            -65_520.0,
+            3e38,
+            -0.0,
+            6e-8,
+            2.9802322e-8,
+            2.9802326e-8,
+            -6.1e-5,
+            1.0 + 2.0_f32.powi(-11),
+            1.0 + 3.0 * 2.0_f32.powi(-11),
+            1.0 + 2.0_f32.powi(-8),
+            1.0 + 3.0 * 2.0_f32.powi(-8),
+        ];
+        let packing = Packing { half, exponent: 0, len: edges.len() };
+        let written = untouched(DType::I32, packing.words());
+        let name = format!("{half}_{exponent}_edges");
+        all.push(Case::new(&name, 1, Narrow(packing), vec![Data::F32(edges)], vec![written]));
+        let words = [0x7c00_7e00, 0x7f80_fc00, 0x7fc0_ff80, 0x0001_8001, 0x3c00_7bff].map(|word: u32| word as i32);
+        let packing = Packing { half, exponent: 0, len: 10 };
+        all.push(Case::new(name, 1, Widen(packing), vec![Data::I32(words.into())], vec![output(10)]));
     }
     all
 }

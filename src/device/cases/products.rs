@@ -322,12 +322,13 @@ fn outer_sums() -> Vec<Case> {
                 continue;
             }
             let w = if batch == 1 { vec![0.5] } else { weights(batch) };
-            let kernel = OuterSum { groups, rows, cols, steps, a, b, sums: Sums::Floats };
+            let kernel = OuterSum { groups, rows, cols, steps, a, b, packed: [None; 2], sums: Sums::Floats };
             let read = vec![v.poisoned(&w, records[0]), v.poisoned(&w, records[1]), Data::F32(w)];
             let out = output(groups * rows * cols);
             all.push(Case::new(format!("{name}_{batch}"), batch, kernel, read, vec![out]));
         }
     }
+    all.extend(packed(&all));
     let kernel = OuterSum {
         groups: 1,
         rows: 3,
@@ -336,6 +337,7 @@ fn outer_sums() -> Vec<Case> {
         a: transposed(true, 1, 3, 2),
         b: transposed(true, 1, 4, 2),
         sums: Sums::Floats,
+        packed: [None; 2],
     };
     let w = vec![0.0; 3];
     let read = vec![v.poisoned(&w, 6), v.poisoned(&w, 8), Data::F32(w)];
@@ -346,6 +348,42 @@ fn outer_sums() -> Vec<Case> {
     let shared = OuterSum { a: transposed(false, 1, 3, 2), ..kernel };
     let read = vec![v.floats(6), v.floats(40), Data::F32(weights(5))];
     all.push(Case::new("shared", 5, shared, read, vec![output(12)]));
+    all
+}
+
+/// The same sums of operands that are kept in 16 bits, one or both of them.
+fn packed(plain: &[Case]) -> Vec<Case> {
+    let mut all = Vec::new();
+    let kinds = [(Half::F16, 0, [true, true]), (Half::Bf16, 0, [true, false]), (Half::F16, 10, [false, true])];
+    for (case, (half, exponent, which)) in plain.iter().zip(kinds.into_iter().cycle()) {
+        let Kernel::OuterSum(kernel) = case.kernel() else { continue };
+        let mut kernel = kernel.clone();
+        let mut read: Vec<Data> = case.inputs[..3]
+            .iter()
+            .map(|(id, words)| Data::from_words(case.program.buffer(*id).dtype, words.clone()))
+            .collect();
+        for k in (0..2).filter(|&k| which[k]) {
+            let Data::F32(floats) = &read[k] else { continue };
+            let (View::Strided { record, .. }
+            | View::Patches { record, .. }
+            | View::PatchesTransposed { record, .. }
+            | View::CotangentPatches { record, .. }) = [kernel.a, kernel.b][k]
+            else {
+                continue;
+            };
+            if record == 0 || floats.len() != record * case.rows {
+                continue;
+            }
+            let packing = Packing { half, exponent, len: record };
+            let numbers: Vec<f64> = floats.iter().map(|&x| x.into()).collect();
+            let mut words = vec![0.0; case.rows * packing.words()];
+            super::reference::halves::narrow(&packing, case.rows, &numbers, &mut words);
+            kernel.packed[k] = Some(packing);
+            read[k] = Data::I32(words.into_iter().map(|word| word as i32).collect());
+        }
+        let name = format!("{}_in_{half}", case.name.trim_start_matches("outer_sum/"));
+        all.push(Case::new(name, case.rows, kernel.clone(), read, vec![output(kernel.size())]));
+    }
     all
 }
 

@@ -279,6 +279,7 @@ fn trials() -> Vec<(Shows, String, Vec<Trial>)> {
             a: items(1, steps),
             b: items(1, steps),
             sums: Sums::Floats,
+            packed: [None; 2],
         };
         let of = |terms: Vec<f32>| {
             let ones = vec![1.0; rows * steps];

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::convolve::{Patches, places};
 use super::image::Slide;
 use super::matmul::Matrix;
+use super::narrow::widen;
 use super::parallel::room;
 use super::patches;
-use crate::lower::kernels::View;
+use crate::lower::kernels::{Packing, View};
 
 /// A view of a buffer.
 pub struct Operand<'a> {
@@ -18,6 +19,10 @@ pub struct Operand<'a> {
     cols: usize,
     /// Of patches that need not be written out.
     slide: Option<(Slide, Arc<[usize]>)>,
+    /// The first record that is in `data`.
+    first: usize,
+    /// The words that a record's elements are kept in, in place of `data`.
+    packed: Option<(Packing, &'a [i32])>,
 }
 
 impl<'a> Operand<'a> {
@@ -29,7 +34,7 @@ impl<'a> Operand<'a> {
             View::Patches { conv, .. } => Slide::of(&conv.window).map(|s| (s, places(&s, conv.group_channels()))),
             _ => None,
         };
-        let plain = Operand { view, data: Cow::Borrowed(data), rows, cols, slide };
+        let plain = Operand { view, data: Cow::Borrowed(data), rows, cols, slide, first: 0, packed: None };
         let shared = match plain.view {
             View::Strided { .. } => false,
             View::WeightTransposed { .. } => true,
@@ -45,12 +50,45 @@ impl<'a> Operand<'a> {
         }
         let (row, col) = plain.packed_strides(plain.leading());
         let view = View::Strided { record: 0, group: rows * cols, row, col };
-        Operand { view, data: Cow::Owned(packed), rows, cols, slide: None }
+        Operand { view, data: Cow::Owned(packed), rows, cols, slide: None, first: 0, packed: None }
+    }
+
+    /// The view of what [`Operand::new`] reads, kept in words: to be read by [`Operand::unpacked`].
+    pub fn packed(
+        view: View,
+        packing: Packing,
+        words: &'a [i32],
+        groups: usize,
+        rows: usize,
+        cols: usize,
+    ) -> Operand<'a> {
+        Operand { packed: Some((packing, words)), ..Operand::new(view, &[], groups, rows, cols) }
+    }
+
+    /// Elements of a record that are kept in words.
+    pub fn packed_len(&self) -> usize {
+        self.packed.map_or(0, |(packing, _)| packing.len)
+    }
+
+    /// The operand with the records from `first` to `last` alone, if it is kept in words: its elements are put into `floats`.
+    pub fn unpacked<'s>(&self, [first, last]: [usize; 2], floats: &'s mut Vec<f32>) -> Option<Operand<'s>> {
+        let (packing, words) = self.packed?;
+        let floats = room(floats, (last + 1 - first) * packing.len);
+        let own = words[first * packing.words()..].chunks_exact(packing.words());
+        floats.chunks_exact_mut(packing.len).zip(own).for_each(|(floats, words)| widen(packing, words, floats));
+        let Operand { view, rows, cols, ref slide, .. } = *self;
+        Some(Operand { view, data: Cow::Borrowed(floats), rows, cols, slide: slide.clone(), first, packed: None })
+    }
+
+    /// The elements from those of a record on, whose records are `stride` apart.
+    fn record(&self, record: usize, stride: usize) -> &[f32] {
+        &self.data[(record - self.first) * stride..]
     }
 
     /// Row and column strides of the matrices of `rows` by `cols` of a view.
     pub fn strides(view: View, rows: usize, cols: usize) -> (usize, usize) {
-        let plain = Operand { view: simplify(view), data: Cow::Borrowed(&[]), rows, cols, slide: None };
+        let view = simplify(view);
+        let plain = Operand { view, data: Cow::Borrowed(&[]), rows, cols, slide: None, first: 0, packed: None };
         match plain.view {
             View::Strided { row, col, .. } => (row, col),
             _ => plain.packed_strides(plain.leading()),
@@ -72,7 +110,7 @@ impl<'a> Operand<'a> {
     pub fn patches<'s>(&'s self, record: usize, group: usize, scratch: &'s mut Vec<f32>) -> Option<Patches<'s>> {
         let View::Patches { conv, record: r } = &self.view else { return None };
         let (slide, places) = self.slide.as_ref()?;
-        Some(Patches::of(conv, *slide, places, &self.data[record * r..], group, scratch))
+        Some(Patches::of(conv, *slide, places, self.record(record, *r), group, scratch))
     }
 
     /// Elements of the padded image whose patches the matrices are, if [`Operand::patches`] has them.
@@ -84,7 +122,7 @@ impl<'a> Operand<'a> {
     /// Matrix `group` of record `record` if it is in the buffer as it stands.
     pub fn direct(&self, record: usize, group: usize) -> Option<Matrix<'_>> {
         let View::Strided { record: r, group: g, row, col } = self.view else { return None };
-        let data = self.data.get(record * r + group * g..).unwrap_or(&[]);
+        let data = self.data.get((record - self.first) * r + group * g..).unwrap_or(&[]);
         Some(Matrix { data, rows: self.rows, cols: self.cols, row, col })
     }
 
@@ -125,10 +163,10 @@ impl<'a> Operand<'a> {
         match &self.view {
             View::Strided { .. } => unreachable!("strided views are read in place"),
             View::Patches { conv, record: r } | View::PatchesTransposed { conv, record: r } => {
-                patches::gather(conv, &self.data[record * r..], group, out, ld);
+                patches::gather(conv, self.record(record, *r), group, out, ld);
             }
             View::CotangentPatches { conv, record: r } => {
-                patches::gather_cotangent(conv, &self.data[record * r..], group, out, ld);
+                patches::gather_cotangent(conv, self.record(record, *r), group, out, ld);
             }
             View::WeightTransposed { conv } => patches::transpose_weight(conv, &self.data, group, out, ld),
         }

@@ -28,8 +28,13 @@ const BESIDE: usize = 16;
 /// Elements of what such records are multiplied of, which stays in a core's own cache.
 const CACHED: usize = 1 << 17;
 
+/// Elements that are unpacked at a time.
+const UNPACKED: usize = 1 << 17;
+
 /// Room for the two operands and for what one record adds, and for images.
-type Scratch = ([Vec<f32>; 3], [Vec<f32>; BESIDE]);
+type Room = ([Vec<f32>; 3], [Vec<f32>; BESIDE]);
+/// The same, and room for operands that are kept in words.
+type Scratch = (Room, [Vec<f32>; 2]);
 
 /// Records summed into one partial result: many enough to keep partial results small beside the operands.
 fn chunk(kernel: &OuterSum) -> usize {
@@ -88,10 +93,11 @@ impl OuterSum {
     /// Sets `out` to the sums of the chunks, one after the other.
     fn chunks<T: Sum>(&self, rows: usize, read: &[Read], out: &mut [T]) {
         let weight = read[2].f32();
-        let operands = [
-            Operand::new(self.a, read[0].f32(), self.groups, self.rows, self.steps),
-            Operand::new(self.b, read[1].f32(), self.groups, self.cols, self.steps),
-        ];
+        let operand = |k: usize, view, items| match self.packed[k] {
+            Some(packing) => Operand::packed(view, packing, read[k].i32(), self.groups, items, self.steps),
+            None => Operand::new(view, read[k].f32(), self.groups, items, self.steps),
+        };
+        let operands = [operand(0, self.a, self.rows), operand(1, self.b, self.cols)];
         let (chunk, size) = (chunk(self), self.size());
         let chunks = rows.div_ceil(chunk);
         let records: Vec<Vec<(usize, f32)>> = (0..chunks)
@@ -141,14 +147,42 @@ impl OuterSum {
     /// Sets `y` to `count` rows from row `first` on of group `g` of the weighted sum over `records`.
     fn sum_group<T: Sum>(
         &self,
-        [a, b]: &[Operand; 2],
+        operands: &[Operand; 2],
         records: &[(usize, f32)],
         g: usize,
-        [first, count]: [usize; 2],
-        ([s, t, own], images): &mut Scratch,
+        rows: [usize; 2],
+        (room, floats): &mut Scratch,
         y: &mut [T],
     ) {
         y.fill(T::default());
+        let [a, b] = operands;
+        let len = a.packed_len() + b.packed_len();
+        if len == 0 {
+            return self.add_group([a, b], records, g, rows, room, y);
+        }
+        let mut records = records;
+        while let [(from, _), ..] = *records {
+            let last = (from + UNPACKED / len).max(from);
+            let count = records.iter().take_while(|record| record.0 <= last).count();
+            let (own, rest) = records.split_at(count);
+            let (to, [s, t]) = (own[count - 1].0, &mut *floats);
+            let (own_a, own_b) = (a.unpacked([from, to], s), b.unpacked([from, to], t));
+            self.add_group([own_a.as_ref().unwrap_or(a), own_b.as_ref().unwrap_or(b)], own, g, rows, room, y);
+            records = rest;
+        }
+    }
+
+    /// Adds to `y` what [`OuterSum::sum_group`] says.
+    #[allow(clippy::too_many_arguments)]
+    fn add_group<T: Sum>(
+        &self,
+        [a, b]: [&Operand; 2],
+        records: &[(usize, f32)],
+        g: usize,
+        [first, count]: [usize; 2],
+        ([s, t, own], images): &mut Room,
+        y: &mut [T],
+    ) {
         if self.steps > 1 {
             if count >= microkernel::ROWS / 2 && self.sum_patches([a, b], records, g, [first, count], images, t, y) {
                 return;

@@ -30,7 +30,8 @@ macro_rules! embed {
 
 /// The shared snippets by name.
 const SNIPPETS: &[(&str, &str)] = embed![
-    "blocked" "direct" "elements" "grid" "grid_sums" "math" "planes" "row" "serial" "threefry" "tile" "tokens" "total" "view" "window"
+    "blocked" "direct" "elements" "grid" "grid_sums" "half" "math" "planes" "row" "serial" "threefry" "tile" "tokens" "total" "view"
+    "window"
 ];
 
 /// The most storage buffers of a dispatch that WebGPU guarantees.

@@ -68,6 +68,7 @@ macro_rules! for_each_kernel {
             segment_cross { SegmentCross }
             recurrence { Recurrence, RecurrenceVjp }
             dropout { Dropout }
+            narrow { Narrow, Widen }
             custom { Custom }
             uniform { Uniform }
             clip_factor { ClipFactor }

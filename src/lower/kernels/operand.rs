@@ -90,6 +90,17 @@ pub enum View {
 }
 
 impl View {
+    /// The view of a value whose records are `record` elements apart.
+    pub fn with_record(self, record: usize) -> View {
+        match self {
+            View::Strided { group, row, col, .. } => View::Strided { record, group, row, col },
+            View::Patches { conv, .. } => View::Patches { conv, record },
+            View::PatchesTransposed { conv, .. } => View::PatchesTransposed { conv, record },
+            View::CotangentPatches { conv, .. } => View::CotangentPatches { conv, record },
+            View::WeightTransposed { conv } => View::WeightTransposed { conv },
+        }
+    }
+
     /// The view with rows and columns exchanged, where there is one.
     pub fn transposed(self) -> Option<View> {
         match self {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contract::work;
 use super::operand::{pair, pair_problem};
-use super::{Binding, KernelRules, Sums, View};
+use super::{Binding, KernelRules, Packing, Sums, View};
 use crate::graph::product;
 use crate::lower::program::Extent;
 
@@ -13,7 +13,8 @@ use crate::lower::program::Extent;
 /// rounding of one sum. Of integers ([`Sums`]), what is rounded is a row's own sum times its weight; of a row with one position
 /// `(w · a) · b`.
 ///
-/// Buffers: `a`, `b`; `w`, an `f32[P]`; then `y`, contiguous.
+/// Buffers: `a`, `b`; `w`, an `f32[P]`; then `y`, contiguous. An operand that is packed is the words of a
+/// [`Narrow`](super::Narrow).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OuterSum {
     /// Groups.
@@ -31,6 +32,13 @@ pub struct OuterSum {
     /// What is summed over records.
     #[serde(default)]
     pub sums: Sums,
+    /// How `a` and `b` are kept in words, where they are: all of a record's elements, which the views are of.
+    #[serde(default, skip_serializing_if = "is_plain")]
+    pub packed: [Option<Packing>; 2],
+}
+
+fn is_plain(packed: &[Option<Packing>; 2]) -> bool {
+    *packed == [None; 2]
 }
 
 impl OuterSum {
@@ -48,6 +56,11 @@ impl KernelRules for OuterSum {
     fn buffers(&self) -> Vec<Binding> {
         let size = Extent::fixed(self.size());
         let mut buffers = pair([&self.a, &self.b], self.groups, [self.rows, self.cols], self.steps, size);
+        for (buffer, packing) in buffers.iter_mut().zip(self.packed) {
+            if let Some(packing) = packing {
+                *buffer = Binding::integers(buffer.name, Extent::rows(packing.words()));
+            }
+        }
         buffers.insert(2, Binding::floats("w", Extent::rows(1)));
         buffers.pop();
         buffers.push(self.sums.binding("y", size));
@@ -55,7 +68,12 @@ impl KernelRules for OuterSum {
     }
 
     fn problem(&self) -> Option<String> {
-        pair_problem([&self.a, &self.b], self.groups, [self.rows, self.cols], self.steps)
+        let views = [&self.a, &self.b];
+        let read = pair(views, self.groups, [self.rows, self.cols], self.steps, Extent::fixed(0));
+        let beyond = |k: usize| self.packed[k].is_some_and(|packing| read[k].len != Extent::rows(packing.len));
+        pair_problem(views, self.groups, [self.rows, self.cols], self.steps)
+            .or_else(|| self.packed.iter().flatten().find_map(Packing::problem))
+            .or_else(|| (beyond(0) || beyond(1)).then(|| "reads other elements than are kept".into()))
     }
 
     fn most_rows(&self) -> Option<usize> {
@@ -67,7 +85,11 @@ impl KernelRules for OuterSum {
     }
 
     fn text(&self) -> String {
+        let kept = match self.packed.iter().flatten().next() {
+            Some(packing) => format!(", kept in {}", packing.half),
+            None => String::new(),
+        };
         let Self { groups, rows, cols, steps, sums, .. } = self;
-        format!("{groups}×[{rows}, {cols}] over {steps} positions{}", sums.text())
+        format!("{groups}×[{rows}, {cols}] over {steps} positions{kept}{}", sums.text())
     }
 }

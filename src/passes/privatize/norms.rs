@@ -1,5 +1,7 @@
 //! The square norm of one parameter's per-sample gradient, by one of the strategies of [`strategy`](crate::passes::strategy).
 
+use std::collections::BTreeSet;
+
 use super::rounding::ErrorBounds;
 use super::{Choice, Rewrite};
 use crate::graph::{DType, NodeId, TypeError};
@@ -11,7 +13,7 @@ use crate::ops::embedding::Scatter;
 use crate::ops::norm::{GhostNorm, OuterNorm, SegmentCross, SegmentNorm, SquareNorm, TileNorm};
 use crate::ops::outer::{Outer, with_record};
 use crate::passes::fuse_sums::{before_permutations, is_permutation};
-use crate::passes::strategy::{NormStrategy, alternatives, choose};
+use crate::passes::strategy::{NormStrategy, alternatives, choose, stored};
 
 /// One use of a parameter: a per-sample gradient, and whether its matrix is transposed on the way to the parameter.
 struct Term {
@@ -115,7 +117,10 @@ impl Rewrite<'_> {
             Op::Outer(outer) => {
                 let strategy = match forced {
                     Some(strategy @ (NormStrategy::Ghost | NormStrategy::Tile)) => strategy,
-                    _ => choose(outer, self.views(outer, operands), &self.costs, self.bounds),
+                    _ => {
+                        let may_store = self.stored.contains(&term.node);
+                        choose(outer, self.views(outer, operands), &self.costs, self.bounds, may_store)
+                    }
                 };
                 let (op, rounding): (Op, _) = match strategy {
                     NormStrategy::Ghost => {
@@ -137,6 +142,20 @@ impl Rewrite<'_> {
         };
         let Some(errors) = self.errors_of_one(&used, strategy, rounding, label)? else { return Ok(None) };
         Ok(Some((Norm { squares: vec![square], errors, additions: rounding.square }, vec![strategy], why)))
+    }
+
+    /// The per-sample gradients that are stored where memory is bounded, of those with one use that is a product's.
+    pub(super) fn worth_storing(&self, gradients: &[NodeId]) -> BTreeSet<NodeId> {
+        let terms = gradients.iter().filter_map(|&gradient| self.terms(gradient, false));
+        let products: Vec<(NodeId, usize, Vec<_>)> = terms
+            .filter_map(|terms| {
+                let ways = self.alternatives(&terms);
+                let node = terms.first()?.node;
+                (!ways.is_empty()).then(|| (node, self.graph.ty(node).len(), ways))
+            })
+            .collect();
+        let stored = stored(products.iter().map(|(_, len, ways)| (*len, &ways[..])), &self.costs);
+        stored.into_iter().map(|number| products[number].0).collect()
     }
 
     /// What there is to choose from for a gradient with one use that is a product's.

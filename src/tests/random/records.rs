@@ -80,7 +80,8 @@ impl Bench<'_> {
     /// longer than the bound as the device has it, to the last bit, where the gradient is as long as that, where it is longer, and
     /// where the record is hostile. Gradients that only the check wants are not among what is computed.
     pub(super) fn shares(&mut self, device: &dyn Device, norm: NormChoice, expected: &Expected) -> Result<(), String> {
-        let noises = if norm == NormChoice::Auto { &[NoiseKind::Exact, NoiseKind::Float][..] } else { &[NoiseKind::Exact] };
+        let noises =
+            if norm == NormChoice::Auto { &[NoiseKind::Exact, NoiseKind::Float][..] } else { &[NoiseKind::Exact] };
         for &noise in noises {
             let options = Options { per_sample: false, noise, ..self.options(norm) };
             let compiled = self.compiled_with(&options)?.ok_or("no gradient")?;

@@ -15,7 +15,7 @@ use dpc::device::TARGETS;
 use dpc::lower::cost::CostModel;
 use dpc::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use dpc::onnx::{Source, discover};
-use dpc::options::{Loss, NormChoice};
+use dpc::options::{Loss, NormChoice, Precision};
 use dpc::privacy::ClipRule;
 use prost::Message;
 
@@ -66,6 +66,7 @@ fn check(bytes: &[u8]) -> usize {
             norm: NormChoice::Auto,
             optimizer: "sgd".parse().expect("an optimizer"),
             costs: CostModel::default(),
+            precision: Precision::default(),
             per_sample: false,
             noise: dpc::options::NoiseKind::default(),
         };

@@ -10,7 +10,7 @@ use dpc::onnx::proto::{
     TensorShapeProto, TypeValue, ValueInfoProto,
 };
 use dpc::onnx::{OnnxError, Source, discover};
-use dpc::options::{Loss, NormChoice};
+use dpc::options::{Loss, NormChoice, Precision};
 use dpc::privacy::ClipRule;
 use proptest::prelude::*;
 use prost::Message;
@@ -324,6 +324,7 @@ fn options(loss: Option<Loss>) -> Options {
         norm: NormChoice::Auto,
         optimizer,
         costs: CostModel::default(),
+        precision: Precision::default(),
         per_sample: false,
         noise: dpc::options::NoiseKind::default(),
     }

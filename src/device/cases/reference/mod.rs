@@ -1,5 +1,6 @@
 //! What the contracts say, worked out element by element in double precision.
 
+pub(super) mod halves;
 mod layers;
 mod products;
 
@@ -57,7 +58,16 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
         }
         Kernel::Fill(k) => y[0][..k.len.at(rows)].fill(k.value.into()),
         Kernel::Gemm(k) => gemm(k, rows, x, &mut y[0]),
-        Kernel::OuterSum(k) => outer_sum(k, rows, x, &mut y[0]),
+        Kernel::OuterSum(k) => {
+            let mut read = x.to_vec();
+            for (read, packing) in read.iter_mut().zip(k.packed) {
+                let Some(packing) = packing else { continue };
+                let mut floats = vec![0.0; rows * packing.len];
+                halves::widen(&packing, rows, read, &mut floats);
+                *read = floats;
+            }
+            outer_sum(k, rows, &read, &mut y[0]);
+        }
         Kernel::OuterNorm(k) => {
             for (n, y) in y[0].iter_mut().enumerate() {
                 let square = |v: &View, x: &[f64], g, len| {
@@ -242,6 +252,8 @@ pub fn kernel(kernel: &Kernel, rows: usize, x: &[Floats], mut y: Vec<Floats>) ->
                 y[0][i[0] * k.len + i[1]] = (f64::from(word >> 9) + 0.5) / f64::from(1 << 23);
             }
         }
+        Kernel::Narrow(Narrow(k)) => halves::narrow(k, rows, &x[0], &mut y[0]),
+        Kernel::Widen(Widen(k)) => halves::widen(k, rows, &x[0], &mut y[0]),
         Kernel::ClipFactor(k) => {
             let bound = x[5][k.group];
             for n in 0..k.records.at(rows) {

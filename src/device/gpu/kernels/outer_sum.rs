@@ -2,7 +2,7 @@
 
 use super::tile::Axis;
 use super::{Launch, On, Schedule, Span, Specialise, Template, Tile, specialise_views, words};
-use crate::lower::kernels::{OuterSum, Records, Reduce, Sums, Walk};
+use crate::lower::kernels::{Half, OuterSum, Packing, Records, Reduce, Sums, View, Walk};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
 
@@ -30,6 +30,23 @@ const RECORD: &str = "\
         add_product(&sums, own, base, params.begin, params.end, select(weight, 1.0, SEVERAL), lane);
         add(&tile, sums, select(1.0, weight, SEVERAL));";
 
+/// How an operand is read that is kept in words, whose records begin at whole ones.
+fn read_packed(name: &str, binding: usize, packing: Packing) -> String {
+    let (f16, scale) = (packing.half == Half::F16, packing.scale().recip());
+    format!(
+        "@group(0) @binding({binding}) var<storage, read> {name}: array<i32>;\n\n\
+         fn read_{name}(at: u32) -> f32 {{\n    \
+         let half = (bitcast<u32>({name}[at / 2u]) >> (16u * (at % 2u))) & 0xffffu;\n    \
+         return number_of(half, {f16}) * {scale:?}f;\n}}\n\n\
+         fn quad_{name}(base: u32, line: Place, k: Place) -> vec4<f32> {{\n    return vec4<f32>(0.0);\n}}"
+    )
+}
+
+/// The words of a view, whose records begin at whole words where it is kept in such.
+fn view_words(view: &View, packing: Option<Packing>) -> Vec<u32> {
+    packing.map_or(*view, |packing| view.with_record(2 * packing.words())).words()
+}
+
 impl Template for OuterSum {
     const WGSL: &'static str = include_str!("../../../../shaders/outer_sum.wgsl");
 }
@@ -47,25 +64,33 @@ impl Schedule for On<'_, OuterSum> {
         } else {
             template.block("grid", "");
         }
+        for (k, name) in ["a", "b"].into_iter().enumerate() {
+            if let Some(packing) = self.packed[k] {
+                template.snippet("packed", "half");
+                template.constant(&format!("{}_QUADS", name.to_uppercase()), false);
+                template.block(name, &read_packed(name, k + 1, packing));
+            }
+        }
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let chunk = chunk(self);
         let matrices = rows.div_ceil(chunk) * self.groups;
+        let [a, b] = [(&self.a, 0), (&self.b, 1)].map(|(view, k)| view_words(view, self.packed[k]));
         let mut launches = Vec::new();
         let sizes = |first: [usize; 2]| [first[0], first[1], self.groups, self.rows, self.cols, rows, chunk];
         if self.sums.integers() {
             // The first launch clears the sums, and the others add to them.
             for (first, grid) in self.tile().grids(self.groups, self.rows, self.cols) {
                 let part = words(&[0, 0, 0, 0, 0]);
-                launches.push(Launch::new([self.a.words(), self.b.words(), words(&sizes(first)), part].concat(), grid));
+                launches.push(Launch::new([a.clone(), b.clone(), words(&sizes(first)), part].concat(), grid));
             }
         }
         for (first, grid) in self.tile().grids(matrices, self.rows, self.cols) {
             for part in Span::split(chunk.min(rows), self.steps, 1) {
                 let adds = self.sums.integers() || !part.is_first();
                 let part = words(&[&part.outer[..], &part.inner, &[usize::from(adds)]].concat());
-                launches.push(Launch::new([self.a.words(), self.b.words(), words(&sizes(first)), part].concat(), grid));
+                launches.push(Launch::new([a.clone(), b.clone(), words(&sizes(first)), part].concat(), grid));
             }
         }
         launches
