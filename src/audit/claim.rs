@@ -142,6 +142,8 @@ fn sensitivity(plan: &PrivacyPlan, groups: &[ClipGroup]) -> f64 {
 /// The scale of the integer noise of each of `groups` by `plan`, in its grid units.
 pub(super) fn noise_scales(plan: &PrivacyPlan, groups: &[ClipGroup]) -> Result<Vec<Scale>, AuditError> {
     let (multiplier, sensitivity) = (plan.multipliers(0).gradient, sensitivity(plan, groups));
-    let of = |bound: f64| Ok(Smoothing::USUAL.parameter(multiplier, sensitivity / grid::unit(bound)).map_err(StepError::from)?);
+    let of = |bound: f64| {
+        Ok(Smoothing::USUAL.parameter(multiplier, sensitivity / grid::unit(bound)).map_err(StepError::from)?)
+    };
     bounds(plan, groups).into_iter().map(of).collect()
 }
