@@ -3,7 +3,7 @@
 //! must cost no more than the step is charged for.
 
 use super::AuditError;
-use super::claim::Claim;
+use super::claim::{Built, Claim};
 use super::noise::strongest;
 use super::records::Records;
 use super::report::Check;
@@ -13,7 +13,7 @@ use super::subject::{Rig, Step};
 use super::{Settings, series};
 use crate::privacy::ClipRule;
 use crate::privacy::adjacency::Unit;
-use crate::privacy::clipping::{Adaptive, ClipFunction, ClipGroup, InvalidClipRule, count_sensitivity};
+use crate::privacy::clipping::{Adaptive, ClipFunction, InvalidClipRule, count_sensitivity};
 use crate::privacy::release::Estimates;
 
 /// Values of noise on the gradient to draw, if that takes a reasonable number of steps.
@@ -45,8 +45,8 @@ pub fn adaptive(clip: &ClipRule, noise_multiplier: f64) -> Result<Option<ClipRul
 ///
 /// # Errors
 /// Where the counts leave nothing for the gradient.
-pub(super) fn claim(clip: ClipRule, groups: Vec<ClipGroup>, settings: &Settings) -> Result<Claim, AuditError> {
-    Claim::new(clip, groups, Unit::Record, settings)?.with_estimates()
+pub(super) fn claim(clip: ClipRule, built: &Built, settings: &Settings) -> Result<Claim, AuditError> {
+    Claim::new(clip, built, Unit::Record, settings)?.with_estimates()
 }
 
 /// The checks of a subject by a `noisy` and a `quiet` rig of it, against what is claimed.
@@ -202,18 +202,19 @@ fn moved(quiet: &mut Rig<'_>, records: &Records, parts: &Parts) -> Result<Vec<Ch
 mod tests {
     use super::super::records::Records;
     use super::super::subject::{Bench, Noise, Subject};
-    use super::super::tests::{artifact_of, settings};
+    use super::super::tests::{KINDS, artifact_of, settings};
     use super::*;
     use crate::device::cpu::Cpu;
+    use crate::options::NoiseKind;
     use crate::privacy::keys::RunKey;
     use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 
     /// The names of the checks that fail where another plan is followed than is claimed.
-    fn failing(change: impl FnOnce(&mut PlanSpec)) -> Vec<String> {
-        let (artifact, settings) = (artifact_of("mlp", "cross-entropy"), settings());
+    fn failing(noise: NoiseKind, change: impl FnOnce(&mut PlanSpec)) -> Vec<String> {
+        let (artifact, settings) = (artifact_of("mlp", "cross-entropy", noise), settings());
         let records = Records::new(&artifact.manifest.schema, 4).unwrap();
         let clip = adaptive(&artifact.manifest.clip, settings.noise_multiplier).unwrap().unwrap();
-        let claim = claim(clip, artifact.manifest.clip_groups.clone(), &settings).unwrap();
+        let claim = claim(clip, &Built::of(&artifact), &settings).unwrap();
         let mut spec = PlanSpec::from(claim.plan.clone());
         change(&mut spec);
         let plan = PrivacyPlan::new(spec).unwrap();
@@ -227,26 +228,31 @@ mod tests {
 
     #[test]
     fn what_is_claimed_passes() {
-        assert_eq!(failing(|_| ()), [""; 0]);
+        for noise in KINDS {
+            assert_eq!(failing(noise, |_| ()), [""; 0]);
+        }
     }
 
     #[test]
     fn quiet_counts_and_estimates_fail() {
         let spent = "what all parts cost / what is charged".to_owned();
-        let half_the_counts_noise = failing(|spec| {
+        let half_the_counts_noise = failing(NoiseKind::Exact, |spec| {
             let half = Adaptive { count_noise: Some(1.6), ..Adaptive::default() };
             spec.clip = ClipRule::new(spec.clip.scope().clone(), ClipFunction::Threshold, Some(half)).unwrap();
         });
         assert!(half_the_counts_noise[0].starts_with("standard deviation"), "{half_the_counts_noise:?}");
-        let large_share = failing(|spec| spec.estimates = Some(Estimates { share: 0.5, ..Estimates::default() }));
+        let large_share =
+            failing(NoiseKind::Exact, |spec| spec.estimates = Some(Estimates { share: 0.5, ..Estimates::default() }));
         assert!(large_share[0].starts_with("standard deviation"), "{large_share:?}");
-        let half = failing(|spec| spec.noise_multiplier *= 0.5);
+        let half = failing(NoiseKind::Exact, |spec| spec.noise_multiplier *= 0.5);
         assert!(half.contains(&spent), "{half:?}");
     }
 
     #[test]
     fn estimates_of_a_larger_bound_fail() {
-        let loud = failing(|spec| spec.estimates = Some(Estimates { loss_bound: 100.0, ..Estimates::default() }));
+        let loud = failing(NoiseKind::Exact, |spec| {
+            spec.estimates = Some(Estimates { loss_bound: 100.0, ..Estimates::default() })
+        });
         assert!(loud.contains(&"change of an estimate / its sensitivity".to_owned()), "{loud:?}");
     }
 }

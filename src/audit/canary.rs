@@ -48,17 +48,9 @@ impl Replays {
         scale: f64,
         count: u64,
     ) -> Result<Replays, AuditError> {
-        let others = &records.ordinary[..records.ordinary.len().min(quiet.rows() - 1)];
+        let others = others(quiet, records);
         let without = quiet.release(0, &[others])?;
-        let mut longest = Canary { with: without.clone(), length: 0.0, kind: "", batch: others.to_vec() };
-        for &(kind, record) in &records.adversaries {
-            let batch = [others, &[record]].concat();
-            let with = quiet.release(0, &[&batch])?;
-            let length = distance(&with, &without);
-            if length > longest.length {
-                longest = Canary { with, length, kind, batch };
-            }
-        }
+        let longest = Canary::longest(quiet, records)?;
         let direction: Vec<f64> = longest
             .with
             .iter()
@@ -99,12 +91,40 @@ impl Replays {
     }
 }
 
+/// The ordinary records beside a canary.
+pub(super) fn others<'a>(quiet: &mut Rig<'_>, records: &'a Records) -> &'a [usize] {
+    &records.ordinary[..records.ordinary.len().min(quiet.rows() - 1)]
+}
+
 /// The record that moves what is released the farthest.
-struct Canary {
+pub(super) struct Canary {
     with: Vec<f32>,
     length: f64,
-    kind: &'static str,
-    batch: Vec<usize>,
+    /// What kind of record it is.
+    pub kind: &'static str,
+    /// The ordinary records and the canary.
+    pub batch: Vec<usize>,
+}
+
+impl Canary {
+    /// The one that moves it the farthest beside [`others`].
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn longest(quiet: &mut Rig<'_>, records: &Records) -> Result<Canary, AuditError> {
+        let others = others(quiet, records);
+        let without = quiet.release(0, &[others])?;
+        let mut longest = Canary { with: without.clone(), length: 0.0, kind: "", batch: others.to_vec() };
+        for &(kind, record) in &records.adversaries {
+            let batch = [others, &[record]].concat();
+            let with = quiet.release(0, &[&batch])?;
+            let length = distance(&with, &without);
+            if length > longest.length {
+                longest = Canary { with, length, kind, batch };
+            }
+        }
+        Ok(longest)
+    }
 }
 
 #[cfg(test)]

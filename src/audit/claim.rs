@@ -3,14 +3,35 @@
 use super::statistics::gaussian;
 use super::subject::Subject;
 use super::{AuditError, Settings};
+use crate::artifact::Artifact;
 use crate::lower::program::Program;
 use crate::privacy::ClipRule;
 use crate::privacy::accountant::{ACCOUNTANTS, Mechanism};
 use crate::privacy::adjacency::Unit;
-use crate::privacy::clipping::ClipGroup;
+use crate::privacy::clipping::{ClipGroup, ClipState};
+use crate::privacy::discrete::{Scale, Smoothing};
+use crate::privacy::grid::{self, Grid};
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::release::Estimates;
 use crate::privacy::sampling::Sampling;
+use crate::train::step::StepError;
+
+/// A program with what its clip rule makes of the model.
+pub(super) struct Built {
+    pub program: Program,
+    pub groups: Vec<ClipGroup>,
+    /// The grid of its private sums, if they are of integers.
+    pub grid: Option<Grid>,
+}
+
+impl Built {
+    /// The program of `artifact`.
+    pub fn of(artifact: &Artifact) -> Built {
+        let manifest = &artifact.manifest;
+        let (program, groups) = (artifact.program.clone(), manifest.clip_groups.clone());
+        Built { program, groups, grid: manifest.grid.clone() }
+    }
+}
 
 /// A plan, with the clip groups of the model that it is for.
 pub(super) struct Claim {
@@ -20,14 +41,16 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Of steps as `settings` say, with the rule `clip`, which makes `groups`.
-    pub fn new(clip: ClipRule, groups: Vec<ClipGroup>, unit: Unit, settings: &Settings) -> Result<Claim, AuditError> {
+    /// Of steps of `built` as `settings` say, with the rule `clip`.
+    pub fn new(clip: ClipRule, built: &Built, unit: Unit, settings: &Settings) -> Result<Claim, AuditError> {
+        let groups = built.groups.clone();
         let sampling = Sampling::Poisson { rate: settings.sample_rate };
         let plan = PrivacyPlan::new(PlanSpec {
             noise_multiplier: settings.noise_multiplier,
             delta: Some(settings.delta),
             insecure_seed: settings.insecure_seed,
             clip_groups: groups.len(),
+            grid: built.grid.clone(),
             unit,
             ..PlanSpec::new(sampling, settings.batch as f64, clip)
         })?;
@@ -47,7 +70,27 @@ impl Claim {
 
     /// What one record may do to what a step releases.
     pub fn scale(&self) -> f64 {
-        self.plan.clip.sensitivity() / self.plan.divisor()
+        self.sensitivity() / self.plan.divisor()
+    }
+
+    /// What one record may do to the sum.
+    fn sensitivity(&self) -> f64 {
+        sensitivity(&self.plan, &self.groups)
+    }
+
+    /// The grid units of the clip groups.
+    pub fn units(&self) -> Vec<f64> {
+        bounds(&self.plan, &self.groups).into_iter().map(grid::unit).collect()
+    }
+
+    /// The clip group of a parameter.
+    pub fn group(&self, parameter: &str) -> Option<usize> {
+        self.groups.iter().position(|group| group.parameters.iter().any(|name| name == parameter))
+    }
+
+    /// The scale of the integer noise of each clip group, in its grid units.
+    pub fn noise_scales(&self) -> Result<Vec<Scale>, AuditError> {
+        noise_scales(&self.plan, &self.groups)
     }
 
     /// The standard deviation of the noise on what is released of a gradient.
@@ -66,20 +109,41 @@ impl Claim {
         Ok(ACCOUNTANTS[0].epsilon(&history, self.plan.adjacency, self.delta)?)
     }
 
-    /// How many units there are if batches have the expected size.
-    pub fn units(&self) -> usize {
+    /// How many units of privacy there are if batches have the expected size.
+    pub fn population(&self) -> usize {
         (self.plan.expected_batch / self.plan.rate()).round() as usize
     }
 
     /// The claim in words.
     pub fn text(&self) -> String {
         format!(
-            "claim: ε = {:.4} at δ = {:e} for a step that every record enters; σ = {}, clip {}, divisor {}",
+            "claim: ε = {:.4} at δ = {:e} for a step that every record enters; σ = {}, clip {}, divisor {}{}",
             self.epsilon(),
             self.delta,
             self.plan.noise_multiplier,
             self.plan.clip,
-            self.plan.divisor()
+            self.plan.divisor(),
+            if self.plan.grid.is_some() { ", sums and noise of integers" } else { "" }
         )
     }
+}
+
+/// The bounds of clip groups.
+fn bounds(plan: &PrivacyPlan, groups: &[ClipGroup]) -> Vec<f64> {
+    ClipState::new(&plan.clip, groups).scaled(1.0)
+}
+
+/// What one record may do to the sum by `plan`.
+fn sensitivity(plan: &PrivacyPlan, groups: &[ClipGroup]) -> f64 {
+    let of_grid = |grid: &Grid| grid.sensitivity(&bounds(plan, groups));
+    plan.grid.as_ref().map_or_else(|| plan.clip.sensitivity(), of_grid)
+}
+
+/// The scale of the integer noise of each of `groups` by `plan`, in its grid units.
+pub(super) fn noise_scales(plan: &PrivacyPlan, groups: &[ClipGroup]) -> Result<Vec<Scale>, AuditError> {
+    let (multiplier, sensitivity) = (plan.multipliers(0).gradient, sensitivity(plan, groups));
+    let of = |bound: f64| {
+        Ok(Smoothing::USUAL.parameter(multiplier, sensitivity / grid::unit(bound)).map_err(StepError::from)?)
+    };
+    bounds(plan, groups).into_iter().map(of).collect()
 }

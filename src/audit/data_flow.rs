@@ -1,27 +1,36 @@
 //! What the artifact's own program does with a gradient sum, read off the program before anything is run.
 //!
-//! Other checks measure what [`AddNoise`](crate::lower::kernels::AddNoise) puts out. This one shows that nothing else of
-//! the records reaches a parameter: in the update phase a value counts as known from the records unless it comes from the
-//! parameters, the optimizer, the noise or the host's numbers, and only an `AddNoise` with the noise of the same parameter,
-//! as long as the parameter is, makes it a gradient that an optimizer may read. Two values that are
+//! Other checks measure what [`AddNoise`](crate::lower::kernels::AddNoise) and
+//! [`Release`](crate::lower::kernels::Release) put out. This one shows that nothing else of
+//! the records reaches a parameter: in the phases that end a step a value counts as known from the records unless it comes from the
+//! parameters, the optimizer, the noise or the host's numbers, and only one of these kernels with the noise of the same parameter,
+//! as long as the parameter is, makes it a gradient that an optimizer may read. What an integer sum is made of must have been
+//! integers since each record's share was rounded. Two values that are
 //! needed at once must not share memory either.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::ending::Ending;
 use super::report::Check;
+use crate::graph::DType;
 use crate::lower::kernels::Kernel;
 use crate::lower::program::{BufferId, Dispatch, Phase, Program, Role};
+use crate::lower::scalar::{Func, Step};
 use crate::lower::{host_inputs, host_outputs};
+
+/// The phases that end a step.
+const ENDS: [Phase; 2] = [Phase::Update, Phase::Release];
 
 /// Physical batches at which the lengths of memory slots are checked.
 const ROWS: [usize; 3] = [1, 64, 65_535];
 
 /// The checks of `program`, of which devices get some `phases` at a time.
 pub fn checks(program: &Program, phases: &[&[Phase]]) -> Vec<Check> {
-    let mut flow = Flow { program, labels: BTreeMap::new(), around: Vec::new(), writes: Vec::new(), noise: Vec::new() };
-    flow.update();
+    let mut flow = Flow::new(program);
+    ENDS.into_iter().for_each(|end| flow.end(end));
     flow.other_phases();
-    let trained = sums(program).count();
+    let of_integers = sums(program, Phase::Release).count();
+    let trained = sums(program, Phase::Update).count() + of_integers;
     let mut memory = overlaps(program);
     for phases in phases {
         // Memory is planned anew for them.
@@ -31,23 +40,29 @@ pub fn checks(program: &Program, phases: &[&[Phase]]) -> Vec<Check> {
         let check = Check::at_most(name, problems.len() as f64, 0.0);
         check.with(problems.first().cloned().unwrap_or(otherwise))
     };
-    vec![
+    let mut checks = vec![
         check("ways around the noise", &flow.around, format!("each of {trained} sums goes through noise of its own")),
         check("other writes of what training keeps", &flow.writes, String::new()),
         check("other uses of noise", &flow.noise, String::new()),
         check("values in memory that another needs", &memory, format!("{} values", program.buffers.len())),
-    ]
+    ];
+    if of_integers > 0 {
+        let otherwise = format!("from rounding to noise, {of_integers} sums are of nothing but integers");
+        checks.push(check("integer sums of what is not a record's integers", &flow.integers, otherwise));
+    }
+    checks
 }
 
-/// The sums of parameters' gradients.
-fn sums(program: &Program) -> impl Iterator<Item = (BufferId, &str)> {
-    program.ids().filter_map(|id| match &program.buffer(id).role {
-        Role::GradientSum(parameter) => Some((id, &**parameter)),
+/// The sums of parameters' gradients that the phase `end` releases.
+fn sums(program: &Program, end: Phase) -> impl Iterator<Item = (BufferId, &str)> {
+    program.ids().filter_map(move |id| match &program.buffer(id).role {
+        Role::GradientSum(parameter) if end == Phase::Update => Some((id, &**parameter)),
+        Role::GridSum(parameter) if end == Phase::Release => Some((id, &**parameter)),
         _ => None,
     })
 }
 
-/// What is known of the values in a buffer during the update.
+/// What is known of the values in a buffer at the end of a step.
 #[derive(Clone, PartialEq)]
 enum Label {
     /// They come from what is public already, or from noise.
@@ -65,9 +80,15 @@ struct Flow<'a> {
     around: Vec<String>,
     writes: Vec<String>,
     noise: Vec<String>,
+    integers: Vec<String>,
 }
 
-impl Flow<'_> {
+impl<'a> Flow<'a> {
+    fn new(program: &'a Program) -> Flow<'a> {
+        let [around, writes, noise, integers] = [const { Vec::new() }; 4];
+        Flow { program, labels: BTreeMap::new(), around, writes, noise, integers }
+    }
+
     fn role(&self, id: BufferId) -> &Role {
         &self.program.buffer(id).role
     }
@@ -78,26 +99,34 @@ impl Flow<'_> {
             | Role::OptimizerState(..)
             | Role::ConstantF32(_)
             | Role::ConstantI32(_)
-            | Role::Noise(_) => Label::Public,
-            Role::Input(name) if name == host_inputs::HYPER => Label::Public,
-            Role::Output(name) if name == host_outputs::NONFINITE && self.is_of_update(id) => Label::Public,
+            | Role::Noise(_)
+            | Role::GridNoise(_) => Label::Public,
+            Role::Input(name) if [host_inputs::HYPER, host_inputs::GRID_UNITS].contains(&&**name) => Label::Public,
+            Role::Output(name) if name == host_outputs::NONFINITE && self.is_of_ends(id) => Label::Public,
             _ => Label::Records,
         };
         self.labels.get(&id).cloned().unwrap_or_else(of_role)
     }
 
-    /// Whether only the update phase uses a buffer.
-    fn is_of_update(&self, id: BufferId) -> bool {
-        let others = self.program.phases.iter().filter(|(phase, _)| **phase != Phase::Update);
+    /// Whether only the phases that end a step use a buffer.
+    fn is_of_ends(&self, id: BufferId) -> bool {
+        let others = self.program.phases.iter().filter(|(phase, _)| !ENDS.contains(phase));
         !others.flat_map(|(_, dispatches)| dispatches).any(|dispatch| dispatch.buffers.contains(&id))
     }
 
-    fn update(&mut self) {
-        for dispatch in self.program.phase(Phase::Update) {
+    fn is_noise(&self, id: BufferId) -> bool {
+        matches!(self.role(id), Role::Noise(_) | Role::GridNoise(_))
+    }
+
+    /// The phase `end`, which ends a step.
+    fn end(&mut self, end: Phase) {
+        self.labels.clear();
+        for dispatch in self.program.phase(end) {
             let (read, written) = split(dispatch);
-            let label = match &dispatch.kernel {
-                Kernel::AddNoise(kernel) => self.released(kernel.len, read, written),
-                Kernel::Fill(_) if self.is_reset(dispatch) => Some(Label::Public),
+            let ending = Ending::of(&dispatch.kernel);
+            let label = match (&dispatch.kernel, ending) {
+                (_, Some(ending)) => self.released(dispatch, ending),
+                (Kernel::Fill(_), _) if self.is_reset(dispatch) => Some(Label::Public),
                 _ => None,
             };
             // Whatever is in both counts: a kernel may leave parts of what it writes as they were.
@@ -106,15 +135,14 @@ impl Flow<'_> {
             for &id in written {
                 self.written(dispatch, id, &label);
             }
-            let reads_noise = read.iter().any(|&id| matches!(self.role(id), Role::Noise(_)));
-            if reads_noise && !matches!(dispatch.kernel, Kernel::AddNoise(_)) {
+            if ending.is_none() && read.iter().any(|&id| self.is_noise(id)) {
                 self.noise.push(format!("`{}` reads noise", dispatch.label));
             }
         }
-        for (sum, parameter) in sums(self.program) {
-            let update = self.program.phase(Phase::Update).iter();
-            let uses: Vec<&Dispatch> = update.filter(|dispatch| dispatch.buffers.contains(&sum)).collect();
-            if uses.iter().filter(|dispatch| matches!(dispatch.kernel, Kernel::AddNoise(_))).count() != 1 {
+        for (sum, parameter) in sums(self.program, end) {
+            let uses = self.program.phase(end).iter().filter(|dispatch| dispatch.buffers.contains(&sum));
+            let uses: Vec<&Dispatch> = uses.collect();
+            if uses.iter().filter(|dispatch| Ending::of(&dispatch.kernel).is_some()).count() != 1 {
                 self.around.push(format!("the sum of `{parameter}` does not get noise once"));
             }
             if !uses.last().is_some_and(|dispatch| self.is_reset(dispatch)) {
@@ -123,15 +151,23 @@ impl Flow<'_> {
         }
     }
 
-    /// What an `AddNoise` of `len` elements puts out; none where it is not sum, noise and divisor of one parameter.
-    fn released(&mut self, len: usize, read: &[BufferId], written: &[BufferId]) -> Option<Label> {
-        let ([sum, noise, hyper], [gradient]) = (read, written) else { return None };
-        let Role::GradientSum(parameter) = self.role(*sum) else { return None };
-        let whole = [*sum, *noise, *gradient].iter().all(|&id| self.program.buffer(id).len.at(1) == len);
-        let own = *self.role(*noise) == Role::Noise(parameter.clone());
-        let divisor = *self.role(*hyper) == Role::Input(host_inputs::HYPER.to_owned());
-        let untouched = [sum, noise, hyper].iter().all(|id| !self.labels.contains_key(id));
-        (whole && own && divisor && untouched).then(|| Label::Released(parameter.clone()))
+    /// What a dispatch puts out that adds noise; none where it is not sum, noise and divisor of one parameter.
+    fn released(&mut self, dispatch: &Dispatch, ending: Ending) -> Option<Label> {
+        let buffer = |at: usize| dispatch.buffers.get(at).copied();
+        let (sum, noise, divisor) = (buffer(ending.sum)?, buffer(ending.noise)?, buffer(ending.divisor)?);
+        let (parameter, of_parameter) = match (self.role(sum), ending.unit) {
+            (Role::GradientSum(parameter), None) => (parameter, Role::Noise(parameter.clone())),
+            (Role::GridSum(parameter), Some(_)) => (parameter, Role::GridNoise(parameter.clone())),
+            _ => return None,
+        };
+        let is_long = |id: BufferId, words: usize| self.program.buffer(id).len.at(1) == words * ending.len;
+        let whole = [sum, noise].iter().all(|&id| is_long(id, ending.words())) && is_long(buffer(ending.gradient)?, 1);
+        let own = *self.role(noise) == of_parameter;
+        let is_input = |at: usize, name: &str| buffer(at).is_some_and(|id| *self.role(id) == Role::Input(name.into()));
+        let units = ending.unit.is_none_or(|unit| is_input(unit, host_inputs::GRID_UNITS));
+        let host = is_input(ending.divisor, host_inputs::HYPER) && units;
+        let untouched = [sum, noise, divisor].iter().all(|id| !self.labels.contains_key(id));
+        (whole && own && host && untouched).then(|| Label::Released(parameter.clone()))
     }
 
     /// `dispatch` writes `label` to `id`.
@@ -147,7 +183,10 @@ impl Flow<'_> {
             Role::GradientSum(_) if !self.is_reset(dispatch) => {
                 self.writes.push(what("writes a gradient sum"));
             }
-            Role::Noise(_) | Role::Input(_) | Role::ConstantF32(_) | Role::ConstantI32(_) => {
+            Role::GridSum(_) if !matches!(label, Label::Released(_)) => {
+                self.writes.push(what("writes an integer sum"));
+            }
+            Role::Noise(_) | Role::GridNoise(_) | Role::Input(_) | Role::ConstantF32(_) | Role::ConstantI32(_) => {
                 self.writes.push(what("writes what the host fills"));
             }
             Role::Output(_) if *label == Label::Records => self.around.push(what("shows what has no noise")),
@@ -159,9 +198,9 @@ impl Flow<'_> {
         }
     }
 
-    /// Whether `dispatch` sets all of a buffer to 0.
+    /// Whether `dispatch` sets all of a sum to 0.
     fn is_reset(&self, dispatch: &Dispatch) -> bool {
-        let Kernel::Fill(fill) = &dispatch.kernel else { return false };
+        let Kernel::Fill(fill) = &dispatch.kernel else { return matches!(dispatch.kernel, Kernel::Release(_)) };
         fill.value == 0.0 && dispatch.buffers.iter().all(|&id| self.program.buffer(id).len == fill.len)
     }
 
@@ -181,21 +220,62 @@ impl Flow<'_> {
             && states.iter().all(own)
     }
 
-    /// No phase but the update writes what training keeps, or uses noise.
+    /// No phase but those that end a step writes what training keeps, or uses noise, and integer sums get what is rounded of each
+    /// record.
     fn other_phases(&mut self) {
-        for (phase, dispatches) in self.program.phases.iter().filter(|(phase, _)| **phase != Phase::Update) {
-            for dispatch in dispatches {
+        for (phase, dispatches) in self.program.phases.iter().filter(|(phase, _)| !ENDS.contains(phase)) {
+            for (at, dispatch) in dispatches.iter().enumerate() {
                 let what = |problem| format!("`{}` of phase {} {problem}", dispatch.label, phase.name());
-                let (_, written) = split(dispatch);
+                let (read, written) = split(dispatch);
                 let keeps = |id: &BufferId| matches!(self.role(*id), Role::Parameter(_) | Role::OptimizerState(..));
                 if written.iter().any(keeps) {
                     self.writes.push(what("writes a parameter or optimizer state"));
                 }
-                if dispatch.buffers.iter().any(|&id| matches!(self.role(id), Role::Noise(_))) {
+                if dispatch.buffers.iter().any(|&id| self.is_noise(id)) {
                     self.noise.push(what("uses noise"));
+                }
+                let is_sum = |id: &BufferId| matches!(self.role(*id), Role::GridSum(_));
+                let adds = match &dispatch.kernel {
+                    Kernel::Carry(_) => {
+                        *phase == Phase::Private && read.iter().all(|&id| self.is_rounded(&dispatches[..at], id))
+                    }
+                    Kernel::Fold(fold) => *phase == Phase::Fold && fold.grid,
+                    _ => false,
+                };
+                if dispatch.buffers.iter().any(is_sum) && !adds {
+                    self.integers.push(what("adds something else to an integer sum"));
                 }
             }
         }
+    }
+
+    /// Whether the value that `dispatches` leave in a buffer is a sum over records, of which each was rounded to integers, and
+    /// whatever came after was of integers.
+    fn is_rounded(&self, dispatches: &[Dispatch], id: BufferId) -> bool {
+        let writers = dispatches.iter().enumerate().filter(|(_, dispatch)| split(dispatch).1.contains(&id));
+        let writers: Vec<(usize, &Dispatch)> = writers.collect();
+        let rounded = |(at, dispatch): &(usize, &Dispatch)| match &dispatch.kernel {
+            Kernel::OuterSum(kernel) => kernel.sums.integers(),
+            Kernel::Reduce(kernel) => kernel.records.sums().integers(),
+            Kernel::Scatter(kernel) => kernel.records.sums().integers(),
+            kernel => {
+                moves_integers(kernel) && split(dispatch).0.iter().all(|&id| self.is_rounded(&dispatches[..*at], id))
+            }
+        };
+        self.program.buffer(id).dtype == DType::I32 && !writers.is_empty() && writers.iter().all(rounded)
+    }
+}
+
+/// Whether a kernel adds or moves integers and does nothing else.
+fn moves_integers(kernel: &Kernel) -> bool {
+    match kernel {
+        Kernel::Copy(_) | Kernel::Rearrange(_) => true,
+        Kernel::Elementwise(kernel) => kernel
+            .expr
+            .steps()
+            .iter()
+            .all(|step| matches!(step, Step::Operand(_, DType::I32) | Step::Call(Func::AddI32, _))),
+        _ => false,
     }
 }
 
@@ -250,115 +330,4 @@ fn overlaps(program: &Program) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lower::kernels::Accumulate;
-
-    /// The phases of units of one record, and of several.
-    const PHASES: [&[Phase]; 2] =
-        [&[Phase::Private, Phase::Update], &[Phase::Plain, Phase::Fold, Phase::Collect, Phase::Update]];
-
-    fn program() -> Program {
-        super::super::tests::artifact_of("mlp", "cross-entropy").program
-    }
-
-    fn of_kernel(program: &Program, wanted: fn(&Kernel) -> bool) -> usize {
-        program.phase(Phase::Update).iter().position(|dispatch| wanted(&dispatch.kernel)).unwrap()
-    }
-
-    fn update(program: &mut Program) -> &mut Vec<Dispatch> {
-        program.phases.entry(Phase::Update).or_default()
-    }
-
-    #[test]
-    fn what_is_compiled_goes_through_noise() {
-        for check in checks(&program(), &PHASES) {
-            assert!(check.passed, "{check:?}");
-        }
-    }
-
-    #[test]
-    fn a_step_that_reads_the_sum_is_found() {
-        let mut program = program();
-        let add_noise = of_kernel(&program, |kernel| matches!(kernel, Kernel::AddNoise(_)));
-        let sgd = of_kernel(&program, |kernel| matches!(kernel, Kernel::Sgd(_)));
-        let sum = update(&mut program)[add_noise].buffers[0];
-        update(&mut program)[sgd].buffers[0] = sum;
-        assert!(!checks(&program, &PHASES)[0].passed);
-    }
-
-    #[test]
-    fn noise_that_is_short_of_another_parameter_or_used_twice_is_found() {
-        let add_noise = |program: &Program| of_kernel(program, |kernel| matches!(kernel, Kernel::AddNoise(_)));
-        let mut short = program();
-        let at = add_noise(&short);
-        let Kernel::AddNoise(kernel) = &mut update(&mut short)[at].kernel else { unreachable!() };
-        kernel.len -= 1;
-        assert!(!checks(&short, &PHASES)[0].passed);
-
-        let mut other = program();
-        let noise = other.phase(Phase::Update).iter().rev();
-        let noise = noise.clone().find(|dispatch| matches!(dispatch.kernel, Kernel::AddNoise(_))).unwrap().buffers[1];
-        update(&mut other)[at].buffers[1] = noise;
-        assert!(!checks(&other, &PHASES)[0].passed);
-
-        let mut twice = program();
-        let [sum, noise] = [0, 1].map(|i| twice.phase(Phase::Update)[at].buffers[i]);
-        let len = twice.buffer(sum).len.at(1);
-        let kernel = Accumulate { len }.into();
-        let dispatch = Dispatch { kernel, buffers: vec![noise, sum], label: "again".to_owned() };
-        twice.phases.entry(Phase::Private).or_default().push(dispatch);
-        assert!(!checks(&twice, &PHASES)[2].passed);
-    }
-
-    #[test]
-    fn other_writes_are_found() {
-        let mut kept = program();
-        let at = of_kernel(&kept, |kernel| matches!(kernel, Kernel::Fill(_)));
-        update(&mut kept).remove(at);
-        assert!(!checks(&kept, &PHASES)[1].passed);
-
-        let mut early = program();
-        let at = of_kernel(&early, |kernel| matches!(kernel, Kernel::Sgd(_)));
-        let step = early.phase(Phase::Update)[at].clone();
-        early.phases.entry(Phase::Private).or_default().push(step);
-        assert!(!checks(&early, &PHASES)[1].passed);
-    }
-
-    #[test]
-    fn flags_of_what_has_no_noise_are_found() {
-        let at = |program: &Program| of_kernel(program, |kernel| matches!(kernel, Kernel::Nonfinite(_)));
-        let mut sums = program();
-        let add_noise = of_kernel(&sums, |kernel| matches!(kernel, Kernel::AddNoise(_)));
-        let (sum, at_sums) = (sums.phase(Phase::Update)[add_noise].buffers[0], at(&sums));
-        update(&mut sums)[at_sums].buffers[0] = sum;
-        assert!(!checks(&sums, &PHASES)[0].passed);
-
-        let mut elsewhere = program();
-        let flags = elsewhere.phase(Phase::Update)[at(&elsewhere)].clone();
-        elsewhere.phases.entry(Phase::Private).or_default().push(flags);
-        assert!(!checks(&elsewhere, &PHASES)[0].passed);
-    }
-
-    #[test]
-    fn memory_that_is_shared_too_early_is_found() {
-        let mut program = program();
-        let temporary: Vec<BufferId> = program
-            .phase(Phase::Private)
-            .iter()
-            .flat_map(|dispatch| dispatch.buffers.clone())
-            .filter(|&id| program.buffer(id).role == Role::Temporary)
-            .collect();
-        let (first, slot) = (temporary[0], program.buffer(temporary[0]).slot);
-        let next = *temporary.iter().find(|&&id| id != first && program.buffer(id).slot != slot).unwrap();
-        let len = program.buffer(next).len;
-        program.slots[slot as usize].tenants.push(len);
-        program.buffers[next.0 as usize].slot = slot;
-        assert!(!overlaps(&program).is_empty());
-
-        let mut short = super::tests::program();
-        let slot = short.buffers[first.0 as usize].slot;
-        short.slots[slot as usize].tenants.clear();
-        assert!(!overlaps(&short).is_empty());
-    }
-}
+mod tests;

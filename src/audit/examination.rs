@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::canary::Replays;
-use super::claim::Claim;
+use super::claim::{Built, Claim};
 use super::mutation::MUTATIONS;
 use super::records::Records;
 use super::report::{Broken, Check, Section, percent};
 use super::sensitivity::{Places, Sensitivity};
 use super::subject::{Bench, Noise, Subject};
 use super::variants::{self, Variant, Variants};
-use super::{AuditError, Settings, beside, data_flow, noise, one_run, sampling, section, update};
+use super::{AuditError, Settings, beside, data_flow, integers, low_bits, noise, one_run, sampling, section, update};
 use crate::artifact::Artifact;
 use crate::device::Device;
 use crate::options::NormChoice;
@@ -24,6 +24,8 @@ use crate::train::step::Stepper;
 const ROWS: usize = 4;
 /// Rows of a physical batch of a replay: the canary, and one beside it.
 const REPLAY_ROWS: usize = 2;
+/// The most replays a side of an attack on low bits.
+const LOW_BITS_REPLAYS: u64 = 100;
 /// The most replays a side of a plan that was broken on purpose.
 const BROKEN_REPLAYS: u64 = 200;
 /// The most ordinary records in a training with canaries: how many there are is no part of the claim.
@@ -68,7 +70,7 @@ impl<P: FnMut(&str)> Examination<'_, P> {
     /// What the artifact claims of units of two records.
     fn of_pairs(&self) -> Result<Claim, AuditError> {
         let manifest = &self.artifact.manifest;
-        Claim::new(manifest.clip.clone(), manifest.clip_groups.clone(), Unit::Group, self.settings)
+        Claim::new(manifest.clip.clone(), &Built::of(self.artifact), Unit::Group, self.settings)
     }
 
     /// What the artifact's program does, before it is run.
@@ -87,8 +89,8 @@ impl<P: FnMut(&str)> Examination<'_, P> {
     /// What records do where the artifact's model takes norms from gradients that are stored.
     pub fn reference(&mut self, device: &dyn Device) -> Result<Sensitivity, AuditError> {
         let claim = self.claim;
-        let (program, _) = self.variants.compile(&claim.plan.clip, NormChoice::Materialize)?;
-        self.measure(device, claim, &claim.of(program), Places::All)
+        let stored = self.variants.compile(&claim.plan.clip, NormChoice::Materialize)?;
+        self.measure(device, claim, &claim.of(stored.program), Places::All)
     }
 
     /// The artifact as it is, and compiled again with every clip rule and way to compute norms.
@@ -96,6 +98,7 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         let subject = self.claim.of(self.artifact.program.clone());
         let mut sections = self.every_rule(device, reference)?;
         sections.extend(self.examine(device, &subject, reference, self.settings.replays)?);
+        sections.push(self.low_bits(device, &subject)?);
         sections.push(self.updates(device, &subject)?);
         sections.push(self.units(device)?);
         sections.push(self.beside(device)?);
@@ -109,19 +112,21 @@ impl<P: FnMut(&str)> Examination<'_, P> {
     fn every_rule(&mut self, device: &dyn Device, of_own: &Sensitivity) -> Result<Vec<Section>, AuditError> {
         let (mut checks, mut of_pairs) = (Vec::new(), Vec::new());
         for Variant { name: of_clip, clip, norms } in self.variants.clips()? {
-            let (stored, groups) = self.variants.compile(&clip, NormChoice::Materialize)?;
-            let pairs = Claim::new(clip.clone(), groups.clone(), Unit::Group, self.settings)?;
+            let stored = self.variants.compile(&clip, NormChoice::Materialize)?;
+            let pairs = Claim::new(clip.clone(), &stored, Unit::Group, self.settings)?;
             let places = self.some_places();
-            of_pairs.push(self.measure(device, &pairs, &pairs.of(stored.clone()), places)?.bounded(&of_clip));
+            let found = self.measure(device, &pairs, &pairs.of(stored.program.clone()), places)?;
+            of_pairs.push(found.bounded(&of_clip));
+            of_pairs.extend(found.of_integers(&of_clip));
             let own = clip == self.claim.plan.clip;
-            let claim = Claim::new(clip, groups, Unit::Record, self.settings)?;
+            let claim = Claim::new(clip, &stored, Unit::Record, self.settings)?;
             let reference = match norms.contains(&NormChoice::Materialize) {
                 _ if own => of_own.clone(),
                 true => {
                     let places = self.some_places();
-                    self.measure(device, &claim, &claim.of(stored), places)?
+                    self.measure(device, &claim, &claim.of(stored.program), places)?
                 }
-                false => self.measure(device, &claim, &claim.of(stored), Places::None)?,
+                false => self.measure(device, &claim, &claim.of(stored.program), Places::None)?,
             };
             for &norm in norms {
                 let name = format!("{of_clip}, {}", variants::name(norm));
@@ -129,12 +134,13 @@ impl<P: FnMut(&str)> Examination<'_, P> {
                 let found = match norm {
                     NormChoice::Materialize => reference.clone(),
                     _ => {
-                        let (program, _) = self.variants.compile(&claim.plan.clip, norm)?;
+                        let built = self.variants.compile(&claim.plan.clip, norm)?;
                         let places = self.some_places();
-                        self.measure(device, &claim, &claim.of(program), places)?
+                        self.measure(device, &claim, &claim.of(built.program), places)?
                     }
                 };
                 checks.push(found.bounded(&name));
+                checks.extend(found.of_integers(&name));
                 if norm != NormChoice::Materialize {
                     checks.push(found.agrees(&format!("{name}, shares"), &reference, self.records));
                 }
@@ -162,7 +168,10 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         let on = Bench::new(device, self.artifact, records, subject, Noise::On, key.clone())?;
         let off = Bench::new(device, self.artifact, records, subject, Noise::Off, key)?;
         let (mut noisy, mut quiet) = (on.rig(rows)?, off.rig(rows)?);
-        let checks = noise::checks(&mut noisy, &mut quiet, records, claim.deviation(), claim.plan.divisor())?;
+        let mut checks = noise::checks(&mut noisy, &mut quiet, records, claim)?;
+        if noisy.exact() {
+            checks.extend(integers::checks(&mut noisy, records, claim)?);
+        }
         sections.push(section("Noise of the artifact", Some(device), checks));
 
         (self.progress)(&format!("{replays} replays a side on {}", device.name()));
@@ -180,10 +189,7 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         reference: &Sensitivity,
     ) -> Result<Section, AuditError> {
         let found = self.measure(device, self.claim, subject, Places::All)?;
-        let checks = vec![
-            found.bounded("longest change / bound"),
-            found.agrees("shares, from those of stored gradients / S", reference, self.records),
-        ];
+        let checks = changes(&found, reference, self.records);
         Ok(section("Sensitivity of the artifact", Some(device), checks))
     }
 
@@ -200,7 +206,7 @@ impl<P: FnMut(&str)> Examination<'_, P> {
             Unit::Group => self.pairs,
         };
         let bench = Bench::new(device, self.artifact, records, subject, Noise::Off, self.key()?)?;
-        Sensitivity::measure(&mut bench.rig(rows)?, records, places, claim.plan.divisor())
+        Sensitivity::measure(&mut bench.rig(rows)?, records, places, claim)
     }
 
     fn canary(&self, found: &Replays) -> Vec<Check> {
@@ -223,6 +229,17 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         ]
     }
 
+    /// An attack on what the artifact's program releases.
+    fn low_bits(&mut self, device: &dyn Device, subject: &Subject) -> Result<Section, AuditError> {
+        (self.progress)(&format!("low bits on {}", device.name()));
+        let (rows, records, key) = (self.rows().min(REPLAY_ROWS), self.records, self.key()?);
+        let on = Bench::new(device, self.artifact, records, subject, Noise::On, key.clone())?;
+        let off = Bench::new(device, self.artifact, records, subject, Noise::Off, key)?;
+        let count = self.settings.replays.min(LOW_BITS_REPLAYS);
+        let checks = low_bits::checks(&mut on.rig(rows)?, &mut off.rig(rows)?, records, self.claim, count)?;
+        Ok(section("Low bits of what the artifact releases", Some(device), checks))
+    }
+
     /// The artifact's program to the letter, beside the one in which the audit sees what is released.
     fn updates(&mut self, device: &dyn Device, subject: &Subject) -> Result<Section, AuditError> {
         let (rows, records, key) = (self.rows(), self.records, self.key()?);
@@ -243,18 +260,15 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         (self.progress)(&format!("units of two records on {}", device.name()));
         let (rows, records, claim) = (self.rows(), self.pairs, self.of_pairs()?);
         let subject = claim.of(self.artifact.program.clone());
-        let (reference, _) = self.variants.compile(&claim.plan.clip, NormChoice::Materialize)?;
-        let reference = self.measure(device, &claim, &claim.of(reference), Places::None)?;
+        let reference = self.variants.compile(&claim.plan.clip, NormChoice::Materialize)?;
+        let reference = self.measure(device, &claim, &claim.of(reference.program), Places::None)?;
         let found = self.measure(device, &claim, &subject, Places::All)?;
         let key = self.key()?;
         let on = Bench::new(device, self.artifact, records, &subject, Noise::On, key.clone())?;
         let off = Bench::new(device, self.artifact, records, &subject, Noise::Off, key)?;
         let (mut noisy, mut quiet) = (on.rig(rows)?, off.rig(rows)?);
         let (std, all) = (claim.deviation(), &records.ordinary[..]);
-        let mut checks = vec![
-            found.bounded("longest change / bound"),
-            found.agrees("shares, from those of stored gradients / S", &reference, records),
-        ];
+        let mut checks = changes(&found, &reference, records);
         for (what, batches) in [("no units", vec![]), ("several units", vec![all])] {
             checks.push(noise::with_records(&mut noisy, &mut quiet, std, what, &batches)?);
         }
@@ -267,16 +281,15 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         (self.progress)(&format!("counts and estimates on {}", device.name()));
         let (rows, records, manifest) = (self.rows(), self.records, &self.artifact.manifest);
         let sigma = self.settings.noise_multiplier;
-        let (program, groups, clip) = match beside::adaptive(&manifest.clip, sigma)? {
-            Some(clip) => (self.artifact.program.clone(), manifest.clip_groups.clone(), clip),
+        let (built, clip) = match beside::adaptive(&manifest.clip, sigma)? {
+            Some(clip) => (Built::of(self.artifact), clip),
             None => {
                 let clip = ClipRule::flat(manifest.clip.sensitivity())?;
-                let (program, groups) = self.variants.compile(&clip, manifest.norm)?;
-                (program, groups, beside::adaptive(&clip, sigma)?.unwrap_or(clip))
+                (self.variants.compile(&clip, manifest.norm)?, beside::adaptive(&clip, sigma)?.unwrap_or(clip))
             }
         };
-        let claim = beside::claim(clip, groups, self.settings)?;
-        let subject = claim.of(program);
+        let claim = beside::claim(clip, &built, self.settings)?;
+        let subject = claim.of(built.program);
         let key = self.key()?;
         let on = Bench::new(device, self.artifact, records, &subject, Noise::On, key.clone())?;
         let off = Bench::new(device, self.artifact, records, &subject, Noise::Off, key)?;
@@ -291,7 +304,7 @@ impl<P: FnMut(&str)> Examination<'_, P> {
             device,
             artifact: self.artifact,
             subject,
-            records: claim.units().min(MOST_RECORDS),
+            records: claim.population().min(MOST_RECORDS),
             canaries: canaries as usize,
             steps,
             rows: self.rows(),
@@ -312,12 +325,12 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         let whole = failing(sections.iter().filter(|s| s.device.is_none() || s.device == Some(device.name())));
         let replays = self.settings.replays.min(BROKEN_REPLAYS);
         let mut all = Vec::new();
-        for mutation in MUTATIONS {
+        for mutation in MUTATIONS.iter().filter(|mutation| !mutation.exact || self.claim.plan.grid.is_some()) {
             (self.progress)(&format!("{} on {}", mutation.name, device.name()));
             let mut broken =
                 Broken { name: mutation.name.to_owned(), device: device.name(), caught: None, by: Vec::new() };
             let program = match mutation.ghost {
-                true => self.variants.compile(&self.claim.plan.clip, NormChoice::Ghost)?.0,
+                true => self.variants.compile(&self.claim.plan.clip, NormChoice::Ghost)?.program,
                 false => self.artifact.program.clone(),
             };
             let unbroken = self.claim.of(program);
@@ -344,6 +357,14 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         }
         Ok(all)
     }
+}
+
+/// What records did, beside the same by the stored gradients of `reference`.
+fn changes(found: &Sensitivity, reference: &Sensitivity, records: &Records) -> Vec<Check> {
+    let mut checks = vec![found.bounded("longest change / bound")];
+    checks.extend(found.of_integers("longest change / bound"));
+    checks.push(found.agrees("shares, from those of stored gradients / S", reference, records));
+    checks
 }
 
 fn name_in(section: &Section, check: &Check) -> (String, String) {

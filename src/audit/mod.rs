@@ -6,11 +6,13 @@
 //! | [`update`] | are parameters updated by what is seen released? | running the program as it is beside |
 //! | [`sensitivity`] | can one unit move the sum of a clip group farther than its bound? | trying, exactly |
 //! | [`noise`] | is the noise on every tensor as large, as normal and as independent as claimed, whatever the batch? | statistics |
+//! | [`integers`] | are integers of noise those of the discrete Gaussian, low bits and tails, and is nothing but a conversion after them? | statistics, exactly |
+//! | [`low_bits`] | do the low bits of what is released tell whether a record is in? | an attack |
 //! | [`beside`] | the same of adaptive counts and estimates of metrics, and do all together cost what is charged? | both |
 //! | [`sampling`] | do units enter batches as claimed? | statistics |
 //! | [`canary`] | how much of ε can be shown from one compiled step? | replays with and without a record |
 //! | [`one_run`] | how much of ε can be shown from a whole training? | guessing which canaries were in it |
-//! | [`mutation`] | would a broken plan be caught? | breaking it in nine ways |
+//! | [`mutation`] | would a broken plan be caught? | breaking it on purpose |
 //!
 //! Statistical checks have bounds that a correct mechanism leaves at most once in 10⁹ audits, whatever its numbers; lower
 //! bounds on ε decide at a confidence at which all of them together raise a false alarm in one audit of two thousand.
@@ -21,8 +23,11 @@ pub mod beside;
 pub mod canary;
 mod claim;
 pub mod data_flow;
+mod ending;
 mod error;
 mod examination;
+mod integers;
+mod low_bits;
 pub mod mutation;
 pub mod noise;
 pub mod one_run;
@@ -41,7 +46,7 @@ use std::time::Instant;
 use crate::artifact::Artifact;
 use crate::device::Device;
 use crate::privacy::adjacency::Unit;
-use claim::Claim;
+use claim::{Built, Claim};
 pub use error::AuditError;
 use examination::Examination;
 use records::Records;
@@ -97,7 +102,8 @@ pub fn audit(
     let records = Records::new(&manifest.schema, settings.batch as usize)?;
     let pairs = Records::grouped(&manifest.schema, OTHERS)?;
     let variants = Variants::of(artifact)?;
-    let claim = Claim::new(manifest.clip.clone(), manifest.clip_groups.clone(), Unit::Record, settings)?;
+    let built = Built::of(artifact);
+    let claim = Claim::new(manifest.clip.clone(), &built, Unit::Record, settings)?;
     let deciding = devices.len().max(1) * if settings.canaries.is_some() { 2 } else { 1 };
     let mut examination = Examination {
         artifact,

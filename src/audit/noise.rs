@@ -4,13 +4,16 @@
 //! for, in every tensor by itself: one that goes without noise gives its gradient away, however small it is. Bounds are
 //! those that a correct mechanism leaves with a probability of [`moments::ALARM`].
 
+use std::f64::consts::PI;
+
 use super::AuditError;
+use super::claim::Claim;
 use super::records::Records;
 use super::report::Check;
 use super::series;
 use super::statistics::moments;
 use super::subject::Rig;
-use moments::{Moments, Products, deviations};
+use moments::{ALARM, Moments, Products, deviations};
 
 /// Values of noise to draw, if there are that few in a reasonable number of steps.
 const VALUES: usize = 1 << 20;
@@ -22,24 +25,24 @@ const STEPS: [usize; 2] = [6, 512];
 const CORRELATED: usize = 48;
 /// Elements of each half of a parameter whose correlations are looked at.
 const WINDOW: usize = 2048;
-/// How often an element may be what it was in the step before: one float in some ten million is by chance.
+/// How often an element may be what it was in the step before: one float, or one integer of a fine grid, in some ten million is
+/// by chance.
 const REPEATS: u8 = 2;
 /// How far the divisor may be from the expected batch size by rounding alone.
 const DIVISOR: f64 = 1e-5;
 
-/// The checks of the noise, with a `noisy` and a `quiet` rig of one subject. `std` is the claimed standard deviation of
-/// what is released, and `divisor` the claimed divisor.
+/// The checks of the noise, with a `noisy` and a `quiet` rig of one subject, against what is claimed.
 ///
 /// # Errors
 /// When there is no noise, or a device fails.
-pub fn checks(
+pub(super) fn checks(
     noisy: &mut Rig<'_>,
     quiet: &mut Rig<'_>,
     records: &Records,
-    std: f64,
-    divisor: f64,
+    claim: &Claim,
 ) -> Result<Vec<Check>, AuditError> {
-    let mut checks = empty(noisy, std)?;
+    let (std, divisor) = (claim.deviation(), claim.plan.divisor());
+    let mut checks = empty(noisy, claim)?;
     let all = &records.ordinary[..];
     let few = &all[..all.len().min(4)];
     let twice = [all, all].concat();
@@ -64,12 +67,13 @@ pub fn steps(sizes: &[usize]) -> usize {
 }
 
 /// Steps without records: all that they release is noise.
-fn empty(noisy: &mut Rig<'_>, std: f64) -> Result<Vec<Check>, AuditError> {
+fn empty(noisy: &mut Rig<'_>, claim: &Claim) -> Result<Vec<Check>, AuditError> {
+    let std = claim.deviation();
     let (names, sizes) = (noisy.parameters().to_vec(), noisy.sizes().to_vec());
     let steps = steps(&sizes);
     let mut series: Vec<(&str, Vec<f64>)> = names.iter().map(|name| (&**name, Vec::new())).collect();
     let mut windows: Vec<Vec<Vec<f32>>> = Vec::new();
-    let mut still = Still::default();
+    let mut still = Still::new(claim, sizes.iter().sum(), steps)?;
     for step in 0..steps {
         let released = noisy.release(step as u64, &[])?;
         for (tensor, (_, values)) in tensors(&released, &sizes).zip(&mut series) {
@@ -99,17 +103,38 @@ fn tensors<'a>(gradient: &'a [f32], sizes: &[usize]) -> impl Iterator<Item = &'a
 #[derive(Default)]
 struct Still {
     previous: Vec<f32>,
-    /// How often each element was what it was in the step before, and past all bounds if it ever was 0.
+    /// How often each element was what it was in the step before, or 0. A float that ever is 0 is past all bounds.
     repeats: Vec<u8>,
+    /// How often it may be.
+    most: u8,
+    /// Whether noise is of integers, of which 0 is one.
+    exact: bool,
 }
 
 impl Still {
+    /// For `steps` steps of `elements` elements of what `claim` says.
+    fn new(claim: &Claim, elements: usize, steps: usize) -> Result<Still, AuditError> {
+        if claim.plan.grid.is_none() {
+            return Ok(Still { most: REPEATS, ..Still::default() });
+        }
+        // Two integers of the scale s are the same with a probability of at most 1/(2s√π), and one is 0 with 1/(s√2π). Of r + 1
+        // such events in n steps the probability is at most (n p)^(r+1)/(r+1)!, of any of the elements that many times as much.
+        let least = claim.noise_scales()?.iter().map(|scale| scale.to_f64()).fold(f64::INFINITY, f64::min);
+        let mean = steps as f64 * (1.0 / (2.0 * PI.sqrt()) + 1.0 / (2.0 * PI).sqrt()) / least;
+        let (mut most, mut chance) = (0, elements as f64 * mean);
+        while chance > ALARM && most < u8::MAX - 1 {
+            most += 1;
+            chance *= mean / f64::from(most + 1);
+        }
+        Ok(Still { most, exact: true, ..Still::default() })
+    }
+
     fn add(&mut self, released: Vec<f32>) {
         self.repeats.resize(released.len(), 0);
         let previous = self.previous.iter().map(Some).chain(std::iter::repeat(None));
         for ((now, before), repeats) in released.iter().zip(previous).zip(&mut self.repeats) {
             if *now == 0.0 {
-                *repeats = u8::MAX;
+                *repeats = if self.exact { repeats.saturating_add(1) } else { u8::MAX };
             } else if before.is_some_and(|before| before.to_bits() == now.to_bits()) {
                 *repeats = repeats.saturating_add(1);
             }
@@ -118,7 +143,7 @@ impl Still {
     }
 
     fn check(&self, names: &[String], sizes: &[usize]) -> Check {
-        let still = |repeats: &u8| *repeats > REPEATS;
+        let still = |repeats: &u8| *repeats > self.most;
         let count = self.repeats.iter().filter(|repeats| still(repeats)).count();
         let check = Check::at_most("elements that are 0 or stay as they are", count as f64, 0.0);
         let mut at = self.repeats.iter().position(still).unwrap_or(usize::MAX);
@@ -235,7 +260,7 @@ mod tests {
     #[test]
     fn one_element_that_stays_is_found() {
         let found = |tail: fn(usize) -> f32| {
-            let mut still = Still::default();
+            let mut still = Still { most: REPEATS, ..Still::default() };
             (0..6).for_each(|step| still.add(vec![step as f32 + 1.0, 0.5 - step as f32, tail(step)]));
             still.check(&["a".to_owned(), "b".to_owned()], &[2, 1])
         };

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::AuditError;
+use super::ending::{Ending, released_by};
 use super::report::{Check, percent};
 use super::statistics::gaussian::{cdf, quantile};
 use super::statistics::one_run::Guesses;
@@ -19,10 +20,11 @@ use super::subject::{Subject, observable, released};
 use crate::artifact::Artifact;
 use crate::device::Device;
 use crate::graph::DType;
-use crate::lower::kernels::{Accumulate, Kernel};
+use crate::lower::kernels::{Accumulate, Carry, Kernel};
 use crate::lower::memory;
-use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
+use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Program, Role};
 use crate::privacy::clipping::ClipState;
+use crate::privacy::grid;
 use crate::privacy::keys::{Domain, RunKey, Stream};
 use crate::privacy::ledger::Receipt;
 use crate::privacy::sampler::Sampler;
@@ -94,15 +96,26 @@ impl Training<'_> {
             stepper.begin(step)?;
             stepper.add(step, ordinary, |_, _, _| ())?;
             stepper.collect()?;
-            let mut gradients: Vec<Vec<f32>> = sizes.iter().map(|&size| vec![0.0; size]).collect();
+            let mut gradients: Vec<Vec<f64>> = sizes.iter().map(|&size| vec![0.0; size]).collect();
             for canary in special.iter().map(|unit| unit - data.records()).filter(|&canary| coins[canary]) {
-                let Canary { parameter, element, value } = canaries[canary];
+                let Canary { parameter, element, value, .. } = canaries[canary];
                 gradients[parameter][element] += value;
             }
-            let mut sums = Vec::new();
+            let mut sums: Vec<Vec<f64>> = Vec::new();
             for (name, gradient) in parameters.iter().zip(gradients) {
-                sums.push(stepper.engine().gradient_sum(name)?);
-                stepper.engine().write_input(&format!("{CANARIES}{name}"), &Values::F32(gradient))?;
+                let engine = stepper.engine();
+                let (sum, added) = match &plan.grid {
+                    Some(_) => {
+                        let sum = engine.grid_sum(name)?.into_iter().map(|sum| sum as f64).collect();
+                        (sum, Values::I32(gradient.into_iter().map(|value| value as i32).collect()))
+                    }
+                    None => {
+                        let sum = engine.gradient_sum(name)?.into_iter().map(f64::from).collect();
+                        (sum, Values::F32(gradient.into_iter().map(|value| value as f32).collect()))
+                    }
+                };
+                sums.push(sum);
+                engine.write_input(&format!("{CANARIES}{name}"), &added)?;
             }
             // Records and canaries are made up, so there is nothing to pay for.
             stepper.release(Receipt::of_made_up_records(step))?;
@@ -111,8 +124,9 @@ impl Training<'_> {
                 seen.push(stepper.engine().floats(&released(name))?);
             }
             for (score, canary) in scores.iter_mut().zip(&canaries) {
-                let at = |tensors: &[Vec<f32>]| f64::from(tensors[canary.parameter][canary.element]);
-                *score += (at(&seen) * plan.divisor() - at(&sums)) / f64::from(canary.value);
+                let Canary { parameter, element, unit, value } = *canary;
+                let released = f64::from(seen[parameter][element]) * plan.divisor() / unit;
+                *score += (released - sums[parameter][element]) / value;
             }
         }
         Ok(self.guess(&scores, &coins))
@@ -122,7 +136,13 @@ impl Training<'_> {
     fn place(&self, parameters: &[String], sizes: &[usize], clip: &ClipState) -> Vec<Canary> {
         let total: usize = sizes.iter().sum();
         let count = self.canaries.min(total);
-        let bounds = clip.bounds(1.0);
+        let bounds = clip.bounds(1.0).into_iter().zip(clip.scaled(1.0)).enumerate();
+        // The unit of the sum, and the most that a record may add, in units.
+        let of_group = |(group, (bound, scaled)): (usize, (f32, f64))| match &self.subject.plan.grid {
+            Some(grid) => (grid::unit(scaled), grid.group_sensitivity(group).floor()),
+            None => (1.0, f64::from(bound)),
+        };
+        let values: Vec<(f64, f64)> = bounds.map(of_group).collect();
         let mut canaries = Vec::with_capacity(count);
         for canary in 0..count {
             let (mut element, mut parameter) = ((canary as u128 * total as u128 / count as u128) as usize, 0);
@@ -131,7 +151,8 @@ impl Training<'_> {
                 parameter += 1;
             }
             let group = self.subject.groups.iter().position(|group| group.parameters.contains(&parameters[parameter]));
-            canaries.push(Canary { parameter, element, value: bounds[group.unwrap_or(0)] });
+            let (unit, value) = values[group.unwrap_or(0)];
+            canaries.push(Canary { parameter, element, unit, value });
         }
         canaries
     }
@@ -179,7 +200,10 @@ impl Training<'_> {
 struct Canary {
     parameter: usize,
     element: usize,
-    value: f32,
+    /// What the sum is in units of.
+    unit: f64,
+    /// In units.
+    value: f64,
 }
 
 fn coins(key: &RunKey, count: usize) -> Vec<bool> {
@@ -188,23 +212,28 @@ fn coins(key: &RunKey, count: usize) -> Vec<bool> {
     bytes.into_iter().map(|byte| byte & 1 == 1).collect()
 }
 
-/// The program with an input for each trained parameter that is added to its gradient sum before the update.
+/// The program with an input for each trained parameter that is added to its sum at the end of the step.
 fn with_canaries(mut program: Program) -> Result<Program, AuditError> {
-    let sums: Vec<(BufferId, String, usize)> = program
-        .ids()
-        .filter_map(|id| match &program.buffer(id).role {
-            Role::GradientSum(parameter) => Some((id, parameter.clone(), program.buffer(id).len.at(1))),
-            _ => None,
+    let end = program.private_update();
+    let released: Vec<(String, Ending, BufferId)> = program
+        .phase(end)
+        .iter()
+        .filter_map(|dispatch| {
+            let (parameter, ending, _) = released_by(&program, dispatch)?;
+            Some((parameter, ending, dispatch.buffers[ending.sum]))
         })
         .collect();
-    for (sum, parameter, len) in sums {
-        let name = format!("{CANARIES}{parameter}");
+    for (parameter, ending, sum) in released {
+        let (name, len) = (format!("{CANARIES}{parameter}"), ending.len);
         let canaries = BufferId(program.buffers.len() as u32);
+        let (dtype, kernel) = match ending.unit {
+            Some(_) => (DType::I32, Kernel::from(Carry { len })),
+            None => (DType::F32, Accumulate { len }.into()),
+        };
         let role = Role::Input(name.clone());
-        program.buffers.push(Buffer { name: name.clone(), dtype: DType::F32, len: Extent::fixed(len), role, slot: 0 });
-        let kernel = Kernel::from(Accumulate { len });
+        program.buffers.push(Buffer { name: name.clone(), dtype, len: Extent::fixed(len), role, slot: 0 });
         let dispatch = Dispatch { kernel, buffers: vec![canaries, sum], label: name };
-        program.phases.entry(Phase::Update).or_default().insert(0, dispatch);
+        program.phases.entry(end).or_default().insert(0, dispatch);
     }
     memory::plan(&mut program);
     Ok(program)

@@ -6,14 +6,18 @@
 //! from a wrong norm is found in the other direction too: alone, a record must move the sum exactly as far as it does
 //! where norms are taken from per-sample gradients that are there.
 //!
+//! Integer sums are compared as such: a record must add the same integers to the last bit wherever it stands, whatever others
+//! there are and however batches are cut, and no more of them than the grid's sensitivity in each clip group.
+//!
 //! The artifact is tried with every record in every place. Of the model compiled again, with each of the other clip rules
 //! and ways to compute norms, every record is tried alone and in one of the places, another one with each rule and way: what
 //! a place changes, how batches are cut and added up, is the same in all of them.
 
 use super::AuditError;
+use super::claim::Claim;
 use super::records::{Records, defies_rounding};
 use super::report::Check;
-use super::subject::{Rig, distance};
+use super::subject::{Integer, Rig, distance};
 
 /// How much longer than the sensitivity a change may be by rounding alone.
 pub const ROUNDING: f64 = 1e-6;
@@ -58,29 +62,64 @@ pub struct Sensitivity {
     changes: usize,
     /// What each adversarial record adds alone to each parameter's gradient, over the sensitivity.
     alone: Vec<Vec<Vec<f32>>>,
+    /// The most that they did to integer sums.
+    exact: Option<Exact>,
+}
+
+/// The most that adversarial records did to integer sums.
+#[derive(Clone, Debug, Default)]
+struct Exact {
+    /// The longest change of a clip group over its sensitivity in grid units, and what made it.
+    longest: (f64, String),
+    /// The most integers in which a change was not what the record adds alone, and where.
+    differing: (usize, String),
+}
+
+/// What a step came to without noise.
+struct Outcome {
+    released: Vec<f32>,
+    /// The sum before it was released, of integers.
+    integers: Vec<Integer>,
+}
+
+impl Outcome {
+    fn of(rig: &mut Rig<'_>, batches: &[&[usize]]) -> Result<Outcome, AuditError> {
+        if !rig.exact() {
+            return Ok(Outcome { released: rig.release(0, batches)?, integers: Vec::new() });
+        }
+        let (integers, released) = rig.integers_and_release(0, batches)?;
+        Ok(Outcome { released, integers })
+    }
+
+    /// The integers by which the sum is another than `without`.
+    fn beyond(&self, without: &Outcome) -> Vec<Integer> {
+        let pairs = self.integers.iter().zip(&without.integers);
+        pairs.map(|(with, without)| Integer(with.0.wrapping_sub(without.0))).collect()
+    }
 }
 
 impl Sensitivity {
     /// Measures `rig`, in which noise is off, with adversarial units in `places`: every change over the bound on what is
-    /// released, which is that of the sum over `divisor`. Where clip bounds adapt, it is measured again after they have
+    /// released, as `claim` has it. Where clip bounds adapt, it is measured again after they have
     /// moved.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn measure(
+    pub(super) fn measure(
         rig: &mut Rig<'_>,
         records: &Records,
         places: Places,
-        divisor: f64,
+        claim: &Claim,
     ) -> Result<Sensitivity, AuditError> {
-        let mut found = Sensitivity { longest: (0.0, String::new()), changes: 0, alone: Vec::new() };
-        found.alone = found.changes_of(rig, records, places, divisor, "")?;
+        let exact = rig.exact().then(Exact::default);
+        let mut found = Sensitivity { longest: (0.0, String::new()), changes: 0, alone: Vec::new(), exact };
+        found.alone = found.changes_of(rig, records, places, claim, "")?;
         let again = match places {
             Places::Turn(first) => Places::Turn(first + 1),
             _ => places,
         };
         if again != Places::None && rig.adapt(&records.ordinary)? {
-            found.changes_of(rig, records, again, divisor, ", bounds adapted")?;
+            found.changes_of(rig, records, again, claim, ", bounds adapted")?;
         }
         Ok(found)
     }
@@ -91,18 +130,19 @@ impl Sensitivity {
         rig: &mut Rig<'_>,
         records: &Records,
         places: Places,
-        divisor: f64,
+        claim: &Claim,
         bounds: &str,
     ) -> Result<Vec<Vec<Vec<f32>>>, AuditError> {
-        let scale = rig.sensitivity() / divisor;
+        let scale = rig.sensitivity(claim.plan.grid.as_ref()) / claim.plan.divisor();
         let others = &records.ordinary[..OTHERS.min(records.ordinary.len())];
-        let nobody = rig.release(0, &[])?;
-        let all = rig.release(0, &[others])?;
+        let nobody = Outcome::of(rig, &[])?;
+        let all = Outcome::of(rig, &[others])?;
         let mut shares = Vec::new();
         for (unit, &(kind, record)) in records.adversaries.iter().enumerate() {
             let one = [record];
-            let alone = rig.release(0, &[&one])?;
-            self.add(rig.reach(&alone, &nobody, divisor), || format!("{kind}, alone{bounds}"));
+            let alone = Outcome::of(rig, &[&one])?;
+            let own = alone.beyond(&nobody);
+            self.add(rig, [&alone, &nobody], &own, claim, || format!("{kind}, alone{bounds}"));
             let last = [others, &one].concat();
             let first = [&one, others].concat();
             let (before, after) = others.split_at(others.len() / 2);
@@ -116,22 +156,37 @@ impl Sensitivity {
             ];
             let tried = batches.iter().enumerate().filter(|(i, _)| places.have(unit, *i));
             for (batches, place) in tried.map(|(_, batches)| batches) {
-                let with = rig.release(0, batches)?;
-                self.add(rig.reach(&with, &all, divisor), || format!("{kind}, {place}{bounds}"));
+                let with = Outcome::of(rig, batches)?;
+                self.add(rig, [&with, &all], &own, claim, || format!("{kind}, {place}{bounds}"));
             }
-            let mut share = alone.iter().zip(&nobody).map(|(a, b)| ((f64::from(*a) - f64::from(*b)) / scale) as f32);
+            let pairs = alone.released.iter().zip(&nobody.released);
+            let mut share = pairs.map(|(a, b)| ((f64::from(*a) - f64::from(*b)) / scale) as f32);
             shares.push(rig.sizes().iter().map(|&size| share.by_ref().take(size).collect()).collect());
         }
         Ok(shares)
     }
 
-    fn add(&mut self, (reach, group): (f64, Option<&str>), what: impl FnOnce() -> String) {
+    /// Adds the change from the second outcome to the first, of which integers should be `own`.
+    fn add(
+        &mut self,
+        rig: &Rig<'_>,
+        [with, without]: [&Outcome; 2],
+        own: &[Integer],
+        claim: &Claim,
+        what: impl Fn() -> String,
+    ) {
         self.changes += 1;
-        // Anything that is not a number is as long as can be.
-        let reach = if reach.is_nan() { f64::INFINITY } else { reach };
-        if reach > self.longest.0 {
-            let group = group.map(|group| format!(", group {group}")).unwrap_or_default();
-            self.longest = (reach, what() + &group);
+        let (grid, divisor) = (claim.plan.grid.as_ref(), claim.plan.divisor());
+        let bounds: Vec<f64> = rig.bounds(grid).into_iter().map(|bound| bound / divisor).collect();
+        longer(&mut self.longest, rig.reach(&with.released, &without.released, &bounds), &what);
+        let (Some(grid), Some(exact)) = (grid, &mut self.exact) else { return };
+        let change = with.beyond(without);
+        let none = vec![Integer(0); change.len()];
+        let units: Vec<f64> = (0..bounds.len()).map(|group| grid.group_sensitivity(group)).collect();
+        longer(&mut exact.longest, rig.reach(&change, &none, &units), &what);
+        let differing = change.iter().zip(own).filter(|(a, b)| a != b).count();
+        if differing > exact.differing.0 {
+            exact.differing = (differing, what());
         }
     }
 
@@ -139,6 +194,18 @@ impl Sensitivity {
     pub fn bounded(&self, name: &str) -> Check {
         let (longest, what) = &self.longest;
         Check::at_most(name, *longest, 1.0 + ROUNDING).with(format!("longest of {} changes: {what}", self.changes))
+    }
+
+    /// No change of integer sums is longer than the bound, and each is of the record's own integers; nothing where sums are of
+    /// floats.
+    pub fn of_integers(&self, name: &str) -> Vec<Check> {
+        let Some(Exact { longest, differing }) = &self.exact else { return Vec::new() };
+        vec![
+            Check::at_most(&format!("{name} of integers"), longest.0, 1.0)
+                .with(format!("longest of {} changes: {}", self.changes, longest.1)),
+            Check::at_most(&format!("{name}, other integers than a record's own"), differing.0 as f64, 0.0)
+                .with(format!("most of {} changes: {}", self.changes, differing.1)),
+        ]
     }
 
     /// Records move the sum in the direction in which they do in `reference`, whose norms are of gradients that are there, and
@@ -165,6 +232,16 @@ impl Sensitivity {
         let worst = apart.max_by(|a, b| a.0.total_cmp(&b.0));
         let (apart, kind) = worst.map_or((0.0, ""), |(apart, (kind, _))| (apart, *kind));
         Check::at_most(name, apart, AGREEMENT).with(kind)
+    }
+}
+
+/// Keeps the longer change, of which `what` tells what made it.
+fn longer(longest: &mut (f64, String), (reach, group): (f64, Option<&str>), what: impl Fn() -> String) {
+    // Anything that is not a number is as long as can be.
+    let reach = if reach.is_nan() { f64::INFINITY } else { reach };
+    if reach > longest.0 {
+        let group = group.map(|group| format!(", group {group}")).unwrap_or_default();
+        *longest = (reach, what() + &group);
     }
 }
 

@@ -40,7 +40,7 @@ pub fn deviation(title: &str, series: &[(&str, Moments)]) -> Check {
 }
 
 /// The check whose figure is farthest out, of series that have values.
-fn farthest<'a>(checks: impl Iterator<Item = (&'a str, usize, Check)>) -> Check {
+pub fn farthest<'a>(checks: impl Iterator<Item = (&'a str, usize, Check)>) -> Check {
     let tested: Vec<_> = checks.filter(|(_, count, _)| *count > 0).collect();
     let among = match tested.len() {
         1 => String::new(),

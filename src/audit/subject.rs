@@ -7,24 +7,30 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::AuditError;
+use super::ending::released_by;
 use super::records::Records;
 use crate::artifact::Artifact;
 use crate::device::Device;
-use crate::lower::kernels::Kernel;
+use crate::graph::DType;
+use crate::lower::kernels::{Copy, CopyAxis};
 use crate::lower::memory;
-use crate::lower::program::{Phase, Program, Role};
+use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Program, Role};
 use crate::privacy::clipping::{ClipGroup, ClipState};
+use crate::privacy::grid::{self, Grid};
 use crate::privacy::keys::RunKey;
 use crate::privacy::ledger::Receipt;
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
 use crate::tensors::Tensors;
+use crate::train::data::Values;
 use crate::train::engine::Engine;
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::step::{Released, Setting, Stepper};
 
 /// The prefix of the results that hold what a step releases of a parameter's gradient.
 const RELEASED: &str = "audit/";
+/// The prefix of the results that hold the integer noise that a step adds.
+const NOISE: &str = "audit/noise/";
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -158,30 +164,45 @@ impl Rig<'_> {
         &self.sizes
     }
 
-    /// The sensitivity of a sum that is clipped to the bounds as they are, which noise is scaled by.
-    pub fn sensitivity(&self) -> f64 {
-        self.clip.sensitivity(1.0)
+    /// The sensitivity of a sum that is clipped to the bounds as they are, which noise is scaled by; of integers, that of `grid`.
+    pub fn sensitivity(&self, grid: Option<&Grid>) -> f64 {
+        grid.map_or_else(|| self.clip.sensitivity(1.0), |grid| grid.sensitivity(&self.clip.scaled(1.0)))
     }
 
-    /// The longest difference between two released gradients in a clip group, over the bound of that group, and its name
+    /// How far a unit may move the sum of each clip group, on `grid` if there is one.
+    pub fn bounds(&self, grid: Option<&Grid>) -> Vec<f64> {
+        match grid {
+            Some(grid) => {
+                let bounds = self.clip.scaled(1.0).into_iter().enumerate();
+                bounds.map(|(group, bound)| grid.group_sensitivity(group) * grid::unit(bound)).collect()
+            }
+            None => self.clip.bounds(1.0).into_iter().map(f64::from).collect(),
+        }
+    }
+
+    /// The longest difference between two gradients in a clip group, over the bound of that group, and its name
     /// where there are several: each group's noise is for its own bound. What is in no group may not differ.
-    pub fn reach(&self, a: &[f32], b: &[f32], divisor: f64) -> (f64, Option<&str>) {
+    pub fn reach<T: std::marker::Copy + Into<f64>>(&self, a: &[T], b: &[T], bounds: &[f64]) -> (f64, Option<&str>) {
         let mut squares = vec![0.0; self.groups.len()];
         let (mut start, mut astray) = (0, 0.0);
         for (parameter, &size) in self.parameters.iter().zip(&self.sizes) {
             let square = distance(&a[start..start + size], &b[start..start + size]).powi(2);
             start += size;
-            let group = self.groups.iter().position(|group| group.parameters.contains(parameter));
-            *group.map_or(&mut astray, |group| &mut squares[group]) += square;
+            *self.group(parameter).map_or(&mut astray, |group| &mut squares[group]) += square;
         }
         let several = self.groups.len() > 1;
-        let bounds = self.clip.bounds(1.0);
-        let of_groups = squares.iter().zip(bounds).zip(self.groups).map(|((square, bound), group)| {
-            (square.sqrt() * divisor / f64::from(bound), Some(&*group.name).filter(|_| several))
-        });
+        let of_groups = squares
+            .iter()
+            .zip(bounds)
+            .zip(self.groups)
+            .map(|((square, bound), group)| (square.sqrt() / bound, Some(&*group.name).filter(|_| several)));
         let astray = (if astray > 0.0 { f64::INFINITY } else { astray }, None);
         // A length that is not a number comes after all numbers.
         of_groups.chain([astray]).max_by(|a, b| a.0.abs().total_cmp(&b.0.abs())).unwrap_or(astray)
+    }
+
+    fn group(&self, parameter: &str) -> Option<usize> {
+        self.groups.iter().position(|group| group.parameters.iter().any(|name| name == parameter))
     }
 
     /// Lets the clip bounds follow a step of `units`, where they adapt, and keeps them where they are then. Whether they
@@ -221,10 +242,55 @@ impl Rig<'_> {
     pub fn sum_and_release(&mut self, step: u64, batches: &[&[usize]]) -> Result<(Vec<f32>, Vec<f32>), AuditError> {
         self.accumulate(step, batches)?;
         let mut sum = Vec::new();
-        for parameter in &self.parameters {
-            sum.extend(self.stepper.engine().gradient_sum(parameter)?);
+        if self.stepper.engine().exact() {
+            let units: Vec<f64> = self.clip.scaled(1.0).into_iter().map(grid::unit).collect();
+            for parameter in &self.parameters {
+                let unit = self.group(parameter).map_or(f64::NAN, |group| units[group]);
+                let integers = self.stepper.engine().grid_sum(parameter)?;
+                sum.extend(integers.iter().map(|&integer| (integer as f64 * unit) as f32));
+            }
+        } else {
+            for parameter in &self.parameters {
+                sum.extend(self.stepper.engine().gradient_sum(parameter)?);
+            }
         }
         Ok((sum, self.finish(step)?.gradient))
+    }
+
+    /// Whether sums are of integers.
+    pub fn exact(&mut self) -> bool {
+        self.stepper.engine().exact()
+    }
+
+    /// The integer sum of all trained parameters end to end, in the grid units of each, and what is released of it.
+    ///
+    /// # Errors
+    /// As [`Rig::release`], and where sums are of floats.
+    pub fn integers_and_release(
+        &mut self,
+        step: u64,
+        batches: &[&[usize]],
+    ) -> Result<(Vec<Integer>, Vec<f32>), AuditError> {
+        self.accumulate(step, batches)?;
+        let mut sum = Vec::new();
+        for parameter in &self.parameters {
+            sum.extend(self.stepper.engine().grid_sum(parameter)?.into_iter().map(Integer));
+        }
+        Ok((sum, self.finish(step)?.gradient))
+    }
+
+    /// The integers that the last step added to the integer sum for noise.
+    ///
+    /// # Errors
+    /// When the device fails, and where sums are of floats.
+    pub fn noise(&mut self) -> Result<Vec<i64>, AuditError> {
+        let mut noise = Vec::new();
+        for parameter in &self.parameters {
+            let Values::I32(words) = self.stepper.engine().output(&format!("{NOISE}{parameter}"))? else { continue };
+            let pairs = words.as_chunks::<2>().0.iter();
+            noise.extend(pairs.map(|&[low, high]| i64::from(high) << 32 | i64::from(low as u32)));
+        }
+        Ok(noise)
     }
 
     fn accumulate(&mut self, step: u64, batches: &[&[usize]]) -> Result<(), AuditError> {
@@ -267,19 +333,46 @@ impl Rig<'_> {
     }
 }
 
+/// An integer of a sum in grid units: as a double it is what it is, since no sum of an audit is beyond 2⁵³.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Integer(pub i64);
+
+impl From<Integer> for f64 {
+    fn from(Integer(value): Integer) -> f64 {
+        value as f64
+    }
+}
+
 /// The program with what a step releases of each parameter's gradient for a result, which otherwise only the optimizer
-/// reads.
+/// reads; and with the integers that are added for noise for another, where there are such.
 pub fn observable(program: &Program) -> Program {
     let mut program = program.clone();
-    for dispatch in program.phase(Phase::Update).to_vec() {
-        let (Kernel::AddNoise(_), [sum, .., gradient]) = (&dispatch.kernel, &dispatch.buffers[..]) else { continue };
-        if let Role::GradientSum(parameter) = &program.buffer(*sum).role {
-            let role = Role::Output(released(parameter));
-            program.buffers[gradient.0 as usize].role = role;
+    let end = program.private_update();
+    let dispatches = program.phases.remove(&end).unwrap_or_default();
+    let mut observed = Vec::with_capacity(dispatches.len());
+    for dispatch in dispatches {
+        if let Some((parameter, ending, gradient)) = released_by(&program, &dispatch) {
+            program.buffers[gradient.0 as usize].role = Role::Output(released(&parameter));
+            if ending.unit.is_some() {
+                observed.push(shown(&mut program, dispatch.buffers[ending.noise], 2 * ending.len, &parameter));
+            }
         }
+        observed.push(dispatch);
     }
+    program.phases.insert(end, observed);
     memory::plan(&mut program);
     program
+}
+
+/// A copy of the first `len` words of the noise of `parameter` to a result.
+fn shown(program: &mut Program, noise: BufferId, len: usize, parameter: &str) -> Dispatch {
+    let name = format!("{NOISE}{parameter}");
+    let role = Role::Output(name.clone());
+    program.buffers.push(Buffer { name: name.clone(), dtype: DType::I32, len: Extent::fixed(len), role, slot: 0 });
+    let copy = BufferId(program.buffers.len() as u32 - 1);
+    let axes = vec![CopyAxis { size: len, from: 1, to: 1 }];
+    let kernel = Copy { batched: false, from_record: len, to_record: len, from_offset: 0, to_offset: 0, axes };
+    Dispatch { kernel: kernel.into(), buffers: vec![noise, copy], label: name }
 }
 
 /// The result that holds what a step releases of the gradient of `parameter`; see [`observable`].
@@ -288,6 +381,6 @@ pub fn released(parameter: &str) -> String {
 }
 
 /// The L2 norm of the difference of two gradients.
-pub fn distance(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum::<f64>().sqrt()
+pub fn distance<T: std::marker::Copy + Into<f64>>(a: &[T], b: &[T]) -> f64 {
+    a.iter().zip(b).map(|(&x, &y)| (x.into() - y.into()).powi(2)).sum::<f64>().sqrt()
 }

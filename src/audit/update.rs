@@ -77,18 +77,24 @@ fn largest(a: &[f32], b: &[f32]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ending::Ending;
     use super::super::mutation::MUTATIONS;
     use super::super::subject::{Bench, Noise};
-    use super::super::tests::{artifact_of, claim_of, settings};
+    use super::super::tests::{KINDS, artifact_of, claim_of, settings};
     use super::*;
     use crate::device::cpu::Cpu;
     use crate::lower::kernels::Kernel;
-    use crate::lower::program::{Phase, Program};
+    use crate::lower::program::Program;
+    use crate::options::NoiseKind;
     use crate::privacy::keys::RunKey;
 
     /// Whether both checks pass where `observed` is looked into and `stored` is beside it, made of an artifact's program.
-    fn passes(observed: fn(Program) -> Program, stored: fn(Program) -> Program) -> [bool; 2] {
-        let (artifact, settings) = (artifact_of("mlp", "cross-entropy"), settings());
+    fn passes(
+        noise: NoiseKind,
+        observed: impl Fn(Program) -> Program,
+        stored: impl Fn(Program) -> Program,
+    ) -> [bool; 2] {
+        let (artifact, settings) = (artifact_of("mlp", "cross-entropy", noise), settings());
         let records = Records::new(&artifact.manifest.schema, 4).unwrap();
         let claim = claim_of(&artifact, &settings);
         let subject = claim.of(observed(artifact.program.clone()));
@@ -105,15 +111,17 @@ mod tests {
 
     /// An optimizer's step that reads the sum before the noise.
     fn without_noise(mut program: Program) -> Program {
-        let update = program.phases.entry(Phase::Update).or_default();
-        let add_noise = update.iter().position(|dispatch| matches!(dispatch.kernel, Kernel::AddNoise(_))).unwrap();
-        let step = update.iter().position(|dispatch| matches!(dispatch.kernel, Kernel::Sgd(_))).unwrap();
-        update[step].buffers[0] = update[add_noise].buffers[0];
+        let end = program.private_update();
+        let dispatches = program.phases.entry(end).or_default();
+        let (ends, ending) =
+            dispatches.iter().enumerate().find_map(|(at, d)| Some((at, Ending::of(&d.kernel)?))).unwrap();
+        let step = dispatches.iter().position(|dispatch| matches!(dispatch.kernel, Kernel::Sgd(_))).unwrap();
+        dispatches[step].buffers[0] = dispatches[ends].buffers[ending.sum];
         program
     }
 
-    fn other(program: Program) -> Program {
-        let artifact = artifact_of("mlp", "cross-entropy");
+    fn other(noise: NoiseKind, program: Program) -> Program {
+        let artifact = artifact_of("mlp", "cross-entropy", noise);
         let subject = claim_of(&artifact, &settings()).of(program);
         let bare = MUTATIONS.iter().find(|mutation| mutation.name.contains("smallest")).unwrap();
         bare.of(&subject).unwrap().unwrap().program
@@ -121,8 +129,11 @@ mod tests {
 
     #[test]
     fn parameters_are_those_of_what_is_released() {
-        assert_eq!(passes(|program| program, |program| program), [true, true]);
-        assert_eq!(passes(without_noise, without_noise), [true, false]);
-        assert_eq!(passes(|program| program, other), [false, true]);
+        for noise in KINDS {
+            assert_eq!(passes(noise, |program| program, |program| program), [true, true]);
+            assert_eq!(passes(noise, |program| program, |program| other(noise, program)), [false, true]);
+        }
+        // The words of integers are no gradient that an optimizer's step could read.
+        assert_eq!(passes(NoiseKind::Float, without_noise, without_noise), [true, false]);
     }
 }

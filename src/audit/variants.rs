@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::AuditError;
+use super::claim::Built;
 use crate::artifact::Artifact;
 use crate::compile::{Options, compile_with_ops};
 use crate::device::TARGETS;
@@ -10,11 +11,10 @@ use crate::glob::Glob;
 use crate::import::axes::Axes;
 use crate::import::custom::CustomOps;
 use crate::lower::cost::CostModel;
-use crate::lower::program::Program;
 use crate::onnx::{BatchAxis, Parameter, Source, discover};
 use crate::options::{NoiseKind, NormChoice};
 use crate::privacy::ClipRule;
-use crate::privacy::clipping::{ClipFunction, ClipGroup, ClipScope};
+use crate::privacy::clipping::{ClipFunction, ClipScope};
 
 /// A clip rule to compile the model with.
 pub struct Variant {
@@ -110,14 +110,14 @@ impl Variants {
         (names.len() > 1 && clip.resolve(names).is_ok()).then_some(clip)
     }
 
-    /// The model compiled for another clip rule and other norms, and the groups of that rule.
+    /// The model compiled for another clip rule and other norms.
     ///
     /// # Errors
     /// When it does not compile.
-    pub fn compile(&self, clip: &ClipRule, norm: NormChoice) -> Result<(Program, Vec<ClipGroup>), AuditError> {
+    pub(super) fn compile(&self, clip: &ClipRule, norm: NormChoice) -> Result<Built, AuditError> {
         let options = Options { clip: clip.clone(), norm, ..self.options.clone() };
         let compiled = compile_with_ops(&self.source, &self.parameters, &options, TARGETS, &self.ops)?;
-        Ok((compiled.program, compiled.clip_groups))
+        Ok(Built { program: compiled.program, groups: compiled.clip_groups, grid: compiled.grid })
     }
 }
 

@@ -120,14 +120,15 @@ impl Engine {
 
     /// The clip group of each trained parameter, in the same order, where private sums are of integers.
     pub fn noise_groups(&self) -> Vec<usize> {
-        let group = |noise: BufferId| {
+        let group = |sum: BufferId| {
             let of = |dispatch: &Dispatch| match &dispatch.kernel {
-                Kernel::Release(release) if dispatch.buffers.first() == Some(&noise) => Some(release.group),
+                Kernel::Release(release) if dispatch.buffers.contains(&sum) => Some(release.group),
                 _ => None,
             };
             self.program.phase(Phase::Release).iter().find_map(of)
         };
-        self.parameters.iter().filter_map(|p| group(p.noise?)).collect()
+        let updated = self.parameters.iter().filter(|p| p.noise.is_some());
+        updated.filter_map(|p| group(p.grid_sum?)).collect()
     }
 
     /// Number of clip groups, K.

@@ -18,6 +18,20 @@ pub fn root_mean_square(count: usize, risk: f64) -> [f64; 2] {
     [if count == 1 { 0.0 } else { low }, high]
 }
 
+/// Pearson's statistic of `counts` whose expectations are `expected`.
+pub fn statistic(counts: &[u64], expected: &[f64]) -> f64 {
+    counts.iter().zip(expected).map(|(&count, expected)| (count as f64 - expected).powi(2) / expected).sum()
+}
+
+/// What the statistic of `classes` classes exceeds with a probability of `risk`, where all expectations are large.
+pub fn most(classes: usize, risk: f64) -> f64 {
+    let degrees = classes.saturating_sub(1) as f64;
+    let Ok(squares) = ChiSquared::new(degrees) else { return 0.0 };
+    // Laurent and Massart 2000, Lemma 1.
+    let high = degrees + 2.0 * (-risk.ln() * degrees).sqrt() - 2.0 * risk.ln();
+    bisect([degrees, high], |square| squares.sf(square) < risk)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,6 +48,12 @@ mod tests {
             let found = root_mean_square(count, risk);
             assert!((found[0] / low - 1.0).abs() < 1e-6 && (found[1] / high - 1.0).abs() < 1e-6, "{count}: {found:?}");
         }
+        // `scipy.stats.chi2.isf(1e-9, classes - 1)`.
+        for (classes, bound) in [(2, 37.324_893_051_362_324), (16, 73.630_000_143_546_64), (256, 414.545_039_664_199_2)]
+        {
+            assert!((most(classes, 1e-9) / bound - 1.0).abs() < 1e-6, "{classes}: {}", most(classes, 1e-9));
+        }
+        assert_eq!(statistic(&[3, 5], &[4.0, 4.0]), 0.5);
         assert_eq!(root_mean_square(1, 1e-9)[0], 0.0);
         assert_eq!(root_mean_square(0, 1e-9), [0.0, f64::INFINITY]);
     }
