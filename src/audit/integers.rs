@@ -19,7 +19,7 @@ use crate::privacy::discrete::Scale;
 /// How many values there are of each class at least.
 const OF_CLASS: usize = 500;
 /// How many values there are of each residue at least.
-const OF_RESIDUE: usize = 64;
+const OF_RESIDUE: usize = 8;
 /// Most classes of the integers of a tensor.
 const CLASSES: usize = 64;
 /// What residues are looked at of.
@@ -27,7 +27,7 @@ const MODULI: [i64; 7] = [2, 3, 5, 7, 16, 61, 256];
 /// In how many steps a scale must hold a modulus, for residues that are equally likely to every digit of a double.
 const FLAT: f64 = 4.0;
 /// Where the tails begin, in standard deviations.
-const TAIL: f64 = 4.0;
+const TAILS: [f64; 2] = [3.0, 4.0];
 /// How far what is released may be from the integers by the roundings of their conversion.
 const ROUNDING: f64 = 1e-6;
 
@@ -65,12 +65,13 @@ pub(super) fn checks(noisy: &mut Rig<'_>, records: &Records, claim: &Claim) -> R
         }
     }
     let (apart, farthest_of) = converted;
-    Ok(vec![
+    let mut checks = vec![
         Check::at_most("released, from the integers of sum and noise, relative", apart, ROUNDING).with(farthest_of),
         of_classes(&drawn),
         of_residues(&drawn),
-        of_tails(&drawn),
-    ])
+    ];
+    checks.extend(TAILS.map(|tail| of_tails(&drawn, tail)));
+    Ok(checks)
 }
 
 /// Whether the integers of each tensor are of the discrete Gaussian, by classes that are about equally likely.
@@ -114,16 +115,16 @@ fn of_residues(drawn: &[(&str, Option<Scale>, Vec<i64>)]) -> Check {
 }
 
 /// Whether the tails of all tensors are as heavy as they should be.
-fn of_tails(drawn: &[(&str, Option<Scale>, Vec<i64>)]) -> Check {
+fn of_tails(drawn: &[(&str, Option<Scale>, Vec<i64>)], tail: f64) -> Check {
     let (mut beyond, mut count, mut expected) = (0, 0, 0.0);
     for (_, scale, values) in drawn {
         let s = scale.map_or(f64::NAN, Scale::to_f64);
-        let edge = (TAIL * s).ceil();
+        let edge = (tail * s).ceil();
         beyond += values.iter().filter(|value| value.unsigned_abs() as f64 >= edge).count();
         count += values.len();
         expected += 2.0 * cdf((0.5 - edge) / s) * values.len() as f64;
     }
     let [least, most] = binomial::range(count as u64, expected / count as f64, ALARM).map(|bound| bound as f64);
-    let name = format!("noise beyond {TAIL} standard deviations");
+    let name = format!("noise beyond {tail} standard deviations");
     Check::within(&name, beyond as f64, [least, most]).with(format!("of {count} values"))
 }

@@ -11,7 +11,7 @@ use crate::lower::scalar::{Expr, Func, Step, Value};
 use crate::privacy::grid::UNITS;
 
 /// Where the noise is cut off, in standard deviations.
-const CUT: f64 = 3.0;
+const CUT: f64 = 2.0;
 /// A byte is drawn, and its remainder by this is taken.
 const BIASED: i32 = 200;
 
