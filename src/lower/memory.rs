@@ -1,8 +1,9 @@
 //! The memory plan: which buffers share memory.
 //!
-//! A temporary lives from its first dispatch to its last within one phase. Temporaries whose lifetimes
-//! are disjoint, in one phase or in different ones, may share a slot, as all elements are words; everything else has a slot of its own. A
-//! dispatch never reads and writes the same slot. A temporary that nothing uses has no memory. Largest first, each goes into the slot that it fits best.
+//! A temporary lives from its first dispatch to its last within one phase. Temporaries whose lifetimes are disjoint, in one
+//! phase or in different ones, may share a slot, whatever their types: all elements are words. Everything else has a slot of its
+//! own. A dispatch never reads and writes the same slot. A temporary that nothing uses has no memory. Largest first, each goes into
+//! the first slot that is free for it.
 
 use std::collections::BTreeMap;
 
