@@ -1,7 +1,7 @@
 //! What must hold of a program before any device runs it: a program may come from a file.
 //!
 //! - Whatever a program refers to is there, and no length overflows.
-//! - A buffer fits into its memory slot, whose elements are of its type, and constants are as many as its elements.
+//! - A buffer fits into its memory slot, whose elements are as large as its own, and constants are as many as its elements.
 //! - A dispatch has the buffers of its kernel's contract, of its types and at least of its lengths; what it writes shares
 //!   memory with no other of them; and the kernel's sizes make sense and fit the 32 bits of a shader's word.
 
@@ -73,7 +73,7 @@ fn structure(program: &Program) -> Result<(), String> {
         if buffer.role == Role::Temporary && !used.contains(&id) {
             continue;
         }
-        if slot.dtype != buffer.dtype {
+        if slot.dtype.size() != buffer.dtype.size() {
             return Err(problem(format!("of {} is in a memory slot of {}", buffer.dtype, slot.dtype)));
         }
         let Extent { per_row, fixed } = buffer.len;
@@ -179,7 +179,7 @@ mod tests {
             (|p| p.buffers[1].len = Extent::rows(2), "buffer `x` has 2 constants"),
             (|p| p.buffers[1].dtype = DType::I32, "buffer `x` has 2 constants of f32"),
             (|p| p.buffers[0].len.per_row = 1, "buffer `x` is longer than its memory slot"),
-            (|p| p.buffers[0].dtype = DType::I32, "buffer `x` of i32 is in a memory slot of f32"),
+            (|p| p.buffers[0].dtype = DType::I32, "has `x` of i32 for `y` of f32"),
             (|p| fill(p).buffers[0] = BufferId(2), "uses buffer 2"),
             (|p| fill(p).buffers.clear(), "(fill) has 0 buffers in place of 1"),
             (|p| fill(p).buffers.push(BufferId(1)), "(fill) has 2 buffers in place of 1"),

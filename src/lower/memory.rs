@@ -1,8 +1,9 @@
 //! The memory plan: which buffers share memory.
 //!
-//! A temporary lives from its first dispatch to its last within one phase. Temporaries of one element type whose lifetimes
-//! are disjoint, in one phase or in different ones, may share a slot; everything else has a slot of its own. A
-//! dispatch never reads and writes the same slot. A temporary that nothing uses has no memory. Largest first, each goes into the slot that it fits best.
+//! A temporary lives from its first dispatch to its last within one phase. Temporaries whose lifetimes are disjoint, in one
+//! phase or in different ones, may share a slot, whatever their types: all elements are words. Everything else has a slot of its
+//! own. A dispatch never reads and writes the same slot. A temporary that nothing uses has no memory. Largest first, each goes into
+//! the first slot that is free for it.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +47,7 @@ pub fn share(tenants: &BTreeMap<BufferId, Tenant>) -> (Vec<Slot>, BTreeMap<Buffe
     for (&id, &Tenant { dtype, len, life }) in order {
         let free = life.and_then(|life| {
             let fits = |s: &usize| !lives[*s].is_empty() && lives[*s].iter().all(|other| !other.overlaps(life));
-            (0..slots.len()).find(|s| slots[*s].dtype == dtype && fits(s))
+            (0..slots.len()).find(|s| slots[*s].dtype.size() == dtype.size() && fits(s))
         });
         let slot = free.unwrap_or_else(|| {
             slots.push(Slot { dtype, tenants: vec![] });

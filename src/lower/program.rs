@@ -175,10 +175,10 @@ impl Phase {
     }
 }
 
-/// Memory that buffers of one element type share, each at a time of its own.
+/// Memory that buffers share, each at a time of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Slot {
-    /// Element type.
+    /// Element type of the first of them: those of others are as large.
     pub dtype: DType,
     /// The lengths of the buffers.
     pub tenants: Vec<Extent>,

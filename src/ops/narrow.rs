@@ -20,11 +20,12 @@ pub struct Narrow {
 
 impl OpRules for Narrow {
     fn mnemonic(&self) -> String {
-        format!("narrow {}", self.half)
+        "narrow".into()
     }
 
     fn attributes(&self) -> String {
-        if self.exponent == 0 { String::new() } else { format!("× 2^{}", self.exponent) }
+        let scale = if self.exponent == 0 { String::new() } else { format!(" × 2^{}", self.exponent) };
+        format!("{}{scale}", self.half)
     }
 
     fn infer(&self, operands: &[&Type]) -> Result<Type, String> {

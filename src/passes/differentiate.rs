@@ -13,6 +13,9 @@ use crate::ops::{Graph, Op, VjpError, leaf};
 /// The prefix of the outputs that hold gradients: `grad/PARAMETER`.
 pub const GRADIENT: &str = "grad/";
 
+/// The name of the cotangent of the losses, which all others come from.
+pub const SEED: &str = "d.loss";
+
 /// Extends a graph whose output [`LOSS`] is `f32[N]` with the gradient of the batch's summed loss, one output
 /// `grad/PARAMETER` per trained parameter that the loss depends on. Reports every op without a derivative.
 pub fn differentiate(forward: &Graph) -> Result<Graph, Vec<VjpError>> {
@@ -26,7 +29,7 @@ pub fn differentiate(forward: &Graph) -> Result<Graph, Vec<VjpError>> {
         })
         .collect();
     let seed = leaf::Fill { ty: Type::batched([]), value: 1.0 };
-    let seed = graph.add(seed, &[], Origin::value("d.loss")).map_err(|e| vec![e.into()])?;
+    let seed = graph.add(seed, &[], Origin::value(SEED)).map_err(|e| vec![e.into()])?;
     let of: Vec<NodeId> = parameters.values().copied().collect();
     let found = pull_back(&mut graph, loss, seed, &of)?;
     for (name, parameter) in parameters {

@@ -15,7 +15,7 @@ use crate::graph::{DType, NodeId, TypeError};
 use crate::lower::kernels::{Half, PoolKind};
 use crate::ops::narrow::Narrow;
 use crate::ops::{Graph, Op};
-use crate::passes::differentiate::GRADIENT;
+use crate::passes::differentiate::{GRADIENT, SEED};
 
 /// The fewest elements of a record's value that are worth another kernel.
 const LEAST: usize = 32;
@@ -42,6 +42,8 @@ pub(crate) fn narrow_from(graph: &Graph, half: Half, least: usize) -> Result<Gra
         let ty = graph.ty(id);
         ty.batched && ty.dtype == DType::F32 && ty.len() >= least && !matches!(graph.op(id), Op::Input(_) | Op::Fill(_))
     };
+    let seeds = graph.ids().filter(|&id| graph.node(id).origin.value == SEED);
+    let is_cotangent = graph.dependents(seeds);
     let compares = graph.ids().filter(|&id| !is_forward(id) && is_comparison(graph.op(id)));
     let compared: BTreeSet<NodeId> =
         compares.flat_map(|id| graph.operands(id)).map(|operand| before_reshapes(graph, operand)).collect();
@@ -57,8 +59,8 @@ pub(crate) fn narrow_from(graph: &Graph, half: Half, least: usize) -> Result<Gra
                     (false, true) if at_loss(graph, is_forward, id, old) => continue,
                     (false, true) => 0,
                     (false, false) if is_product(graph.op(id)) && !is_summed(graph, old) => match half {
-                        Half::F16 => EXPONENT,
-                        Half::Bf16 => 0,
+                        Half::F16 if is_cotangent[base.index()] => EXPONENT,
+                        Half::F16 | Half::Bf16 => 0,
                     },
                     _ => continue,
                 };

@@ -1,4 +1,4 @@
-//! The memory of buffers, by the type of their elements.
+//! The memory of buffers, of words that are read by the type of a buffer's elements.
 
 use std::ops::Range;
 
@@ -8,10 +8,7 @@ use crate::graph::DType;
 use crate::lower::program::Slot;
 
 /// A slot of memory.
-pub enum Memory {
-    F32(Vec<f32>),
-    I32(Vec<i32>),
-}
+pub struct Memory(Vec<f32>);
 
 /// The elements of a buffer that is read.
 #[derive(Clone, Copy)]
@@ -106,65 +103,51 @@ impl<'a> Written<'a> {
 
 impl Memory {
     /// `len` zeros.
-    pub fn zeros(device: &str, dtype: DType, len: usize) -> Result<Memory, DeviceError> {
-        Ok(match dtype {
-            DType::F32 => Memory::F32(zeros(device, len)?),
-            DType::I32 | DType::Bool => Memory::I32(zeros(device, len)?),
-        })
+    pub fn zeros(device: &str, len: usize) -> Result<Memory, DeviceError> {
+        Ok(Memory(zeros(device, len)?))
     }
 
     /// No memory, in the place of some that is in use.
     pub fn nothing() -> Memory {
-        Memory::F32(Vec::new())
+        Memory(Vec::new())
     }
 
     /// Bytes.
     pub fn bytes(&self) -> usize {
-        match self {
-            Memory::F32(memory) => size_of_val(&memory[..]),
-            Memory::I32(memory) => size_of_val(&memory[..]),
-        }
+        size_of_val(&self.0[..])
     }
 
     /// Zeros for a slot's tenants of `rows` records.
     pub fn zeroed(slot: &Slot, rows: usize) -> Memory {
-        let len = largest(slot, rows);
-        match slot.dtype {
-            DType::F32 => Memory::F32(vec![0.0; len]),
-            DType::I32 | DType::Bool => Memory::I32(vec![0; len]),
-        }
+        Memory(vec![0.0; largest(slot, rows)])
     }
 
     /// Some of the elements.
-    pub fn read(&self, elements: Range<usize>) -> Read<'_> {
-        match self {
-            Memory::F32(memory) => Read::F32(&memory[elements]),
-            Memory::I32(memory) => Read::I32(&memory[elements]),
+    pub fn read(&self, dtype: DType, elements: Range<usize>) -> Read<'_> {
+        let words = &self.0[elements];
+        match dtype {
+            DType::F32 => Read::F32(words),
+            DType::I32 | DType::Bool => Read::I32(bytemuck::cast_slice(words)),
         }
     }
 
     /// The first `len` elements, to be written.
-    pub fn written(&mut self, len: usize) -> Written<'_> {
-        match self {
-            Memory::F32(memory) => Written::F32(&mut memory[..len]),
-            Memory::I32(memory) => Written::I32(&mut memory[..len]),
+    pub fn written(&mut self, dtype: DType, len: usize) -> Written<'_> {
+        let words = &mut self.0[..len];
+        match dtype {
+            DType::F32 => Written::F32(words),
+            DType::I32 | DType::Bool => Written::I32(bytemuck::cast_slice_mut(words)),
         }
     }
 
     /// Sets the first elements to those that have the bits `words`.
     pub fn set(&mut self, words: &[u32]) {
-        match self.written(words.len()) {
-            Written::F32(elements) => elements.copy_from_slice(bytemuck::cast_slice(words)),
-            Written::I32(elements) => elements.copy_from_slice(bytemuck::cast_slice(words)),
-        }
+        self.0[..words.len()].copy_from_slice(bytemuck::cast_slice(words));
     }
 
     /// The bits of the first `len` elements.
     pub fn words(&self, len: usize) -> Vec<u32> {
-        match self.read(0..len) {
-            Read::F32(elements) => bytemuck::cast_slice(elements).to_vec(),
-            Read::I32(elements) => bytemuck::cast_slice(elements).to_vec(),
-        }
+        bytemuck::cast_slice(&self.0[..len]).to_vec()
     }
 }
 

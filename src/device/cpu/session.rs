@@ -10,6 +10,7 @@ use super::clock::Clock;
 use super::memory::{Buffers, Memory, Read, Written, zeros};
 use super::stages::{self, Blocks, Command, Place, Plan, Stage};
 use crate::device::{DeviceError, Session};
+use crate::graph::DType;
 use crate::lower::program::{BufferId, Phase, Program};
 
 /// A program that is loaded.
@@ -34,8 +35,8 @@ type FreeRooms = BTreeMap<(Phase, usize), Vec<Vec<Memory>>>;
 enum Held<'a> {
     Read(Read<'a>),
     Written(Written<'a>),
-    /// A slot of its own memory, and how much of it.
-    Own(usize, usize),
+    /// A slot of its own memory, what is there, and how much of it.
+    Own(usize, DType, usize),
     /// It is being written.
     Taken,
 }
@@ -46,7 +47,7 @@ impl CpuSession {
         let plan = stages::plan(&program, rows);
         let scratch = zeros(name, plan.scratch(rows))?;
         let Plan { stages, slots, homes } = plan;
-        let memory = slots.iter().map(|slot| Memory::zeros(name, slot.dtype, stages::largest(slot, rows)));
+        let memory = slots.iter().map(|slot| Memory::zeros(name, stages::largest(slot, rows)));
         let memory = memory.collect::<Result<_, _>>()?;
         Ok(CpuSession { program, rows, memory, homes, scratch, stages, rooms: Mutex::default() })
     }
@@ -159,6 +160,10 @@ impl Places<'_> {
         self.program.buffer(id).len.at(self.rows)
     }
 
+    fn dtype(&self, id: BufferId) -> DType {
+        self.program.buffer(id).dtype
+    }
+
     /// Takes a buffer's memory away, to be put back.
     fn take(&mut self, id: BufferId) -> Memory {
         std::mem::replace(&mut self.memory[self.homes[&id]], Memory::nothing())
@@ -169,7 +174,7 @@ impl Places<'_> {
     }
 
     fn read(&self, id: BufferId) -> Read<'_> {
-        self.memory[self.homes[&id]].read(0..self.len(id))
+        self.memory[self.homes[&id]].read(self.dtype(id), 0..self.len(id))
     }
 
     fn whole(&mut self, command: &Command, scratch: &mut [f32]) {
@@ -177,7 +182,7 @@ impl Places<'_> {
         let mut taken: Vec<Memory> = ids.iter().map(|&id| self.take(id)).collect();
         let read: Vec<Read> = command.read.iter().map(|&id| self.read(id)).collect();
         let mut written: Vec<Written> =
-            taken.iter_mut().zip(ids).map(|(memory, &id)| memory.written(self.len(id))).collect();
+            taken.iter_mut().zip(ids).map(|(memory, &id)| memory.written(self.dtype(id), self.len(id))).collect();
         let scratch = &mut scratch[..command.kernel.scratch(rows)];
         command.kernel.run(rows, Buffers { read: &read, written: &mut written, scratch, batch: rows });
         ids.iter().zip(taken).for_each(|(&id, memory)| self.put(id, memory));
@@ -194,7 +199,11 @@ impl Places<'_> {
         let mut pieces: Vec<Vec<Written>> = (0..self.rows.div_ceil(blocks.records)).map(|_| Vec::new()).collect();
         for (memory, &id) in taken.iter_mut().zip(&ids) {
             let piece = self.program.buffer(id).len.per_row * blocks.records;
-            memory.written(self.len(id)).pieces(piece).zip(&mut pieces).for_each(|(piece, all)| all.push(piece));
+            memory
+                .written(self.dtype(id), self.len(id))
+                .pieces(piece)
+                .zip(&mut pieces)
+                .for_each(|(piece, all)| all.push(piece));
         }
         let run = |(i, written): (usize, Vec<Written>)| {
             let first = i * blocks.records;
@@ -220,15 +229,16 @@ impl Places<'_> {
                 Place::Shared(id) => Held::Read(self.read(id)),
                 Place::Read(id) => {
                     let len = self.program.buffer(id).len.per_row;
-                    Held::Read(self.memory[self.homes[&id]].read(first * len..(first + count) * len))
+                    let records = first * len..(first + count) * len;
+                    Held::Read(self.memory[self.homes[&id]].read(self.dtype(id), records))
                 }
                 Place::Written(_) => written.next().map_or(Held::Taken, Held::Written),
-                Place::Own(slot, len) => Held::Own(slot, len * count),
+                Place::Own(slot, dtype, len) => Held::Own(slot, dtype, len * count),
             });
         }
         for step in &blocks.commands {
             let take = |&i: &usize| match held[i] {
-                Held::Own(slot, _) => Some(std::mem::replace(&mut room[slot], Memory::nothing())),
+                Held::Own(slot, ..) => Some(std::mem::replace(&mut room[slot], Memory::nothing())),
                 _ => None,
             };
             let mut own: Vec<Option<Memory>> = step.written.iter().map(take).collect();
@@ -240,12 +250,12 @@ impl Places<'_> {
                 .map(|&i| match &held[i] {
                     Held::Read(read) => *read,
                     Held::Written(written) => written.read(),
-                    Held::Own(slot, len) => room[*slot].read(0..*len),
+                    Held::Own(slot, dtype, len) => room[*slot].read(*dtype, 0..*len),
                     Held::Taken => Read::F32(&[]),
                 })
                 .collect();
             let to = out.iter_mut().zip(&mut own).map(|(held, own)| match (held, own) {
-                (Held::Own(_, len), Some(memory)) => memory.written(*len),
+                (Held::Own(_, dtype, len), Some(memory)) => memory.written(*dtype, *len),
                 (Held::Written(written), _) => written.reborrow(),
                 _ => Written::F32(&mut []),
             });
@@ -253,7 +263,7 @@ impl Places<'_> {
             let buffers = Buffers { read: &read, written: &mut to, scratch: &mut [], batch: self.rows };
             Clock::time(self.clock, step.at, || step.kernel.run(count, buffers));
             for ((&i, out), own) in step.written.iter().zip(out).zip(own) {
-                if let (Held::Own(slot, _), Some(memory)) = (&out, own) {
+                if let (Held::Own(slot, ..), Some(memory)) = (&out, own) {
                     room[*slot] = memory;
                 }
                 held[i] = out;

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Native, native};
+use crate::graph::DType;
 use crate::lower::memory::{share, tenants};
 use crate::lower::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role, Slot};
 
@@ -64,8 +65,8 @@ pub enum Place {
     Read(BufferId),
     /// Each block writes its records'.
     Written(BufferId),
-    /// In a slot of the block's own memory, elements a record.
-    Own(usize, usize),
+    /// In a slot of the block's own memory, so many elements of a type a record.
+    Own(usize, DType, usize),
 }
 
 /// The stages of every phase, and the memory that outlives them.
@@ -265,7 +266,7 @@ fn blocks(
     let (slots, homes) = share(&wants);
     let written: BTreeSet<BufferId> = dispatches.iter().flat_map(|d| d.split().1.iter().copied()).collect();
     let place = |id: &BufferId| match (by_record(program.buffer(*id).len), homes.get(id)) {
-        (Some(len), Some(&slot)) => Place::Own(slot as usize, len),
+        (Some(len), Some(&slot)) => Place::Own(slot as usize, program.buffer(*id).dtype, len),
         (Some(_), None) if written.contains(id) => Place::Written(*id),
         (Some(_), None) => Place::Read(*id),
         (None, _) => Place::Shared(*id),
@@ -295,7 +296,6 @@ pub fn largest(slot: &Slot, rows: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::DType;
     use crate::lower::kernels::{Accumulate, Fill, Kernel};
     use crate::lower::memory;
 
@@ -325,7 +325,7 @@ mod tests {
         };
         assert_eq!((&first.written[..], &second.written[..]), (&[BufferId(1)][..], &[BufferId(3)][..]));
         assert_eq!(blocks.commands.len(), 2);
-        assert!(matches!(blocks.buffers[..], [Place::Own(0, 8), Place::Written(BufferId(2))]));
+        assert!(matches!(blocks.buffers[..], [Place::Own(0, DType::F32, 8), Place::Written(BufferId(2))]));
         assert!(!plan.homes.contains_key(&BufferId(0)));
     }
 }
