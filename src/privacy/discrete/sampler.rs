@@ -170,7 +170,10 @@ impl DiscreteGaussian {
     /// Decides one word, with as many further bits as it takes: its value, or `None` where the candidate is dropped.
     pub(super) fn resolve(&self, word: u64, extras: &mut Extras) -> Option<i64> {
         let Widths { x, keep, .. } = self.widths;
-        let x = self.least(word >> (64 - x), extras);
+        let x = match self.guided(word) {
+            Some(x) => x,
+            None => self.least(word >> (64 - x), extras),
+        };
         let mut y = word & ((1 << self.shift.min(Y_BITS)) - 1);
         if self.shift > Y_BITS {
             y |= extras.bits(self.shift - Y_BITS) << Y_BITS;
@@ -184,6 +187,14 @@ impl DiscreteGaussian {
         let first = word >> (SIGN_SHIFT + 1) & ((1 << KEEP_BITS) - 1);
         let kept = self.keeps(x, y, first >> (KEEP_BITS - keep), extras);
         kept.then_some(if negative { -(magnitude as i64) } else { magnitude as i64 })
+    }
+
+    /// The x that the first bits of a word give at once, as [`DiscreteGaussian::propose`] has it, if they do.
+    fn guided(&self, word: u64) -> Option<u64> {
+        let entry = self.guide[(word >> (64 - GUIDE_BITS)) as usize];
+        let (offset, threshold) = ((word >> (64 - X_BITS)) as u32 & ((1 << OFFSET_BITS) - 1), entry & NO_THRESHOLD);
+        let sure = self.widths.x == X_BITS && entry != SEVERAL && offset != threshold;
+        sure.then(|| u64::from((entry >> ENTRY_BITS) + u32::from(offset > threshold)))
     }
 
     /// The least i with `U < P[x ≤ i]`, for the U that begins with `first`.

@@ -72,9 +72,8 @@ impl<'a> Words<'a> {
             self.left = u64::MAX;
         }
         self.left -= blocks;
-        let mut bytes = [[0; 8]; N];
-        self.stream.fill(bytes.as_flattened_mut());
-        words.iter_mut().zip(bytes).for_each(|(word, bytes)| *word = u64::from_le_bytes(bytes));
+        self.stream.fill(bytemuck::cast_slice_mut(words));
+        words.iter_mut().for_each(|word| *word = u64::from_le(*word));
     }
 }
 
