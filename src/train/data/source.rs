@@ -1,11 +1,13 @@
 //! Where arrays come from: which format a data specification names.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::array::Array;
 use super::error::DataError;
 use super::npz::Npz;
 use super::safetensors::SafetensorsFile;
+use super::table::{CsvTable, Reading, Table, TableArrays, is_csv};
 use super::{idx, safetensors};
 use crate::files;
 use crate::schema::{LABEL, Schema};
@@ -15,6 +17,7 @@ pub(super) enum Source {
     Npz(Npz),
     Safetensors(SafetensorsFile),
     Idx(Box<IdxPair>),
+    Table(TableArrays),
 }
 
 /// Images for the model's only input and, where the loss needs them, labels.
@@ -25,8 +28,16 @@ pub(super) struct IdxPair {
 }
 
 impl Source {
-    pub(super) fn open(spec: &str, schema: &Schema) -> Result<Self, DataError> {
+    pub(super) fn open(spec: &str, schema: &Schema, reading: &Reading) -> Result<Self, DataError> {
         let path = Path::new(spec);
+        if let Some(mut table) = table(spec)? {
+            return Ok(Self::Table(TableArrays::read(&mut *table, reading, schema)?));
+        }
+        if !reading.is_default() {
+            let what = "it holds arrays, which go by their names".to_owned();
+            let help = "leave out --columns and --missing, which are for tables such as CSV".to_owned();
+            return Err(DataError::Columns { path: path.to_owned(), what, help });
+        }
         if let Some((images, labels)) = spec.split_once(',')
             && !path.exists()
         {
@@ -42,16 +53,11 @@ impl Source {
         if idx::recognises(&magic) {
             return IdxPair::open(path, spec, None, schema);
         }
-        let is_parquet = magic.starts_with(b"PAR1");
-        let is_csv = path.extension().is_some_and(|end| end == "csv");
-        Err(DataError::Format {
-            path: path.to_owned(),
-            reason: match (is_parquet, is_csv) {
-                (true, _) => "Parquet files are not read yet".to_owned(),
-                (_, true) => "CSV files are not read yet".to_owned(),
-                _ => "it is no zip, safetensors or IDX file".to_owned(),
-            },
-        })
+        let reason = match magic.starts_with(b"PAR1") {
+            true => "Parquet files are not read yet".to_owned(),
+            false => "it is no zip, safetensors or IDX file, and its name does not end in .csv or .tsv".to_owned(),
+        };
+        Err(DataError::Format { path: path.to_owned(), reason })
     }
 
     /// The names of the arrays, as far as they are the file's to say.
@@ -59,7 +65,16 @@ impl Source {
         match self {
             Self::Npz(file) => file.names(),
             Self::Safetensors(file) => file.names().unwrap_or_default(),
-            Self::Idx(_) => vec![],
+            Self::Idx(pair) => pair.names(),
+            Self::Table(arrays) => arrays.names(),
+        }
+    }
+
+    /// The vocabularies that were taken from the data, by column.
+    pub(super) fn fitted(self) -> BTreeMap<String, Vec<String>> {
+        match self {
+            Self::Table(arrays) => arrays.fitted,
+            _ => BTreeMap::new(),
         }
     }
 
@@ -68,8 +83,18 @@ impl Source {
             Self::Npz(file) => file.read(name),
             Self::Safetensors(file) => file.read(name),
             Self::Idx(pair) => pair.read(name),
+            Self::Table(arrays) => arrays.take(name),
         }
     }
+}
+
+/// The table that a specification names, if it is one.
+pub(super) fn table(spec: &str) -> Result<Option<Box<dyn Table>>, DataError> {
+    let path = Path::new(spec);
+    Ok(match is_csv(path) {
+        true => Some(Box::new(CsvTable::open(path)?)),
+        false => None,
+    })
 }
 
 impl IdxPair {
@@ -86,6 +111,11 @@ impl IdxPair {
             images: images.into(),
             labels: labels.map(PathBuf::from),
         })))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let label = self.labels.as_ref().map(|_| LABEL.to_owned());
+        [self.input.clone()].into_iter().chain(label).collect()
     }
 
     fn read(&self, name: &str) -> Result<Array, DataError> {
@@ -141,7 +171,7 @@ mod tests {
     fn unknown_and_unread_formats_say_so() {
         let directory = tempfile::tempdir().unwrap();
         for (name, bytes, reason) in [
-            ("a.csv", "1,2,3", "CSV files are not read yet"),
+            ("a.csv", "1,2,3", "its first line has numbers where a table has the names of its columns"),
             ("a.parquet", "PAR1....", "Parquet files are not read yet"),
             ("a.bin", "hello", "it is no zip, safetensors or IDX file"),
             ("a.npz", "hello", "not a whole zip archive"),
