@@ -9,7 +9,7 @@ use crate::train::data::{Columns, DataError, Dataset, Missing, Normalize, Readin
 /// Flags that name a data set.
 #[derive(clap::Args, Clone, Debug)]
 pub struct DataArgs {
-    /// FILE.npz, FILE.safetensors, IMAGES,LABELS as two IDX files, or FILE.csv
+    /// FILE.npz, FILE.safetensors, IMAGES,LABELS as two IDX files, or a table (CSV, TSV, Parquet, Arrow, Feather)
     #[arg(long, value_name = "DATA")]
     pub data: String,
 

@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(value_name = "M.dpc")]
     artifact: PathBuf,
 
-    /// FILE.npz, FILE.safetensors, IMAGES,LABELS as two IDX files, or FILE.csv
+    /// FILE.npz, FILE.safetensors, IMAGES,LABELS as two IDX files, or a table (CSV, TSV, Parquet, Arrow, Feather)
     #[arg(long, value_name = "DATA")]
     data: String,
 

@@ -67,14 +67,21 @@ fn of_table(table: &mut dyn Table, schema: Option<&Schema>, reading: &Reading) -
     let all: Vec<usize> = (0..names.len()).collect();
     let mut problems = Vec::new();
     for columns in all.chunks(AT_A_TIME) {
-        let wants: Vec<(usize, Want<'_>)> =
-            columns.iter().map(|&column| (column, table.described_as(column))).collect();
+        let want = |&column: &usize| Some((column, table.described_as(column)?));
+        let wants: Vec<(usize, Want<'static>)> = columns.iter().filter_map(want).collect();
         // Rows that are cut off are told when the data are loaded.
-        for (&column, cells) in columns.iter().zip(table.read(&wants, &mut problems)?) {
-            description.records = cells.values.len() / cells.width().max(1);
+        let mut cells = table.read(&wants, &mut problems)?.into_iter();
+        for &column in columns {
+            let described = match wants.iter().any(|(wanted, _)| *wanted == column) {
+                true => {
+                    let cells = cells.next().expect("all that was wanted");
+                    description.records = cells.values.len() / cells.width().max(1);
+                    of_cells(table.type_of(column), &cells)
+                }
+                false => Described::new(table.type_of(column)),
+            };
             let feeds = fed.remove(&column).unwrap_or_default();
-            let described = Described { name: names[column].clone(), feeds, ..of_cells(table.type_of(column), &cells) };
-            description.columns.push(described);
+            description.columns.push(Described { name: names[column].clone(), feeds, ..described });
         }
     }
     Ok(description)

@@ -21,7 +21,7 @@ pub enum DataError {
         code(dpc::data::format),
         help(
             "give FILE.npz or FILE.safetensors (arrays named as the model's inputs, the target named `label`), \
-             IMAGES,LABELS as two IDX files, or FILE.csv or FILE.tsv with a header"
+             IMAGES,LABELS as two IDX files, FILE.csv or FILE.tsv with a header, or Parquet, Arrow and Feather files"
         )
     )]
     Format { path: PathBuf, reason: String },

@@ -7,9 +7,15 @@ use super::array::Array;
 use super::error::DataError;
 use super::npz::Npz;
 use super::safetensors::SafetensorsFile;
+#[cfg(feature = "tables")]
+use super::table::{ArrowTable, is_arrow};
 use super::table::{CsvTable, Reading, Table, TableArrays, is_csv};
 use super::{idx, safetensors};
 use crate::files;
+#[cfg(feature = "tables")]
+use crate::files::FileError;
+#[cfg(feature = "tables")]
+use crate::glob::Glob;
 use crate::schema::{LABEL, Schema};
 
 /// An opened data specification.
@@ -53,8 +59,8 @@ impl Source {
         if idx::recognises(&magic) {
             return IdxPair::open(path, spec, None, schema);
         }
-        let reason = match magic.starts_with(b"PAR1") {
-            true => "Parquet files are not read yet".to_owned(),
+        let reason = match magic.starts_with(b"PAR1") || magic.starts_with(b"ARROW1") {
+            true => "this dpc is built without the feature `tables`, which reads Parquet and Arrow".to_owned(),
             false => "it is no zip, safetensors or IDX file, and its name does not end in .csv or .tsv".to_owned(),
         };
         Err(DataError::Format { path: path.to_owned(), reason })
@@ -91,10 +97,53 @@ impl Source {
 /// The table that a specification names, if it is one.
 pub(super) fn table(spec: &str) -> Result<Option<Box<dyn Table>>, DataError> {
     let path = Path::new(spec);
-    Ok(match is_csv(path) {
-        true => Some(Box::new(CsvTable::open(path)?)),
-        false => None,
-    })
+    if is_csv(path) {
+        return Ok(Some(Box::new(CsvTable::open(path)?)));
+    }
+    #[cfg(feature = "tables")]
+    {
+        let files = files_of(path)?;
+        if let Some(first) = files.first()
+            && is_arrow(&files::first_bytes(first, 8)?)
+        {
+            return Ok(Some(Box::new(ArrowTable::open(path, files)?)));
+        }
+    }
+    Ok(None)
+}
+
+/// The files that a path names, a folder or a pattern for file names, sorted; none where it is two files of other formats.
+#[cfg(feature = "tables")]
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let (folder, fits): (&Path, Box<dyn Fn(&str) -> bool>) = match path.file_name().and_then(|name| name.to_str()) {
+        _ if path.is_dir() => {
+            let ends = |name: &str| [".parquet", ".arrow", ".feather", ".ipc"].iter().any(|end| name.ends_with(end));
+            (path, Box::new(ends))
+        }
+        Some(name) if name.contains('*') => {
+            let (folder, glob) = (path.parent().unwrap_or(Path::new("")), Glob::new(name));
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            (folder, Box::new(move |name: &str| glob.matches(name)))
+        }
+        _ => return Ok(vec![]),
+    };
+    let entries = std::fs::read_dir(folder).map_err(|source| FileError::read(folder, source))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|source| FileError::read(folder, source))?;
+        if fits(&entry.file_name().to_string_lossy()) && entry.path().is_file() {
+            found.push(entry.path());
+        }
+    }
+    if found.is_empty() {
+        let reason = "no Parquet, Arrow or Feather file goes by that name".to_owned();
+        return Err(DataError::Format { path: path.to_owned(), reason });
+    }
+    found.sort();
+    Ok(found)
 }
 
 impl IdxPair {
@@ -172,7 +221,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for (name, bytes, reason) in [
             ("a.csv", "1,2,3", "its first line has numbers where a table has the names of its columns"),
-            ("a.parquet", "PAR1....", "Parquet files are not read yet"),
+            ("a.parquet", "PAR1....", "is damaged"),
             ("a.bin", "hello", "it is no zip, safetensors or IDX file"),
             ("a.npz", "hello", "not a whole zip archive"),
         ] {

@@ -111,8 +111,8 @@ impl Table for CsvTable {
         "text".to_owned()
     }
 
-    fn described_as(&self, _: usize) -> Want<'static> {
-        Want::Texts
+    fn described_as(&self, _: usize) -> Option<Want<'static>> {
+        Some(Want::Texts)
     }
 
     fn read(&mut self, wants: &[(usize, Want<'_>)], problems: &mut Vec<DataError>) -> Result<Vec<Cells>, DataError> {
@@ -195,12 +195,12 @@ fn push(cells: &mut Cells, at: usize, field: &[u8], line: u64) {
     }
 }
 
-fn float(text: &str) -> Option<f32> {
+pub(super) fn float(text: &str) -> Option<f32> {
     text.parse().ok().or_else(|| truth(text).map(|truth| truth as f32))
 }
 
 /// An integer, also one that is written as a float, as pandas does where some are missing.
-fn integer(text: &str) -> Option<i64> {
+pub(super) fn integer(text: &str) -> Option<i64> {
     text.parse().ok().or_else(|| truth(text)).or_else(|| whole(text.parse().ok()?))
 }
 

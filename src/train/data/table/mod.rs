@@ -1,6 +1,12 @@
 //! Tables: files of named columns, one record a row, and how they become the arrays that a model takes.
 
 mod arrays;
+#[cfg(feature = "tables")]
+mod arrow;
+#[cfg(feature = "tables")]
+mod arrow_cells;
+#[cfg(all(test, feature = "tables"))]
+mod arrow_tests;
 mod cells;
 mod csv;
 mod mapping;
@@ -13,6 +19,8 @@ use std::path::Path;
 
 use super::error::DataError;
 pub(super) use arrays::{TableArrays, feeds};
+#[cfg(feature = "tables")]
+pub(super) use arrow::{ArrowTable, recognises as is_arrow};
 pub(super) use cells::{Cells, Interned, Numbers, Want};
 pub(super) use csv::{CsvTable, recognises as is_csv};
 pub use mapping::Columns;
@@ -30,8 +38,8 @@ pub(super) trait Table {
     /// What the file says that a column holds, for people.
     fn type_of(&self, column: usize) -> String;
 
-    /// What a column is read as to be described.
-    fn described_as(&self, column: usize) -> Want<'static>;
+    /// What a column is read as to be described, where its type is read at all.
+    fn described_as(&self, column: usize) -> Option<Want<'static>>;
 
     /// Reads some columns, each as what is wanted of it, in one pass. What is wrong with rows as a whole goes to
     /// `problems`, and what is wrong with single cells into the cells.
