@@ -12,6 +12,7 @@ mod costs;
 mod data;
 mod defect;
 mod demo;
+mod describe;
 mod devices;
 mod eval;
 mod export;
@@ -48,6 +49,7 @@ enum Command {
     Eval(eval::Args),
     Run(run::Args),
     Grads(grads::Args),
+    Data(describe::Args),
     Export(export::Args),
     Inspect(inspect::Args),
     Account(account::Args),
@@ -67,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Grads(args) => grads::run(&args),
+        Command::Data(args) => describe::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Account(args) => account::run(&args),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use miette::{Diagnostic, Report, Result};
 use thiserror::Error;
 
-use super::data::NormalizeArgs;
+use super::data::ReadingArgs;
 use super::plan_args::PlanArgs;
 use super::{output, values};
 use crate::artifact::Artifact;
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(value_name = "M.dpc")]
     artifact: PathBuf,
 
-    /// FILE.npz, FILE.safetensors, or IMAGES,LABELS as two IDX files
+    /// FILE.npz, FILE.safetensors, IMAGES,LABELS as two IDX files, or a table (CSV, TSV, Parquet, Arrow, Feather)
     #[arg(long, value_name = "DATA")]
     data: String,
 
@@ -41,7 +41,7 @@ pub struct Args {
     valid: Option<String>,
 
     #[command(flatten)]
-    normalize: NormalizeArgs,
+    reading: ReadingArgs,
 
     #[command(flatten)]
     plan: PlanArgs,
@@ -112,8 +112,8 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(TrainArgsError::NoLoss { path: args.artifact.clone() }.into());
     }
     let schema = &artifact.manifest.schema;
-    let data = args.normalize.load(&args.data, schema)?;
-    let valid = args.valid.as_ref().map(|spec| args.normalize.load(spec, schema)).transpose()?;
+    let data = args.reading.load(&args.data, schema, None)?;
+    let valid = args.valid.as_ref().map(|spec| args.reading.load(spec, schema, Some(&data))).transpose()?;
     let (unit, units) = units(args, &data)?;
     let accountant = args.plan.accountant();
     let directory = RunDir::new(&args.out.clone().unwrap_or_else(|| default_out(&args.artifact)));

@@ -34,5 +34,6 @@ mod sensitivity;
 mod shapes;
 mod situations;
 mod snapshots;
+mod tables;
 mod units;
 mod zoo;

@@ -36,8 +36,8 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     (
         "train",
         &[
-            "artifact", "device", "files", "graph", "import", "lower", "options", "passes", "privacy", "schema",
-            "tensors",
+            "artifact", "device", "files", "glob", "graph", "import", "lower", "options", "panics", "passes",
+            "privacy", "schema", "tensors",
         ],
     ),
     (

@@ -20,8 +20,8 @@ pub enum DataError {
     #[diagnostic(
         code(dpc::data::format),
         help(
-            "give FILE.npz (arrays named as the model's inputs, the target named `label`), \
-             IMAGES,LABELS as two IDX files, or FILE.safetensors"
+            "give FILE.npz or FILE.safetensors (arrays named as the model's inputs, the target named `label`), \
+             IMAGES,LABELS as two IDX files, FILE.csv or FILE.tsv with a header, or Parquet, Arrow and Feather files"
         )
     )]
     Format { path: PathBuf, reason: String },
@@ -111,6 +111,68 @@ pub enum DataError {
     )]
     Normalize { name: String, given: usize, channels: usize },
 
+    #[error("{} has no column {} for `{array}`; it has {}", path.display(), Quoted(missing), Quoted(present))]
+    #[diagnostic(code(dpc::data::no_column), help("{}", match said {
+        true => "check the names, in which upper and lower case differ".to_owned(),
+        false => format!("say which columns make it up with --columns '{array}=COLUMN,COLUMN,…'"),
+    }))]
+    NoColumn { path: PathBuf, array: String, said: bool, missing: Vec<String>, present: Vec<String> },
+
+    #[error("--columns feeds `{name}`, which the model does not take; it takes {}", Quoted(known))]
+    #[diagnostic(
+        code(dpc::data::no_such_array),
+        help("name the model's inputs and labels as they are; `group` has the groups that are protected as one")
+    )]
+    NoSuchArray { name: String, known: Vec<String> },
+
+    #[error("{} has several columns of one name: {}", path.display(), Quoted(names))]
+    #[diagnostic(code(dpc::data::duplicate_columns), help("give each column a name of its own"))]
+    DuplicateColumns { path: PathBuf, names: Vec<String> },
+
+    #[error("{} of {} {} not as many fields as the header, which has {columns}: {cells}",
+        cells.counted("record"), path.display(), if cells.count == 1 { "has" } else { "have" })]
+    #[diagnostic(
+        code(dpc::data::ragged),
+        help("put fields that hold the delimiter between double quotes, and fill or remove records that were cut off")
+    )]
+    Ragged { path: PathBuf, columns: usize, cells: BadCells },
+
+    #[error("{} of column `{column}` in {} {} missing: {cells}",
+        cells.counted("value"), path.display(), if cells.count == 1 { "is" } else { "are" })]
+    #[diagnostic(
+        code(dpc::data::missing_values),
+        help("say what stands for them with --missing '{column}=VALUE', or remove these records")
+    )]
+    MissingValues { path: PathBuf, column: String, cells: BadCells },
+
+    #[error("{} of column `{column}` in {} {} no {}: {cells}",
+        cells.counted("value"), path.display(), if cells.count == 1 { "is" } else { "are" },
+        match (integers, cells.count) {
+            (true, 1) => "integer",
+            (true, _) => "integers",
+            (false, 1) => "number",
+            (false, _) => "numbers",
+        })]
+    #[diagnostic(
+        code(dpc::data::not_numbers),
+        help(
+            "correct them; for names, state all there may be, in their order: --columns '…={column}{{FIRST|SECOND|…}}'"
+        )
+    )]
+    NotNumbers { path: PathBuf, column: String, integers: bool, cells: BadCells },
+
+    #[error("{} of column `{column}` in {} {} not of its vocabulary {}: {cells}",
+        cells.counted("value"), path.display(), if cells.count == 1 { "is" } else { "are" }, Quoted(names))]
+    #[diagnostic(
+        code(dpc::data::not_in_vocabulary),
+        help("add them to the vocabulary, or end it with `|*`, which stands for all other values")
+    )]
+    NotInVocabulary { path: PathBuf, column: String, names: Vec<String>, cells: BadCells },
+
+    #[error("{} cannot be read as --columns says: {what}", path.display())]
+    #[diagnostic(code(dpc::data::columns), help("{help}"))]
+    Columns { path: PathBuf, what: String, help: String },
+
     #[error("{} problems with {source_name}", problems.len())]
     #[diagnostic(code(dpc::data::invalid))]
     Several {
@@ -144,6 +206,11 @@ impl DataError {
         if problems.len() == 1 {
             return problems.remove(0);
         }
+        let each = problems.into_iter().flat_map(|problem| match problem {
+            Self::Several { problems, .. } => problems,
+            problem => vec![problem],
+        });
+        let problems = each.collect();
         let source_name = source_name.to_owned();
         Self::Several { source_name, problems }
     }
@@ -157,7 +224,7 @@ pub struct BadRows {
 }
 
 impl BadRows {
-    const SHOWN: usize = 5;
+    const SHOWN: usize = 20;
 
     pub(super) fn add(&mut self, row: usize, value: impl fmt::Display) {
         if self.first.len() < Self::SHOWN {
@@ -179,6 +246,49 @@ impl fmt::Display for BadRows {
             f.write_str(", …")?;
         }
         f.write_str(")")
+    }
+}
+
+/// Cells that are not as they should be: the first few, as text that says where each is, and how many there are.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct BadCells {
+    pub first: Vec<String>,
+    pub count: usize,
+}
+
+impl BadCells {
+    pub(super) fn add(&mut self, cell: impl fmt::Display) {
+        if self.first.len() < BadRows::SHOWN {
+            self.first.push(cell.to_string());
+        }
+        self.count += 1;
+    }
+
+    /// As in `1 value` and `2 values`.
+    fn counted(&self, what: &str) -> String {
+        format!("{} {what}{}", self.count, if self.count == 1 { "" } else { "s" })
+    }
+}
+
+impl fmt::Display for BadCells {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.first.join(", "))?;
+        f.write_str(if self.count > self.first.len() { ", …" } else { "" })
+    }
+}
+
+/// Names, of which the first hundred are shown.
+struct Quoted<'a>(&'a [String]);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 100;
+        let quoted: Vec<String> = self.0.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+        f.write_str(&quoted.join(", "))?;
+        match self.0.len().checked_sub(SHOWN + 1) {
+            Some(more) => write!(f, ", … ({} more)", more + 1),
+            None => Ok(()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod array;
 mod columns;
+mod describe;
 mod error;
 mod idx;
 mod normalize;
@@ -13,14 +14,17 @@ pub mod npz;
 mod random;
 mod safetensors;
 mod source;
+mod table;
 
 use std::collections::BTreeMap;
 
 use crate::schema::{GROUP, Schema};
 pub use array::{Array, DType};
 pub use columns::is_bytes;
+pub use describe::{Described, Description, describe};
 pub use error::{BadRows, DataError};
 pub use normalize::Normalize;
+pub use table::{Columns, Missing, Reading};
 
 use source::Source;
 
@@ -32,6 +36,7 @@ pub struct Dataset {
     targets: Vec<Column>,
     groups: Option<Vec<i64>>,
     bytes: Vec<String>,
+    fitted: BTreeMap<String, Vec<String>>,
 }
 
 /// One array of a data set: `records × dims`, in C order.
@@ -63,8 +68,8 @@ pub struct Batch {
 impl Dataset {
     /// Loads the data that `spec` names, for a model that takes `schema`.
     ///
-    /// `spec` is `FILE.npz`, `IMAGES,LABELS` (two IDX files, gzipped or not) or
-    /// `FILE.safetensors`; what a file is, its first bytes decide. Arrays are named as the model's
+    /// `spec` is `FILE.npz`, `IMAGES,LABELS` (two IDX files, gzipped or not),
+    /// `FILE.safetensors`, or a table such as `FILE.csv`; what a file is, its first bytes decide, and for CSV its name. Arrays are named as the model's
     /// inputs and the schema's targets, [`LABEL`](crate::schema::LABEL) first; integers in [`GROUP`] say which records belong together; others are ignored. Bytes (uint8) for an input of floats become floats in [0, 1], whatever the format; see [`Dataset::bytes`].
     ///
     /// # Errors
@@ -72,9 +77,19 @@ impl Dataset {
     /// (with its row), in one [`DataError`]. NaN and infinities are let through; see
     /// [`Dataset::nonfinite`].
     pub fn load(spec: &str, schema: &Schema) -> Result<Self, DataError> {
-        let mut source = Source::open(spec, schema)?;
+        Self::load_as(spec, schema, &Reading::default())
+    }
+
+    /// As [`Dataset::load`]; tables, such as CSV files, are read as `reading` says.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`], and where there is something to say of how tables are read but the data are none.
+    pub fn load_as(spec: &str, schema: &Schema, reading: &Reading) -> Result<Self, DataError> {
+        let mut source = Source::open(spec, schema, reading)?;
         let names = source.names();
-        Self::assemble(spec, schema, &names, |name| source.read(name))
+        let mut data = Self::assemble(spec, schema, &names, |name| source.read(name))?;
+        data.fitted = source.fitted();
+        Ok(data)
     }
 
     /// The data set of `arrays` in memory; `source_name` stands for the file in errors.
@@ -154,7 +169,7 @@ impl Dataset {
         if !problems.is_empty() {
             return Err(DataError::all(source_name, problems));
         }
-        Ok(Self { records, inputs, targets, groups, bytes })
+        Ok(Self { records, inputs, targets, groups, bytes, fitted: BTreeMap::new() })
     }
 
     /// The number of records, at least 1.
@@ -180,6 +195,12 @@ impl Dataset {
     /// The inputs that the data hold as bytes, which were divided by 255.
     pub fn bytes(&self) -> &[String] {
         &self.bytes
+    }
+
+    /// The vocabularies that were taken from the data, by their columns. Where the data are private so are these, and no
+    /// guarantee covers them.
+    pub fn fitted(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.fitted
     }
 
     /// How many elements of the inputs and the labels are NaN or infinite.
@@ -287,7 +308,8 @@ mod tests {
     #[test]
     fn every_problem_is_reported_at_once() {
         let x = Array::from_f32(vec![2, 3], &[0.0; 6]);
-        let label = Array::from_i64(vec![8], &[0, 10, 11, -1, 12, 13, 14, 15]);
+        let labels: Vec<i64> = (0..32).collect();
+        let label = Array::from_i64(vec![32], &labels);
         let error = Dataset::from_arrays("memory", &arrays(x, label), &schema(&[2], 10)).unwrap_err();
         let DataError::Several { problems, .. } = error else {
             panic!("{error}");
@@ -297,9 +319,10 @@ mod tests {
             messages,
             [
                 "array `x` of memory has the shape [2, 3], but the model takes records of shape [2]",
-                "7 values out of range (10 at row 1, 11 at row 2, -1 at row 3, 12 at row 4, \
-                 13 at row 5, …) of `label` in memory: labels must be class ids in [0, 10) or \
-                 -100 (ignored)",
+                "22 values out of range (10 at row 10, 11 at row 11, 12 at row 12, 13 at row 13, 14 at row 14, 15 at row \
+                 15, 16 at row 16, 17 at row 17, 18 at row 18, 19 at row 19, 20 at row 20, 21 at row 21, 22 at row 22, 23 \
+                 at row 23, 24 at row 24, 25 at row 25, 26 at row 26, 27 at row 27, 28 at row 28, 29 at row 29, …) of \
+                 `label` in memory: labels must be class ids in [0, 10) or -100 (ignored)",
             ]
         );
     }

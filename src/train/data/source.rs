@@ -1,13 +1,21 @@
 //! Where arrays come from: which format a data specification names.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::array::Array;
 use super::error::DataError;
 use super::npz::Npz;
 use super::safetensors::SafetensorsFile;
+#[cfg(feature = "tables")]
+use super::table::{ArrowTable, is_arrow};
+use super::table::{CsvTable, Reading, Table, TableArrays, is_csv};
 use super::{idx, safetensors};
 use crate::files;
+#[cfg(feature = "tables")]
+use crate::files::FileError;
+#[cfg(feature = "tables")]
+use crate::glob::Glob;
 use crate::schema::{LABEL, Schema};
 
 /// An opened data specification.
@@ -15,6 +23,7 @@ pub(super) enum Source {
     Npz(Npz),
     Safetensors(SafetensorsFile),
     Idx(Box<IdxPair>),
+    Table(TableArrays),
 }
 
 /// Images for the model's only input and, where the loss needs them, labels.
@@ -25,8 +34,16 @@ pub(super) struct IdxPair {
 }
 
 impl Source {
-    pub(super) fn open(spec: &str, schema: &Schema) -> Result<Self, DataError> {
+    pub(super) fn open(spec: &str, schema: &Schema, reading: &Reading) -> Result<Self, DataError> {
         let path = Path::new(spec);
+        if let Some(mut table) = table(spec)? {
+            return Ok(Self::Table(TableArrays::read(&mut *table, reading, schema)?));
+        }
+        if !reading.is_default() {
+            let what = "it holds arrays, which go by their names".to_owned();
+            let help = "leave out --columns and --missing, which are for tables such as CSV".to_owned();
+            return Err(DataError::Columns { path: path.to_owned(), what, help });
+        }
         if let Some((images, labels)) = spec.split_once(',')
             && !path.exists()
         {
@@ -42,16 +59,11 @@ impl Source {
         if idx::recognises(&magic) {
             return IdxPair::open(path, spec, None, schema);
         }
-        let is_parquet = magic.starts_with(b"PAR1");
-        let is_csv = path.extension().is_some_and(|end| end == "csv");
-        Err(DataError::Format {
-            path: path.to_owned(),
-            reason: match (is_parquet, is_csv) {
-                (true, _) => "Parquet files are not read yet".to_owned(),
-                (_, true) => "CSV files are not read yet".to_owned(),
-                _ => "it is no zip, safetensors or IDX file".to_owned(),
-            },
-        })
+        let reason = match magic.starts_with(b"PAR1") || magic.starts_with(b"ARROW1") {
+            true => "this dpc is built without the feature `tables`, which reads Parquet and Arrow".to_owned(),
+            false => "it is no zip, safetensors or IDX file, and its name does not end in .csv or .tsv".to_owned(),
+        };
+        Err(DataError::Format { path: path.to_owned(), reason })
     }
 
     /// The names of the arrays, as far as they are the file's to say.
@@ -59,7 +71,16 @@ impl Source {
         match self {
             Self::Npz(file) => file.names(),
             Self::Safetensors(file) => file.names().unwrap_or_default(),
-            Self::Idx(_) => vec![],
+            Self::Idx(pair) => pair.names(),
+            Self::Table(arrays) => arrays.names(),
+        }
+    }
+
+    /// The vocabularies that were taken from the data, by column.
+    pub(super) fn fitted(self) -> BTreeMap<String, Vec<String>> {
+        match self {
+            Self::Table(arrays) => arrays.fitted,
+            _ => BTreeMap::new(),
         }
     }
 
@@ -68,8 +89,61 @@ impl Source {
             Self::Npz(file) => file.read(name),
             Self::Safetensors(file) => file.read(name),
             Self::Idx(pair) => pair.read(name),
+            Self::Table(arrays) => arrays.take(name),
         }
     }
+}
+
+/// The table that a specification names, if it is one.
+pub(super) fn table(spec: &str) -> Result<Option<Box<dyn Table>>, DataError> {
+    let path = Path::new(spec);
+    if is_csv(path) {
+        return Ok(Some(Box::new(CsvTable::open(path)?)));
+    }
+    #[cfg(feature = "tables")]
+    {
+        let files = files_of(path)?;
+        if let Some(first) = files.first()
+            && is_arrow(&files::first_bytes(first, 8)?)
+        {
+            return Ok(Some(Box::new(ArrowTable::open(path, files)?)));
+        }
+    }
+    Ok(None)
+}
+
+/// The files that a path names, a folder or a pattern for file names, sorted; none where it is two files of other formats.
+#[cfg(feature = "tables")]
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let (folder, fits): (&Path, Box<dyn Fn(&str) -> bool>) = match path.file_name().and_then(|name| name.to_str()) {
+        _ if path.is_dir() => {
+            let ends = |name: &str| [".parquet", ".arrow", ".feather", ".ipc"].iter().any(|end| name.ends_with(end));
+            (path, Box::new(ends))
+        }
+        Some(name) if name.contains('*') => {
+            let (folder, glob) = (path.parent().unwrap_or(Path::new("")), Glob::new(name));
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            (folder, Box::new(move |name: &str| glob.matches(name)))
+        }
+        _ => return Ok(vec![]),
+    };
+    let entries = std::fs::read_dir(folder).map_err(|source| FileError::read(folder, source))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|source| FileError::read(folder, source))?;
+        if fits(&entry.file_name().to_string_lossy()) && entry.path().is_file() {
+            found.push(entry.path());
+        }
+    }
+    if found.is_empty() {
+        let reason = "no Parquet, Arrow or Feather file goes by that name".to_owned();
+        return Err(DataError::Format { path: path.to_owned(), reason });
+    }
+    found.sort();
+    Ok(found)
 }
 
 impl IdxPair {
@@ -86,6 +160,11 @@ impl IdxPair {
             images: images.into(),
             labels: labels.map(PathBuf::from),
         })))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let label = self.labels.as_ref().map(|_| LABEL.to_owned());
+        [self.input.clone()].into_iter().chain(label).collect()
     }
 
     fn read(&self, name: &str) -> Result<Array, DataError> {
@@ -141,8 +220,8 @@ mod tests {
     fn unknown_and_unread_formats_say_so() {
         let directory = tempfile::tempdir().unwrap();
         for (name, bytes, reason) in [
-            ("a.csv", "1,2,3", "CSV files are not read yet"),
-            ("a.parquet", "PAR1....", "Parquet files are not read yet"),
+            ("a.csv", "1,2,3", "its first line has numbers where a table has the names of its columns"),
+            ("a.parquet", "PAR1....", "is damaged"),
             ("a.bin", "hello", "it is no zip, safetensors or IDX file"),
             ("a.npz", "hello", "not a whole zip archive"),
         ] {

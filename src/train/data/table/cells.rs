@@ -1,0 +1,92 @@
+//! The cells of one column, in memory.
+
+use std::collections::HashMap;
+
+use super::super::error::BadCells;
+
+/// What a column is read as.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Want<'a> {
+    /// Numbers, for records of these dims where the column alone makes up an array.
+    Floats(Option<&'a [usize]>),
+    Integers,
+    /// Texts, such as the names of classes.
+    Texts,
+    /// Integers as they are, and of anything else its texts.
+    Labels,
+}
+
+/// The cells of a column.
+#[derive(Debug)]
+pub struct Cells {
+    /// The shape of one cell: empty for a number or a text.
+    pub dims: Vec<usize>,
+    pub values: Numbers,
+    /// The elements, counted over all cells, for which the file has nothing; their values mean nothing.
+    pub missing: Vec<usize>,
+    /// The cells that are not what was wanted; their values mean nothing.
+    pub bad: BadCells,
+}
+
+#[derive(Debug)]
+pub enum Numbers {
+    Floats(Vec<f32>),
+    /// Pixels and what else is measured in bytes.
+    Bytes(Vec<u8>),
+    Integers(Vec<i64>),
+    Texts(Interned),
+}
+
+impl Cells {
+    /// No cells yet.
+    pub fn new(dims: Vec<usize>, values: Numbers) -> Self {
+        Self { dims, values, missing: Vec::new(), bad: BadCells::default() }
+    }
+
+    /// Elements of one cell.
+    pub fn width(&self) -> usize {
+        self.dims.iter().product()
+    }
+}
+
+impl Numbers {
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Floats(values) => values.len(),
+            Self::Bytes(values) => values.len(),
+            Self::Integers(values) => values.len(),
+            Self::Texts(texts) => texts.ids.len(),
+        }
+    }
+}
+
+/// Texts, of which each different one is kept once.
+#[derive(Debug, Default)]
+pub struct Interned {
+    pub pool: Vec<String>,
+    pub ids: Vec<u32>,
+    known: HashMap<String, u32>,
+}
+
+impl Interned {
+    pub fn push(&mut self, text: &str) {
+        let id = self.id_of(text);
+        self.ids.push(id);
+    }
+
+    /// The number of a text, which is kept from now on.
+    ///
+    /// # Panics
+    /// Where there are 2^32 different ones.
+    pub fn id_of(&mut self, text: &str) -> u32 {
+        match self.known.get(text) {
+            Some(&id) => id,
+            None => {
+                let id = u32::try_from(self.pool.len()).expect("memory does not hold so many texts");
+                self.pool.push(text.to_owned());
+                self.known.insert(text.to_owned(), id);
+                id
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Training from a CSV file, as a person would.
+
+use super::place::{Place, models};
+
+const COLUMNS: &str = "input=a[0:10],b,job{clerk|teacher|*},*;label=kind{cat|dog|bird}";
+
+/// A compiled model of seven inputs and three classes, and 60 records for it in a table.
+fn place() -> Place {
+    let place = Place::new();
+    place.ok(&format!("compile {} --loss cross-entropy -o m.dpc", models("zoo/gemm_alpha_beta.ts.onnx")));
+    let mut text = "a,b,job,c,d,kind\n".to_owned();
+    for at in 0..60 {
+        let (job, kind) = (["clerk", "pilot", "teacher"][at % 3], ["dog", "bird", "cat"][at % 3]);
+        text += &format!("{},{},{job},{},0.5,{kind}\n", at % 10, at % 7, at % 5);
+    }
+    std::fs::write(place.path("people.csv"), text).expect("a file");
+    place
+}
+
+const TRAIN: &str = "--noise-multiplier 1 --delta 1e-3 --batch 20 --epochs 1 --lr 1 --device cpu --insecure-seed 1";
+
+#[test]
+fn a_table_trains_and_is_evaluated() {
+    let place = place();
+    place.ok(&format!("train m.dpc --data people.csv --valid people.csv --columns {COLUMNS} {TRAIN} --out run"));
+    let text = place.ok(&format!("eval run --data people.csv --columns {COLUMNS} --device cpu"));
+    assert!(text.contains("on 60 records"), "{text}");
+}
+
+#[test]
+fn what_does_not_fit_is_told_and_nothing_is_left_behind() {
+    let place = place();
+    let error = place.fails(&format!("train m.dpc --data people.csv {TRAIN} --out run"), 1);
+    assert!(error.contains("dpc::data::no_column") && error.contains("--columns 'input=COLUMN,COLUMN,…'"), "{error}");
+    assert!(!place.path("run").exists());
+    let error = place.fails(&format!("train m.dpc --data people.csv --columns input=a[ {TRAIN}"), 2);
+    assert!(error.contains("`]` is missing"), "{error}");
+}
+
+#[test]
+fn a_table_is_described_with_what_it_feeds() {
+    let place = place();
+    let text = place.ok(&format!("data people.csv --model m.dpc --columns {COLUMNS}"));
+    let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap_or_default().to_owned();
+    assert!(text.contains("60 records of 6 columns") && text.contains("not private"), "{text}");
+    assert!(line("job").contains("input") && line("job").contains("clerk ×20"), "{text}");
+    assert!(line("kind").contains("label"), "{text}");
+    let alone = place.ok("data people.csv --json");
+    assert!(alone.starts_with("{\"data\":\"people.csv\",\"private\":false,\"records\":60,"), "{alone}");
+    place.fails("data people.csv --model m.dpc", 1);
+    let arrays = place.ok(&format!("data {}", models("digits_test.npz")));
+    assert!(arrays.contains("records of 2 columns") && arrays.contains("10 different: "), "{arrays}");
+}
