@@ -118,18 +118,13 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
-    let (folder, fits): (&Path, Box<dyn Fn(&str) -> bool>) = match path.file_name().and_then(|name| name.to_str()) {
-        _ if path.is_dir() => {
-            let ends = |name: &str| [".parquet", ".arrow", ".feather", ".ipc"].iter().any(|end| name.ends_with(end));
-            (path, Box::new(ends))
-        }
-        Some(name) if name.contains('*') => {
-            let (folder, glob) = (path.parent().unwrap_or(Path::new("")), Glob::new(name));
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            (folder, Box::new(move |name: &str| glob.matches(name)))
-        }
+    let (folder, globs) = match path.file_name().and_then(|name| name.to_str()) {
+        _ if path.is_dir() => (path, ["*.parquet", "*.arrow", "*.feather", "*.ipc"].map(Glob::new).to_vec()),
+        Some(name) if name.contains('*') => (path.parent().unwrap_or(Path::new("")), vec![Glob::new(name)]),
         _ => return Ok(vec![]),
     };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let fits = |name: &str| globs.iter().any(|glob| glob.matches(name));
     let entries = std::fs::read_dir(folder).map_err(|source| FileError::read(folder, source))?;
     let mut found = Vec::new();
     for entry in entries {
