@@ -42,9 +42,12 @@ pub struct ClipFactor {
 }
 
 impl ClipFactor {
+    /// Grid units to a clip bound.
+    pub const UNITS: f32 = grid::UNITS as f32;
+
     /// What a factor is multiplied by, with the clip bound `bound`.
     pub fn scale(&self, bound: f32) -> f32 {
-        if self.grid { grid::UNITS as f32 / bound } else { 1.0 }
+        if self.grid { ClipFactor::UNITS / bound } else { 1.0 }
     }
 
     /// What the bound on the norm is multiplied by: each addition may take a unit roundoff from the square, and so half of it

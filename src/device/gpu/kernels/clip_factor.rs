@@ -2,7 +2,6 @@
 
 use super::{Launch, On, Schedule, Specialise, Template, literal};
 use crate::lower::kernels::{ClipFactor, ClipFunction};
-use crate::privacy::grid;
 
 impl Template for ClipFactor {
     const WGSL: &'static str = include_str!("../../../../shaders/clip_factor.wgsl");
@@ -14,7 +13,7 @@ impl Schedule for On<'_, ClipFactor> {
         template.constant("ROUNDING", self.errors >= 2);
         template.constant("ROW_ERRORS", self.errors >= 3);
         template.constant("GRID", self.grid);
-        template.constant("UNITS", format!("{:?}", grid::UNITS as f32));
+        template.constant("UNITS", format!("{:?}", ClipFactor::UNITS));
         template.constant("INFINITE", literal(f32::INFINITY.to_bits()));
         template.constant("LARGEST", format!("{:?}", ClipFunction::LARGEST));
     }
