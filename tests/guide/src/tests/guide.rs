@@ -12,6 +12,7 @@ use crate::device::{Device, TARGETS};
 use crate::lower::program::{Phase, Role};
 use crate::onnx::proto::{AttributeProto, ModelProto, NodeProto};
 use crate::onnx::{Source, discover};
+use crate::privacy::grid;
 
 const OUTPUT: &str = "y";
 
@@ -70,8 +71,12 @@ fn a_model_of_new_ops_trains_on_both_devices() {
             }
         }
         session.run(Phase::Private).unwrap();
-        let sums = program.ids().filter(|&id| matches!(program.buffer(id).role, Role::GradientSum(_)));
-        sums.flat_map(|id| session.read_f32(id).unwrap()).collect::<Vec<f32>>()
+        let sums = program.ids().filter(|&id| matches!(program.buffer(id).role, Role::GridSum(_)));
+        let words: Vec<u32> = sums.flat_map(|id| session.read(id).unwrap()).collect();
+        // Integers of two words, the low one first; the clip bound is 1.
+        let integer = |&[low, high]: &[u32; 2]| (u64::from(high) << 32 | u64::from(low)) as i64;
+        let number = |words: &[u32; 2]| integer(words) as f32 / grid::UNITS as f32;
+        words.as_chunks::<2>().0.iter().map(number).collect::<Vec<f32>>()
     });
     assert!(cpu.iter().any(|x| *x != 0.0));
     assert!(cpu.iter().zip(&gpu).all(|(a, b)| (a - b).abs() <= 1e-5), "{cpu:?}\n{gpu:?}");
