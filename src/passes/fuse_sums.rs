@@ -56,6 +56,9 @@ fn total(
         Op::Scatter(scatter) if !stored => Terms::Rows(scatter.clone()),
         _ => Terms::Stored,
     };
+    // Positions of ids that all records share are rounded one by one, and may cancel.
+    let apart = matches!(terms, Terms::Rows(_)) && !graph.ty(operands[0]).batched;
+    let sums = if apart && sums.integers() { Sums::WideGrid } else { sums };
     let mut read = if terms == Terms::Stored { vec![each] } else { operands };
     read.push(weight);
     graph.add(SumBatch { terms, weighted: true, sums }, &read, origin.clone())
