@@ -1,6 +1,6 @@
 // ClipFactor: norm = √sq; factor = weight · min(1, C / most), or weight · C / (most + γ) if AUTOMATIC, where most is norm,
-// or √(sq + square_error) + √norm_error if ROUNDING, + rows √row_error if ROW_ERRORS, all times `excess`; and 0 where
-// weight is 0 or a number is not finite, or sq negative if not ROUNDING. On the GRID it is then multiplied by UNITS / C. Such numbers are told by their bits, since a shader
+// or √(sq + square_error) + √norm_error if ROUNDING, + rows √row_error if ROW_ERRORS, all times `excess`; 0 where
+// weight is 0, and -0 where a number is not finite, or sq negative if not ROUNDING. On the GRID it is then multiplied by UNITS / C. Such numbers are told by their bits, since a shader
 // compiler may assume that there are none.
 
 const AUTOMATIC: bool = false;
@@ -75,7 +75,8 @@ fn main(
     if (GRID) {
         clip = min(clip * (UNITS / bound), LARGEST);
     }
-    factor[i] = select(0.0, clip * weight[i], counts && weight[i] != 0.0);
+    let left_out = select(bitcast<f32>(MINUS_ZERO), weight[i], weight[i] == 0.0);
+    factor[i] = select(left_out, clip * weight[i], counts && weight[i] != 0.0);
     let shown = select(select(params.nan, bits, bits == INFINITE), bitcast<u32>(sqrt(square)), shows);
     norm[i * params.clip_groups + params.clip_group] = bitcast<f32>(shown);
 }

@@ -9,11 +9,12 @@ use crate::privacy::ClipRule;
 use crate::privacy::accountant::{ACCOUNTANTS, Mechanism};
 use crate::privacy::adjacency::Unit;
 use crate::privacy::clipping::{ClipGroup, ClipState};
-use crate::privacy::discrete::{Scale, Smoothing};
+use crate::privacy::discrete::Scale;
 use crate::privacy::grid::{self, Grid};
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::release::Estimates;
 use crate::privacy::sampling::Sampling;
+use crate::privacy::scales;
 use crate::train::step::StepError;
 
 /// A program with what its clip rule makes of the model.
@@ -139,11 +140,10 @@ fn sensitivity(plan: &PrivacyPlan, groups: &[ClipGroup]) -> f64 {
     plan.grid.as_ref().map_or_else(|| plan.clip.sensitivity(), of_grid)
 }
 
-/// The scale of the integer noise of each of `groups` by `plan`, in its grid units.
+/// The scale of the integer noise of each of `groups` by `plan`, in its grid units; none where sums are of floats or nothing is noised.
 pub(super) fn noise_scales(plan: &PrivacyPlan, groups: &[ClipGroup]) -> Result<Vec<Scale>, AuditError> {
-    let (multiplier, sensitivity) = (plan.multipliers(0).gradient, sensitivity(plan, groups));
-    let of = |bound: f64| {
-        Ok(Smoothing::USUAL.parameter(multiplier, sensitivity / grid::unit(bound)).map_err(StepError::from)?)
-    };
-    bounds(plan, groups).into_iter().map(of).collect()
+    let Some(grid) = &plan.grid else { return Ok(vec![]) };
+    let clip = ClipState::new(&plan.clip, groups);
+    let scales = scales::gradient(plan, grid, &clip, 0).map_err(StepError::from)?;
+    Ok(scales.into_iter().flatten().collect())
 }

@@ -38,7 +38,7 @@ const ROUNDING: f64 = 1e-6;
 pub(super) fn checks(noisy: &mut Rig<'_>, records: &Records, claim: &Claim) -> Result<Vec<Check>, AuditError> {
     let (names, sizes) = (noisy.parameters().to_vec(), noisy.sizes().to_vec());
     let scales = claim.noise_scales()?;
-    let scale_of = |name: &String| claim.group(name).map(|group| scales[group]);
+    let scale_of = |name: &String| claim.group(name).and_then(|group| scales.get(group).copied());
     let mut drawn: Vec<(&str, Option<Scale>, Vec<i64>)> =
         names.iter().map(|name| (&**name, scale_of(name), Vec::new())).collect();
     let mut converted = (0.0, String::new());

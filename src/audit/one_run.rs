@@ -81,6 +81,7 @@ impl Training<'_> {
             plan,
             data: &data,
             units: Cow::Borrowed(&units),
+            augment: None,
             optimizer,
             learning_rate: LEARNING_RATE,
             lr_schedule: Cow::Owned(LrSchedule::CONSTANT),

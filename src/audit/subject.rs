@@ -120,6 +120,7 @@ impl<'a> Bench<'a> {
             plan: &self.plan,
             data: &self.records.data,
             units: Cow::Borrowed(&self.records.units),
+            augment: None,
             optimizer: self.artifact.manifest.optimizer,
             learning_rate: self.learning_rate,
             lr_schedule: Cow::Owned(LrSchedule::CONSTANT),

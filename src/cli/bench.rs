@@ -17,8 +17,8 @@ use crate::privacy::clipping::ClipState;
 use crate::privacy::keys::{RunKey, SystemEntropy};
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
+use crate::train::chance::Chance;
 use crate::train::data::Dataset;
-use crate::train::dropout::DropoutKeys;
 use crate::train::engine::Engine;
 use crate::train::released::Releaser;
 
@@ -110,7 +110,7 @@ fn measure(args: &StepArgs) -> Result<Times> {
     let mut engine = Engine::new(&*device, program, &artifact.weights, rows, &[phase, last])?;
     let clip = ClipState::new(&plan.clip, &artifact.manifest.clip_groups);
     engine.set_clip_bounds(&clip.bounds(1.0))?;
-    let dropout = DropoutKeys::new(&key);
+    let chance = Chance::new(&key, None);
     let optimizer = &artifact.manifest.optimizer;
     let mut noise = match args.non_private {
         true => None,
@@ -122,7 +122,7 @@ fn measure(args: &StepArgs) -> Result<Times> {
     for step in 0.. {
         let begun = Instant::now();
         for records in records.chunks(engine.rows()) {
-            engine.run(phase, &data, records, Some((&dropout, step)))?;
+            engine.run(phase, &data, records, Some((&chance, step)))?;
         }
         match &mut noise {
             Some(noise) => {

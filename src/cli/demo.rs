@@ -73,6 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
         device: &*device,
         data: &data,
         units: &Units::single(data.records()),
+        augment: None,
         valid: Some(&test),
         plan: &plan,
         accountant: ACCOUNTANTS[0],

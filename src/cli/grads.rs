@@ -18,8 +18,8 @@ use crate::options::{DeviceChoice, GRAMMAR, Loss, NoiseKind};
 use crate::passes::privatize::PER_SAMPLE;
 use crate::privacy::clipping::ClipState;
 use crate::privacy::keys::RunKey;
+use crate::train::chance::Chance;
 use crate::train::data::{Array, npz};
-use crate::train::dropout::DropoutKeys;
 use crate::train::engine::{Engine, total_norms};
 
 /// The prefix of the arrays of norms in one clip group.
@@ -99,13 +99,13 @@ pub fn run(args: &Args) -> Result<()> {
     engine.set_clip_bounds(&ClipState::new(&artifact.manifest.clip, groups).bounds(1.0))?;
 
     // Masks of dropout are a function of this key, so that two runs agree.
-    let dropout = DropoutKeys::new(&RunKey::insecure(0));
+    let chance = Chance::new(&RunKey::insecure(0), None);
     let with_gradient = engine.trained();
     let (mut loss, mut norm) = (Vec::new(), Vec::new());
     let mut per_sample: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
     let all: Vec<usize> = (0..data.records()).collect();
     for records in all.chunks(rows) {
-        engine.run(Phase::Private, &data, records, Some((&dropout, 0)))?;
+        engine.run(Phase::Private, &data, records, Some((&chance, 0)))?;
         let mut read = |name: &str, to: &mut Vec<f32>| -> Result<()> {
             let values = engine.floats(name)?;
             to.extend(&values[..values.len() / rows * records.len()]);

@@ -11,16 +11,15 @@ use super::plan_args::PlanArgs;
 use super::{output, values};
 use crate::artifact::Artifact;
 use crate::device;
-use crate::lower::program::Phase;
 use crate::options::DeviceChoice;
 use crate::privacy::adjacency::Unit;
 use crate::privacy::ledger::Contents;
 use crate::privacy::plan::PrivacyPlan;
+use crate::train::augment::Augment;
 use crate::train::data::Dataset;
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::physical;
 use crate::train::run_dir::RunDir;
-use crate::train::step::Stepper;
 use crate::train::trainer::{Summary, Training, plan_of, train};
 use crate::train::units::Units;
 
@@ -58,6 +57,11 @@ pub struct Args {
     /// cosine[:to=F] or linear[:to=F] over all steps; each also with warmup=STEPS, as in cosine:warmup=100
     #[arg(long, value_name = "SCHEDULE", default_value = "constant", value_parser = values::with_help::<LrSchedule>)]
     lr_schedule: LrSchedule,
+
+    /// Train each record on the mean gradient over K random views of it, clipped once, which costs no more privacy:
+    /// K:WAY,… with flip, crop=PIXELS, shift=PIXELS, rotate=DEGREES and noise=DEVIATION, as in 8:flip,crop=4
+    #[arg(long, value_name = "K:WAYS")]
+    augment: Option<Augment>,
 
     /// Rows of a physical batch, by default as many as fit; it does not change the result
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u64).range(1..=65_535))]
@@ -125,20 +129,18 @@ pub fn run(args: &Args) -> Result<()> {
     let begun = if args.resume { plan_of(&directory)? } else { None };
     let spent = if args.resume { Contents::default() } else { Contents::read_if_any(&ledger)? };
     let manifest = &artifact.manifest;
-    let plan = args.plan.request().plan(manifest.clipped(), (unit, units.len()), &spent.recorded(), begun.as_ref())?;
+    let mut request = args.plan.request();
+    if let Some(augment) = &args.augment {
+        augment.check(schema)?;
+        request.views = augment.views as u64;
+    }
+    let plan = request.plan(manifest.clipped(), (unit, units.len()), &spent.recorded(), begun.as_ref())?;
     for warning in plan.warnings(units.len() as u64) {
         output::report(&Report::new(warning));
     }
     let device = device::open(&args.device)?;
     let rows = args.physical_batch.map(|rows| rows as usize);
-    let physical_batch = rows.unwrap_or_else(|| {
-        let phases = [&[Phase::Forward], Stepper::phases(&plan)].concat();
-        let most = physical::fitting(&*device, &artifact.program, &phases, artifact.manifest.max_batch);
-        match plan.unit {
-            Unit::Record => physical::rows(plan.expected_batch, most),
-            Unit::Group => units.longest().min(most),
-        }
-    });
+    let physical_batch = rows.unwrap_or_else(|| physical::suited(&*device, &artifact, &plan, &units));
     let most = if plan.non_private { None } else { artifact.program.most_rows() };
     let physical_batch = most.map_or(physical_batch, |most| physical_batch.min(most));
     if !args.json {
@@ -149,6 +151,7 @@ pub fn run(args: &Args) -> Result<()> {
         device: &*device,
         data: &data,
         units: &units,
+        augment: args.augment,
         valid: valid.as_ref(),
         plan: &plan,
         accountant,
@@ -190,6 +193,9 @@ fn announce(args: &Args, plan: &PrivacyPlan, units: usize, device: &str, physica
     let mut lr = format!("learning rate {}", args.lr);
     if args.lr_schedule != LrSchedule::CONSTANT {
         lr += &format!(" ({})", args.lr_schedule);
+    }
+    if let Some(augment) = &args.augment {
+        lr += &format!(", {} random views a record", augment.views);
     }
     output::note(format_args!(
         "{} steps of {}, {noise}, {lr}, on {device} in physical batches of {physical_batch}",

@@ -20,7 +20,7 @@ use crate::privacy::clipping::{ClipFunction, ClipGroup};
 const PARTS: usize = 1024;
 /// Elements up to which a square norm is worked out in one go.
 const WHOLE: usize = 4096;
-/// The first number where the second is finite, else 0.
+/// The first number where the second is finite, else -0.
 fn guard() -> Elementwise {
     let operands = vec![Broadcast { record: 0, strides: vec![1] }; 2];
     Elementwise { batched: false, dims: vec![1], operands, expr: Expr::call(Func::Guard) }

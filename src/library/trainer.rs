@@ -17,6 +17,7 @@ use crate::privacy::keys::{Entropy, RunKey, run_id};
 use crate::privacy::ledger::{Ledger, LedgerStore, MemoryStore};
 use crate::privacy::plan::PrivacyPlan;
 use crate::tensors::Tensors;
+use crate::train::augment::Augment;
 use crate::train::data::Dataset;
 use crate::train::engine::Engine;
 use crate::train::evaluate::{Evaluation, Scored, evaluate};
@@ -35,6 +36,8 @@ pub struct Setup {
     pub lr_schedule: LrSchedule,
     /// Rows of a physical batch, which does not change the result; by default what fits the plan.
     pub physical_batch: Option<usize>,
+    /// How the views of records are made, of which the plan has the number; records as they are by default.
+    pub augment: Option<Augment>,
     /// Where the ledger is kept, which other runs on the same data share; by default in memory.
     pub ledger: Box<dyn LedgerStore>,
     /// Where the randomness of sampling and noise comes from.
@@ -57,6 +60,7 @@ impl Setup {
             learning_rate,
             lr_schedule: LrSchedule::CONSTANT,
             physical_batch: None,
+            augment: None,
             ledger: Box::new(MemoryStore::default()),
             accountant: ACCOUNTANTS[0],
         }
@@ -103,13 +107,7 @@ impl<'a> Trainer<'a> {
             false => units(data),
         };
         let phases = [&[Phase::Forward], Stepper::phases(plan)].concat();
-        let rows = setup.physical_batch.unwrap_or_else(|| {
-            let most = physical::fitting(device, &artifact.program, &phases, manifest.max_batch);
-            match plan.unit {
-                Unit::Record => physical::rows(plan.expected_batch, most),
-                Unit::Group => units.longest().min(most),
-            }
-        });
+        let rows = setup.physical_batch.unwrap_or_else(|| physical::suited(device, artifact, plan, &units));
         let mut engine = Engine::new(device, Arc::new(artifact.program.clone()), &artifact.weights, rows, &phases)?;
         let what = finite::nonfinite(&engine.trained(), &engine.parameters()?, &engine.states()?);
         if !what.is_empty() {
@@ -124,6 +122,7 @@ impl<'a> Trainer<'a> {
             plan,
             data,
             units: Cow::Owned(units),
+            augment: setup.augment,
             optimizer: manifest.optimizer,
             learning_rate: setup.learning_rate,
             lr_schedule: Cow::Owned(setup.lr_schedule),

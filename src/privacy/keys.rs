@@ -77,6 +77,8 @@ pub enum Domain {
     DiscreteNoise,
     /// The keys of dropout masks.
     Dropout,
+    /// The random views of records.
+    Views,
 }
 
 impl Domain {
@@ -86,6 +88,7 @@ impl Domain {
             Domain::Noise => b"noise",
             Domain::DiscreteNoise => b"discrete noise",
             Domain::Dropout => b"dropout",
+            Domain::Views => b"views",
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | [`clipping`] | what a clip factor is, for finite and non-finite gradients, and which bounds a step has |
 //! | [`grid`] | integer sums cannot overflow, and what rounding to them adds to the sensitivity is known |
 //! | [`discrete`] | integer noise is drawn from the discrete Gaussian exactly, and costs what the accountant charges |
+//! | [`scales`] | integer noise is as large as the multiplier says, in the units of what it is added to |
 //! | [`grid_noise`] | fresh integer noise for every step, parameter and element |
 //! | [`noise`] | fresh `N(0, 1)` noise for every step, parameter and element, scaled once |
 //! | [`accountant`] | an upper bound on ε for the steps taken, or an error |
@@ -48,6 +49,7 @@ pub mod release;
 pub mod request;
 pub mod sampler;
 pub mod sampling;
+pub mod scales;
 pub mod schedule;
 
 pub use clipping::ClipRule;

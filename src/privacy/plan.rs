@@ -51,10 +51,21 @@ pub struct PlanSpec {
     pub adjacency: Adjacency,
     /// What one change to a dataset is.
     pub unit: Unit,
+    /// How many random views of a record there are, whose mean gradient is clipped once.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub views: u64,
     /// A seed that fixes sampling and noise for tests. Nothing is then guaranteed.
     pub insecure_seed: Option<u64>,
     /// Training without noise and without any guarantee.
     pub non_private: bool,
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn is_one(views: &u64) -> bool {
+    *views == 1
 }
 
 impl PlanSpec {
@@ -77,6 +88,7 @@ impl PlanSpec {
             planned_steps: 1,
             adjacency: Adjacency::AddRemove,
             unit: Unit::Record,
+            views: 1,
             insecure_seed: None,
             non_private: false,
         }
@@ -101,6 +113,11 @@ impl PrivacyPlan {
     /// The constant by which every noisy sum is divided: the expected batch size L.
     pub fn divisor(&self) -> f64 {
         self.expected_batch
+    }
+
+    /// Whether what is clipped as one is the mean gradient of several rows: of a unit's records, or of a record's views.
+    pub fn clips_means(&self) -> bool {
+        !self.non_private && (self.unit == Unit::Group || self.views > 1)
     }
 
     /// The probability with which a unit enters a logical batch.
@@ -193,6 +210,9 @@ fn problems(spec: &PlanSpec) -> Vec<PlanProblem> {
             units,
         });
     }
+    if spec.views == 0 {
+        problems.push(PlanProblem::Views);
+    }
     if spec.sampling.units().is_some() && spec.public_units != spec.sampling.units() {
         problems.push(PlanProblem::PublicUnits { sampling: spec.sampling.name() });
     }
@@ -268,6 +288,9 @@ pub enum PlanProblem {
         )
     )]
     Sampling { sampling: Sampling },
+    #[error("a record has no view")]
+    #[diagnostic(code(dpc::privacy::views), help("give at least one view of each record"))]
+    Views,
     #[error("{sampling} sampling needs the number of units to be public")]
     #[diagnostic(code(dpc::privacy::public_units), help("state the dataset's size that the sampling is for"))]
     PublicUnits { sampling: &'static str },
@@ -402,6 +425,7 @@ mod tests {
             PlanSpec { delta: Some(f64::NAN), ..example() },
             PlanSpec { public_units: Some(255), ..example() },
             PlanSpec { public_units: Some(0), ..example() },
+            PlanSpec { views: 0, ..example() },
             PlanSpec { non_private: true, ..example() },
             PlanSpec { non_private: true, delta: None, ..example() },
             PlanSpec { public_units: None, ..fixed.clone() },

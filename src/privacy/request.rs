@@ -106,6 +106,8 @@ pub struct PlanRequest {
     pub clip_schedule: Schedule,
     /// Noisy estimates of batch size and loss, paid for within ε.
     pub estimates: Option<Estimates>,
+    /// How many random views of a record there are, whose mean gradient is clipped once.
+    pub views: u64,
     /// Fixes sampling and noise, for tests: nothing is guaranteed then.
     pub insecure_seed: Option<u64>,
 }
@@ -172,6 +174,7 @@ impl PlanRequest {
             noise_schedule: Schedule::default(),
             clip_schedule: Schedule::default(),
             estimates: None,
+            views: 1,
             insecure_seed: None,
         }
     }
@@ -239,6 +242,7 @@ impl PlanRequest {
             planned_steps: steps,
             adjacency: self.adjacency,
             unit,
+            views: self.views,
             insecure_seed: self.insecure_seed,
             non_private: self.amount == Amount::NonPrivate,
             ..PlanSpec::new(sampling, self.batch, model.rule.clone())

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use miette::Diagnostic;
 use thiserror::Error;
 
+use super::chance::Chance;
 use super::data::Dataset;
-use super::dropout::DropoutKeys;
 use super::engine::{Engine, EngineError, total_norms};
 use crate::artifact::Artifact;
 use crate::device::Device;
@@ -55,9 +55,9 @@ pub fn exchange(artifact: &Artifact, device: &dyn Device) -> Result<Trial, Trial
     let program = Arc::new(artifact.program.clone());
     let mut engine = Engine::new(device, program, &artifact.weights, RECORDS, &[Phase::Private])?;
     engine.set_clip_bounds(&ClipState::new(&manifest.clip, &manifest.clip_groups).bounds(1.0))?;
-    let dropout = DropoutKeys::new(&RunKey::insecure(0));
+    let chance = Chance::new(&RunKey::insecure(0), None);
     let mut run = |records: &[usize]| -> Result<[Vec<u32>; 2], EngineError> {
-        engine.run(Phase::Private, &data, records, Some((&dropout, 0)))?;
+        engine.run(Phase::Private, &data, records, Some((&chance, 0)))?;
         let norms = total_norms(&engine.floats(NORM)?, manifest.clip_groups.len());
         let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
         Ok([bits(engine.floats(LOSS)?), bits(norms)])

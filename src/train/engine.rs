@@ -7,8 +7,8 @@ use std::sync::Arc;
 use miette::Diagnostic;
 use thiserror::Error;
 
+use super::chance::{Chance, Row};
 use super::data::{Batch, Dataset, Values};
-use super::dropout::DropoutKeys;
 use super::finite;
 use crate::device::{Device, DeviceError, Session};
 use crate::graph::DType;
@@ -147,7 +147,7 @@ impl Engine {
     }
 
     /// Runs `phase` on one physical batch: the records of `data` in the first rows, masked rows
-    /// after them.
+    /// after them. With what is random at a step, it is the first view of each.
     ///
     /// # Panics
     /// If there are more records than rows.
@@ -156,23 +156,28 @@ impl Engine {
         phase: Phase,
         data: &Dataset,
         records: &[usize],
-        dropout: Option<(&DropoutKeys, u64)>,
+        chance: Option<(&Chance, u64)>,
     ) -> Result<(), EngineError> {
-        self.run_weighted(phase, data, records, 1.0, dropout)
+        let of_batch: Vec<Row> = records.iter().map(|&record| (record, 0)).collect();
+        self.run_rows(phase, data, &of_batch, 1.0, chance)
     }
 
-    /// [`Engine::run`] with the gradient of each record multiplied by `weight`.
-    fn run_weighted(
+    /// [`Engine::run`] on these rows, with the gradient of each multiplied by `weight`.
+    pub(super) fn run_rows(
         &mut self,
         phase: Phase,
         data: &Dataset,
-        records: &[usize],
+        of_batch: &[Row],
         weight: f32,
-        dropout: Option<(&DropoutKeys, u64)>,
+        chance: Option<(&Chance, u64)>,
     ) -> Result<(), EngineError> {
         let rows = self.rows();
         let mut batch = std::mem::take(&mut self.batch);
-        data.fill(records, rows, &mut batch);
+        let records: Vec<usize> = of_batch.iter().map(|(record, _)| *record).collect();
+        data.fill(&records, rows, &mut batch);
+        if let Some((Chance { views: Some(views), .. }, step)) = chance {
+            views.apply(data, step, of_batch, &mut batch);
+        }
         let inputs = data.inputs().iter().zip(&batch.inputs);
         for (column, values) in inputs.chain(data.targets().iter().zip(&batch.targets)) {
             self.write_input(&column.name, values)?;
@@ -185,8 +190,8 @@ impl Engine {
         if let Some(buffer) = self.input(host_inputs::DROPOUT_KEYS) {
             self.words.clear();
             self.words.resize(2 * rows, 0);
-            if let Some((keys, step)) = dropout {
-                keys.fill(step, records, &mut self.words);
+            if let Some((chance, step)) = chance {
+                chance.dropout.fill(step, of_batch, &mut self.words);
             }
             self.session.write(buffer, &self.words)?;
         }
@@ -206,18 +211,19 @@ impl Engine {
         Ok(self.session.time(phase)?)
     }
 
-    /// Adds the gradient of a unit of several records to the unit sums: the mean over its `records`,
-    /// clipped as one. Shows the loss of each record and the unit's norms. Takes the phases plain and
+    /// Adds the gradient of a unit of several rows to the unit sums: the mean over all views of its `records`,
+    /// clipped as one. Shows the loss of each row and the unit's norms. Takes the phases plain and
     /// fold.
     pub fn add_unit(
         &mut self,
         data: &Dataset,
         records: &[usize],
-        dropout: Option<(&DropoutKeys, u64)>,
+        (chance, step): (&Chance, u64),
     ) -> Result<Shown, EngineError> {
         let mut loss = Vec::new();
-        for batch in records.chunks(self.rows()) {
-            self.run_weighted(Phase::Plain, data, batch, 1.0 / records.len() as f32, dropout)?;
+        let rows = chance.rows(records);
+        for batch in rows.chunks(self.rows()) {
+            self.run_rows(Phase::Plain, data, batch, 1.0 / rows.len() as f32, Some((chance, step)))?;
             loss.extend(self.shown(Phase::Plain, batch.len())?.loss);
         }
         self.run_once(Phase::Fold)?;

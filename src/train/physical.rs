@@ -1,7 +1,22 @@
 //! How many rows a physical batch has where nobody says: as many as fit, since the time of a record changes little with them.
 
+use super::step::Stepper;
+use super::units::Units;
+use crate::artifact::Artifact;
 use crate::device::Device;
 use crate::lower::program::{Phase, Program};
+use crate::privacy::plan::PrivacyPlan;
+
+/// The rows of a physical batch for training by `plan`, at most those that the artifact allows and `device` has memory for.
+pub fn suited(device: &dyn Device, artifact: &Artifact, plan: &PrivacyPlan, units: &Units) -> usize {
+    let phases = [&[Phase::Forward], Stepper::phases(plan)].concat();
+    let most = fitting(device, &artifact.program, &phases, artifact.manifest.max_batch);
+    let views = plan.views as usize;
+    match plan.clips_means() {
+        true => (units.longest() * views).min(most),
+        false => rows(plan.expected_batch * views as f64, most),
+    }
+}
 
 /// The most rows, at most `most`, for which `device` has memory for the `phases` of a program; 1 where there is none even
 /// for that.

@@ -10,15 +10,15 @@ use miette::Diagnostic;
 use std::borrow::Cow;
 use thiserror::Error;
 
+use super::augment::Augment;
+use super::chance::Chance;
 use super::data::Dataset;
-use super::dropout::DropoutKeys;
 use super::engine::{Engine, EngineError, Shown};
 use super::lr_schedule::LrSchedule;
-use super::released::{self, Releaser};
+use super::released::Releaser;
 use super::units::Units;
 use crate::lower::program::Phase;
 use crate::options::optimizer::OptimizerSpec;
-use crate::privacy::adjacency::Unit;
 use crate::privacy::clipping::ClipState;
 use crate::privacy::discrete::ParameterError;
 use crate::privacy::keys::RunKey;
@@ -27,6 +27,7 @@ use crate::privacy::noise::NoiseError;
 use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::release::Estimates;
 use crate::privacy::sampler::{Sampler, UnitMismatch};
+use crate::privacy::scales;
 
 /// What a step works with.
 #[derive(Clone)]
@@ -37,6 +38,8 @@ pub struct Setting<'a> {
     pub data: &'a Dataset,
     /// Which records are one unit.
     pub units: Cow<'a, Units>,
+    /// How the views of records are made, of which the plan has the number; records as they are by default.
+    pub augment: Option<Augment>,
     /// The optimizer that the program was compiled with.
     pub optimizer: OptimizerSpec,
     /// The learning rate before its schedule.
@@ -50,7 +53,7 @@ pub struct Stepper<'a> {
     setting: Setting<'a>,
     engine: Engine,
     sampler: Sampler,
-    dropout: DropoutKeys,
+    chance: Chance,
     /// `None` in non-private training.
     noise: Option<Releaser>,
     clip: ClipState,
@@ -72,7 +75,7 @@ impl Sums {
     fn estimate(&mut self, plan: &PrivacyPlan, loss: f64) {
         let Some(estimates) = &plan.estimates else { return };
         let mut unit = estimates.of_unit(loss);
-        if let Some(grids) = self.step.and_then(|step| released::estimates(plan, step)) {
+        if let Some(grids) = self.step.and_then(|step| scales::estimates(plan, step)) {
             for (value, (grid, (_, bound))) in unit.iter_mut().zip(grids) {
                 *value = grid.value(grid.round(*value, bound));
             }
@@ -113,6 +116,10 @@ pub enum StepError {
     #[error("the plan has {planned} clip groups, the compiled program {found}")]
     #[diagnostic(code(dpc::train::clip_groups), help("make the plan for the model that is trained"))]
     ClipGroups { planned: usize, found: usize },
+    /// The plan is for another number of views.
+    #[error("the plan has {planned} views of each record, the training {found}")]
+    #[diagnostic(code(dpc::train::views), help("make the plan for the augmentation that is trained with"))]
+    Views { planned: u64, found: u64 },
     /// No scale for the integer noise.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -144,6 +151,10 @@ impl<'a> Stepper<'a> {
         first_step: u64,
     ) -> Result<Self, StepError> {
         let plan = setting.plan;
+        let (planned, found) = (plan.views, setting.augment.map_or(1, |augment| augment.views as u64));
+        if planned != found {
+            return Err(StepError::Views { planned, found });
+        }
         let (planned, found) = (plan.clip_groups, clip.groups());
         if planned != found && !plan.non_private {
             return Err(StepError::ClipGroups { planned, found });
@@ -154,9 +165,9 @@ impl<'a> Stepper<'a> {
         };
         Ok(Self {
             sampler: Sampler::new(key, plan, setting.units.len())?,
-            setting,
             engine,
-            dropout: DropoutKeys::new(key),
+            chance: Chance::new(key, setting.augment),
+            setting,
             noise,
             clip,
             sums: Sums::default(),
@@ -180,12 +191,12 @@ impl<'a> Stepper<'a> {
 
     /// The phases of the program that steps of `plan` run.
     pub fn phases(plan: &PrivacyPlan) -> &'static [Phase] {
-        match (plan.unit, plan.grid.is_some()) {
+        match (plan.clips_means(), plan.grid.is_some()) {
             _ if plan.non_private => &[Phase::Plain, Phase::Update],
-            (Unit::Record, false) => &[Phase::Private, Phase::Update],
-            (Unit::Record, true) => &[Phase::Private, Phase::Release],
-            (Unit::Group, false) => &[Phase::Plain, Phase::Fold, Phase::Collect, Phase::Update],
-            (Unit::Group, true) => &[Phase::Plain, Phase::Fold, Phase::Release],
+            (false, false) => &[Phase::Private, Phase::Update],
+            (false, true) => &[Phase::Private, Phase::Release],
+            (true, false) => &[Phase::Plain, Phase::Fold, Phase::Collect, Phase::Update],
+            (true, true) => &[Phase::Plain, Phase::Fold, Phase::Release],
         }
     }
 
@@ -223,26 +234,27 @@ impl<'a> Stepper<'a> {
         drawn: &[usize],
         mut observe: impl FnMut(&Shown, &ClipState, f64),
     ) -> Result<(), StepError> {
-        let Self { setting: Setting { plan, data, units, .. }, engine, dropout, clip, sums, .. } = self;
+        let Self { setting: Setting { plan, data, units, .. }, engine, chance, clip, sums, .. } = self;
         let phase = match plan.non_private {
             true => Phase::Plain,
             false => Phase::Private,
         };
         let scale = plan.clip_schedule.at(step);
-        match plan.unit {
-            Unit::Group if !plan.non_private => {
+        match plan.clips_means() {
+            true => {
                 for &unit in drawn {
-                    let shown = engine.add_unit(data, units.records(unit), Some((&*dropout, step)))?;
+                    let shown = engine.add_unit(data, units.records(unit), (chance, step))?;
                     let loss = shown.loss.iter().map(|&loss| f64::from(loss)).sum::<f64>() / shown.loss.len() as f64;
                     clip.count(&shown.group_norms, &mut sums.counts);
                     sums.estimate(plan, loss);
                     observe(&shown, clip, scale);
                 }
             }
-            _ => {
+            false => {
                 let records: Vec<usize> = drawn.iter().flat_map(|&unit| units.records(unit)).copied().collect();
-                for batch in records.chunks(engine.rows()) {
-                    engine.run(phase, data, batch, Some((&*dropout, step)))?;
+                let weight = 1.0 / plan.views as f32;
+                for batch in chance.rows(&records).chunks(engine.rows()) {
+                    engine.run_rows(phase, data, batch, weight, Some((chance, step)))?;
                     let shown = engine.shown(phase, batch.len())?;
                     clip.count(&shown.group_norms, &mut sums.counts);
                     shown.loss.iter().for_each(|&loss| sums.estimate(plan, f64::from(loss)));
@@ -258,9 +270,9 @@ impl<'a> Stepper<'a> {
     /// # Errors
     /// When the device fails.
     pub fn collect(&mut self) -> Result<(), StepError> {
-        match self.setting.plan.unit {
-            Unit::Group if !self.setting.plan.non_private && !self.engine.exact() => Ok(self.engine.collect_units()?),
-            _ => Ok(()),
+        match self.setting.plan.clips_means() && !self.engine.exact() {
+            true => Ok(self.engine.collect_units()?),
+            false => Ok(()),
         }
     }
 

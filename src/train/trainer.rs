@@ -19,6 +19,7 @@ use thiserror::Error;
 use self::resume::{Context, check_resumable};
 pub use self::resume::{ledger_at, plan_at, plan_of};
 use self::since_log::SinceLog;
+use super::augment::Augment;
 use super::checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 use super::data::Dataset;
 use super::engine::{Engine, EngineError};
@@ -54,6 +55,8 @@ pub struct Training<'a> {
     pub data: &'a Dataset,
     /// Which records of `data` are one unit of the plan.
     pub units: &'a Units,
+    /// How the views of records are made, of which the plan has the number.
+    pub augment: Option<Augment>,
     /// Evaluated after the last step.
     pub valid: Option<&'a Dataset>,
     pub plan: &'a PrivacyPlan,
@@ -259,6 +262,7 @@ impl<'a> Run<'a> {
             plan,
             data: training.data,
             units: Cow::Borrowed(training.units),
+            augment: training.augment,
             optimizer: artifact.manifest.optimizer,
             learning_rate: training.learning_rate,
             lr_schedule: Cow::Borrowed(&training.lr_schedule),
@@ -372,6 +376,7 @@ impl<'a> Run<'a> {
             plan: self.training.plan.clone(),
             provenance: self.provenance.clone(),
             learning_rate: self.training.learning_rate,
+            augment: self.training.augment,
             lr_schedule: self.training.lr_schedule.clone(),
             clip: self.steps.stepper().clip().clone(),
             ledger: self.steps.ledger().head(),

@@ -13,8 +13,8 @@ use dpc::device::{Device, TARGETS};
 use dpc::glob::Glob;
 use dpc::lower::program::Phase;
 use dpc::onnx::proto::{
-    Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TensorType,
-    TypeProto, TypeValue, ValueInfoProto,
+    Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
+    TensorType, TypeProto, TypeValue, ValueInfoProto,
 };
 use dpc::onnx::{Source, discover};
 use dpc::options::{NoiseKind, NormChoice};
@@ -24,7 +24,7 @@ use dpc::train::data::{Array, Dataset};
 use dpc::train::engine::Engine;
 use prost::Message;
 
-use crate::shapes::floats;
+use crate::shapes::{floats, ints, node};
 use crate::zoo::{compiled, named, options};
 
 /// The largest logical batch.
@@ -123,36 +123,38 @@ fn a_sum_is_the_same_on_any_number_of_threads() {
 
 /// `y = x · w` of one number, whose gradient by `w` is the record itself.
 fn product(noise: NoiseKind) -> Artifact {
+    let node = node("Mul(x, w)", "y");
+    artifact_of(vec![node], vec![floats("w", &[1], vec![0.0])], &[1], "output:y", noise)
+}
+
+/// A model of the input `x` and the output `y`, both of these dims, that trains `w`.
+fn artifact_of(
+    node: Vec<NodeProto>,
+    initializer: Vec<TensorProto>,
+    dims: &[i64],
+    loss: &str,
+    noise: NoiseKind,
+) -> Artifact {
     let info = |name: &str| {
-        let dims = [DimensionValue::Param("N".into()), DimensionValue::Value(1)];
-        let dim = dims.map(|value| Dimension { value: Some(value), ..Default::default() }).to_vec();
+        let batch = DimensionValue::Param("N".into());
+        let dims = std::iter::once(batch).chain(dims.iter().map(|&size| DimensionValue::Value(size)));
+        let dim = dims.map(|value| Dimension { value: Some(value), ..Default::default() }).collect();
         let tensor = TensorType { elem_type: Some(1), shape: Some(TensorShapeProto { dim }) };
         let ty = TypeProto { value: Some(TypeValue::Tensor(tensor)), ..Default::default() };
         ValueInfoProto { name: Some(name.into()), r#type: Some(ty), ..Default::default() }
     };
-    let node = NodeProto {
-        op_type: Some("Mul".into()),
-        input: vec!["x".into(), "w".into()],
-        output: vec!["y".into()],
-        ..Default::default()
-    };
-    let graph = GraphProto {
-        node: vec![node],
-        initializer: vec![floats("w", &[1], vec![0.0])],
-        input: vec![info("x")],
-        output: vec![info("y")],
-        ..Default::default()
-    };
+    let (input, output) = (vec![info("x")], vec![info("y")]);
+    let graph = GraphProto { node, initializer, input, output, ..Default::default() };
     let model = ModelProto {
         ir_version: Some(10),
         opset_import: vec![OperatorSetIdProto { version: Some(20), ..Default::default() }],
         graph: Some(graph),
         ..Default::default()
     };
-    let source = Source::from_bytes(model.encode_to_vec().into(), Path::new("product.onnx")).expect("a model");
+    let source = Source::from_bytes(model.encode_to_vec().into(), Path::new("made.onnx")).expect("a model");
     let parameters = discover(&source, &[Glob::new("w")], &[]).expect("parameters");
     let clip = ClipRule::flat(1.0).expect("a bound");
-    let loss = "output:y".parse().expect("a loss");
+    let loss = loss.parse().expect("a loss");
     let options = Options { clip, noise, per_sample: false, ..options(loss, NormChoice::Auto) };
     let compiled = compile(&source, &parameters, &options, TARGETS).expect("it compiles");
     artifact::build(&source, &parameters, compiled, &options, 64).expect("an artifact")
@@ -218,5 +220,35 @@ fn a_full_batch_of_the_largest_records_does_not_overflow() {
                 && each <= artifact.manifest.grid.as_ref().expect("a grid").group_sensitivity(0),
             "{each}"
         );
+    }
+}
+
+/// Ids that all records share, one of them several times: what its positions add cancels to a small gradient, and each of them may be
+/// far larger.
+#[test]
+fn positions_of_shared_ids_that_cancel_add_what_is_left() {
+    let nodes = vec![node("Gather(w, ids)", "rows"), node("Mul(x, rows)", "y")];
+    let weights = vec![floats("w", &[2, 1], vec![0.0; 2]), ints("ids", &[3], &[1, 1, 0])];
+    let artifact = artifact_of(nodes, weights, &[3, 1], "output:y,reduction=sum", NoiseKind::Exact);
+    let x = [10_000_000.5, -10_000_000.0, 0.25, 3e6, -3e6, 1.0, 1e-3, 1e-3, 0.0];
+    let x: Vec<f32> = x.into_iter().map(|x: f64| x as f32).collect();
+    let arrays = BTreeMap::from([("x".to_owned(), Array::from_f32(vec![3, 3, 1], &x))]);
+    let data = Dataset::from_arrays("memory", &arrays, &artifact.manifest.schema).expect("data");
+    let most = artifact.manifest.grid.as_ref().expect("a grid").group_sensitivity(0);
+    for device in [&Cpu as &dyn Device, &Gpu::open(None).expect("a gpu")] {
+        let mut added = vec![0; 2];
+        for record in 0..3 {
+            let own = sums(device, &artifact, &data, &[record], 1);
+            let norm = own["w"].iter().map(|&units| (units as f64).powi(2)).sum::<f64>().sqrt();
+            assert!(norm <= most, "{}: record {record} adds {norm} of {most}", device.name());
+            added.iter_mut().zip(&own["w"]).for_each(|(sum, own)| *sum += own);
+        }
+        assert_eq!(sums(device, &artifact, &data, &[0, 1, 2], 3)["w"], added, "{}", device.name());
+        // The second record's gradient, and the third's, which is not clipped.
+        let units = |gradient: f64| (gradient * f64::from(grid::UNITS)) as i64;
+        let second = sums(device, &artifact, &data, &[1], 1);
+        assert!((second["w"][0] - units(1.0)).abs() <= 8 && second["w"][1].abs() <= 8, "{second:?}");
+        let third = sums(device, &artifact, &data, &[2], 1);
+        assert!((third["w"][1] - units(2e-3)).abs() <= 3 && third["w"][0] == 0, "{third:?}");
     }
 }

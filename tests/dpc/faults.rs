@@ -338,6 +338,7 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
             device,
             data: &data,
             units: &units,
+            augment: None,
             valid: None,
             plan: &plan,
             accountant: ACCOUNTANTS[0],

@@ -14,6 +14,8 @@ use dpc::onnx::{Source, discover};
 use dpc::options::{NoiseKind, NormChoice};
 use dpc::privacy::clipping::{ClipFunction, ClipState};
 use dpc::privacy::grid;
+use dpc::privacy::keys::RunKey;
+use dpc::train::chance::Chance;
 use dpc::train::data::{Array, Dataset, Values};
 use dpc::train::engine::Engine;
 
@@ -47,6 +49,11 @@ fn engine(device: &dyn Device, artifact: &Artifact, rows: usize, phases: &[Phase
     let state = ClipState::new(&artifact.manifest.clip, &artifact.manifest.clip_groups);
     engine.set_clip_bounds(&state.bounds(1.0)).expect("a write");
     engine
+}
+
+/// Records as they are.
+fn still() -> Chance {
+    Chance::new(&RunKey::insecure(1), None)
 }
 
 /// The phases of units of an artifact.
@@ -138,10 +145,11 @@ fn check(device: &dyn Device, artifact: &Artifact, data: &Dataset, at: &str) {
     let (expected, norms) = by_definition(device, artifact, data);
     for rows in [1, 4, 32] {
         let mut engine = engine(device, artifact, rows, unit_phases(artifact));
+        let chance = still();
         for step in 1..=2 {
             for (user, norms) in USERS.into_iter().zip(&norms) {
                 let records: Vec<usize> = user.collect();
-                let shown = engine.add_unit(data, &records, None).expect("a unit");
+                let shown = engine.add_unit(data, &records, (&chance, 0)).expect("a unit");
                 assert_eq!(shown.loss.len(), records.len());
                 for (found, norm) in shown.group_norms.iter().zip(norms) {
                     let near = (f64::from(*found) - norm).abs() <= 1e-4 * norm.max(1e-6);
@@ -222,7 +230,7 @@ fn a_user_moves_the_sum_by_the_bound_at_most() {
         let data = Dataset::random(&artifact.manifest.schema, RECORDS);
         let mut engine = engine(&Cpu, &artifact, 4, &UNIT);
         let records: Vec<usize> = (0..RECORDS).collect();
-        engine.add_unit(&data, &records, None).expect("a unit");
+        engine.add_unit(&data, &records, (&still(), 0)).expect("a unit");
         let mut square = 0.0;
         let grid = artifact.manifest.grid.as_ref().expect("a grid");
         for (k, group) in artifact.manifest.clip_groups.iter().enumerate() {
@@ -244,6 +252,6 @@ fn phases_that_are_not_used_take_no_memory_and_do_not_run() {
     assert!(bytes(&[Phase::Plain, Phase::Update]) < bytes(&UNIT));
     let data = Dataset::random(&artifact.manifest.schema, RECORDS);
     let mut engine = engine(&Cpu, &artifact, 4, &[Phase::Plain, Phase::Update]);
-    let error = engine.add_unit(&data, &[0], None).unwrap_err();
+    let error = engine.add_unit(&data, &[0], (&still(), 0)).unwrap_err();
     assert_eq!(error.to_string(), "the compiled program has no phase fold");
 }

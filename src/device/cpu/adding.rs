@@ -6,6 +6,19 @@ use super::lanes::{self, widest};
 use super::matmul::{Into, Matrix, MatrixMut, matmul};
 use super::parallel::{room, with_scratch};
 
+/// Whether a row holds no record, by its weight. A record that is left out, because a number of it is not finite, has the weight -0:
+/// it takes as long as any other, and adds zeros.
+pub fn holds_none(weight: f32) -> bool {
+    weight.to_bits() == 0
+}
+
+/// Makes what a record adds nothing, if its `weight` is zero, whatever it is.
+pub fn leave_out(own: &mut [f32], weight: f32) {
+    if weight == 0.0 {
+        own.fill(0.0);
+    }
+}
+
 /// Elements below which it does not pay to look for wide registers.
 const SHORT: usize = 64;
 

@@ -25,7 +25,11 @@ impl Native for ClipFactor {
             let shown = if rounding && square < 0.0 && square.is_finite() { 0.0 } else { square.sqrt().abs() };
             norm[n * self.groups + self.group] = shown;
             let clip = (self.function.factor(most, bound) * scale).min(ClipFunction::LARGEST);
-            factor[n] = if counts && weight != 0.0 { clip * weight } else { 0.0 };
+            factor[n] = match (counts, weight == 0.0) {
+                (true, false) => clip * weight,
+                (_, true) => weight,
+                (false, false) => -0.0,
+            };
         }
     }
 }

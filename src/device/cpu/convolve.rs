@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::adding::Sum;
+use super::adding::{Sum, leave_out};
 use super::image::Slide;
 use super::matmul::Matrix;
 use super::microkernel::{COLS, HALF, ROWS, Rows, Tile, tile};
@@ -182,6 +182,7 @@ pub fn sum_transposed<T: Sum>(summands: &[Summand], scratch: &mut Vec<f32>, mut 
             for (panel, (w, patches, _)) in panels.chunks_exact(positions * width).zip(summands) {
                 let rows = Rows { data: patches.image, offsets, segments, step, len, inc: 1 };
                 tile(&rows, panel, half, &mut product);
+                leave_out(&mut product, *w);
                 T::add_scaled(&mut sum, &product, *w);
             }
             store(Part { tile: &sum, at: [i, first], size: [ROWS.min(rows - i), count] });

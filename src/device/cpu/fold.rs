@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::adding::rounded;
+use super::adding::{holds_none, leave_out, rounded};
 use super::carry::{joined, split};
 use super::{Buffers, Native, parallel};
 use crate::lower::kernels::Fold;
@@ -15,7 +15,8 @@ impl Native for Fold {
             let (unit, _) = unit.i32().as_chunks_mut::<2>();
             let pieces = unit[..self.len].par_chunks_mut(parallel::GRAIN);
             return pieces.zip(sum.f32()[..self.len].par_chunks_mut(parallel::GRAIN)).for_each(|(unit, sum)| {
-                if factor != 0.0 {
+                if !holds_none(factor) {
+                    leave_out(sum, factor);
                     let add = |unit: &mut [i32; 2], sum: &f32| {
                         *unit = split(joined(*unit) + i64::from(rounded(factor * sum)))
                     };
@@ -25,7 +26,8 @@ impl Native for Fold {
             });
         }
         parallel::blocks2(&mut unit.f32()[..self.len], &mut sum.f32()[..self.len], |_, unit, sum| {
-            if factor != 0.0 {
+            if !holds_none(factor) {
+                leave_out(sum, factor);
                 unit.iter_mut().zip(sum.iter()).for_each(|(unit, sum)| *unit += factor * sum);
             }
             sum.fill(0.0);

@@ -149,9 +149,11 @@ impl<'a> Operand<'a> {
                 Some(from) => copy_lines(from, to, total),
                 None => self.pack(record, group, to, if by_columns { self.rows } else { total }),
             }
-            if scaled && scale != 1.0 {
-                let (lines, len, ld) =
-                    if by_columns { (self.cols, self.rows, self.rows) } else { (self.rows, self.cols, total) };
+            let (lines, len, ld) =
+                if by_columns { (self.cols, self.rows, self.rows) } else { (self.rows, self.cols, total) };
+            if scale == 0.0 {
+                (0..lines).for_each(|l| to[l * ld..][..len].fill(0.0));
+            } else if scaled && scale != 1.0 {
                 (0..lines).for_each(|l| to[l * ld..][..len].iter_mut().for_each(|x| *x *= scale));
             }
         }

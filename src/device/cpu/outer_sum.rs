@@ -1,6 +1,6 @@
 //! Native twin of [`OuterSum`].
 
-use super::adding::{Grid, Sum, WideGrid};
+use super::adding::{Grid, Sum, WideGrid, holds_none, leave_out};
 use super::convolve::{Summand, sum_transposed};
 use super::matmul::{Into, MatrixMut, matmul};
 use super::microkernel;
@@ -102,7 +102,7 @@ impl OuterSum {
         let chunks = rows.div_ceil(chunk);
         let records: Vec<Vec<(usize, f32)>> = (0..chunks)
             .map(|c| (c * chunk..rows.min((c + 1) * chunk)).map(|n| (n, weight[n])).collect())
-            .map(|chunk: Vec<(usize, f32)>| chunk.into_iter().filter(|r| r.1 != 0.0).collect())
+            .map(|chunk: Vec<(usize, f32)>| chunk.into_iter().filter(|r| !holds_none(r.1)).collect())
             .collect();
         let parts = chunk.min(rows).div_ceil(RECORDS).min(PARTS).min(ROOM / size.max(1));
         if chunks >= PARTS {
@@ -192,6 +192,7 @@ impl OuterSum {
                 let own = parallel::room(own, y.len());
                 let out = MatrixMut::contiguous(own, count, self.cols);
                 matmul(out, Into::Set, 1.0, a.rows(first, count), b.transposed());
+                leave_out(own, w);
                 T::add_scaled(y, own, w);
             }
             return;

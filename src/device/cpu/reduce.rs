@@ -1,6 +1,6 @@
 //! Native twin of [`Reduce`].
 
-use super::adding::{Grid, Sum, WideGrid};
+use super::adding::{Grid, Sum, WideGrid, holds_none};
 use super::{Buffers, Native, lanes, parallel};
 use crate::lower::kernels::{Records, Reduce, Sums, Walk};
 use crate::lower::program::Extent;
@@ -44,22 +44,40 @@ impl Native for Reduce {
             Records::All(e) => (e.at(rows), None),
             Records::Weighted(_) => (rows, Some(read[1].f32())),
         };
-        let weights = (0..records).map(|n| (n, weight.map_or(1.0, |w| w[n]))).filter(|(_, w)| *w != 0.0);
+        let weights = (0..records).map(|n| (n, weight.map_or(1.0, |w| w[n]))).filter(|(_, w)| !holds_none(*w));
         let weights: Vec<(usize, f32)> = weights.collect();
+        // What a record that is left out adds.
+        let zeros = vec![0.0; if weights.iter().any(|(_, w)| *w == 0.0) { self.record } else { 0 }];
+        let x = Sources { x, zeros: &zeros, record: self.record };
         match self.records.sums() {
-            Sums::Floats => self.total(x, &weights, records, &mut written[0].f32()[..len], |x, n, w, first, y| {
-                self.add(x, n, w, first, y);
+            Sums::Floats => self.total(x, &weights, records, &mut written[0].f32()[..len], |x, w, first, y| {
+                self.add(x, 0, w, first, y);
             }),
-            Sums::Grid => self.total(x, &weights, records, &mut written[0].i32()[..len], |x, n, w, first, y| {
-                Grid::add_scaled(y, &x[n * self.record + first..][..y.len()], w);
+            Sums::Grid => self.total(x, &weights, records, &mut written[0].i32()[..len], |x, w, first, y| {
+                Grid::add_scaled(y, &x[first..][..y.len()], w);
             }),
             Sums::WideGrid => {
                 let out: &mut [WideGrid] = bytemuck::cast_slice_mut(&mut written[0].i32()[..len]);
-                self.total(x, &weights, records, out, |x, n, w, first, y| {
-                    WideGrid::add_scaled(y, &x[n * self.record + first..][..y.len()], w);
+                self.total(x, &weights, records, out, |x, w, first, y| {
+                    WideGrid::add_scaled(y, &x[first..][..y.len()], w);
                 });
             }
         }
+    }
+}
+
+/// Where the elements of each record are.
+#[derive(Clone, Copy)]
+struct Sources<'a> {
+    x: &'a [f32],
+    zeros: &'a [f32],
+    record: usize,
+}
+
+impl<'a> Sources<'a> {
+    /// Those of record `n`, whose weight is `w`.
+    fn of(self, n: usize, w: f32) -> &'a [f32] {
+        if w == 0.0 { self.zeros } else { &self.x[n * self.record..] }
     }
 }
 
@@ -67,11 +85,11 @@ impl Reduce {
     /// Sets `out` to the sum over the records that have a weight, which `add` adds one by one to some of the results.
     fn total<T: Sum>(
         &self,
-        x: &[f32],
+        x: Sources<'_>,
         weights: &[(usize, f32)],
         records: usize,
         out: &mut [T],
-        add: impl Fn(&[f32], usize, f32, usize, &mut [T]) + Sync,
+        add: impl Fn(&[f32], f32, usize, &mut [T]) + Sync,
     ) {
         let len = out.len();
         let plain = self.reduced.is_empty() && !self.square && matches!(self.kept[..], [Walk { stride: 1, .. }]);
@@ -81,11 +99,11 @@ impl Reduce {
             let (fours, rest) = weights[start..end].as_chunks::<TOGETHER>();
             let (fours, rest) = if plain { (fours, rest) } else { (&[][..], &weights[start..end]) };
             for four in fours {
-                let terms = four.map(|(n, _)| &x[n * self.record + first..][..y.len()]);
+                let terms = four.map(|(n, w)| &x.of(n, w)[first..][..y.len()]);
                 T::add_weighted(y, terms, four.map(|(_, w)| w));
             }
             for &(n, w) in rest {
-                add(x, n, w, first, y);
+                add(x.of(n, w), w, first, y);
             }
         };
         out.fill(T::default());

@@ -1,6 +1,6 @@
 //! Native twin of [`Scatter`].
 
-use super::adding::{Grid, Sum, WideGrid};
+use super::adding::{Grid, Sum, WideGrid, holds_none, leave_out};
 use super::{Buffers, Native, parallel};
 use crate::lower::kernels::{Records, Scatter, Sums, row_of_id};
 use crate::lower::program::Extent;
@@ -76,7 +76,7 @@ impl Scatter {
             y.fill(T::default());
             for n in 0..records {
                 let w = weight(n);
-                if w != 0.0 {
+                if !holds_none(w) {
                     self.add(sources, n, w, i * part, run, y);
                 }
             }
@@ -95,7 +95,13 @@ impl Scatter {
         let Some(order) = sources.order else {
             for (t, &id) in ids.iter().enumerate() {
                 let Some(y) = row(id).and_then(|row| y.get_mut(row)) else { continue };
-                T::add_scaled(y, x(t), w);
+                if w == 0.0 {
+                    run.clear();
+                    run.resize(self.width, 0.0);
+                    T::add_scaled(y, run, w);
+                } else {
+                    T::add_scaled(y, x(t), w);
+                }
             }
             return;
         };
@@ -113,6 +119,7 @@ impl Scatter {
             for &t in same {
                 run.iter_mut().zip(x(t as usize)).for_each(|(run, x)| *run += w * x);
             }
+            leave_out(run, w);
             T::add_scaled(y, run, 1.0);
         }
     }

@@ -168,9 +168,9 @@ scalar_table! {
         => if a > 1e9 { a.ln() + math::LN_2 } else { a.acosh() }, [(Div d (Sqrt (Sub (Mul a a) 1.0)))];
     Atanh "atanh" (a: f32) -> f32 "atanh_({a})" => a.atanh(), [(Div d (Sub 1.0 (Mul a a)))];
 
-    // `a` where `b` is finite, else 0.
-    Guard "guard" (a: f32, b: f32) -> f32 "select(0.0, {a}, (bitcast<u32>({b}) & 0x7fffffffu) < 0x7f800000u)"
-        => if b.is_finite() { a } else { 0.0 }, [(Guard d b), 0];
+    // `a` where `b` is finite, else -0.
+    Guard "guard" (a: f32, b: f32) -> f32 "select(-0.0, {a}, (bitcast<u32>({b}) & 0x7fffffffu) < 0x7f800000u)"
+        => if b.is_finite() { a } else { -0.0 }, [(Guard d b), 0];
 
     // Losses.
     BceWithLogits "bce_with_logits" (a: f32, b: f32) -> f32 "(relu_({a}) - {a} * {b} + log(1.0 + exp_(-abs({a}))))"

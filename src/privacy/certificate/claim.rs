@@ -33,6 +33,9 @@ impl Claim {
         if plan.clip.adaptive().is_some() {
             items.push("the clip bounds of every step, which follow noisy counts that are paid for");
         }
+        if plan.views > 1 {
+            items.push("all random views of a record, the mean of whose gradients is clipped as one");
+        }
         if plan.estimates.is_some() {
             items.push("the estimates of batch size and loss in the metrics, which are noisy and paid for");
         }

@@ -11,6 +11,7 @@ use crate::privacy::certificate::Provenance;
 use crate::privacy::clipping::ClipState;
 use crate::privacy::ledger::{Contents, Head};
 use crate::privacy::plan::PrivacyPlan;
+use crate::train::augment::Augment;
 use crate::train::checkpoint::{Checkpoint, Checkpoints};
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::run_dir::RunDir;
@@ -21,6 +22,8 @@ pub(super) struct Context {
     pub plan: PrivacyPlan,
     pub provenance: Provenance,
     pub learning_rate: f64,
+    #[serde(default)]
+    pub augment: Option<Augment>,
     #[serde(default)]
     pub lr_schedule: LrSchedule,
     pub clip: ClipState,
@@ -68,6 +71,10 @@ pub(super) fn check_resumable(
     }
     if context.learning_rate != training.learning_rate {
         what.push(now("learning rate", context.learning_rate, training.learning_rate));
+    }
+    if context.augment != training.augment {
+        let text = |augment: Option<Augment>| augment.map_or("none".to_owned(), |augment| augment.to_string());
+        what.push(now("augmentation", text(context.augment), text(training.augment)));
     }
     if context.lr_schedule != training.lr_schedule {
         what.push(now("learning rate schedule", &context.lr_schedule, &training.lr_schedule));
