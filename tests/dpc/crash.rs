@@ -3,7 +3,8 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use super::place::{Place, TINY, files};
+use super::place::{Place, TINY, checkpoints, files};
+use dpc::train::checkpoint::Checkpoint;
 use dpc::train::run_dir::RunDir;
 
 /// How many kills; the environment variable `DPC_KILLS` gives another number.
@@ -23,27 +24,38 @@ struct Met {
 
 #[test]
 fn a_run_that_is_killed_at_any_moment_has_paid_for_what_it_stored_and_completes() {
+    kill_all(KILLS, "");
+}
+
+/// What runs keep beside the parameters: the views of records are a function of step and record.
+#[test]
+fn a_run_that_is_killed_ends_as_one_that_is_not() {
+    kill_all(KILLS / 4, "--insecure-seed 7 --augment 3:noise=0.2");
+}
+
+fn kill_all(kills: u64, flags: &str) {
     const THREADS: u64 = 4;
-    let kills = std::env::var("DPC_KILLS").map_or(KILLS, |text| text.parse().expect("a number of kills"));
+    let kills = std::env::var("DPC_KILLS").map_or(kills, |text| text.parse().expect("a number of kills"));
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| kill(kills.div_ceil(THREADS)))).collect();
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| kill(kills.div_ceil(THREADS), flags))).collect();
         threads.into_iter().for_each(|thread| eprintln!("{:?}", thread.join().expect("every check holds")));
     });
 }
 
 /// Kills runs, one after the other, `kills` times in all; each goes on after its kills until it completes.
-fn kill(kills: u64) -> Met {
+fn kill(kills: u64, flags: &str) -> Met {
     let place = Place::new();
     place.tiny();
     let started = Instant::now();
-    place.ok(&format!("{TINY} --steps {STEPS} --out whole"));
+    place.ok(&format!("{TINY} --steps {STEPS} {flags} --out whole"));
     let life = started.elapsed();
+    let whole = trained(&place, "whole");
 
     let mut met = Met::default();
     while met.kills < kills {
         let mut paid = 0;
         loop {
-            let mut child = command(&place).stdout(Stdio::null()).spawn().expect("dpc runs");
+            let mut child = command(&place, flags).stdout(Stdio::null()).spawn().expect("dpc runs");
             if met.kills < kills {
                 // Every second time in the beginning, where a run opens its files.
                 let part = [1.0, 0.2][(met.kills % 2) as usize];
@@ -68,6 +80,9 @@ fn kill(kills: u64) -> Met {
             met.half_written_files += half_written(&place);
         }
         assert!(paid >= STEPS);
+        if flags.contains("--insecure-seed") {
+            assert_eq!(trained(&place, "run"), whole);
+        }
         place.ok("verify-certificate run");
         assert_eq!(half_written(&place), 0);
         std::fs::remove_dir_all(place.path("run")).expect("a directory");
@@ -78,9 +93,16 @@ fn kill(kills: u64) -> Met {
 }
 
 /// The command that begins the run, or goes on with it.
-fn command(place: &Place) -> std::process::Command {
+fn command(place: &Place, flags: &str) -> std::process::Command {
     let begun = RunDir::new(&place.path("run")).artifact().exists();
-    place.command(&format!("{TINY} --steps {STEPS} --out run {}", if begun { "--resume" } else { "" }))
+    place.command(&format!("{TINY} --steps {STEPS} {flags} --out run {}", if begun { "--resume" } else { "" }))
+}
+
+/// The bits of the parameters that a run ended with.
+fn trained(place: &Place, name: &str) -> Vec<Vec<u32>> {
+    let last = checkpoints(&RunDir::new(&place.path(name))).pop().expect("a checkpoint");
+    let parameters = Checkpoint::load(&last).expect("a whole checkpoint").parameters;
+    parameters.values().map(|tensor| tensor.data.iter().map(|value| value.to_bits()).collect()).collect()
 }
 
 fn half_written(place: &Place) -> usize {

@@ -15,8 +15,9 @@ use dpc::options::{NoiseKind, NormChoice};
 use dpc::privacy::clipping::{ClipFunction, ClipState};
 use dpc::privacy::grid;
 use dpc::privacy::keys::RunKey;
+use dpc::train::augment::{Augment, Views};
 use dpc::train::chance::Chance;
-use dpc::train::data::{Array, Dataset, Values};
+use dpc::train::data::{Array, Batch, Dataset, Values};
 use dpc::train::engine::Engine;
 
 use crate::zoo::{compiled, named, options};
@@ -107,6 +108,7 @@ fn by_definition(
     device: &dyn Device,
     artifact: &Artifact,
     data: &Dataset,
+    users: &[Range<usize>],
 ) -> (BTreeMap<String, Vec<f64>>, Vec<Vec<f64>>) {
     let mut engine = engine(device, artifact, RECORDS, &[Phase::Private]);
     let all: Vec<usize> = (0..RECORDS).collect();
@@ -119,8 +121,8 @@ fn by_definition(
     let gradients: BTreeMap<String, Vec<f32>> = trained.into_iter().map(read).collect();
     let mut sums: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let mut norms = Vec::new();
-    for user in USERS {
-        let mean = mean(&gradients, user);
+    for user in users {
+        let mean = mean(&gradients, user.clone());
         let mut of_user = Vec::new();
         for group in &artifact.manifest.clip_groups {
             let norm = group.parameters.iter().flat_map(|name| &mean[name]).map(|g| g * g).sum::<f64>().sqrt();
@@ -142,7 +144,7 @@ fn by_definition(
 }
 
 fn check(device: &dyn Device, artifact: &Artifact, data: &Dataset, at: &str) {
-    let (expected, norms) = by_definition(device, artifact, data);
+    let (expected, norms) = by_definition(device, artifact, data, &USERS);
     for rows in [1, 4, 32] {
         let mut engine = engine(device, artifact, rows, unit_phases(artifact));
         let chance = still();
@@ -254,4 +256,61 @@ fn phases_that_are_not_used_take_no_memory_and_do_not_run() {
     let mut engine = engine(&Cpu, &artifact, 4, &[Phase::Plain, Phase::Update]);
     let error = engine.add_unit(&data, &[0], (&still(), 0)).unwrap_err();
     assert_eq!(error.to_string(), "the compiled program has no phase fold");
+}
+
+/// K views of each record and one row for each are the same.
+fn views_are_clipped_as_one(device: &dyn Device) {
+    const VIEWS: usize = 5;
+    const STEP: u64 = 3;
+    let augment: Augment = format!("{VIEWS}:flip,crop=2,shift=1,rotate=20,noise=0.1").parse().expect("ways");
+    for (rule, noise) in [("flat:0.3", NoiseKind::Exact), ("per-layer:0.3,auto", NoiseKind::Float)] {
+        let artifact = artifact("mnist_small", rule, noise);
+        let schema = &artifact.manifest.schema;
+        let data = Dataset::random(schema, RECORDS / VIEWS);
+        let rows: Vec<_> = (0..RECORDS).map(|row| (row / VIEWS, row % VIEWS)).collect();
+        let mut batch = Batch::default();
+        data.fill(&rows.iter().map(|(record, _)| *record).collect::<Vec<_>>(), RECORDS, &mut batch);
+        Views::new(augment, &RunKey::insecure(1)).apply(&data, STEP, &rows, &mut batch);
+        let columns = data.inputs().iter().zip(&batch.inputs).chain(data.targets().iter().zip(&batch.targets));
+        let arrays = columns.map(|(column, values)| {
+            let dims = [&[RECORDS], column.dims.as_slice()].concat();
+            let array = match values {
+                Values::F32(values) => Array::from_f32(dims, values),
+                Values::I32(values) => Array::from_i64(dims, &values.iter().map(|&v| v.into()).collect::<Vec<_>>()),
+            };
+            (column.name.clone(), array)
+        });
+        let seen = Dataset::from_arrays("memory", &arrays.collect(), schema).expect("data");
+        let users: Vec<_> = (0..RECORDS / VIEWS).map(|n| n * VIEWS..(n + 1) * VIEWS).collect();
+        let (expected, norms) = by_definition(device, &artifact, &seen, &users);
+        let chance = Chance::new(&RunKey::insecure(1), Some(augment));
+        for rows in [1, 3, 8] {
+            let mut engine = engine(device, &artifact, rows, unit_phases(&artifact));
+            for (record, norms) in norms.iter().enumerate() {
+                let shown = engine.add_unit(&data, &[record], (&chance, STEP)).expect("a unit");
+                assert_eq!(shown.loss.len(), VIEWS);
+                for (found, norm) in shown.group_norms.iter().zip(norms) {
+                    assert!((f64::from(*found) - norm).abs() <= 1e-4 * norm, "{rule}: norm {found} and not {norm}");
+                }
+            }
+            collect(&mut engine);
+            for (name, expected) in &expected {
+                let largest = expected.iter().fold(1e-6, |most: f64, g| most.max(g.abs()));
+                for (found, expected) in sum(&mut engine, &artifact, name).iter().zip(expected) {
+                    let near = (f64::from(*found) - expected).abs() <= 1e-4 * largest;
+                    assert!(near, "{rule} {name}, {rows} rows: {found} and not {expected}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn views_are_clipped_as_one_on_cpu() {
+    views_are_clipped_as_one(&Cpu);
+}
+
+#[test]
+fn views_are_clipped_as_one_on_gpu() {
+    views_are_clipped_as_one(&gpu());
 }
