@@ -58,6 +58,11 @@ pub struct Args {
     #[arg(long, value_name = "SCHEDULE", default_value = "constant", value_parser = values::with_help::<LrSchedule>)]
     lr_schedule: LrSchedule,
 
+    /// Make the exponential moving average of the parameters over the steps, with this decay, the trained model, which
+    /// costs no privacy
+    #[arg(long, value_name = "DECAY", value_parser = values::between_0_and_1)]
+    ema: Option<f64>,
+
     /// Train each record on the mean gradient over K random views of it, clipped once, which costs no more privacy:
     /// K:WAY,… with flip, crop=PIXELS, shift=PIXELS, rotate=DEGREES and noise=DEVIATION, as in 8:flip,crop=4
     #[arg(long, value_name = "K:WAYS")]
@@ -157,6 +162,7 @@ pub fn run(args: &Args) -> Result<()> {
         accountant,
         learning_rate: args.lr,
         lr_schedule: args.lr_schedule.clone(),
+        ema: args.ema,
         physical_batch,
         ledger,
         directory,
@@ -196,6 +202,9 @@ fn announce(args: &Args, plan: &PrivacyPlan, units: usize, device: &str, physica
     }
     if let Some(augment) = &args.augment {
         lr += &format!(", {} random views a record", augment.views);
+    }
+    if let Some(decay) = args.ema {
+        lr += &format!(", moving average of decay {decay}");
     }
     output::note(format_args!(
         "{} steps of {}, {noise}, {lr}, on {device} in physical batches of {physical_batch}",

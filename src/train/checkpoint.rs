@@ -1,6 +1,6 @@
 //! Checkpoints: what a run needs to go on, one safetensors file a checkpoint.
 //!
-//! A file holds the tensors `parameter/NAME` and `state/NAME/STATE`; its `__metadata__` entry
+//! A file holds the tensors `parameter/NAME`, `average/NAME` and `state/NAME/STATE`; its `__metadata__` entry
 //! `dpc.checkpoint` holds the step, the run, its context and a SHA-256 over all of these and the
 //! tensors. A checkpoint is written beside the others, synced and renamed into place; only then
 //! are those older than its predecessor removed, so that two whole ones stay.
@@ -29,6 +29,8 @@ pub struct Checkpoint {
     /// What a resumed run must share with it.
     pub context: serde_json::Value,
     pub parameters: Tensors,
+    /// Moving averages of the trained parameters, which are then the trained model; empty where there are none.
+    pub averages: Tensors,
     /// Optimizer states, by `NAME/STATE`.
     pub states: Tensors,
 }
@@ -142,11 +144,14 @@ impl Checkpoint {
             run: header.run,
             context: header.context,
             parameters: Tensors::new(),
+            averages: Tensors::new(),
             states: Tensors::new(),
         };
         for (name, tensor) in tensors {
             if let Some(name) = name.strip_prefix("parameter/") {
                 checkpoint.parameters.insert(name.to_owned(), tensor);
+            } else if let Some(name) = name.strip_prefix("average/") {
+                checkpoint.averages.insert(name.to_owned(), tensor);
             } else if let Some(name) = name.strip_prefix("state/") {
                 checkpoint.states.insert(name.to_owned(), tensor);
             }
@@ -157,8 +162,12 @@ impl Checkpoint {
     fn to_bytes(&self) -> std::io::Result<Vec<u8>> {
         let parameters = self.parameters.iter().map(|entry| ("parameter", entry));
         let states = self.states.iter().map(|entry| ("state", entry));
-        let tensors: Tensors =
-            parameters.chain(states).map(|(kind, (name, tensor))| (format!("{kind}/{name}"), tensor.clone())).collect();
+        let averages = self.averages.iter().map(|entry| ("average", entry));
+        let tensors: Tensors = parameters
+            .chain(averages)
+            .chain(states)
+            .map(|(kind, (name, tensor))| (format!("{kind}/{name}"), tensor.clone()))
+            .collect();
         let header = Header {
             format: FORMAT,
             step: self.step,
@@ -205,6 +214,7 @@ mod tests {
             run: "run".to_owned(),
             context: serde_json::json!({"sample_rate": 0.1, "noise_multiplier": 1.1}),
             parameters: Tensors::from([("w".to_owned(), tensor(&[1.0, f32::NAN]))]),
+            averages: Tensors::from([("w".to_owned(), tensor(&[0.75, 2.0]))]),
             states: Tensors::from([("w/momentum".to_owned(), tensor(&[0.5, 0.25]))]),
         }
     }
@@ -220,6 +230,7 @@ mod tests {
         let latest = checkpoints.latest().unwrap().unwrap();
         assert_eq!((latest.step, latest.run.as_str()), (10, "run"));
         assert_eq!(latest.context, checkpoint(10).context);
+        assert_eq!(latest.averages, checkpoint(10).averages);
         assert_eq!(latest.states, checkpoint(10).states);
         let bits = |c: &Checkpoint| -> Vec<u32> { c.parameters["w"].data.iter().map(|v| v.to_bits()).collect() };
         assert_eq!(bits(&latest), bits(&checkpoint(10)));

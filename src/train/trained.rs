@@ -11,7 +11,7 @@ use super::trainer::plan_at;
 use crate::artifact::{Artifact, ArtifactError};
 use crate::privacy::certificate::{Certificate, CertificateError};
 
-/// The model of a run, with its parameters as they are at the last checkpoint.
+/// The model of a run, with its parameters as they are at the last checkpoint, or their moving averages where the run keeps those.
 #[derive(Clone, Debug)]
 pub struct TrainedRun {
     /// The artifact that is trained, with the trained parameters in place of those before training.
@@ -70,6 +70,7 @@ impl TrainedRun {
         };
         let planned = plan_at(&checkpoint).map(|plan| plan.planned_steps);
         artifact.weights.extend(checkpoint.parameters);
+        artifact.weights.extend(checkpoint.averages);
         Ok(Self { artifact, step: checkpoint.step, planned, statement })
     }
 

@@ -3,6 +3,7 @@
 //! Each step is paid for in the ledger between its two halves (see [`super::step`]), so that nothing of
 //! it is observable before its line is on the disk.
 
+mod average;
 mod resume;
 mod since_log;
 
@@ -16,6 +17,7 @@ use miette::Diagnostic;
 use serde::Serialize;
 use thiserror::Error;
 
+use self::average::Average;
 use self::resume::{Context, check_resumable};
 pub use self::resume::{ledger_at, plan_at, plan_of};
 use self::since_log::SinceLog;
@@ -64,6 +66,8 @@ pub struct Training<'a> {
     pub learning_rate: f64,
     /// How it changes over the plan's steps.
     pub lr_schedule: LrSchedule,
+    /// The decay of the moving average that is the trained model; by default that is what the last step left.
+    pub ema: Option<f64>,
     /// Rows of a physical batch; it does not change the result.
     pub physical_batch: usize,
     pub directory: RunDir,
@@ -215,6 +219,7 @@ struct Run<'a> {
     checkpoints: Checkpoints,
     metrics: MetricsLog,
     progress: Progress,
+    average: Option<Average>,
     since_log: SinceLog,
     /// Between lines of metrics.
     log_interval: Duration,
@@ -249,14 +254,20 @@ impl<'a> Run<'a> {
             engine.set_states(&checkpoint.states)?;
             step = checkpoint.step;
         }
-        let from = match checkpoint {
+        let from = match &checkpoint {
             Some(_) => format!("the checkpoint of step {step}"),
             None => "the model, before any training,".to_owned(),
         };
-        let what = finite::nonfinite(&engine.trained(), &engine.parameters()?, &engine.states()?);
+        let parameters = engine.parameters()?;
+        let what = finite::nonfinite(&engine.trained(), &parameters, &engine.states()?);
         if !what.is_empty() {
             return Err(TrainError::NotFiniteAtStart { from, what });
         }
+        let average = training.ema.map(|decay| {
+            let trained = || engine.trained().into_iter().filter_map(|name| parameters.get_key_value(&name));
+            let begun = || trained().map(|(name, value)| (name.clone(), value.clone())).collect();
+            Average::new(decay, checkpoint.map_or_else(begun, |checkpoint| checkpoint.averages))
+        });
         let key = RunKey::for_plan(plan, &SystemEntropy)?;
         let setting = Setting {
             plan,
@@ -292,6 +303,7 @@ impl<'a> Run<'a> {
                 true => Progress::new(end, step, plan.unit),
                 false => Progress::silent(),
             },
+            average,
             since_log: SinceLog::new(step),
             log_interval: LOG_INTERVAL,
             checkpointed: Instant::now(),
@@ -307,7 +319,7 @@ impl<'a> Run<'a> {
     }
 
     fn logical_step(&mut self) -> Result<(), TrainError> {
-        let Self { steps, since_log, .. } = self;
+        let Self { steps, since_log, average, .. } = self;
         let before = since_log.clone();
         match steps.take(|shown, clip, scale| since_log.add(shown, clip, scale))? {
             Outcome::Taken(released) => since_log.release(&released),
@@ -315,6 +327,9 @@ impl<'a> Run<'a> {
                 self.since_log = before;
                 return Err(self.not_finite(what)?);
             }
+        }
+        if let Some(average) = average {
+            average.update(steps.step(), &steps.stepper().engine().parameters()?);
         }
         Ok(())
     }
@@ -378,6 +393,7 @@ impl<'a> Run<'a> {
             learning_rate: self.training.learning_rate,
             augment: self.training.augment,
             lr_schedule: self.training.lr_schedule.clone(),
+            ema: self.training.ema,
             clip: self.steps.stepper().clip().clone(),
             ledger: self.steps.ledger().head(),
         };
@@ -394,6 +410,7 @@ impl<'a> Run<'a> {
             run: self.id.clone(),
             context,
             parameters,
+            averages: self.average.as_ref().map(|average| average.values().clone()).unwrap_or_default(),
             states,
         })?;
         self.checkpointed = Instant::now();
@@ -404,9 +421,16 @@ impl<'a> Run<'a> {
     fn finish(mut self) -> Result<Summary, TrainError> {
         self.progress.finish();
         let training = self.training;
-        let certificate = Certificate::new(training.plan, self.steps.ledger(), training.accountant, self.provenance)?;
+        let mut certificate =
+            Certificate::new(training.plan, self.steps.ledger(), training.accountant, self.provenance)?;
+        certificate.post_processing.extend(training.ema.map(|decay| {
+            format!("the trained model is the exponential moving average, of decay {decay}, of what the steps released")
+        }));
         certificate.write(&training.directory.certificate())?;
         certificate.write_page(&training.directory.certificate_page())?;
+        if let Some(average) = &self.average {
+            self.steps.stepper().engine().set_parameters(average.values())?;
+        }
         let valid = match training.valid.zip(Scored::of(&training.artifact.manifest)) {
             Some((data, scored)) => Some(evaluate(self.steps.stepper().engine(), data, &scored)?),
             None => None,

@@ -344,6 +344,7 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
             accountant: ACCOUNTANTS[0],
             learning_rate: 0.1,
             lr_schedule: LrSchedule::CONSTANT,
+            ema: None,
             physical_batch: 16,
             ledger: RunDir::new(&place.path(name)).ledger(),
             directory: RunDir::new(&place.path(name)),

@@ -54,6 +54,9 @@ pub struct Certificate {
     pub covers: Vec<String>,
     /// What it does not.
     pub does_not_cover: Vec<String>,
+    /// What was made of the released steps, at no cost of privacy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub post_processing: Vec<String>,
     /// What was trained, and on data of which form.
     pub provenance: Provenance,
     /// The software that trained, with its version.
@@ -109,6 +112,7 @@ impl Certificate {
             history,
             covers: claim.covers(plan),
             does_not_cover: claim.does_not_cover(plan),
+            post_processing: Vec::new(),
             provenance,
             software: concat!("dpc ", env!("CARGO_PKG_VERSION")).to_owned(),
             ledger: ledger.head(),

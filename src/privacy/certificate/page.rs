@@ -55,6 +55,9 @@ impl Certificate {
             page.push_str(&list("What the guarantee covers", &self.covers));
         }
         page.push_str(&list("What it does not cover", &self.does_not_cover));
+        if !self.post_processing.is_empty() {
+            page.push_str(&list("What was made of the released steps", &self.post_processing));
+        }
         page.push_str("\nCheck it against its ledger with `dpc verify-certificate DIR`.\n");
         page
     }

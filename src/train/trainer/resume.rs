@@ -26,6 +26,8 @@ pub(super) struct Context {
     pub augment: Option<Augment>,
     #[serde(default)]
     pub lr_schedule: LrSchedule,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
     pub clip: ClipState,
     pub ledger: Head,
 }
@@ -78,6 +80,10 @@ pub(super) fn check_resumable(
     }
     if context.lr_schedule != training.lr_schedule {
         what.push(now("learning rate schedule", &context.lr_schedule, &training.lr_schedule));
+    }
+    if context.ema != training.ema {
+        let text = |decay: Option<f64>| decay.map_or("none".to_owned(), |decay| decay.to_string());
+        what.push(now("decay of the moving average", text(context.ema), text(training.ema)));
     }
     match what.is_empty() {
         true => Ok(context.clip),

@@ -262,13 +262,22 @@ struct Case {
     data: Dataset,
     physical_batch: usize,
     learning_rate: f64,
+    ema: Option<f64>,
     record_private_metrics: bool,
 }
 
 impl Case {
     fn new(plan: PrivacyPlan) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self { directory, plan, data: data(), physical_batch: 3, learning_rate: 0.1, record_private_metrics: true }
+        Self {
+            directory,
+            plan,
+            data: data(),
+            physical_batch: 3,
+            learning_rate: 0.1,
+            ema: None,
+            record_private_metrics: true,
+        }
     }
 
     fn dir(&self) -> RunDir {
@@ -295,6 +304,7 @@ impl Case {
             accountant: &Rdp,
             learning_rate: self.learning_rate,
             lr_schedule: LrSchedule::CONSTANT,
+            ema: self.ema,
             physical_batch: self.physical_batch,
             directory: self.dir(),
             ledger: ledger.to_owned(),
@@ -407,6 +417,45 @@ fn adaptive_bounds_go_on_after_a_lost_device() {
     case.train(&Regression::lost_after(3), false).unwrap_err();
     case.train(&Regression::new(), true).unwrap();
     assert_eq!(case.parameters(), whole);
+}
+
+/// Averages are worked out here from the parameters of runs that end after 1, 2, … steps.
+#[test]
+fn the_trained_model_is_the_moving_average() {
+    let after = |planned_steps| {
+        let plan = PrivacyPlan::new(PlanSpec { planned_steps, ..spec(1.3) }).unwrap();
+        Case::new(plan).trained()
+    };
+    let decay: f64 = 0.3;
+    let mut expected = [0.5, -0.5, 0.25];
+    for step in 1..=6 {
+        let kept = decay.min((1.0 + step as f64) / (10.0 + step as f64));
+        let now = after(step);
+        expected.iter_mut().zip(now).for_each(|(e, w)| *e = kept * *e + (1.0 - kept) * f64::from(w));
+    }
+    let case = Case { ema: Some(decay), ..Case::new(plan(1.3)) };
+    assert_eq!(case.trained(), after(6));
+    let last = Checkpoints::at(&case.dir().checkpoints()).latest().unwrap().unwrap();
+    assert_close(&last.averages["w"].data, &expected);
+    let run = crate::train::trained::TrainedRun::open(case.dir().path()).unwrap();
+    assert_eq!(run.artifact.weights["w"], last.averages["w"]);
+    let certificate = Certificate::read(&case.dir().certificate()).unwrap();
+    assert!(certificate.post_processing[0].contains("decay 0.3") && certificate.page().contains("decay 0.3"));
+}
+
+#[test]
+fn a_moving_average_goes_on_after_a_lost_device() {
+    let case = || Case { ema: Some(0.9), ..Case::new(plan(1.3)) };
+    let last = |case: &Case| Checkpoints::at(&case.dir().checkpoints()).latest().unwrap().unwrap();
+    let (whole, lost) = (case(), case());
+    whole.trained();
+    lost.train(&Regression::lost_after(3), false).unwrap_err();
+    let lost = Case { ema: Some(0.8), ..lost };
+    let error = lost.train(&Regression::new(), true).unwrap_err().to_string();
+    assert!(error.ends_with("decay of the moving average 0.9, now 0.8"), "{error}");
+    let lost = Case { ema: Some(0.9), ..lost };
+    lost.train(&Regression::new(), true).unwrap();
+    assert_eq!((last(&lost).averages, last(&lost).parameters), (last(&whole).averages, last(&whole).parameters));
 }
 
 #[test]
