@@ -22,7 +22,7 @@ impl DropoutKeys {
     pub fn fill(&self, step: u64, rows: &[Row], out: &mut [u32]) {
         for (&(record, view), words) in rows.iter().zip(out.chunks_exact_mut(2)) {
             let mut bytes = [0; 8];
-            Stream::at(&self.key, step, (view as u64) << VIEW_SHIFT | record as u64).fill(&mut bytes);
+            Stream::at(&self.key, step, ((view as u64) << VIEW_SHIFT) | record as u64).fill(&mut bytes);
             let (halves, _) = bytes.as_chunks::<4>();
             for (word, half) in words.iter_mut().zip(halves) {
                 *word = u32::from_le_bytes(*half);

@@ -94,7 +94,7 @@ impl Draws {
     /// An integer in -most..=most.
     pub(crate) fn offset(&mut self, most: usize) -> isize {
         let count = 2 * most as u64 + 1;
-        (u64::from(self.word()) * count >> 32) as isize - most as isize
+        ((u64::from(self.word()) * count) >> 32) as isize - most as isize
     }
 
     /// A standard normal number (Box and Muller 1958).
