@@ -102,6 +102,9 @@ impl<'a> Trainer<'a> {
         if manifest.loss.is_none() {
             return Err(Error::NoLoss);
         }
+        if let Some(augment) = &setup.augment {
+            augment.check(&manifest.schema)?;
+        }
         let (_, units) = match plan.non_private {
             true => (Unit::Record, crate::train::units::Units::single(data.records())),
             false => units(data),

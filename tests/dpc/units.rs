@@ -1,5 +1,6 @@
 //! Units of several records: the clipped sum of the mean gradients of users, against the records' own gradients.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,10 +16,15 @@ use dpc::options::{NoiseKind, NormChoice};
 use dpc::privacy::clipping::{ClipFunction, ClipState};
 use dpc::privacy::grid;
 use dpc::privacy::keys::RunKey;
+use dpc::privacy::plan::{PlanSpec, PrivacyPlan};
+use dpc::privacy::sampling::Sampling;
 use dpc::train::augment::{Augment, Views};
 use dpc::train::chance::Chance;
 use dpc::train::data::{Array, Batch, Dataset, Values};
 use dpc::train::engine::Engine;
+use dpc::train::lr_schedule::LrSchedule;
+use dpc::train::step::{Setting, StepError, Stepper};
+use dpc::train::units::Units;
 
 use crate::zoo::{compiled, named, options};
 
@@ -303,6 +309,52 @@ fn views_are_clipped_as_one(device: &dyn Device) {
             }
         }
     }
+}
+
+/// A step of a plan with views takes the way of units, whatever the unit: views that are clipped one by one would move the sum as
+/// their gradients do, and not as the mean of these.
+#[test]
+fn a_step_clips_the_mean_over_views() {
+    let artifact = artifact("mnist_small", "flat:0.3", NoiseKind::Exact);
+    let data = Dataset::random(&artifact.manifest.schema, 4);
+    let augment: Augment = "5:noise=3".parse().expect("a way");
+    let spec = PlanSpec {
+        views: 5,
+        noise_multiplier: 1.0,
+        delta: Some(1e-5),
+        grid: artifact.manifest.grid.clone(),
+        ..PlanSpec::new(Sampling::Poisson { rate: 1.0 }, 4.0, artifact.manifest.clip.clone())
+    };
+    let plan = PrivacyPlan::new(spec).expect("a plan");
+    let setting = |augment| Setting {
+        plan: &plan,
+        data: &data,
+        units: Cow::Owned(Units::single(4)),
+        augment,
+        optimizer: artifact.manifest.optimizer,
+        learning_rate: 0.1,
+        lr_schedule: Cow::Owned(LrSchedule::CONSTANT),
+    };
+    let (key, phases) = (RunKey::insecure(1), Stepper::phases(&plan));
+    let clip = || ClipState::new(&artifact.manifest.clip, &artifact.manifest.clip_groups);
+    let mut one = engine(&Cpu, &artifact, 8, &UNIT);
+    let mut expected = Vec::new();
+    for record in 0..4 {
+        let chance = Chance::new(&key, Some(augment));
+        expected.push(one.add_unit(&data, &[record], (&chance, 3)).expect("a unit").norm[0]);
+    }
+    let mut stepper =
+        Stepper::new(setting(Some(augment)), engine(&Cpu, &artifact, 8, phases), clip(), &key, 0).expect("steps");
+    stepper.begin(3).expect("a step");
+    let mut found = Vec::new();
+    stepper.add(3, &[0, 1, 2, 3], |shown, _, _| found.extend(shown.norm.clone())).expect("a sum");
+    assert_eq!(found, expected);
+    for name in one.trained() {
+        let sum = stepper.engine().grid_sum(&name).expect("a sum");
+        assert_eq!(sum, one.grid_sum(&name).expect("a sum"), "{name}");
+    }
+    let error = Stepper::new(setting(None), engine(&Cpu, &artifact, 8, phases), clip(), &key, 0).err();
+    assert!(matches!(error, Some(StepError::Views { planned: 5, found: 1 })));
 }
 
 #[test]
