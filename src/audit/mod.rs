@@ -84,6 +84,25 @@ pub struct Settings {
     pub insecure_seed: Option<u64>,
 }
 
+impl Default for Settings {
+    /// Those of the command line.
+    fn default() -> Settings {
+        Settings {
+            noise_multiplier: 1.0,
+            sample_rate: 0.125,
+            delta: 1e-5,
+            batch: 32,
+            replays: 1000,
+            confidence: 0.95,
+            canaries: None,
+            steps: 128,
+            exhaustive: false,
+            mutate: false,
+            insecure_seed: None,
+        }
+    }
+}
+
 /// Audits `artifact` on `devices`. `progress` is told what is being done.
 ///
 /// # Errors

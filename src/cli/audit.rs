@@ -26,24 +26,24 @@ pub struct Args {
     device: Devices,
 
     /// Standard deviation of the noise as a multiple of the clip bound
-    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = values::positive)]
+    #[arg(long, value_name = "S", default_value_t = Settings::default().noise_multiplier, value_parser = values::positive)]
     noise_multiplier: f64,
 
     /// Probability of each record entering a logical batch; the canary of a single step always enters for certain, and
     /// the sampler is tested between 1/1024 and 1/2
-    #[arg(long, value_name = "Q", default_value_t = 0.125, value_parser = values::rate)]
+    #[arg(long, value_name = "Q", default_value_t = Settings::default().sample_rate, value_parser = values::rate)]
     sample_rate: f64,
 
     /// The δ of the claim
-    #[arg(long, value_name = "D", default_value_t = 1e-5, value_parser = values::between_0_and_1)]
+    #[arg(long, value_name = "D", default_value_t = Settings::default().delta, value_parser = values::between_0_and_1)]
     delta: f64,
 
     /// Expected number of records in a logical batch
-    #[arg(long, value_name = "L", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    #[arg(long, value_name = "L", default_value_t = Settings::default().batch, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     batch: u64,
 
     /// How often a step is replayed with the canary, and how often without
-    #[arg(long, value_name = "R", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "R", default_value_t = Settings::default().replays, value_parser = clap::value_parser!(u64).range(1..))]
     replays: u64,
 
     /// Audit sampling, noise and accounting of a whole training too, by one run of it with M canaries, which are added
@@ -52,7 +52,7 @@ pub struct Args {
     canaries: Option<u64>,
 
     /// Logical steps of that training
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = Settings::default().steps, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
 
     /// Audit nine plans that are broken on purpose too, each of which has to fail
@@ -65,7 +65,7 @@ pub struct Args {
     exhaustive: bool,
 
     /// The confidence of the lower bounds that are shown; those that decide are at 99.95 % together
-    #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = values::between_0_and_1)]
+    #[arg(long, value_name = "P", default_value_t = Settings::default().confidence, value_parser = values::between_0_and_1)]
     confidence: f64,
 
     /// The directory to write audit.txt and audit.json to

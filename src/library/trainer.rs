@@ -18,6 +18,7 @@ use crate::privacy::ledger::{Ledger, LedgerStore, MemoryStore};
 use crate::privacy::plan::PrivacyPlan;
 use crate::tensors::Tensors;
 use crate::train::augment::Augment;
+use crate::train::average::Average;
 use crate::train::data::Dataset;
 use crate::train::engine::Engine;
 use crate::train::evaluate::{Evaluation, Scored, evaluate};
@@ -38,6 +39,8 @@ pub struct Setup {
     pub physical_batch: Option<usize>,
     /// How the views of records are made, of which the plan has the number; records as they are by default.
     pub augment: Option<Augment>,
+    /// The decay of the moving average that is the trained model; by default that is what the last step left.
+    pub ema: Option<f64>,
     /// Where the ledger is kept, which other runs on the same data share; by default in memory.
     pub ledger: Box<dyn LedgerStore>,
     /// Where the randomness of sampling and noise comes from.
@@ -61,6 +64,7 @@ impl Setup {
             lr_schedule: LrSchedule::CONSTANT,
             physical_batch: None,
             augment: None,
+            ema: None,
             ledger: Box::new(MemoryStore::default()),
             accountant: ACCOUNTANTS[0],
         }
@@ -82,6 +86,7 @@ pub struct Trainer<'a> {
     plan: &'a PrivacyPlan,
     accountant: &'static dyn Accountant,
     steps: PaidSteps<'a>,
+    average: Option<(f64, Average)>,
 }
 
 impl<'a> Trainer<'a> {
@@ -112,10 +117,12 @@ impl<'a> Trainer<'a> {
         let phases = [&[Phase::Forward], Stepper::phases(plan)].concat();
         let rows = setup.physical_batch.unwrap_or_else(|| physical::suited(device, artifact, plan, &units));
         let mut engine = Engine::new(device, Arc::new(artifact.program.clone()), &artifact.weights, rows, &phases)?;
-        let what = finite::nonfinite(&engine.trained(), &engine.parameters()?, &engine.states()?);
+        let (trained, parameters) = (engine.trained(), engine.parameters()?);
+        let what = finite::nonfinite(&trained, &parameters, &engine.states()?);
         if !what.is_empty() {
             return Err(Error::NotFinite { step: 0, what });
         }
+        let average = setup.ema.map(|decay| (decay, Average::of(decay, &trained, &parameters)));
         let ledger = Ledger::on(setup.ledger, &run_id(&*setup.entropy)?, plan)?;
         let end = match affordable(plan, setup.accountant, ledger.contents(), 0)? {
             Affordable::Until(end) => end,
@@ -133,7 +140,8 @@ impl<'a> Trainer<'a> {
         let key = RunKey::for_plan(plan, &*setup.entropy)?;
         let clip = ClipState::new(&plan.clip, &manifest.clip_groups);
         let stepper = Stepper::new(setting, engine, clip, &key, 0)?;
-        Ok(Trainer { artifact, plan, accountant: setup.accountant, steps: PaidSteps::new(stepper, ledger, 0, end) })
+        let steps = PaidSteps::new(stepper, ledger, 0, end);
+        Ok(Trainer { artifact, plan, accountant: setup.accountant, steps, average })
     }
 
     /// Takes the next step; `None` where the plan, or its ε, allows no more.
@@ -145,7 +153,13 @@ impl<'a> Trainer<'a> {
             return Ok(None);
         }
         match self.steps.take(|_, _, _| {})? {
-            Outcome::Taken(released) => Ok(Some(Step { number: self.steps.step(), released })),
+            Outcome::Taken(released) => {
+                let number = self.steps.step();
+                if let Some((_, average)) = &mut self.average {
+                    average.update(number, &self.steps.stepper().engine().parameters()?);
+                }
+                Ok(Some(Step { number, released }))
+            }
             Outcome::NotFinite(what) => Err(Error::NotFinite { step: self.steps.step(), what }),
         }
     }
@@ -161,23 +175,32 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Loss and accuracy over `data`. They are not private if those are not public.
+    /// Loss and accuracy over `data` with the [parameters](Trainer::parameters). They are not private if those are not public.
     ///
     /// # Errors
     /// When the device fails.
     pub fn evaluate(&mut self, data: &Dataset) -> Result<Evaluation, Error> {
         let scored = Scored::of(&self.artifact.manifest).ok_or(Error::NoLoss)?;
-        Ok(evaluate(self.steps.stepper().engine(), data, &scored)?)
+        let engine = self.steps.stepper().engine();
+        let Some((_, average)) = &self.average else {
+            return Ok(evaluate(engine, data, &scored)?);
+        };
+        let left = engine.parameters()?;
+        engine.set_parameters(average.values())?;
+        let evaluation = evaluate(engine, data, &scored);
+        engine.set_parameters(&left)?;
+        Ok(evaluation?)
     }
 
-    /// The parameters' values.
+    /// The parameters' values; their moving averages where the [setup](Setup::ema) asks for them.
     ///
     /// # Errors
     /// When the device fails, or a value of what is trained is not finite.
     pub fn parameters(&mut self) -> Result<Tensors, Error> {
         let step = self.steps.step();
         let engine = self.steps.stepper().engine();
-        let parameters = engine.parameters()?;
+        let mut parameters = engine.parameters()?;
+        parameters.extend(self.average.iter().flat_map(|(_, average)| average.values().clone()));
         let what = finite::nonfinite(&engine.trained(), &parameters, &Tensors::new());
         if what.is_empty() { Ok(parameters) } else { Err(Error::NotFinite { step, what }) }
     }
@@ -199,6 +222,8 @@ impl<'a> Trainer<'a> {
     /// When the accountant gives no bounds, or cannot work with the ledger.
     pub fn certificate(&self) -> Result<Certificate, Error> {
         let provenance = self.artifact.provenance()?;
-        Ok(Certificate::new(self.plan, self.steps.ledger(), self.accountant, provenance)?)
+        let mut certificate = Certificate::new(self.plan, self.steps.ledger(), self.accountant, provenance)?;
+        certificate.post_processing.extend(self.average.as_ref().map(|&(decay, _)| Average::statement(decay)));
+        Ok(certificate)
     }
 }

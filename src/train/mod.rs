@@ -1,6 +1,7 @@
 //! Training: the data, the optimizers, what a run writes, and the loop that ties them to a device.
 
 pub mod augment;
+pub mod average;
 pub mod chance;
 #[cfg(feature = "host")]
 pub mod checkpoint;

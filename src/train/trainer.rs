@@ -3,7 +3,6 @@
 //! Each step is paid for in the ledger between its two halves (see [`super::step`]), so that nothing of
 //! it is observable before its line is on the disk.
 
-mod average;
 mod resume;
 mod since_log;
 
@@ -17,11 +16,11 @@ use miette::Diagnostic;
 use serde::Serialize;
 use thiserror::Error;
 
-use self::average::Average;
 use self::resume::{Context, check_resumable};
 pub use self::resume::{ledger_at, plan_at, plan_of};
 use self::since_log::SinceLog;
 use super::augment::Augment;
+use super::average::Average;
 use super::checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 use super::data::Dataset;
 use super::engine::{Engine, EngineError};
@@ -44,6 +43,7 @@ use crate::privacy::clipping::ClipState;
 use crate::privacy::keys::{EntropyError, RunKey, SystemEntropy, run_id};
 use crate::privacy::ledger::{Contents, Ledger, LedgerError};
 use crate::privacy::plan::PrivacyPlan;
+use crate::tensors::Tensors;
 
 /// The least time between lines of metrics.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
@@ -190,10 +190,23 @@ pub enum TrainError {
 /// Everything that can go wrong while training. The ledger and the last checkpoint are then whole,
 /// and the run can be resumed.
 pub fn train(training: &Training<'_>) -> Result<Summary, TrainError> {
+    train_while(training, &mut |_| true)
+}
+
+/// As [`train`], as long as `goes_on` says so, which is asked before the first step and after each. What it ends can be
+/// resumed.
+///
+/// # Errors
+/// As [`train`].
+pub fn train_while(
+    training: &Training<'_>,
+    goes_on: &mut dyn FnMut(&mut Run<'_>) -> bool,
+) -> Result<Summary, TrainError> {
     let mut run = Run::start(training)?;
-    while !run.steps.ended() {
+    let mut last = !goes_on(&mut run) || run.steps.ended();
+    while !last {
         run.logical_step()?;
-        let last = run.steps.ended();
+        last = !goes_on(&mut run) || run.steps.ended();
         run.log(last)?;
         run.checkpoint(last)?;
     }
@@ -211,7 +224,8 @@ fn last_step(training: &Training<'_>, ledger: &Contents, step: u64) -> Result<u6
     }
 }
 
-struct Run<'a> {
+/// A run between two of its steps.
+pub struct Run<'a> {
     training: &'a Training<'a>,
     id: String,
     provenance: Provenance,
@@ -263,10 +277,9 @@ impl<'a> Run<'a> {
         if !what.is_empty() {
             return Err(TrainError::NotFiniteAtStart { from, what });
         }
-        let average = training.ema.map(|decay| {
-            let trained = || engine.trained().into_iter().filter_map(|name| parameters.get_key_value(&name));
-            let begun = || trained().map(|(name, value)| (name.clone(), value.clone())).collect();
-            Average::new(decay, checkpoint.map_or_else(begun, |checkpoint| checkpoint.averages))
+        let average = training.ema.map(|decay| match checkpoint {
+            Some(checkpoint) => Average::new(decay, checkpoint.averages),
+            None => Average::of(decay, &engine.trained(), &parameters),
         });
         let key = RunKey::for_plan(plan, &SystemEntropy)?;
         let setting = Setting {
@@ -316,6 +329,34 @@ impl<'a> Run<'a> {
             artifact.save(&directory.artifact())?;
         }
         Ok(run)
+    }
+
+    /// Steps taken.
+    pub fn step(&self) -> u64 {
+        self.steps.step()
+    }
+
+    /// The parameters' values as they would be exported.
+    ///
+    /// # Errors
+    /// When the device fails, or a value of what is trained is not finite.
+    pub fn parameters(&mut self) -> Result<Tensors, TrainError> {
+        let engine = self.steps.stepper().engine();
+        let (trained, mut parameters) = (engine.trained(), engine.parameters()?);
+        parameters.extend(self.average.iter().flat_map(|average| average.values().clone()));
+        let what = finite::nonfinite(&trained, &parameters, &Tensors::new());
+        if what.is_empty() { Ok(parameters) } else { Err(self.not_finite(what)?) }
+    }
+
+    /// What is guaranteed of all steps in the ledger.
+    ///
+    /// # Errors
+    /// When the accountant gives no bounds, or cannot work with the ledger.
+    pub fn certificate(&self) -> Result<Certificate, TrainError> {
+        let (training, provenance) = (self.training, self.provenance.clone());
+        let mut certificate = Certificate::new(training.plan, self.steps.ledger(), training.accountant, provenance)?;
+        certificate.post_processing.extend(training.ema.map(Average::statement));
+        Ok(certificate)
     }
 
     fn logical_step(&mut self) -> Result<(), TrainError> {
@@ -421,11 +462,7 @@ impl<'a> Run<'a> {
     fn finish(mut self) -> Result<Summary, TrainError> {
         self.progress.finish();
         let training = self.training;
-        let mut certificate =
-            Certificate::new(training.plan, self.steps.ledger(), training.accountant, self.provenance)?;
-        certificate.post_processing.extend(training.ema.map(|decay| {
-            format!("the trained model is the exponential moving average, of decay {decay}, of what the steps released")
-        }));
+        let certificate = self.certificate()?;
         certificate.write(&training.directory.certificate())?;
         certificate.write_page(&training.directory.certificate_page())?;
         if let Some(average) = &self.average {

@@ -18,7 +18,7 @@ const BESIDE: &str = "pytorch-converted";
 /// Runs the cases and shows what passes.
 pub fn run() -> Result<(), String> {
     let cases = cases()?;
-    cargo_with(&["test", "--test", "dpc", "conformance", "--", "--nocapture"], Some(&cases))
+    cargo_with(&["test", "--test", "dpc", "conformance", "--", "--nocapture"], &[(VARIABLE, &cases)])
 }
 
 /// The folder of the cases: the one that the variable names, or else one under the build folder, filled where it is not there.

@@ -1,34 +1,43 @@
 //! `cargo xtask test`: everything that a change must pass, with one command.
 //!
-//! The steps, in order: a Vulkan adapter for the gpu tests (installed where apt can, since they are never skipped), ONNX's
+//! The steps, in order: all of it compiled, and linted by Clippy on the way; a Vulkan adapter for the gpu tests (installed where apt can, since they are never skipped), ONNX's
 //! conformance cases, the layers of the sources, the formatting of every file, the tests, the examples in the documentation,
-//! the lints, the library without an operating system, the guide to adding an op.
+//! the library without an operating system, the guide to adding an op, the Python package.
 //!
 //! `cargo xtask guide`: README's guide to adding an op, followed in a copy of the sources.
+//!
+//! `cargo xtask python`: the Python package and its tests alone. `cargo xtask wheel`: the package as a wheel.
 //!
 //! `cargo xtask conformance`: the conformance cases alone, with what each operator passes.
 
 mod conformance;
 mod guide;
 mod layers;
+mod python;
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: cargo xtask test | guide | conformance";
+const USAGE: &str = "usage: cargo xtask test | guide | python | wheel | conformance";
 
 /// A step: what it is for, and the arguments of cargo.
 const STEPS: &[(&str, &[&str])] = &[
     ("tests", &["test", "--workspace", "--lib", "--bins", "--tests"]),
     ("examples in the documentation", &["test", "--workspace", "--doc"]),
-    ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
 ];
+
+/// What `cargo clippy -- -D warnings` sets, for commands that build as well: so the dependencies are compiled once, and not
+/// once more for the lints.
+const LINTS: [(&str, &str); 2] =
+    [("RUSTC_WORKSPACE_WRAPPER", "clippy-driver"), ("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__")];
 
 fn main() -> ExitCode {
     let result = match env::args().nth(1).as_deref() {
         Some("test") => test(),
         Some("guide") => guide::run(),
+        Some("python") => python::run(),
+        Some("wheel") => python::wheel(),
         Some("conformance") => conformance::run(),
         _ => {
             eprintln!("{USAGE}");
@@ -45,8 +54,8 @@ fn main() -> ExitCode {
 }
 
 fn test() -> Result<(), String> {
-    println!("xtask: building dpc and its tests");
-    cargo(&["test", "--workspace", "--no-run"])?;
+    println!("xtask: building dpc, its tests and its benchmarks, with the lints");
+    cargo(&["test", "--workspace", "--all-targets", "--no-run"])?;
     ensure_adapter()?;
     let cases = conformance::cases();
     println!("xtask: the layers of the sources");
@@ -57,11 +66,14 @@ fn test() -> Result<(), String> {
     formatting()?;
     for (what, arguments) in STEPS {
         println!("xtask: {what}: cargo {}", arguments.join(" "));
-        cargo_with(arguments, cases.as_deref().ok())?;
+        let cases = cases.as_deref().ok().map(|cases| (conformance::VARIABLE, cases));
+        cargo_with(arguments, cases.as_slice())?;
     }
     browser()?;
     println!("xtask: the guide to adding an op, followed in a copy of the sources");
     guide::run()?;
+    println!("xtask: the Python package");
+    python::run()?;
     match cases {
         Ok(_) => println!("xtask: all of it passed"),
         Err(why) => println!("xtask: all of it passed, but ONNX's conformance cases were NOT RUN: {why}"),
@@ -82,7 +94,7 @@ fn browser() -> Result<(), String> {
 }
 
 /// Folders that hold Rust files.
-const SOURCES: &[&str] = &["src", "tests", "benches", "fuzz", "xtask/src"];
+const SOURCES: &[&str] = &["src", "tests", "benches", "fuzz", "xtask/src", "python/src"];
 
 /// Checks every file by itself: `cargo fmt` follows `mod` lines, and so sees none of the modules that a macro declares.
 fn formatting() -> Result<(), String> {
@@ -139,14 +151,14 @@ fn adapter_answers() -> Result<bool, String> {
 }
 
 fn cargo(arguments: &[&str]) -> Result<(), String> {
-    cargo_with(arguments, None)
+    cargo_with(arguments, &[])
 }
 
-/// Runs cargo, and tells the tests where the conformance cases are.
-fn cargo_with(arguments: &[&str], cases: Option<&Path>) -> Result<(), String> {
+/// Runs cargo with the lints, and with variables that tell the tests where what they need is.
+fn cargo_with(arguments: &[&str], variables: &[(&str, &Path)]) -> Result<(), String> {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(arguments).envs(cases.map(|cases| (conformance::VARIABLE, cases)));
+    command.args(arguments).envs(LINTS).envs(variables.iter().copied());
     let status = command.status().map_err(|e| format!("cargo does not run: {e}"))?;
     if status.success() { Ok(()) } else { Err(format!("cargo {} failed", arguments.join(" "))) }
 }

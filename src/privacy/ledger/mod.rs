@@ -77,12 +77,9 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::open`].
     pub fn on(mut store: Box<dyn LedgerStore>, run: &str, plan: &PrivacyPlan) -> Result<Ledger, LedgerError> {
-        let held = store.read()?;
+        let held = Contents::held(&mut *store)?;
         let (fresh, place) = (held.is_none(), store.place().to_owned());
-        let mut contents = match held {
-            Some(text) => Contents::of(&text, place.clone())?,
-            None => Contents::default(),
-        };
+        let mut contents = held.unwrap_or_default();
         if let Some(unit) = contents.unit().filter(|unit| *unit != plan.unit) {
             return Err(LedgerError::Unit { path: place, ledger: unit, plan: plan.unit });
         }
@@ -145,6 +142,15 @@ impl Contents {
     /// As [`Contents::read`].
     pub fn read_if_any(path: &Path) -> Result<Contents, LedgerError> {
         if exists(path)? { Contents::read(path) } else { Ok(Contents::default()) }
+    }
+
+    /// What `store` holds; `None` where nothing has been written yet.
+    ///
+    /// # Errors
+    /// As [`Contents::read`].
+    pub fn held(store: &mut dyn LedgerStore) -> Result<Option<Contents>, LedgerError> {
+        let text = store.read()?;
+        text.map(|text| Contents::of(&text, store.place().to_owned())).transpose()
     }
 
     /// Checks that these contents go on from `head`, which a checkpoint or certificate kept.

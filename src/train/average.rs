@@ -18,6 +18,17 @@ impl Average {
         Self { decay, values }
     }
 
+    /// The averages, of those parameters of `all` that are `trained`, as they stand before the first step.
+    pub fn of(decay: f64, trained: &[String], all: &Tensors) -> Self {
+        let values = trained.iter().filter_map(|name| all.get_key_value(name));
+        Self::new(decay, values.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    /// What a certificate says of it.
+    pub fn statement(decay: f64) -> String {
+        format!("the trained model is the exponential moving average, of decay {decay}, of what the steps released")
+    }
+
     /// The averages, of trained parameters only.
     pub fn values(&self) -> &Tensors {
         &self.values

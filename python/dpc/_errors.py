@@ -1,0 +1,50 @@
+"""The exceptions of dpc: each with the code of what happened, and help where there is some."""
+
+import re
+
+# What the command line's flags are called here.
+_FLAGS = {"--batch": "batch_size=", "--augment": "augment=", "--resume": "resume=True", "--physical-batch": "physical_batch="}
+_SAME = {"epsilon", "noise-multiplier", "delta", "epochs", "steps", "lr", "lr-schedule", "out", "loss", "clip", "optimizer",
+         "freeze", "train", "device", "sampling"}
+
+
+def _in_python(text):
+    def keyword(found):
+        flag = found.group(0)
+        if flag in _FLAGS:
+            return _FLAGS[flag]
+        return flag[2:].replace("-", "_") + "=" if flag[2:] in _SAME else flag
+
+    return re.sub(r"--[a-z][a-z-]*[a-z]", keyword, text)
+
+
+class DpcError(Exception):
+    """An error of dpc; `code` says which, `help` what to do about it."""
+
+    def __init__(self, message, code="dpc::error", help=None):
+        self.message = _in_python(message)
+        self.code = code
+        self.help = _in_python(help) if help else None
+        super().__init__(self.message)
+
+    def __str__(self):
+        lines = [f"{self.message} [{self.code}]"]
+        if self.help and self.help not in self.message:
+            lines.append(f"help: {self.help}")
+        return "\n".join(lines)
+
+
+class CompileError(DpcError):
+    """The model cannot be exported, or not be trained privately."""
+
+
+class DataError(DpcError):
+    """The data do not fit the model."""
+
+
+class PlanError(DpcError):
+    """There is no such plan: what is asked for contradicts itself, or cannot be had."""
+
+
+class TrainError(DpcError):
+    """The training failed."""

@@ -1,0 +1,253 @@
+"""The two lines: `make_private`, and `Private.fit`."""
+
+import json
+import os
+import warnings
+from collections import namedtuple
+
+from . import _data, _dpc
+from ._errors import CompileError, PlanError
+from ._optimizers import SGD
+
+#: A step that was taken: its number from 1 on, of how many, and the expected passes over the data so far.
+Step = namedtuple("Step", ["number", "planned", "epoch"])
+
+
+def make_private(module, loss="cross-entropy", example=None, clip=1.0, optimizer=None, *, train=(), freeze=(), noise="exact"):
+    """Compiles a torch module, or the ONNX file at a path, for private training.
+
+    `example` is a tuple of the module's inputs, with records on axis 0. `clip` is a bound, or the text of a clip rule.
+    `train` and `freeze` are patterns of parameter names; parameters that require no gradient are frozen anyway.
+    """
+    optimizer = SGD(lr=0.1) if optimizer is None else optimizer
+    clip = clip if isinstance(clip, str) else f"flat:{clip}"
+    train, freeze = list(train), list(freeze)
+    of_torch = not isinstance(module, (str, bytes, os.PathLike))
+    if of_torch:
+        from ._export import exported, with_layers
+
+        if example is None:
+            raise CompileError("a module needs an example of its inputs", "dpc::python::example", "give example=(x,)")
+        model = exported(module, example)
+        freeze += _without_gradient(module, model)
+    elif isinstance(module, bytes):
+        model = module
+    else:
+        try:
+            with open(module, "rb") as file:
+                model = file.read()
+        except OSError as error:
+            raise CompileError(f"{os.fspath(module)} cannot be read: {error.strerror}", "dpc::file") from None
+    try:
+        core = _dpc.Private.compile(model, loss, clip, optimizer._text(), train, freeze, noise)
+    except CompileError as error:
+        raise (with_layers(error, model) if of_torch else error) from None
+    private = Private(core, optimizer.lr, module if of_torch else None)
+    private._check_names()
+    return private
+
+
+def load(path, module=None):
+    """What `Private.save` wrote, or the directory of a run. A `module` gets the trained parameters."""
+    private = Private(_dpc.Private.load(os.fspath(path)), None, module)
+    private._check_names()
+    private._write_back()
+    return private
+
+
+def _without_gradient(module, model):
+    """The names of the file's initializers that are parameters without gradient."""
+    frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
+    if not frozen:
+        return []
+    import onnx
+
+    there = {tensor.name for tensor in onnx.load_from_string(model).graph.initializer}
+    return [name for name in frozen if name in there]
+
+
+#: What an audit found: whether all of it passed, the report for people, and the report as a dict.
+Audit = namedtuple("Audit", ["passed", "text", "report"])
+
+
+def audit(private, device="cpu", *, replays=1000, canaries=None, mutate=False):
+    """Tries to break what `private` guarantees: replays steps with and without a canary record, tests noise and sampling.
+
+    `canaries` are those of a whole training to audit; `mutate` audits plans that are broken on purpose, too, which have to
+    fail. Needs no data, and changes nothing.
+    """
+    passed, text, report = private._core.audit(device, replays, canaries, mutate)
+    return Audit(passed, text, json.loads(report))
+
+
+class Private:
+    """A model that is trained privately; made by `make_private` or `load`."""
+
+    def __init__(self, core, lr, module):
+        self._core, self._lr, self._module, self._session = core, lr, module, None
+        self._schema = json.loads(core.schema())
+
+    def fit(self, data, *, on_step=None, on_epoch=None, progress=True, **plan):
+        """Trains with differential privacy, and writes the parameters into the module.
+
+        Takes all that `steps` does. `on_step` and `on_epoch` get a `Step`, and end the training by True; what they ask of
+        this object they are told of the steps so far. What was trained is kept also where the training is interrupted.
+        """
+        bar = _Bar(progress)
+        epochs = 0
+        try:
+            for step in self._steps(data, 0.0 if on_step or on_epoch else 0.05, plan):
+                bar.update(step)
+                stop = on_step is not None and on_step(step)
+                if on_epoch is not None and int(step.epoch + 1e-9) > epochs:
+                    epochs = int(step.epoch + 1e-9)
+                    stop = on_epoch(step) or stop
+                if stop:
+                    break
+        finally:
+            bar.close()
+        return self
+
+    def steps(self, data, **plan):
+        """Trains step by step: an iterator of `Step`, whose end, or whose being left, ends the training.
+
+            for step in private.steps((x, y), epsilon=3, delta=1e-5, batch_size=256, epochs=20):
+                ...
+
+        Each step draws its batch by itself, of `batch_size` expected records, since the guarantee rests on how they are
+        drawn. In between `evaluate`, `predict`, `parameters`, `epsilon` and `certificate` are about the steps so far.
+
+        epsilon, noise_multiplier: the noise is what keeps all steps to (`epsilon`, `delta`), those of earlier trainings of
+            this object included, or `noise_multiplier` times the clip bound. One of both.
+        delta: well below one over the number of records.
+        batch_size: expected records of a step. `physical_batch` is how many of them are computed at once, by default what
+            fits; it does not change the result.
+        epochs, steps: how long. One of both.
+        lr, lr_schedule: the learning rate, by default the optimizer's, and how it changes ("cosine:warmup=100").
+        sampling: "poisson", "truncated-poisson", "fixed-size" or "shuffle".
+        augment, ema: random views of a record ("8:flip,crop=4"), and the decay of a moving average of the parameters.
+        out, resume, checkpoint_interval: the directory of a run as the command line writes it, whether to go on with it,
+            and seconds between checkpoints.
+        device: "auto", "cpu", "gpu" or "gpu:NAME".
+        seed: fixes sampling and noise, for tests; nothing is guaranteed then.
+        """
+        return self._steps(data, 0.0, plan)
+
+    def _steps(self, data, patience, plan):
+        session = self._begin(data, **plan)
+        # Begun here, where errors belong, and not at the first step.
+        return self._taken(session, patience)
+
+    def _begin(
+        self, data, *, epsilon=None, noise_multiplier=None, delta=None, batch_size, epochs=None, steps=None, lr=None,
+        lr_schedule="constant", sampling="poisson", seed=None, device="auto", physical_batch=None, augment=None, ema=None,
+        out=None, resume=False, checkpoint_interval=10.0,
+    ):
+        if self._session is not None:
+            raise PlanError("a training is under way already", "dpc::python::under_way", "let its steps end")
+        if (lr := self._lr if lr is None else lr) is None:
+            raise PlanError("the learning rate is not known", "dpc::python::option", "give lr=")
+        options = dict(
+            epsilon=epsilon, noise_multiplier=noise_multiplier, delta=delta, batch_size=batch_size, epochs=epochs,
+            steps=steps, seed=seed, sampling=sampling, lr=lr, lr_schedule=lr_schedule, device=device,
+            physical_batch=physical_batch, augment=augment, ema=ema, out=None if out is None else os.fspath(out),
+            resume=resume, checkpoint_interval=checkpoint_interval)
+        session = self._core.begin(_data.given(data, self._schema), options)
+        for warning in session.planned()[2]:
+            warnings.warn(warning, stacklevel=4)
+        return session
+
+    def _taken(self, session, patience):
+        self._session = session
+        planned, rate, _ = session.planned()
+        try:
+            while (number := session.go(patience)) is not None:
+                yield Step(number, planned, number * rate)
+        finally:
+            try:
+                session.end()
+            finally:
+                self._core.follow(session)
+                self._session = None
+                self._write_back()
+
+    def _now(self):
+        """The compiled half, with what the steps so far have come to."""
+        if self._session is not None:
+            self._core.follow(self._session)
+        return self._core
+
+    def epsilon(self, delta):
+        """ε of all steps taken, at this δ."""
+        return self._now().epsilon(delta)
+
+    def certificate(self):
+        """What is guaranteed, with all that it depends on, as a dict; None before any training."""
+        text = self._now().certificate()
+        return None if text is None else json.loads(text)
+
+    def evaluate(self, data, device="auto"):
+        """Loss and accuracy as a dict. They are not private where `data` are not public."""
+        return json.loads(self._now().evaluate(_data.given(data, self._schema), device))
+
+    def predict(self, x, device="auto"):
+        """The model's output for the input `x`, a tuple of inputs, or a dict by name; a dict where there are several.
+
+        Arrays have records on axis 0, and so do the outputs, which are NumPy's.
+        """
+        names = [entry["name"] for entry in self._schema["inputs"]]
+        inputs = {name: _data.packed(name, value) for name, value in _data.named(x, names, "input").items()}
+        outputs = self._now().predict(inputs, device)
+        outputs = {name: _data.unpacked(array) for name, array in outputs.items()}
+        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+
+    def parameters(self):
+        """The trained parameters as NumPy arrays by name."""
+        return {name: _data.unpacked(array) for name, array in self._now().parameters().items()}
+
+    def save(self, path):
+        """Writes the trained model: `.onnx`, `.safetensors`, or an artifact that `load` and the command line read."""
+        self._now().save(os.fspath(path))
+
+    def _check_names(self):
+        if self._module is None:
+            return
+        missing = sorted(set(self._core.parameters()) - set(self._module.state_dict(keep_vars=True)))
+        if missing:
+            raise CompileError(
+                f"the module has no parameters of these names: {', '.join(missing)}", "dpc::python::parameters",
+                "the exporter gave what is trained other names; freeze them, or train the ONNX file by its path")
+
+    def _write_back(self):
+        if self._module is None:
+            return
+        import torch
+
+        state = self._module.state_dict()
+        with torch.no_grad():
+            for name, value in self.parameters().items():
+                state[name].copy_(torch.from_numpy(value))
+
+
+class _Bar:
+    """A bar, where tqdm is installed and the training takes a second."""
+
+    def __init__(self, wanted):
+        self._bar = self._tqdm = None
+        if wanted:
+            try:
+                from tqdm.auto import tqdm
+
+                self._tqdm = tqdm
+            except ImportError:
+                pass
+
+    def update(self, step):
+        if self._tqdm is not None:
+            if self._bar is None:
+                self._bar = self._tqdm(total=step.planned, unit="step", delay=1.0)
+            self._bar.update(step.number - self._bar.n)
+
+    def close(self):
+        if self._bar is not None:
+            self._bar.close()

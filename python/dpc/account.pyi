@@ -1,0 +1,13 @@
+from typing import overload
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+@overload
+def epsilon(sample_rate: float, noise_multiplier: float, steps: int, delta: float) -> float: ...
+@overload
+def epsilon(sample_rate: ArrayLike, noise_multiplier: ArrayLike, steps: ArrayLike, delta: ArrayLike) -> np.ndarray: ...
+@overload
+def noise_multiplier(sample_rate: float, epsilon: float, steps: int, delta: float) -> float: ...
+@overload
+def noise_multiplier(sample_rate: ArrayLike, epsilon: ArrayLike, steps: ArrayLike, delta: ArrayLike) -> np.ndarray: ...

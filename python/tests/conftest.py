@@ -1,0 +1,47 @@
+"""What the tests share: small networks with known parameters, and data that can be learnt."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def mlp():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
+
+
+@pytest.fixture(scope="session")
+def data():
+    """400 records of three classes, by which of the first three numbers is the largest."""
+    x = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
+    return x, x[:, :3].argmax(axis=1).astype(np.int64)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    def arrays(name):
+        file = np.load(ROOT / "models" / name)
+        return file["input"], file["label"]
+
+    return arrays("digits_train.npz"), arrays("digits_test.npz")
+
+
+@pytest.fixture(scope="session")
+def command():
+    """Runs the command line, which the tests of the crate built."""
+    program = os.environ.get("DPC_PROGRAM", ROOT / "target" / "debug" / "dpc")
+
+    def run(*arguments):
+        done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
