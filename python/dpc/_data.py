@@ -12,18 +12,18 @@ def given(data, schema):
     inputs = [entry["name"] for entry in schema["inputs"]]
     targets = [entry["name"] for entry in schema["targets"]]
     if isinstance(data, dict):
-        named = data
+        arrays = data
     elif hasattr(data, "columns") and hasattr(data, "__getitem__"):
-        named = _frame(data, schema)
+        arrays = _frame(data, schema)
     elif isinstance(data, (tuple, list)) and len(data) == 2:
-        named = {**named(data[0], inputs, "input"), **named(data[1], targets, "label")}
+        arrays = {**named(data[0], inputs, "input"), **named(data[1], targets, "label")}
     elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        named = _items(data, inputs, targets)
+        arrays = _items(data, inputs, targets)
     else:
         raise DataError(
             f"data are of the type {type(data).__name__}, which dpc does not read", "dpc::python::data",
             "give a pair (x, y) of arrays, a dict of arrays, a data frame, a torch Dataset of pairs, or a file's path")
-    return {name: packed(name, array) for name, array in named.items()}
+    return {name: packed(name, array) for name, array in arrays.items()}
 
 
 def packed(name, array):
@@ -100,18 +100,18 @@ def _frame(frame, schema):
     import numpy as np
 
     columns = [str(name) for name in frame.columns]
-    named = {name: np.asarray(frame[name]) for name in columns}
-    arrays = {entry["name"]: named.pop(entry["name"]) for entry in schema["targets"] if entry["name"] in named}
-    if "group" in named:
-        arrays["group"] = named.pop("group")
+    left = {name: np.asarray(frame[name]) for name in columns}
+    arrays = {entry["name"]: left.pop(entry["name"]) for entry in schema["targets"] if entry["name"] in left}
+    if "group" in left:
+        arrays["group"] = left.pop("group")
     for entry in schema["inputs"]:
         name, dims = entry["name"], entry["dims"]
-        own = [column for column in named if column.split(".")[0] == name] or list(named)
-        if name in named:
-            column = named.pop(name)
+        own = [column for column in left if column.split(".")[0] == name] or list(left)
+        if name in left:
+            column = left.pop(name)
             arrays[name] = np.stack(list(column)) if column.dtype == object else column
         elif dims and own:
-            values = [named.pop(column) for column in own]
+            values = [left.pop(column) for column in own]
             arrays[name] = np.stack(values, axis=1)
             if arrays[name].shape[1] == int(np.prod(dims)):
                 arrays[name] = arrays[name].reshape([-1, *dims])

@@ -1,7 +1,5 @@
 """The exceptions of dpc: each with the code of what happened, and help where there is some."""
 
-import re
-
 # What the command line's flags are called here.
 _FLAGS = {"--batch": "batch_size=", "--augment": "augment=", "--resume": "resume=True", "--physical-batch": "physical_batch="}
 _SAME = {"epsilon", "noise-multiplier", "delta", "epochs", "steps", "lr", "lr-schedule", "out", "loss", "clip", "optimizer",
@@ -9,6 +7,8 @@ _SAME = {"epsilon", "noise-multiplier", "delta", "epochs", "steps", "lr", "lr-sc
 
 
 def _in_python(text):
+    import re
+
     def keyword(found):
         flag = found.group(0)
         if flag in _FLAGS:

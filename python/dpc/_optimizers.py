@@ -1,26 +1,22 @@
 """Optimizers, with PyTorch's names and defaults."""
 
-from dataclasses import dataclass
+from collections import namedtuple
 
 
-@dataclass(frozen=True)
-class SGD:
-    lr: float
-    momentum: float = 0.0
-    nesterov: bool = False
-    weight_decay: float = 0.0
+class SGD(namedtuple("SGD", ["lr", "momentum", "nesterov", "weight_decay"], defaults=[0.0, False, 0.0])):
+    """Stochastic gradient descent, with `momentum`, Nesterov's or not, and `weight_decay` added to the gradient."""
+
+    __slots__ = ()
 
     def _text(self):
         nesterov = str(self.nesterov).lower()
         return f"sgd:momentum={self.momentum},nesterov={nesterov},weight_decay={self.weight_decay}"
 
 
-@dataclass(frozen=True)
-class Adam:
-    lr: float = 1e-3
-    betas: tuple = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
+class Adam(namedtuple("Adam", ["lr", "betas", "eps", "weight_decay"], defaults=[1e-3, (0.9, 0.999), 1e-8, 0.0])):
+    """Adam (Kingma and Ba 2015), with `weight_decay` added to the gradient."""
+
+    __slots__ = ()
     _name = "adam"
 
     def _text(self):
@@ -28,7 +24,11 @@ class Adam:
         return f"{self._name}:beta1={beta1},beta2={beta2},eps={self.eps},weight_decay={self.weight_decay}"
 
 
-@dataclass(frozen=True)
 class AdamW(Adam):
-    weight_decay: float = 0.01
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    __slots__ = ()
     _name = "adamw"
+
+    def __new__(cls, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        return super().__new__(cls, lr, betas, eps, weight_decay)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from collections import namedtuple
 
 from . import _data, _dpc
@@ -154,6 +153,8 @@ class Private:
             resume=resume, checkpoint_interval=checkpoint_interval)
         session = self._core.begin(_data.given(data, self._schema), options)
         for warning in session.planned()[2]:
+            import warnings
+
             warnings.warn(warning, stacklevel=4)
         return session
 

@@ -51,17 +51,19 @@ def test_data_that_do_not_fit(mlp, data):
         private.predict(x[:, :5])
 
 
-@pytest.mark.parametrize(
-    "options",
-    [dict(epsilon=3), dict(noise_multiplier=None), dict(delta=None), dict(delta=2.0), dict(batch_size=0), dict(epochs=3),
-     dict(batch_size=1000), dict(lr=float("nan")), dict(lr_schedule="up"), dict(augment="8:fly"), dict(resume=True),
-     dict(sampling="none"), dict(physical_batch=0), dict(augment="2:flip")])
-def test_plans_that_are_none(mlp, data, options):
+NO_PLANS = [
+    dict(epsilon=3), dict(noise_multiplier=None), dict(delta=None), dict(delta=2.0), dict(batch_size=0), dict(epochs=3),
+    dict(batch_size=1000), dict(lr=float("nan")), dict(lr_schedule="up"), dict(augment="8:fly"), dict(resume=True),
+    dict(sampling="none"), dict(physical_batch=0), dict(augment="2:flip"), dict(ema=1.0)]
+
+
+def test_plans_that_are_none(mlp, data):
     private = dpc.make_private(mlp, example=(torch.zeros(2, 6),))
-    with pytest.raises(dpc.PlanError) as raised:
-        private.fit(data, **{**PLAN, **options})
-    assert raised.value.code.startswith("dpc::") and "--batch" not in str(raised.value)
-    assert private.certificate() is None and private.epsilon(1e-5) == 0.0
+    for options in NO_PLANS:
+        with pytest.raises(dpc.PlanError) as raised:
+            private.fit(data, **{**PLAN, **options})
+        assert raised.value.code.startswith("dpc::") and "--batch" not in str(raised.value), options
+        assert private.certificate() is None and private.epsilon(1e-5) == 0.0
 
 
 def test_another_training_costs_more(mlp, data, tmp_path):

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-PLAN = dict(delta=1e-4, batch_size=64, steps=12, seed=5, device="cpu", progress=False)
+STEPS = dict(delta=1e-4, batch_size=64, steps=12, seed=5, device="cpu")
+PLAN = dict(STEPS, progress=False)
 
 
 def private_of(module, data, **options):
@@ -93,7 +94,7 @@ def test_what_was_trained_is_kept_where_a_callback_fails(mlp, data):
     before = mlp[0].weight.clone()
     private = private_of(mlp, data)
     with pytest.raises(ZeroDivisionError):
-        private.fit(data, noise_multiplier=1.0, on_step=lambda step: 1 // (2 - step.number), **PLAN)
+        private.fit(data, noise_multiplier=1.0, on_step=lambda step: 1 // (2 - step.number) < 0, **PLAN)
     assert private.certificate()["steps"] == 2 and not torch.equal(mlp[0].weight, before)
 
 
@@ -152,7 +153,7 @@ def test_a_loop_of_ones_own(mlp, data):
     whole.fit(data, noise_multiplier=1.0, **PLAN)
     private = private_of(mlp, data)
     begun, spent = mlp[0].weight.clone(), []
-    for step in private.steps(data, noise_multiplier=1.0, **PLAN):
+    for step in private.steps(data, noise_multiplier=1.0, **STEPS):
         spent.append(private.epsilon(1e-4))
         assert private.certificate()["steps"] == step.number and step.planned == 12
         assert private.evaluate(data)["accuracy"] == private.evaluate(data)["accuracy"]
@@ -166,14 +167,14 @@ def test_a_loop_of_ones_own(mlp, data):
 
 def test_a_loop_that_is_left(mlp, data):
     private = private_of(mlp, data)
-    for step in private.steps(data, noise_multiplier=1.0, **PLAN):
+    for step in private.steps(data, noise_multiplier=1.0, **STEPS):
         if step.number == 3:
             with pytest.raises(dpc.PlanError, match="under way"):
                 private.fit(data, noise_multiplier=1.0, **PLAN)
             break
     assert private.certificate()["steps"] == 3
     # A loop that is never begun costs nothing.
-    private.steps(data, noise_multiplier=1.0, **PLAN)
+    private.steps(data, noise_multiplier=1.0, **STEPS)
     assert private.fit(data, noise_multiplier=1.0, **PLAN).certificate()["steps"] == 15
 
 
@@ -191,7 +192,7 @@ def test_moving_averages_in_memory_are_those_of_a_run(mlp, data, tmp_path):
 
 def test_a_fork_is_told(mlp, data):
     private = private_of(mlp, data)
-    for _ in private.steps(data, noise_multiplier=1.0, **PLAN):
+    for _ in private.steps(data, noise_multiplier=1.0, **STEPS):
         read, write = os.pipe()
         if os.fork() == 0:
             try:
@@ -210,7 +211,7 @@ def test_workers_of_a_loader_may_be_forked(mlp, data):
 
     dataset = TensorDataset(torch.from_numpy(data[0]), torch.from_numpy(data[1]))
     private = private_of(mlp, data)
-    for _ in private.steps(data, noise_multiplier=1.0, **PLAN):
+    for _ in private.steps(data, noise_multiplier=1.0, **STEPS):
         assert sum(len(x) for x, _ in DataLoader(dataset, batch_size=64, num_workers=1, timeout=60)) == len(data[0])
         break
 
