@@ -210,6 +210,18 @@ class Private:
         """Writes the trained model: `.onnx`, `.safetensors`, or an artifact that `load` and the command line read."""
         self._now().save(os.fspath(path))
 
+    def __reduce__(self):
+        import tempfile
+
+        # As saved: the certificate, and not the steps one by one, so that a copy is not trained further.
+        with tempfile.TemporaryDirectory() as place:
+            self.save(os.path.join(place, "model.dpc"))
+            files = {}
+            for name in os.listdir(place):
+                with open(os.path.join(place, name), "rb") as file:
+                    files[name] = file.read()
+        return _restored, (files, self._lr, self._module)
+
     def _check_names(self):
         if self._module is None:
             return
@@ -228,6 +240,16 @@ class Private:
         with torch.no_grad():
             for name, value in self.parameters().items():
                 state[name].copy_(torch.from_numpy(value))
+
+
+def _restored(files, lr, module):
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as place:
+        for name, content in files.items():
+            with open(os.path.join(place, name), "wb") as file:
+                file.write(content)
+        return Private(_dpc.Private.load(os.path.join(place, "model.dpc")), lr, module)
 
 
 class _Bar:

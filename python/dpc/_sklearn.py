@@ -82,7 +82,8 @@ class PrivateClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         """The most probable classes, `[records]`."""
-        return self.classes_[self._logits(X).argmax(axis=1)]
+        best = self._logits(X).argmax(axis=1)
+        return self.classes_[best]
 
     def _logits(self, X):
         check_is_fitted(self)

@@ -24,5 +24,7 @@ def _over(function, sample_rate, amount, steps, delta):
     def one(sample_rate, amount, steps, delta):
         return function(float(sample_rate), float(amount), int(steps), float(delta))
 
-    found = np.vectorize(one, otypes=[float])(sample_rate, amount, steps, delta)
+    # The accountant's own arithmetic may overflow on the way, which NumPy would warn of.
+    with np.errstate(all="ignore"):
+        found = np.vectorize(one, otypes=[float])(sample_rate, amount, steps, delta)
     return found.item() if found.ndim == 0 else found

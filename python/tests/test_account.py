@@ -16,6 +16,11 @@ def test_the_command_line_says_the_same(command):
     assert dpc.account.epsilon(0.01, found, 1000, 1e-5) <= 2
 
 
+def test_arrays_are_broadcast():
+    found = dpc.account.epsilon([0.01, 0.02], 1.0, [[100], [200]], 1e-5)
+    assert found.shape == (2, 2) and found[1, 0] == dpc.account.epsilon(0.01, 1.0, 200, 1e-5)
+
+
 def test_what_cannot_be_accounted():
     for arguments in [(2.0, 1.0, 10, 1e-5), (0.1, -1.0, 10, 1e-5), (0.1, 1.0, 10, 0.0)]:
         with pytest.raises(dpc.PlanError):
