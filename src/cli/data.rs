@@ -67,8 +67,9 @@ impl ReadingArgs {
         if let Some(normalize) = &self.normalize {
             data.normalize(normalize)?;
         }
-        if data.nonfinite() > 0 {
-            output::warning(format_args!("{spec} holds {} values that are NaN or infinite", data.nonfinite()));
+        let nonfinite = data.nonfinite()?;
+        if nonfinite > 0 {
+            output::warning(format_args!("{spec} holds {nonfinite} values that are NaN or infinite"));
         }
         Ok(data)
     }

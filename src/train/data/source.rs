@@ -204,9 +204,9 @@ mod tests {
         let data = Dataset::load(&format!("{},{}", at("images"), at("labels")), &schema()).unwrap();
         let column = &data.inputs()[0];
         assert_eq!(column.dims, [1, 1, 2]);
-        assert_eq!(column.values, Values::F32(vec![0.0, 1.0, 0.2, 0.4]));
+        assert_eq!(column.values().unwrap(), Values::F32(vec![0.0, 1.0, 0.2, 0.4]));
         assert_eq!(data.bytes(), ["image"]);
-        assert_eq!(data.targets()[0].values, Values::I32(vec![9, 3]));
+        assert_eq!(data.targets()[0].values().unwrap(), Values::I32(vec![9, 3]));
         let error = Dataset::load(&at("images"), &schema()).unwrap_err();
         assert!(error.to_string().contains("no array `label`"), "{error}");
     }
