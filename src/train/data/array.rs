@@ -38,6 +38,12 @@ impl DType {
         matches!(self, Self::F16 | Self::Bf16 | Self::F32 | Self::F64)
     }
 
+    /// The type of which NumPy's name is `name`.
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        use DType::*;
+        [Bool, U8, I8, U16, I16, U32, I32, U64, I64, F16, Bf16, F32, F64].into_iter().find(|dtype| dtype.name() == name)
+    }
+
     /// NumPy's name of the type.
     pub fn name(self) -> &'static str {
         match self {

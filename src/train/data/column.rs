@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 
-use super::array::Array;
+use rayon::prelude::*;
+
+use super::Values;
 use super::error::DataError;
 use super::normalize::Normalize;
-use super::Values;
+use super::stored::Stored;
 
-/// Bytes that are converted at a time.
+/// Bytes that are looked at at a time.
 const CHUNK: usize = 1 << 20;
 
 /// One array of a data set: `records × dims`, in C order.
@@ -16,7 +18,7 @@ pub struct Column {
     pub name: String,
     /// The shape of one record.
     pub dims: Vec<usize>,
-    array: Array,
+    array: Stored,
     becomes: Becomes,
     scales: Vec<Normalize>,
 }
@@ -34,8 +36,8 @@ pub(super) enum Becomes {
 
 impl Column {
     /// The records of `array`, of which each has as many elements as `dims`.
-    pub(super) fn new(name: &str, dims: &[usize], array: Array, becomes: Becomes) -> Self {
-        Self { name: name.to_owned(), dims: dims.to_vec(), array, becomes, scales: vec![] }
+    pub(super) fn new(name: &str, dims: &[usize], array: impl Into<Stored>, becomes: Becomes) -> Self {
+        Self { name: name.to_owned(), dims: dims.to_vec(), array: array.into(), becomes, scales: vec![] }
     }
 
     /// Elements of one record.
@@ -88,25 +90,23 @@ impl Column {
         Ok(())
     }
 
-    /// How many of the values are NaN or infinite.
+    /// How many of the values are NaN or infinite, unless they are in files.
     pub(super) fn nonfinite(&self) -> Result<usize, DataError> {
-        if !self.is_float() || !self.array.dtype().is_float() && self.scales.is_empty() {
+        if self.array.is_in_files() || !self.is_float() || !self.array.dtype().is_float() && self.scales.is_empty() {
             return Ok(0);
         }
         let count = self.array.dims()[0];
         let at_a_time = (CHUNK / self.record_bytes().max(1)).max(1);
-        let mut found = 0;
-        let mut values = self.none();
-        for start in (0..count).step_by(at_a_time) {
-            if let Values::F32(values) = &mut values {
-                values.clear();
-            }
+        let starts: Vec<usize> = (0..count).step_by(at_a_time).collect();
+        let nonfinite = |&start: &usize| {
+            let mut values = self.none();
             self.extend(start..count.min(start + at_a_time), &mut values)?;
-            if let Values::F32(values) = &values {
-                found += values.iter().filter(|value| !value.is_finite()).count();
-            }
-        }
-        Ok(found)
+            Ok(match values {
+                Values::F32(values) => values.iter().filter(|value| !value.is_finite()).count(),
+                Values::I32(_) => 0,
+            })
+        };
+        starts.par_iter().map(nonfinite).sum()
     }
 
     /// Scales what is gathered from now on, after all that it is scaled by already.
@@ -123,12 +123,12 @@ impl Column {
     }
 
     fn extend(&self, records: Range<usize>, out: &mut Values) -> Result<(), DataError> {
-        let size = self.record_bytes();
-        let bytes = &self.array.bytes()[records.start * size..records.end * size];
+        let elements = records.start * self.width()..records.end * self.width();
+        let dtype = self.array.dtype();
         match out {
             Values::F32(to) => {
                 let start = to.len();
-                self.array.dtype().decode_f32(bytes, to);
+                self.array.read(elements, &mut |bytes| dtype.decode_f32(bytes, to))?;
                 let new = &mut to[start..];
                 if self.becomes == Becomes::UnitFloats {
                     new.iter_mut().for_each(|byte| *byte /= 255.0);
@@ -137,8 +137,11 @@ impl Column {
             }
             Values::I32(to) => {
                 let mut wide = Vec::new();
-                self.array.dtype().decode_i64(bytes, &mut wide);
-                to.extend(wide.into_iter().map(|value| value as i32));
+                self.array.read(elements, &mut |bytes| {
+                    wide.clear();
+                    dtype.decode_i64(bytes, &mut wide);
+                    to.extend(wide.iter().map(|&value| value as i32));
+                })?;
             }
         }
         Ok(())

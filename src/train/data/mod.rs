@@ -16,6 +16,7 @@ pub mod npz;
 mod random;
 mod safetensors;
 mod source;
+mod stored;
 mod table;
 
 use std::collections::BTreeMap;
@@ -27,9 +28,10 @@ pub use columns::is_bytes;
 pub use describe::{Described, Description, describe};
 pub use error::{BadRows, DataError};
 pub use normalize::Normalize;
-pub use table::{Columns, Missing, Reading};
+pub use table::{Columns, Missing, Preparing, Reading};
 
 use source::Source;
+use stored::Stored;
 
 /// The records of a data set, in the model's shapes and dtypes.
 #[derive(Clone, Debug)]
@@ -40,6 +42,7 @@ pub struct Dataset {
     groups: Option<Vec<i64>>,
     bytes: Vec<String>,
     fitted: BTreeMap<String, Vec<String>>,
+    held: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -79,10 +82,23 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::load`], and where there is something to say of how tables are read but the data are none.
     pub fn load_as(spec: &str, schema: &Schema, reading: &Reading) -> Result<Self, DataError> {
-        let mut source = Source::open(spec, schema, reading)?;
+        Self::load_watched(spec, schema, reading, &|_| {})
+    }
+
+    /// As [`Dataset::load_as`]; `watch` is told, again and again, while a table is prepared.
+    ///
+    /// # Errors
+    /// As [`Dataset::load_as`], and where the prepared file cannot be written.
+    pub fn load_watched(
+        spec: &str,
+        schema: &Schema,
+        reading: &Reading,
+        watch: &dyn Fn(Preparing<'_>),
+    ) -> Result<Self, DataError> {
+        let mut source = Source::open(spec, schema, reading, watch)?;
         let names = source.names();
         let mut data = Self::assemble(spec, schema, &names, |name| source.read(name))?;
-        data.fitted = source.fitted();
+        (data.fitted, data.held) = source.told();
         Ok(data)
     }
 
@@ -98,7 +114,7 @@ impl Dataset {
     ) -> Result<Self, DataError> {
         let names: Vec<String> = arrays.keys().cloned().collect();
         Self::assemble(source_name, schema, &names, |name| {
-            arrays.get(name).cloned().ok_or_else(|| DataError::MissingArray {
+            arrays.get(name).cloned().map(Stored::from).ok_or_else(|| DataError::MissingArray {
                 path: source_name.into(),
                 name: name.to_owned(),
                 present: arrays.keys().cloned().collect(),
@@ -111,7 +127,7 @@ impl Dataset {
         source_name: &str,
         schema: &Schema,
         names: &[String],
-        mut read: impl FnMut(&str) -> Result<Array, DataError>,
+        mut read: impl FnMut(&str) -> Result<Stored, DataError>,
     ) -> Result<Self, DataError> {
         let mut problems = Vec::new();
         let mut lengths = Vec::new();
@@ -164,7 +180,7 @@ impl Dataset {
         if !problems.is_empty() {
             return Err(DataError::all(source_name, problems));
         }
-        Ok(Self { records, inputs, targets, groups, bytes, fitted: BTreeMap::new() })
+        Ok(Self { records, inputs, targets, groups, bytes, fitted: BTreeMap::new(), held: vec![] })
     }
 
     /// The number of records, at least 1.
@@ -198,7 +214,14 @@ impl Dataset {
         &self.fitted
     }
 
-    /// How many elements of the inputs and the labels are NaN or infinite.
+    /// The arrays that were read into memory though they are larger than what was to be kept there, since their format
+    /// does not let records be read alone.
+    pub fn held(&self) -> &[String] {
+        &self.held
+    }
+
+    /// How many elements of the inputs and the labels are NaN or infinite. Floats that stay in files are not looked at, which
+    /// would take longer than to begin with them; [`describe`] does.
     ///
     /// # Errors
     /// Where they cannot be read.
@@ -270,6 +293,33 @@ mod tests {
         }
         data.fill(&[], 1, &mut batch).unwrap();
         assert_eq!(batch.weights, [0.0]);
+    }
+
+    /// As a NumPy array does that begins anywhere.
+    struct Foreign(Vec<u8>);
+
+    impl AsRef<[u8]> for Foreign {
+        fn as_ref(&self) -> &[u8] {
+            &self.0[1..]
+        }
+    }
+
+    #[test]
+    fn shared_bytes_stay_where_they_are() {
+        let values = [1.5f32, -2.0, 3.25, f32::MIN_POSITIVE, 0.1, -0.0];
+        let bytes: Vec<u8> = [0].into_iter().chain(values.iter().flat_map(|v| v.to_le_bytes())).collect();
+        let shared = std::sync::Arc::new(Foreign(bytes));
+        let x = Array::shared(DType::F32, vec![3, 2], shared.clone()).unwrap();
+        assert!(Array::shared(DType::F32, vec![4, 2], shared.clone()).is_none());
+        let label = Array::new(DType::U8, vec![3], vec![2, 1, 0]).unwrap();
+        let data = Dataset::from_arrays("memory", &arrays(x, label), &schema(&[2], 3)).unwrap();
+        assert_eq!(std::sync::Arc::strong_count(&shared), 2, "the data set holds the bytes themselves");
+        let mut batch = Batch::default();
+        data.fill(&[2, 0], 2, &mut batch).unwrap();
+        assert_eq!(batch.inputs, [Values::F32(vec![0.1, -0.0, 1.5, -2.0])]);
+        assert_eq!(batch.targets, [Values::I32(vec![0, 2])]);
+        drop(data);
+        assert_eq!(std::sync::Arc::strong_count(&shared), 1);
     }
 
     #[test]

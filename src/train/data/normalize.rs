@@ -5,8 +5,8 @@
 
 use std::str::FromStr;
 
-use super::error::DataError;
 use super::Column;
+use super::error::DataError;
 
 /// `(x - mean) / deviation`, by one pair of numbers or by one pair a channel.
 #[derive(Clone, Debug, PartialEq)]

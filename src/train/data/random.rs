@@ -36,7 +36,7 @@ impl Dataset {
             TargetKind::Class { classes, .. } => column(&target.name, &target.dims, Some(classes)),
         });
         let targets = targets.collect();
-        Self { records, inputs, targets, groups: None, bytes: vec![], fitted: Default::default() }
+        Self { records, inputs, targets, groups: None, bytes: vec![], fitted: Default::default(), held: vec![] }
     }
 }
 
