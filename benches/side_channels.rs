@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let program = Arc::new(artifact.program.clone());
         let mut engine = Engine::new(&Cpu, program, &artifact.weights, BATCH, &[Phase::Private])?;
         let data = Dataset::random(compiled.schema(), BATCH);
-        let floats = data.inputs().iter().any(|column| matches!(column.values, Values::F32(_)));
+        let floats = data.inputs().iter().any(|column| column.is_float());
         let mut ratio = |count: usize, bound: f32| -> Result<f64, Box<dyn Error>> {
             let other = with_nan(&data, &compiled, count)?;
             let (mut usual, mut changed) = (Vec::new(), Vec::new());
@@ -58,9 +58,8 @@ fn with_nan(data: &Dataset, compiled: &dpc::Compiled, count: usize) -> Result<Da
     let mut arrays = BTreeMap::new();
     for column in data.inputs().iter().chain(data.targets()) {
         let dims = [&[BATCH], &column.dims[..]].concat();
-        let array = match &column.values {
-            Values::F32(values) => {
-                let mut values = values.clone();
+        let array = match column.values()? {
+            Values::F32(mut values) => {
                 let record = values.len() / BATCH;
                 values[..count * record].fill(f32::NAN);
                 Array::from_f32(dims, &values)

@@ -47,6 +47,21 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     std::fs::read(path).map_err(|source| FileError::read(path, source))
 }
 
+/// Reads all of `to` from the position `offset` of a file on; several threads may do so at once.
+pub fn read_at(file: &File, offset: u64, to: &mut [u8]) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_exact_at(file, to, offset);
+    #[cfg(not(unix))]
+    {
+        // A file has one position.
+        static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut file = file;
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(to)
+    }
+}
+
 /// The first bytes of a file, at most `count`.
 pub fn first_bytes(path: &Path, count: u64) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();

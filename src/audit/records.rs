@@ -96,35 +96,38 @@ fn data(schema: &Schema, ordinary: usize) -> Result<Dataset, DataError> {
     let mut arrays = BTreeMap::new();
     for column in random.inputs() {
         let kind = schema.inputs.iter().find(|input| input.name == column.name).map(|input| &input.kind);
-        arrays.insert(column.name.clone(), extended(column, ordinary, |change| input(column, kind, change)));
+        let values = column.values()?;
+        let adversary = |change| input(&values, column.width(), kind, change);
+        arrays.insert(column.name.clone(), extended(column, &values, ordinary, adversary));
     }
     for (column, target) in random.targets().iter().zip(&schema.targets) {
-        arrays.insert(column.name.clone(), extended(column, ordinary, |change| label(column, &target.kind, change)));
+        let values = column.values()?;
+        let adversary = |change| label(&values, &column.dims, &target.kind, change);
+        arrays.insert(column.name.clone(), extended(column, &values, ordinary, adversary));
     }
     Dataset::from_arrays("the audit's records", &arrays, schema)
 }
 
 /// The values of `column` for the ordinary records, and after them those of each kind of adversarial record.
-fn extended(column: &Column, ordinary: usize, adversary: impl Fn(Change) -> Values) -> Array {
+fn extended(column: &Column, values: &Values, ordinary: usize, adversary: impl Fn(Change) -> Values) -> Array {
     let dims: Vec<usize> = [ordinary + KINDS.len()].into_iter().chain(column.dims.iter().copied()).collect();
     let (mut floats, mut ids) = (Vec::new(), Vec::new());
-    for values in [column.values.clone()].into_iter().chain(KINDS.iter().map(|(_, change)| adversary(*change))) {
+    for values in [values.clone()].into_iter().chain(KINDS.iter().map(|(_, change)| adversary(*change))) {
         match values {
             Values::F32(values) => floats.extend(values),
             Values::I32(values) => ids.extend(values.into_iter().map(i64::from)),
         }
     }
-    match column.values {
-        Values::F32(_) => Array::from_f32(dims, &floats),
-        Values::I32(_) => Array::from_i64(dims, &ids),
+    match column.is_float() {
+        true => Array::from_f32(dims, &floats),
+        false => Array::from_i64(dims, &ids),
     }
 }
 
 /// One adversarial record's part of an input, made from the first record.
-fn input(column: &Column, kind: Option<&InputKind>, change: Change) -> Values {
-    let width = column.width();
+fn input(values: &Values, width: usize, kind: Option<&InputKind>, change: Change) -> Values {
     let sign = |i: usize| if i.is_multiple_of(2) { 1.0 } else { -1.0 };
-    match &column.values {
+    match values {
         Values::F32(values) => {
             let each = |(i, &value): (usize, &f32)| match change {
                 Change::None | Change::Label => value,
@@ -175,11 +178,11 @@ pub fn defies_rounding(kind: &str) -> bool {
 }
 
 /// One adversarial record's target, made from the first record's.
-fn label(column: &Column, kind: &TargetKind, change: Change) -> Values {
-    let width = column.width();
+fn label(values: &Values, dims: &[usize], kind: &TargetKind, change: Change) -> Values {
+    let width = dims.iter().product();
     // Positions come before what is at each of them.
-    let last = if let [_, .., last] = column.dims[..] { last.max(1) } else { 1 };
-    match (&column.values, kind) {
+    let last = if let [_, .., last] = *dims { last.max(1) } else { 1 };
+    match (values, kind) {
         (Values::F32(values), TargetKind::Real { within }) => {
             let each = |(i, &value): (usize, &f32)| match (change, within) {
                 (Change::None, _) => value,
@@ -240,7 +243,7 @@ mod tests {
     fn adversaries_follow_the_ordinary_records() {
         let records = Records::new(&schema(), 4).unwrap();
         assert_eq!(records.units.len(), 4 + KINDS.len());
-        let Values::F32(values) = &records.data.inputs()[0].values else { panic!("floats") };
+        let Values::F32(values) = records.data.inputs()[0].values().unwrap() else { panic!("floats") };
         let of = |kind: &str| {
             let (_, unit) = records.adversaries.iter().find(|(name, _)| *name == kind).unwrap();
             &values[3 * unit..3 * unit + 3]
@@ -257,9 +260,9 @@ mod tests {
         let target = TargetSchema::new(LABEL, &[3, 2], TargetKind::Real { within: None });
         let records = Records::new(&Schema { inputs: vec![input], targets: vec![target] }, 1).unwrap();
         let (_, unit) = records.adversaries.iter().find(|(name, _)| name.ends_with("±1e10")).unwrap();
-        let Values::F32(inputs) = &records.data.inputs()[0].values else { panic!("floats") };
+        let Values::F32(inputs) = records.data.inputs()[0].values().unwrap() else { panic!("floats") };
         assert_eq!(inputs[2 * unit..2 * unit + 2], [1.0; 2]);
-        let Values::F32(targets) = &records.data.targets()[0].values else { panic!("floats") };
+        let Values::F32(targets) = records.data.targets()[0].values().unwrap() else { panic!("floats") };
         assert_eq!(targets[6 * unit..6 * unit + 6], [1e10, 1e10, -1e10, -1e10, 1e10, 1e10]);
     }
 

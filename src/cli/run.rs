@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let source = args.data.display().to_string();
     let schemas = artifact.manifest.schema.inputs.iter().chain(&artifact.manifest.shared);
-    let bytes = schemas.filter(|input| inputs.get(&input.name).is_some_and(|array| is_bytes(input, array)));
+    let bytes = schemas.filter(|input| inputs.get(&input.name).is_some_and(|array| is_bytes(input, array.dtype())));
     output::bytes(&source, &bytes.map(|input| input.name.clone()).collect::<Vec<_>>());
     let device = device::open(&args.device)?;
     let outputs = predict(&*device, &Arc::new(artifact), &source, &inputs)?;

@@ -8,7 +8,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use super::chance::{Chance, Row};
-use super::data::{Batch, Dataset, Values};
+use super::data::{Batch, DataError, Dataset, Values};
 use super::finite;
 use crate::device::{Device, DeviceError, Session};
 use crate::graph::DType;
@@ -66,6 +66,10 @@ pub enum EngineError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Device(#[from] DeviceError),
+
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Data(#[from] DataError),
 
     #[error("the compiled program has no {what}")]
     #[diagnostic(code(dpc::engine::incomplete), help("compile the model again with this version of dpc"))]
@@ -174,7 +178,7 @@ impl Engine {
         let rows = self.rows();
         let mut batch = std::mem::take(&mut self.batch);
         let records: Vec<usize> = of_batch.iter().map(|(record, _)| *record).collect();
-        data.fill(&records, rows, &mut batch);
+        data.fill(&records, rows, &mut batch)?;
         if let Some((Chance { views: Some(views), .. }, step)) = chance {
             views.apply(data, step, of_batch, &mut batch);
         }

@@ -9,7 +9,7 @@ mod tally;
 
 use serde::Serialize;
 
-use super::data::Dataset;
+use super::data::{DataError, Dataset};
 use super::engine::{Engine, EngineError};
 use crate::artifact::Manifest;
 use crate::import::axes::Axes;
@@ -138,9 +138,12 @@ pub fn evaluate(engine: &mut Engine, data: &Dataset, scored: &Scored) -> Result<
             };
             let width: usize = term.axes.per_record().iter().product();
             let target = term.target.map(|target| &data.targets()[target]);
-            for (row, &record) in records.iter().enumerate() {
+            let labels = target.map(|column| Ok::<_, DataError>((column.gathered(records)?, column.width())));
+            let labels = labels.transpose()?;
+            for row in 0..records.len() {
                 let scores = scores.get(row * width..(row + 1) * width).unwrap_or_default();
-                tally.count(term, f64::from(losses[row]), scores, target.map(|column| (column, record)));
+                let labels = labels.as_ref().map(|(labels, width)| (labels, row * width..(row + 1) * width));
+                tally.count(term, f64::from(losses[row]), scores, labels);
             }
         }
     }

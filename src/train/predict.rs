@@ -82,7 +82,7 @@ pub fn predict(
     if !manifest.shared.is_empty() {
         let schema = Schema { inputs: manifest.shared.clone(), targets: vec![] };
         for column in Dataset::from_arrays(source_name, &shared, &schema)?.inputs() {
-            engine.write_input(&column.name, &column.values)?;
+            engine.write_input(&column.name, &column.values()?)?;
         }
     }
 

@@ -215,9 +215,8 @@ fn a_user_with_a_record_that_is_not_finite_counts_as_zero() {
         let mut arrays = BTreeMap::new();
         for column in random.inputs().iter().chain(random.targets()) {
             let dims = [&[RECORDS], column.dims.as_slice()].concat();
-            let array = match &column.values {
-                Values::F32(values) => {
-                    let mut values = values.clone();
+            let array = match column.values().expect("values") {
+                Values::F32(mut values) => {
                     values[7 * column.width()] = value;
                     Array::from_f32(dims, &values)
                 }
@@ -275,7 +274,7 @@ fn views_are_clipped_as_one(device: &dyn Device) {
         let data = Dataset::random(schema, RECORDS / VIEWS);
         let rows: Vec<_> = (0..RECORDS).map(|row| (row / VIEWS, row % VIEWS)).collect();
         let mut batch = Batch::default();
-        data.fill(&rows.iter().map(|(record, _)| *record).collect::<Vec<_>>(), RECORDS, &mut batch);
+        data.fill(&rows.iter().map(|(record, _)| *record).collect::<Vec<_>>(), RECORDS, &mut batch).expect("records");
         Views::new(augment, &RunKey::insecure(1)).apply(&data, STEP, &rows, &mut batch);
         let columns = data.inputs().iter().zip(&batch.inputs).chain(data.targets().iter().zip(&batch.targets));
         let arrays = columns.map(|(column, values)| {

@@ -128,7 +128,7 @@ mod tests {
     fn rows(spec: &str, data: &Dataset, step: u64, views: &[(usize, usize)]) -> Vec<f32> {
         let mut batch = Batch::default();
         let records: Vec<usize> = views.iter().map(|(record, _)| *record).collect();
-        data.fill(&records, views.len() + 1, &mut batch);
+        data.fill(&records, views.len() + 1, &mut batch).unwrap();
         Views::new(spec.parse().unwrap(), &RunKey::insecure(3)).apply(data, step, views, &mut batch);
         let Some(Values::F32(values)) = batch.inputs.pop() else { panic!("floats") };
         values

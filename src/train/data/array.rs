@@ -1,4 +1,9 @@
 //! Arrays as files hold them: a dtype, dimensions, and bytes in C order, little-endian.
+//!
+//! The bytes may be someone else's, such as those of a NumPy array or of a map: [`Array::shared`] copies nothing.
+
+use std::fmt;
+use std::sync::Arc;
 
 /// Element types that data files may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +38,12 @@ impl DType {
         matches!(self, Self::F16 | Self::Bf16 | Self::F32 | Self::F64)
     }
 
+    /// The type of which NumPy's name is `name`.
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        use DType::*;
+        [Bool, U8, I8, U16, I16, U32, I32, U64, I64, F16, Bf16, F32, F64].into_iter().find(|dtype| dtype.name() == name)
+    }
+
     /// NumPy's name of the type.
     pub fn name(self) -> &'static str {
         match self {
@@ -53,12 +64,27 @@ impl DType {
     }
 }
 
-/// A dense array in C order.
-#[derive(Clone, Debug, PartialEq)]
+/// Bytes that are kept for as long as anybody refers to them, and stay as they are.
+pub type Shared = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// A dense array in C order. A clone shares its bytes.
+#[derive(Clone)]
 pub struct Array {
     dtype: DType,
     dims: Vec<usize>,
-    bytes: Vec<u8>,
+    bytes: Shared,
+}
+
+impl PartialEq for Array {
+    fn eq(&self, other: &Self) -> bool {
+        self.dtype == other.dtype && self.dims == other.dims && self.bytes() == other.bytes()
+    }
+}
+
+impl fmt::Debug for Array {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:?}", self.dtype.name(), self.dims)
+    }
 }
 
 /// The number of bytes of an array, or `None` where it overflows.
@@ -72,7 +98,13 @@ pub fn byte_length(dtype: DType, dims: &[usize]) -> Option<usize> {
 impl Array {
     /// An array of little-endian `bytes` in C order, or `None` where their number does not fit.
     pub fn new(dtype: DType, dims: Vec<usize>, bytes: Vec<u8>) -> Option<Self> {
-        (byte_length(dtype, &dims)? == bytes.len()).then_some(Self { dtype, dims, bytes })
+        Self::shared(dtype, dims, Arc::new(bytes))
+    }
+
+    /// The array whose elements, little-endian and in C order, are `bytes`, at any alignment; they are not copied, and
+    /// must not change while the array is in use. `None` where their number does not fit.
+    pub fn shared(dtype: DType, dims: Vec<usize>, bytes: Shared) -> Option<Self> {
+        (byte_length(dtype, &dims)? == (*bytes).as_ref().len()).then_some(Self { dtype, dims, bytes })
     }
 
     /// An f32 array of shape `dims`.
@@ -80,8 +112,15 @@ impl Array {
     /// # Panics
     /// If `values` does not have as many elements as `dims`.
     pub fn from_f32(dims: Vec<usize>, values: &[f32]) -> Self {
-        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Self::new(DType::F32, dims, bytes).expect("as many values as the shape has")
+        Self::new(DType::F32, dims, bytes(values, |v| v.to_le_bytes())).expect("as many values as the shape has")
+    }
+
+    /// An i32 array of shape `dims`.
+    ///
+    /// # Panics
+    /// If `values` does not have as many elements as `dims`.
+    pub fn from_i32(dims: Vec<usize>, values: &[i32]) -> Self {
+        Self::new(DType::I32, dims, bytes(values, |v| v.to_le_bytes())).expect("as many values as the shape has")
     }
 
     /// An i64 array of shape `dims`.
@@ -89,8 +128,7 @@ impl Array {
     /// # Panics
     /// If `values` does not have as many elements as `dims`.
     pub fn from_i64(dims: Vec<usize>, values: &[i64]) -> Self {
-        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Self::new(DType::I64, dims, bytes).expect("as many values as the shape has")
+        Self::new(DType::I64, dims, bytes(values, |v| v.to_le_bytes())).expect("as many values as the shape has")
     }
 
     pub fn dtype(&self) -> DType {
@@ -103,7 +141,7 @@ impl Array {
 
     /// The elements, little-endian, in C order.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        (*self.bytes).as_ref()
     }
 
     /// The same elements under other dims.
@@ -111,63 +149,79 @@ impl Array {
     /// # Panics
     /// If their number differs.
     pub fn reshaped(&self, dims: Vec<usize>) -> Self {
-        Self::new(self.dtype, dims, self.bytes.clone()).expect("as many elements as before")
+        Self::shared(self.dtype, dims, self.bytes.clone()).expect("as many elements as before")
     }
 
     /// The elements as one axis, with the first two of the axes `[a, b, block bytes]` swapped.
     pub(in crate::train) fn swapped(&self, a: usize, b: usize, block: usize) -> Self {
-        let mut bytes = Vec::with_capacity(self.bytes.len());
+        let from = self.bytes();
+        let mut bytes = Vec::with_capacity(from.len());
         for j in 0..b {
             for i in 0..a {
                 let start = (i * b + j) * block;
-                bytes.extend_from_slice(&self.bytes[start..start + block]);
+                bytes.extend_from_slice(&from[start..start + block]);
             }
         }
-        Self { dtype: self.dtype, dims: vec![bytes.len() / self.dtype.size()], bytes }
+        Self { dtype: self.dtype, dims: vec![bytes.len() / self.dtype.size()], bytes: Arc::new(bytes) }
     }
 
     /// Every element rounded to the nearest f32.
     pub fn to_f32(&self) -> Vec<f32> {
-        let bytes = &self.bytes;
-        match self.dtype {
-            DType::Bool | DType::U8 => bytes.iter().map(|&v| f32::from(v)).collect(),
-            DType::I8 => bytes.iter().map(|&v| f32::from(v as i8)).collect(),
-            DType::U16 => each(bytes, |b| f32::from(u16::from_le_bytes(b))),
-            DType::I16 => each(bytes, |b| f32::from(i16::from_le_bytes(b))),
-            DType::U32 => each(bytes, |b| u32::from_le_bytes(b) as f32),
-            DType::I32 => each(bytes, |b| i32::from_le_bytes(b) as f32),
-            DType::U64 => each(bytes, |b| u64::from_le_bytes(b) as f32),
-            DType::I64 => each(bytes, |b| i64::from_le_bytes(b) as f32),
-            DType::F16 => each(bytes, |b| f16_to_f32(u16::from_le_bytes(b))),
-            DType::Bf16 => each(bytes, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
-            DType::F32 => each(bytes, f32::from_le_bytes),
-            DType::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
-        }
+        let mut values = Vec::new();
+        self.dtype.decode_f32(self.bytes(), &mut values);
+        values
     }
 
     /// Every element as an i64, with u64 values above `i64::MAX` saturated to it; `None` for
     /// floating-point arrays.
     pub fn to_i64(&self) -> Option<Vec<i64>> {
-        let bytes = &self.bytes;
-        Some(match self.dtype {
-            DType::Bool | DType::U8 => bytes.iter().map(|&v| i64::from(v)).collect(),
-            DType::I8 => bytes.iter().map(|&v| i64::from(v as i8)).collect(),
-            DType::U16 => each(bytes, |b| i64::from(u16::from_le_bytes(b))),
-            DType::I16 => each(bytes, |b| i64::from(i16::from_le_bytes(b))),
-            DType::U32 => each(bytes, |b| i64::from(u32::from_le_bytes(b))),
-            DType::I32 => each(bytes, |b| i64::from(i32::from_le_bytes(b))),
-            DType::U64 => each(bytes, |b| i64::try_from(u64::from_le_bytes(b)).unwrap_or(i64::MAX)),
-            DType::I64 => each(bytes, i64::from_le_bytes),
-            DType::F16 | DType::Bf16 | DType::F32 | DType::F64 => return None,
-        })
+        let mut values = Vec::new();
+        self.dtype.decode_i64(self.bytes(), &mut values).then_some(values)
+    }
+}
+
+impl DType {
+    /// Appends the elements that `bytes` hold, each rounded to the nearest f32.
+    pub(super) fn decode_f32(self, bytes: &[u8], to: &mut Vec<f32>) {
+        match self {
+            Self::Bool | Self::U8 => to.extend(bytes.iter().map(|&v| f32::from(v))),
+            Self::I8 => to.extend(bytes.iter().map(|&v| f32::from(v as i8))),
+            Self::U16 => each(bytes, to, |b| f32::from(u16::from_le_bytes(b))),
+            Self::I16 => each(bytes, to, |b| f32::from(i16::from_le_bytes(b))),
+            Self::U32 => each(bytes, to, |b| u32::from_le_bytes(b) as f32),
+            Self::I32 => each(bytes, to, |b| i32::from_le_bytes(b) as f32),
+            Self::U64 => each(bytes, to, |b| u64::from_le_bytes(b) as f32),
+            Self::I64 => each(bytes, to, |b| i64::from_le_bytes(b) as f32),
+            Self::F16 => each(bytes, to, |b| f16_to_f32(u16::from_le_bytes(b))),
+            Self::Bf16 => each(bytes, to, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
+            Self::F32 => each(bytes, to, f32::from_le_bytes),
+            Self::F64 => each(bytes, to, |b| f64::from_le_bytes(b) as f32),
+        }
     }
 
-    /// Every element as an i64 that is the same for no other element; `None` for floating-point arrays.
-    pub fn to_labels(&self) -> Option<Vec<i64>> {
-        match self.dtype {
-            DType::U64 => Some(each(&self.bytes, i64::from_le_bytes)),
-            _ => self.to_i64(),
+    /// Appends the elements that `bytes` hold as i64, with u64 values above `i64::MAX` saturated to it. Whether they are
+    /// integers.
+    pub(super) fn decode_i64(self, bytes: &[u8], to: &mut Vec<i64>) -> bool {
+        match self {
+            Self::U64 => each(bytes, to, |b| i64::try_from(u64::from_le_bytes(b)).unwrap_or(i64::MAX)),
+            _ => return self.decode_labels(bytes, to),
         }
+        true
+    }
+
+    /// The same with an i64 for each element that is the same for no other.
+    pub(super) fn decode_labels(self, bytes: &[u8], to: &mut Vec<i64>) -> bool {
+        match self {
+            Self::Bool | Self::U8 => to.extend(bytes.iter().map(|&v| i64::from(v))),
+            Self::I8 => to.extend(bytes.iter().map(|&v| i64::from(v as i8))),
+            Self::U16 => each(bytes, to, |b| i64::from(u16::from_le_bytes(b))),
+            Self::I16 => each(bytes, to, |b| i64::from(i16::from_le_bytes(b))),
+            Self::U32 => each(bytes, to, |b| i64::from(u32::from_le_bytes(b))),
+            Self::I32 => each(bytes, to, |b| i64::from(i32::from_le_bytes(b))),
+            Self::U64 | Self::I64 => each(bytes, to, i64::from_le_bytes),
+            Self::F16 | Self::Bf16 | Self::F32 | Self::F64 => return false,
+        }
+        true
     }
 }
 
@@ -205,9 +259,13 @@ pub(super) fn fortran_to_c(dtype: DType, dims: &[usize], bytes: &[u8]) -> Vec<u8
     out
 }
 
-fn each<const SIZE: usize, T>(bytes: &[u8], convert: impl Fn([u8; SIZE]) -> T) -> Vec<T> {
+fn bytes<const SIZE: usize, T: Copy>(values: &[T], convert: impl Fn(T) -> [u8; SIZE]) -> Vec<u8> {
+    values.iter().map(|&value| convert(value)).collect::<Vec<_>>().into_flattened()
+}
+
+fn each<const SIZE: usize, T>(bytes: &[u8], to: &mut Vec<T>, convert: impl Fn([u8; SIZE]) -> T) {
     let (chunks, _) = bytes.as_chunks::<SIZE>();
-    chunks.iter().map(|&chunk| convert(chunk)).collect()
+    to.extend(chunks.iter().map(|&chunk| convert(chunk)));
 }
 
 /// IEEE 754 binary16 to binary32, exactly.

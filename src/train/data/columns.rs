@@ -1,34 +1,35 @@
 //! From an array of a file to a column of the data set: shape, dtype and range.
 
-use super::array::{Array, DType};
+use std::fmt::Display;
+
+use super::array::DType;
+use super::column::{Becomes, Column};
 use super::error::{BadRows, DataError};
-use super::{Column, Values};
+use super::stored::Stored;
 use crate::schema::{Dims, GROUP, InputKind, InputSchema, OtherLabels, TargetKind, TargetSchema};
 
 /// Whether an array holds the bytes of pictures, or of what else is measured so: its elements are divided by 255.
-pub fn is_bytes(schema: &InputSchema, array: &Array) -> bool {
-    schema.kind == InputKind::F32 && array.dtype() == DType::U8
+pub fn is_bytes(schema: &InputSchema, dtype: DType) -> bool {
+    schema.kind == InputKind::F32 && dtype == DType::U8
 }
 
 /// The column of a model's input, and its number of records.
-pub(super) fn input(source_name: &str, schema: &InputSchema, array: Array) -> Result<(usize, Column), DataError> {
+pub(super) fn input(source_name: &str, schema: &InputSchema, array: Stored) -> Result<(usize, Column), DataError> {
     let records = check_shape(source_name, &schema.name, &schema.dims, array.dims())?;
-    let values = match schema.kind {
-        InputKind::F32 if is_bytes(schema, &array) => {
-            Values::F32(array.to_f32().into_iter().map(|byte| byte / 255.0).collect())
-        }
-        InputKind::F32 => Values::F32(array.to_f32()),
+    let becomes = match schema.kind {
+        InputKind::F32 if is_bytes(schema, array.dtype()) => Becomes::UnitFloats,
+        InputKind::F32 => Becomes::Floats,
         InputKind::I32 { table } => {
-            let ids = integers(source_name, &schema.name, &array)?;
-            let width = schema.dims.iter().product();
-            Values::I32(check_ids(source_name, &schema.name, table, width, &ids)?)
+            check_integers(source_name, &schema.name, &array)?;
+            check_ids(source_name, &schema.name, table, schema.dims.iter().product(), &array)?;
+            Becomes::Integers
         }
     };
-    Ok((records, column(&schema.name, &schema.dims, values)))
+    Ok((records, Column::new(&schema.name, &schema.dims, array, becomes)))
 }
 
 /// The column of some labels, and its number of records.
-pub(super) fn target(source_name: &str, schema: &TargetSchema, array: Array) -> Result<(usize, Column), DataError> {
+pub(super) fn target(source_name: &str, schema: &TargetSchema, array: Stored) -> Result<(usize, Column), DataError> {
     let name = &schema.name;
     if let Some(other) = &schema.otherwise
         && has_other_form(schema, other, &array)
@@ -45,38 +46,37 @@ pub(super) fn target(source_name: &str, schema: &TargetSchema, array: Array) -> 
     let records = check_shape(source_name, name, &schema.dims, array.dims())?;
     let width = schema.dims.iter().product();
     let check = |bad, wanted: &dyn Fn() -> String| check_label(source_name, name, bad, wanted);
-    let values = match schema.kind {
+    let becomes = match schema.kind {
         TargetKind::Real { within } => {
-            let values = array.to_f32();
             if let Some([low, high]) = within {
-                check(rows_where(&values, width, |v| v < low || v > high), &|| format!("between {low} and {high}"))?;
+                let bad = floats_where(&array, width, |v| v < low || v > high)?;
+                check(bad, &|| format!("between {low} and {high}"))?;
             }
-            Values::F32(values)
+            Becomes::Floats
         }
         TargetKind::Probabilities => {
-            let values = array.to_f32();
-            let bad = rows_where(&values, width, |v| !(0.0..=f32::MAX).contains(&v));
+            let bad = floats_where(&array, width, |v| !(0.0..=f32::MAX).contains(&v))?;
             check(bad, &|| "probabilities of the classes: finite, and at least 0".to_owned())?;
-            Values::F32(values)
+            Becomes::Floats
         }
         TargetKind::Class { classes, ignore_index } => {
-            let labels = integers(source_name, name, &array)?;
+            check_integers(source_name, name, &array)?;
             let ignored = |v: i64| ignore_index.is_some_and(|ignore| v == i64::from(ignore));
             let in_range = |v: i64| usize::try_from(v).is_ok_and(|v| v < classes);
-            let bad = rows_where(&labels, width, |v| !in_range(v) && !ignored(v));
+            let bad = integers_where(&array, width, |v| !in_range(v) && !ignored(v))?;
             check(bad, &|| match ignore_index {
                 Some(ignore) => format!("class ids in [0, {classes}) or {ignore} (ignored)"),
                 None => format!("class ids in [0, {classes})"),
             })?;
-            Values::I32(labels.into_iter().map(|v| v as i32).collect())
+            Becomes::Integers
         }
     };
-    Ok((records, column(name, &schema.dims, values)))
+    Ok((records, Column::new(name, &schema.dims, array, becomes)))
 }
 
 /// Whether an array has the shape of labels of the other form, and not of its own or, where it might be either, the dtype:
 /// probabilities are floats, as in PyTorch.
-fn has_other_form(schema: &TargetSchema, other: &OtherLabels, array: &Array) -> bool {
+fn has_other_form(schema: &TargetSchema, other: &OtherLabels, array: &Stored) -> bool {
     let fits = |dims: &[usize]| check_shape("", "", dims, array.dims()).is_ok();
     let is_other = match schema.kind {
         TargetKind::Class { .. } => array.dtype().is_float(),
@@ -86,13 +86,15 @@ fn has_other_form(schema: &TargetSchema, other: &OtherLabels, array: &Array) -> 
 }
 
 /// The group of each record.
-pub(super) fn groups(source_name: &str, array: &Array) -> Result<Vec<i64>, DataError> {
+pub(super) fn groups(source_name: &str, array: &Stored) -> Result<Vec<i64>, DataError> {
     check_shape(source_name, GROUP, &[], array.dims())?;
-    array.to_labels().ok_or_else(|| not_integers(source_name, GROUP, array))
-}
-
-fn column(name: &str, dims: &[usize], values: Values) -> Column {
-    Column { name: name.to_owned(), dims: dims.to_vec(), values }
+    let mut groups = Vec::new();
+    let dtype = array.dtype();
+    check_integers(source_name, GROUP, array)?;
+    array.read(0..array.dims()[0], &mut |bytes| {
+        dtype.decode_labels(bytes, &mut groups);
+    })?;
+    Ok(groups)
 }
 
 /// The number of records, where each has the shape `wanted` but for axes of length 1, or one of
@@ -168,11 +170,11 @@ fn checked_product(dims: &[usize]) -> Option<usize> {
     dims.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim))
 }
 
-fn integers(source_name: &str, name: &str, array: &Array) -> Result<Vec<i64>, DataError> {
-    array.to_i64().ok_or_else(|| not_integers(source_name, name, array))
+fn check_integers(source_name: &str, name: &str, array: &Stored) -> Result<(), DataError> {
+    if array.dtype().is_float() { Err(not_integers(source_name, name, array)) } else { Ok(()) }
 }
 
-fn not_integers(source_name: &str, name: &str, array: &Array) -> DataError {
+fn not_integers(source_name: &str, name: &str, array: &Stored) -> DataError {
     DataError::WrongDtype {
         source_name: source_name.to_owned(),
         name: name.to_owned(),
@@ -182,40 +184,56 @@ fn not_integers(source_name: &str, name: &str, array: &Array) -> DataError {
     }
 }
 
-/// Ids as i32, as they are: below zero, each op that reads them counts from the end of its own table.
-fn check_ids(
-    source_name: &str,
-    name: &str,
-    table: Option<usize>,
-    width: usize,
-    ids: &[i64],
-) -> Result<Vec<i32>, DataError> {
+/// Checks that ids fit in i32 as they are, and in their table: below zero, each op that reads them counts from the end of
+/// its own table.
+fn check_ids(source_name: &str, name: &str, table: Option<usize>, width: usize, ids: &Stored) -> Result<(), DataError> {
     let source_name = source_name.to_owned();
     let name = name.to_owned();
     let Some(table) = table else {
-        let rows = rows_where(ids, width, |id| i32::try_from(id).is_err());
-        return match rows {
-            None => Ok(ids.iter().map(|&id| id as i32).collect()),
+        return match integers_where(ids, width, |id| i32::try_from(id).is_err())? {
+            None => Ok(()),
             Some(rows) => Err(DataError::WideId { source_name, name, rows }),
         };
     };
     // Ids are 32-bit on the devices, so a longer table is only reached in its first 2^31 rows.
     let size = table.min(i32::MAX as usize) as i64;
-    match rows_where(ids, width, |id| !(-size..size).contains(&id)) {
-        None => Ok(ids.iter().map(|&id| id as i32).collect()),
+    match integers_where(ids, width, |id| !(-size..size).contains(&id))? {
+        None => Ok(()),
         Some(rows) => Err(DataError::BadId { source_name, name, table, rows }),
     }
 }
 
+fn floats_where(array: &Stored, width: usize, bad: impl Fn(f32) -> bool) -> Result<Option<BadRows>, DataError> {
+    rows_where(array, width, |bytes, values| array.dtype().decode_f32(bytes, values), bad)
+}
+
+fn integers_where(array: &Stored, width: usize, bad: impl Fn(i64) -> bool) -> Result<Option<BadRows>, DataError> {
+    let decode = |bytes: &[u8], values: &mut Vec<i64>| {
+        array.dtype().decode_i64(bytes, values);
+    };
+    rows_where(array, width, decode, bad)
+}
+
 /// The elements that are `bad`, by the row they are in.
-fn rows_where<T: Copy + std::fmt::Display>(values: &[T], width: usize, bad: impl Fn(T) -> bool) -> Option<BadRows> {
+fn rows_where<T: Copy + Display>(
+    array: &Stored,
+    width: usize,
+    decode: impl Fn(&[u8], &mut Vec<T>),
+    bad: impl Fn(T) -> bool,
+) -> Result<Option<BadRows>, DataError> {
     let mut rows = BadRows::default();
-    for (at, &value) in values.iter().enumerate() {
-        if bad(value) {
-            rows.add(at / width, value);
+    let (mut at, mut values) = (0, Vec::new());
+    array.read(0..array.dims().iter().product(), &mut |bytes| {
+        values.clear();
+        decode(bytes, &mut values);
+        for &value in &values {
+            if bad(value) {
+                rows.add(at / width, value);
+            }
+            at += 1;
         }
-    }
-    (rows.count > 0).then_some(rows)
+    })?;
+    Ok((rows.count > 0).then_some(rows))
 }
 
 fn check_label(
@@ -233,6 +251,7 @@ fn check_label(
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Array, Values};
     use super::*;
     use crate::schema::LABEL;
     use miette::Diagnostic;
@@ -240,7 +259,7 @@ mod tests {
     fn ids(table: Option<usize>, values: &[i64]) -> Result<Values, DataError> {
         let schema = InputSchema { name: "ids".to_owned(), dims: vec![2], kind: InputKind::I32 { table } };
         let array = Array::from_i64(vec![values.len() / 2, 2], values);
-        input("memory", &schema, array).map(|(_, column)| column.values)
+        input("memory", &schema, array.into()).map(|(_, column)| column.values().unwrap())
     }
 
     #[test]
@@ -248,12 +267,15 @@ mod tests {
         let bytes = Array::new(DType::U8, vec![2, 2], vec![0, 255, 51, 102]).unwrap();
         let read = |kind| {
             let schema = InputSchema { name: "x".to_owned(), dims: vec![2], kind };
-            input("memory", &schema, bytes.clone()).unwrap().1.values
+            input("memory", &schema, bytes.clone().into()).unwrap().1.values().unwrap()
         };
         assert_eq!(read(InputKind::F32), Values::F32(vec![0.0, 1.0, 0.2, 0.4]));
         assert_eq!(read(InputKind::I32 { table: None }), Values::I32(vec![0, 255, 51, 102]));
         let label = TargetSchema::new(LABEL, &[2], TargetKind::Real { within: None });
-        assert_eq!(target("memory", &label, bytes).unwrap().1.values, Values::F32(vec![0.0, 255.0, 51.0, 102.0]));
+        assert_eq!(
+            target("memory", &label, bytes.into()).unwrap().1.values().unwrap(),
+            Values::F32(vec![0.0, 255.0, 51.0, 102.0])
+        );
     }
 
     /// Hashes of users, say.
@@ -261,7 +283,7 @@ mod tests {
     fn different_groups_stay_different() {
         let values = [0, 1 << 63, (1 << 63) + 1, u64::MAX];
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let mut found = groups("memory", &Array::new(DType::U64, vec![4], bytes).unwrap()).unwrap();
+        let mut found = groups("memory", &Array::new(DType::U64, vec![4], bytes).unwrap().into()).unwrap();
         found.sort_unstable();
         found.dedup();
         assert_eq!(found.len(), 4);
@@ -301,8 +323,9 @@ mod tests {
 
     #[test]
     fn targets_are_checked_by_kind() {
-        let labels = |kind, array| {
-            target("memory", &TargetSchema::new(LABEL, &[], kind), array).map(|(_, column)| column.values)
+        let labels = |kind, array: Array| {
+            target("memory", &TargetSchema::new(LABEL, &[], kind), array.into())
+                .map(|(_, column)| column.values().unwrap())
         };
         let class = || TargetKind::Class { classes: 2, ignore_index: None };
         let floats = labels(class(), Array::from_f32(vec![1], &[1.0])).unwrap_err();
@@ -323,28 +346,28 @@ mod tests {
         let ids =
             schema(&[], TargetKind::Class { classes: 3, ignore_index: None }, &[3], "y=cross-entropy:probabilities");
         let one_hot = Array::from_i64(vec![2, 3], &[0, 1, 0, 1, 0, 0]);
-        let error = target("memory", &ids, one_hot.clone()).unwrap_err();
+        let error = target("memory", &ids, one_hot.clone().into()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "`label.y` of memory, int64[2, 3], holds probabilities of the classes, but the model is compiled for class ids"
         );
         assert!(error.help().unwrap().to_string().contains("--loss 'y=cross-entropy:probabilities'"));
         // Neither float ids nor ids of another shape are probabilities.
-        let wrong = target("memory", &ids, Array::from_f32(vec![2], &[0.0, 1.0])).unwrap_err();
+        let wrong = target("memory", &ids, Array::from_f32(vec![2], &[0.0, 1.0]).into()).unwrap_err();
         assert!(matches!(wrong, DataError::WrongDtype { .. }), "{wrong}");
         let soft = schema(&[3], TargetKind::Probabilities, &[], "y=cross-entropy");
-        let (_, column) = target("memory", &soft, one_hot).unwrap();
-        assert_eq!(column.values, Values::F32(vec![0.0, 1.0, 0.0, 1.0, 0.0, 0.0]));
-        let error = target("memory", &soft, Array::from_i64(vec![2], &[0, 1])).unwrap_err();
+        let (_, column) = target("memory", &soft, one_hot.into()).unwrap();
+        assert_eq!(column.values().unwrap(), Values::F32(vec![0.0, 1.0, 0.0, 1.0, 0.0, 0.0]));
+        let error = target("memory", &soft, Array::from_i64(vec![2], &[0, 1]).into()).unwrap_err();
         assert_eq!(error.other_loss(), Some(&loss("y=cross-entropy")));
     }
 
     #[test]
     fn probabilities_need_not_sum_to_one_but_are_numbers_of_at_least_zero() {
         let schema = TargetSchema::new(LABEL, &[2], TargetKind::Probabilities);
-        assert!(target("memory", &schema, Array::from_f32(vec![2, 2], &[0.5, 2.0, 0.0, 0.0])).is_ok());
+        assert!(target("memory", &schema, Array::from_f32(vec![2, 2], &[0.5, 2.0, 0.0, 0.0]).into()).is_ok());
         let values = [0.5, 0.5, -0.1, 1.1, f32::NAN, 1.0, f32::INFINITY, 0.0];
-        let error = target("memory", &schema, Array::from_f32(vec![4, 2], &values)).unwrap_err();
+        let error = target("memory", &schema, Array::from_f32(vec![4, 2], &values).into()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "3 values out of range (-0.1 at row 1, NaN at row 2, inf at row 3) of `label` in memory: labels must be \

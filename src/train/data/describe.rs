@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::array::Array;
 use super::error::DataError;
 use super::source::{self, Source};
+use super::stored::Stored;
 use super::table::{Cells, Numbers, Reading, Table, Want, feeds, is_missing};
 use crate::schema::{Dims, GROUP, InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
 
@@ -69,16 +69,22 @@ fn of_table(table: &mut dyn Table, schema: Option<&Schema>, reading: &Reading) -
     for columns in all.chunks(AT_A_TIME) {
         let want = |&column: &usize| Some((column, table.described_as(column)?));
         let wants: Vec<(usize, Want<'static>)> = columns.iter().filter_map(want).collect();
+        let mut counted: Vec<Counted> = wants.iter().map(|(column, _)| Counted::new(table.type_of(*column))).collect();
+        let mut records = 0;
         // Rows that are cut off are told when the data are loaded.
-        let mut cells = table.read(&wants, &mut problems)?.into_iter();
+        table.read(&wants, &mut problems, &mut |part| {
+            for (cells, counted) in part.cells.iter().zip(&mut counted) {
+                records = part.first + cells.values.len() / cells.width().max(1);
+                counted.add(cells);
+            }
+            Ok(())
+        })?;
+        description.records = description.records.max(records);
+        let mut counted = wants.iter().map(|(column, _)| *column).zip(counted).peekable();
         for &column in columns {
-            let described = match wants.iter().any(|(wanted, _)| *wanted == column) {
-                true => {
-                    let cells = cells.next().expect("all that was wanted");
-                    description.records = cells.values.len() / cells.width().max(1);
-                    of_cells(table.type_of(column), &cells)
-                }
-                false => Described::new(table.type_of(column)),
+            let described = match counted.next_if(|(wanted, _)| *wanted == column) {
+                Some((_, counted)) => counted.described(),
+                None => Described::new(table.type_of(column)),
             };
             let feeds = fed.remove(&column).unwrap_or_default();
             description.columns.push(Described { name: names[column].clone(), feeds, ..described });
@@ -87,24 +93,59 @@ fn of_table(table: &mut dyn Table, schema: Option<&Schema>, reading: &Reading) -
     Ok(description)
 }
 
-fn of_cells(kind: String, cells: &Cells) -> Described {
-    let kind = match cells.dims.is_empty() {
-        true => kind,
-        false => format!("{kind}{}", Dims(&cells.dims)),
-    };
-    let described = match &cells.values {
-        Numbers::Texts(texts) => return of_texts(kind, &texts.pool, &texts.ids),
-        Numbers::Floats(values) => of_floats(kind, values.iter().copied()),
-        Numbers::Bytes(values) => of_floats(kind, values.iter().map(|&value| f32::from(value))),
-        Numbers::Integers(values) => of_integers(kind, values),
-    };
-    Described { missing: cells.missing.len(), ..described }
+/// What is known of a column so far.
+struct Counted {
+    /// The type, as the table says.
+    kind: String,
+    described: Described,
+    dims: Vec<usize>,
+    integers: Option<BTreeMap<i64, usize>>,
+    /// Texts, and how often each occurs.
+    texts: Option<(Vec<String>, Vec<usize>)>,
+}
+
+impl Counted {
+    fn new(kind: String) -> Self {
+        Self { described: Described::new(kind.clone()), kind, dims: vec![], integers: None, texts: None }
+    }
+
+    fn add(&mut self, cells: &Cells) {
+        self.dims.clone_from(&cells.dims);
+        self.described.missing += cells.missing.len();
+        match &cells.values {
+            Numbers::Texts(texts) => {
+                let (pool, counts) = self.texts.get_or_insert_default();
+                pool.extend_from_slice(&texts.pool[pool.len()..]);
+                counts.resize(pool.len(), 0);
+                texts.ids.iter().for_each(|&id| counts[id as usize] += 1);
+            }
+            Numbers::Floats(values) => values.iter().for_each(|&value| self.described.add(value)),
+            Numbers::Bytes(values) => values.iter().for_each(|&value| self.described.add(f32::from(value))),
+            Numbers::Integers(values) => {
+                let counts = self.integers.get_or_insert_default();
+                values.iter().for_each(|&value| self.described.count(value, counts));
+            }
+        }
+    }
+
+    fn described(self) -> Described {
+        let kind = match self.dims.is_empty() {
+            true => self.kind,
+            false => format!("{}{}", self.kind, Dims(&self.dims)),
+        };
+        if let Some((pool, counts)) = self.texts {
+            return of_texts(kind, &pool, counts);
+        }
+        let described = Described { kind, ..self.described };
+        match self.integers {
+            Some(counts) => described.classes(counts),
+            None => described,
+        }
+    }
 }
 
 /// Texts, which are numbers where all of them are.
-fn of_texts(kind: String, pool: &[String], ids: &[u32]) -> Described {
-    let mut counts = vec![0; pool.len()];
-    ids.iter().for_each(|&id| counts[id as usize] += 1);
+fn of_texts(kind: String, pool: &[String], counts: Vec<usize>) -> Described {
     let (missing, present): (Vec<_>, Vec<_>) = pool.iter().zip(counts).partition(|(text, _)| is_missing(text));
     let missing = missing.iter().map(|(_, count)| count).sum();
     let numbers: Option<Vec<f32>> = present.iter().map(|(text, _)| text.parse().ok()).collect();
@@ -118,42 +159,42 @@ fn of_texts(kind: String, pool: &[String], ids: &[u32]) -> Described {
     };
     let is_class = numbers.is_none() || integers && different <= COUNTED;
     let described = match numbers {
-        Some(numbers) => of_floats(kind.to_owned(), numbers.into_iter()),
+        Some(numbers) => {
+            let mut described = Described::new(kind.to_owned());
+            numbers.into_iter().for_each(|number| described.add(number));
+            described
+        }
         None => Described::new(kind.to_owned()),
     };
     let counts = present.into_iter().map(|(text, count)| (text.clone(), count)).collect();
     Described { missing, ..if is_class { described.counted(counts, different) } else { described } }
 }
 
-fn of_floats(kind: String, values: impl Iterator<Item = f32>) -> Described {
-    let mut described = Described::new(kind);
-    for value in values {
-        match value.is_finite() {
-            true => described.widen(f64::from(value)),
-            false => described.nonfinite += 1,
-        }
-    }
-    described
-}
-
-fn of_integers(kind: String, values: &[i64]) -> Described {
-    let mut described = Described::new(kind);
-    let mut counts = BTreeMap::new();
-    for &value in values {
-        described.widen(value as f64);
-        if counts.len() <= COUNTED {
-            *counts.entry(value).or_insert(0) += 1;
-        }
-    }
-    let different = counts.len();
-    let counts = counts.into_iter().map(|(value, count)| (value.to_string(), count)).collect();
-    if different <= COUNTED { described.counted(counts, different) } else { described }
-}
-
 impl Described {
     fn new(kind: String) -> Self {
         let name = String::new();
         Self { name, kind, range: None, missing: 0, nonfinite: 0, counts: vec![], different: None, feeds: vec![] }
+    }
+
+    fn add(&mut self, value: f32) {
+        match value.is_finite() {
+            true => self.widen(f64::from(value)),
+            false => self.nonfinite += 1,
+        }
+    }
+
+    fn count(&mut self, value: i64, counts: &mut BTreeMap<i64, usize>) {
+        self.widen(value as f64);
+        if counts.len() <= COUNTED {
+            *counts.entry(value).or_insert(0) += 1;
+        }
+    }
+
+    /// With the counts, where there are few enough different ones.
+    fn classes(self, counts: BTreeMap<i64, usize>) -> Self {
+        let different = counts.len();
+        let counts = counts.into_iter().map(|(value, count)| (value.to_string(), count)).collect();
+        if different <= COUNTED { self.counted(counts, different) } else { self }
     }
 
     fn widen(&mut self, value: f64) {
@@ -174,7 +215,7 @@ fn of_arrays(spec: &str, schema: Option<&Schema>) -> Result<Description, DataErr
         inputs: vec![InputSchema { name: "input".to_owned(), dims: vec![], kind: InputKind::F32 }],
         targets: vec![TargetSchema::new(LABEL, &[], TargetKind::Real { within: None })],
     };
-    let mut source = Source::open(spec, schema.unwrap_or(&any), &Reading::default())?;
+    let mut source = Source::open(spec, schema.unwrap_or(&any), &Reading::default(), &|_| {})?;
     let mut description = Description { records: 0, columns: vec![] };
     for name in source.names() {
         let array = source.read(&name)?;
@@ -184,23 +225,32 @@ fn of_arrays(spec: &str, schema: Option<&Schema>) -> Result<Description, DataErr
             inputs.chain(schema.targets.iter().map(|target| &target.name)).any(|taken| *taken == name) || name == GROUP
         };
         let feeds = schema.filter(|schema| takes(schema)).map(|_| name.clone()).into_iter().collect();
-        description.columns.push(Described { name, feeds, ..of_array(&array) });
+        description.columns.push(Described { name, feeds, ..of_array(&array)? });
     }
     Ok(description)
 }
 
-fn of_array(array: &Array) -> Described {
-    let record = array.dims().get(1..).unwrap_or_default();
-    let kind = format!("{}{}", array.dtype().name(), Dims(array.dims()));
-    match array.to_i64() {
-        Some(values) if record.iter().product::<usize>() == 1 => of_integers(kind, &values),
-        _ => of_floats(kind, array.to_f32().into_iter()),
-    }
+fn of_array(array: &Stored) -> Result<Described, DataError> {
+    let (dtype, dims) = (array.dtype(), array.dims());
+    let is_label = dims.get(1..).unwrap_or_default().iter().product::<usize>() == 1 && !dtype.is_float();
+    let mut described = Described::new(format!("{}{}", dtype.name(), Dims(dims)));
+    let (mut counts, mut integers, mut floats) = (BTreeMap::new(), Vec::new(), Vec::new());
+    array.read(0..dims.iter().product(), &mut |bytes| {
+        integers.clear();
+        floats.clear();
+        match is_label {
+            true => _ = dtype.decode_i64(bytes, &mut integers),
+            false => dtype.decode_f32(bytes, &mut floats),
+        }
+        integers.iter().for_each(|&value| described.count(value, &mut counts));
+        floats.iter().for_each(|&value| described.add(value));
+    })?;
+    Ok(if is_label { described.classes(counts) } else { described })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::npz;
+    use super::super::{Array, npz};
     use super::*;
 
     fn described(name: &str, write: impl FnOnce(&std::path::Path), columns: &str) -> Description {

@@ -33,6 +33,19 @@ pub enum DataError {
     )]
     Damaged { path: PathBuf, what: String },
 
+    #[error("{} was cut off while it was in use: it had {length} bytes, and now ends before byte {needed}", path.display())]
+    #[diagnostic(
+        code(dpc::data::cut_off),
+        help(
+            "leave data as they are while a command reads them; put the file back, and begin again or go on with --resume"
+        )
+    )]
+    CutOff { path: PathBuf, length: u64, needed: u64 },
+
+    #[error("{} is being prepared by another process", path.display())]
+    #[diagnostic(code(dpc::data::in_preparation), help("wait until it has ended; what it prepares is used by both"))]
+    InPreparation { path: PathBuf },
+
     #[error("array `{array}` of {} has the dtype {dtype}, which dpc does not read", path.display())]
     #[diagnostic(
         code(dpc::data::dtype),
@@ -197,6 +210,31 @@ impl DataError {
         }
     }
 
+    /// Adds a problem with later records to those that there are: as one with the same problem of the same column.
+    pub(super) fn gather(problems: &mut Vec<DataError>, later: DataError) {
+        if let Self::Several { problems: each, .. } = later {
+            each.into_iter().for_each(|later| Self::gather(problems, later));
+            return;
+        }
+        let message = later.to_string();
+        for problem in &mut *problems {
+            match (problem, &later) {
+                (
+                    Self::MissingValues { column, cells, .. },
+                    Self::MissingValues { column: of_column, cells: more, .. },
+                )
+                | (Self::NotNumbers { column, cells, .. }, Self::NotNumbers { column: of_column, cells: more, .. })
+                | (
+                    Self::NotInVocabulary { column, cells, .. },
+                    Self::NotInVocabulary { column: of_column, cells: more, .. },
+                ) if column == of_column => return cells.append(more.clone()),
+                (problem, _) if problem.to_string() == message => return,
+                _ => {}
+            }
+        }
+        problems.push(later);
+    }
+
     /// One problem as itself, several as [`DataError::Several`].
     ///
     /// # Panics
@@ -262,6 +300,13 @@ impl BadCells {
             self.first.push(cell.to_string());
         }
         self.count += 1;
+    }
+
+    /// Adds those of later records.
+    fn append(&mut self, later: BadCells) {
+        let room = BadRows::SHOWN.saturating_sub(self.first.len());
+        self.first.extend(later.first.into_iter().take(room));
+        self.count += later.count;
     }
 
     /// As in `1 value` and `2 values`.

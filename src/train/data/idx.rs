@@ -9,26 +9,34 @@ use flate2::read::MultiGzDecoder;
 
 use super::array::{Array, DType, byte_length, swap_bytes};
 use super::error::DataError;
+use super::stored::{DataFile, Pieces, Stored};
 use crate::files;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// With 255 axes.
+const MAX_HEADER: u64 = 4 + 4 * 255;
 
 /// Whether a file that starts with `magic` may be IDX.
 pub fn recognises(magic: &[u8]) -> bool {
     magic.starts_with(&GZIP_MAGIC) || matches!(magic, [0, 0, code, ndim, ..] if dtype_of(*code).is_some() && *ndim > 0)
 }
 
-/// Reads an IDX file, gzipped or not; its first bytes decide, not its name.
-pub fn read(path: &Path) -> Result<Array, DataError> {
-    let bytes = files::read(path)?;
-    if bytes.starts_with(&GZIP_MAGIC) {
-        parse(path, MultiGzDecoder::new(bytes.as_slice()))
-    } else {
-        parse(path, bytes.as_slice())
+/// The array of an IDX file, gzipped or not; its first bytes decide, not its name. Without gzip its elements stay in the file.
+pub fn stored(path: &Path) -> Result<Stored, DataError> {
+    if files::first_bytes(path, 2)? == GZIP_MAGIC {
+        let bytes = files::read(path)?;
+        return Ok(parse(path, MultiGzDecoder::new(bytes.as_slice()))?.into());
     }
+    let file = DataFile::open(path)?;
+    let (dtype, dims, length) = header(path, files::first_bytes(path, MAX_HEADER)?.as_slice())?;
+    let too_large = || DataError::Damaged { path: path.to_owned(), what: "its shape is too large".to_owned() };
+    let mut pieces = Pieces::new(true);
+    pieces.push(&file, length, byte_length(dtype, &dims).ok_or_else(too_large)?)?;
+    Stored::in_files(dtype, dims, pieces).ok_or_else(too_large)
 }
 
-fn parse(path: &Path, mut reader: impl Read) -> Result<Array, DataError> {
+/// The dtype, the dims, and the number of bytes before the elements.
+fn header(path: &Path, mut reader: impl Read) -> Result<(DType, Vec<usize>, u64), DataError> {
     let damaged = |what: String| DataError::Damaged { path: path.to_owned(), what };
     let mut magic = [0; 4];
     reader.read_exact(&mut magic).map_err(|error| damaged(format!("it ends in its header ({error})")))?;
@@ -44,6 +52,12 @@ fn parse(path: &Path, mut reader: impl Read) -> Result<Array, DataError> {
         reader.read_exact(&mut dim).map_err(|error| damaged(format!("it ends in its header ({error})")))?;
         dims.push(u32::from_be_bytes(dim) as usize);
     }
+    Ok((dtype, dims, 4 + 4 * u64::from(ndim)))
+}
+
+fn parse(path: &Path, mut reader: impl Read) -> Result<Array, DataError> {
+    let damaged = |what: String| DataError::Damaged { path: path.to_owned(), what };
+    let (dtype, dims, _) = header(path, &mut reader)?;
     let expected = byte_length(dtype, &dims).ok_or_else(|| damaged("its shape is too large".to_owned()))?;
     let mut bytes = Vec::new();
     reader.take(expected as u64).read_to_end(&mut bytes).map_err(|error| damaged(error.to_string()))?;
@@ -84,13 +98,14 @@ mod tests {
         gzip.write_all(&plain).unwrap();
         for bytes in [plain.clone(), gzip.finish().unwrap()] {
             assert!(recognises(&bytes));
-            let array = read(path_with(&bytes).path()).unwrap();
+            let file = path_with(&bytes);
+            let array = stored(file.path()).unwrap().in_memory().unwrap();
             assert_eq!(array.dims(), [2, 1]);
             assert_eq!(array.to_i64().unwrap(), [258, -1]);
         }
-        let error = read(path_with(&plain[..14]).path()).unwrap_err();
+        let error = stored(path_with(&plain[..14]).path()).unwrap_err();
         assert!(error.to_string().contains("after 2 of 4 bytes"), "{error}");
-        let error = read(path_with(b"PNG!").path()).unwrap_err();
+        let error = stored(path_with(b"PNG!").path()).unwrap_err();
         assert!(matches!(error, DataError::Format { .. }));
     }
 }

@@ -1,10 +1,12 @@
-//! Data sets: named arrays with one record a row, checked against the model and held in memory.
+//! Data sets: named arrays with one record a row, checked against the model.
 //!
 //! Everything that can be wrong is reported when the data are loaded, all at once: after
-//! [`Dataset::load`] every record has the model's shape and dtype, and every id and label is in
-//! range. Batches are then gathered by record number ([`Dataset::fill`]).
+//! [`Dataset::load`] every record has the model's shape, and every id and label is in range. The elements stay
+//! where they are, in the type that they are stored in; batches are gathered by record number
+//! ([`Dataset::fill`]), and only then become what the model takes.
 
 mod array;
+mod column;
 mod columns;
 mod describe;
 mod error;
@@ -14,19 +16,22 @@ pub mod npz;
 mod random;
 mod safetensors;
 mod source;
+mod stored;
 mod table;
 
 use std::collections::BTreeMap;
 
 use crate::schema::{GROUP, Schema};
-pub use array::{Array, DType};
+pub use array::{Array, DType, Shared};
+pub use column::Column;
 pub use columns::is_bytes;
 pub use describe::{Described, Description, describe};
 pub use error::{BadRows, DataError};
 pub use normalize::Normalize;
-pub use table::{Columns, Missing, Reading};
+pub use table::{Columns, Missing, Preparing, Reading};
 
 use source::Source;
+use stored::Stored;
 
 /// The records of a data set, in the model's shapes and dtypes.
 #[derive(Clone, Debug)]
@@ -37,15 +42,7 @@ pub struct Dataset {
     groups: Option<Vec<i64>>,
     bytes: Vec<String>,
     fitted: BTreeMap<String, Vec<String>>,
-}
-
-/// One array of a data set: `records × dims`, in C order.
-#[derive(Clone, Debug)]
-pub struct Column {
-    pub name: String,
-    /// The shape of one record.
-    pub dims: Vec<usize>,
-    pub values: Values,
+    held: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -85,14 +82,28 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::load`], and where there is something to say of how tables are read but the data are none.
     pub fn load_as(spec: &str, schema: &Schema, reading: &Reading) -> Result<Self, DataError> {
-        let mut source = Source::open(spec, schema, reading)?;
+        Self::load_watched(spec, schema, reading, &|_| {})
+    }
+
+    /// As [`Dataset::load_as`]; `watch` is told, again and again, while a table is prepared.
+    ///
+    /// # Errors
+    /// As [`Dataset::load_as`], and where the prepared file cannot be written.
+    pub fn load_watched(
+        spec: &str,
+        schema: &Schema,
+        reading: &Reading,
+        watch: &dyn Fn(Preparing<'_>),
+    ) -> Result<Self, DataError> {
+        let mut source = Source::open(spec, schema, reading, watch)?;
         let names = source.names();
         let mut data = Self::assemble(spec, schema, &names, |name| source.read(name))?;
-        data.fitted = source.fitted();
+        (data.fitted, data.held) = source.told();
         Ok(data)
     }
 
-    /// The data set of `arrays` in memory; `source_name` stands for the file in errors.
+    /// The data set of `arrays` in memory, which keeps their bytes and copies none; `source_name` stands for the file in
+    /// errors.
     ///
     /// # Errors
     /// As [`Dataset::load`].
@@ -103,7 +114,7 @@ impl Dataset {
     ) -> Result<Self, DataError> {
         let names: Vec<String> = arrays.keys().cloned().collect();
         Self::assemble(source_name, schema, &names, |name| {
-            arrays.get(name).cloned().ok_or_else(|| DataError::MissingArray {
+            arrays.get(name).cloned().map(Stored::from).ok_or_else(|| DataError::MissingArray {
                 path: source_name.into(),
                 name: name.to_owned(),
                 present: arrays.keys().cloned().collect(),
@@ -116,7 +127,7 @@ impl Dataset {
         source_name: &str,
         schema: &Schema,
         names: &[String],
-        mut read: impl FnMut(&str) -> Result<Array, DataError>,
+        mut read: impl FnMut(&str) -> Result<Stored, DataError>,
     ) -> Result<Self, DataError> {
         let mut problems = Vec::new();
         let mut lengths = Vec::new();
@@ -134,7 +145,7 @@ impl Dataset {
         let mut inputs = Vec::new();
         for input in &schema.inputs {
             let column = read(&input.name).and_then(|array| {
-                bytes.extend(is_bytes(input, &array).then(|| input.name.clone()));
+                bytes.extend(is_bytes(input, array.dtype()).then(|| input.name.clone()));
                 columns::input(source_name, input, array)
             });
             inputs.extend(keep(column));
@@ -169,7 +180,7 @@ impl Dataset {
         if !problems.is_empty() {
             return Err(DataError::all(source_name, problems));
         }
-        Ok(Self { records, inputs, targets, groups, bytes, fitted: BTreeMap::new() })
+        Ok(Self { records, inputs, targets, groups, bytes, fitted: BTreeMap::new(), held: vec![] })
     }
 
     /// The number of records, at least 1.
@@ -203,16 +214,19 @@ impl Dataset {
         &self.fitted
     }
 
-    /// How many elements of the inputs and the labels are NaN or infinite.
-    pub fn nonfinite(&self) -> usize {
-        self.inputs
-            .iter()
-            .chain(&self.targets)
-            .map(|column| match &column.values {
-                Values::F32(values) => values.iter().filter(|v| !v.is_finite()).count(),
-                Values::I32(_) => 0,
-            })
-            .sum()
+    /// The arrays that were read into memory though they are larger than what was to be kept there, since their format
+    /// does not let records be read alone.
+    pub fn held(&self) -> &[String] {
+        &self.held
+    }
+
+    /// How many elements of the inputs and the labels are NaN or infinite. Floats that stay in files are not looked at, which
+    /// would take longer than to begin with them; [`describe`] does.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn nonfinite(&self) -> Result<usize, DataError> {
+        self.inputs.iter().chain(&self.targets).map(Column::nonfinite).sum()
     }
 
     /// Scales every floating-point input to `(x - mean) / deviation`.
@@ -220,56 +234,32 @@ impl Dataset {
     /// # Errors
     /// Where the numbers are a list whose length is not the input's number of channels.
     pub fn normalize(&mut self, by: &Normalize) -> Result<(), DataError> {
-        self.inputs.iter_mut().try_for_each(|column| by.apply(column))
+        self.inputs.iter().try_for_each(|column| by.check(column))?;
+        self.inputs.iter_mut().filter(|column| column.is_float()).for_each(|column| column.scale(by));
+        Ok(())
     }
 
     /// Gathers `records` into the first rows of a physical batch of `rows`; the rest become zeros
     /// of weight 0. `out` keeps its allocations from call to call.
     ///
+    /// # Errors
+    /// Where the records cannot be read.
+    ///
     /// # Panics
     /// If there are more records than rows, or a record is not in `0..self.records()`.
-    pub fn fill(&self, records: &[usize], rows: usize, out: &mut Batch) {
+    pub fn fill(&self, records: &[usize], rows: usize, out: &mut Batch) -> Result<(), DataError> {
         assert!(records.len() <= rows, "a batch has a row for each record");
         for (columns, values) in [(&self.inputs, &mut out.inputs), (&self.targets, &mut out.targets)] {
             values.resize_with(columns.len(), || Values::F32(Vec::new()));
-            columns.iter().zip(values).for_each(|(column, values)| column.gather(records, rows, values));
+            for (column, values) in columns.iter().zip(values) {
+                column.gather(records, rows, values)?;
+            }
         }
         out.weights.clear();
         out.weights.resize(records.len(), 1.0);
         out.weights.resize(rows, 0.0);
+        Ok(())
     }
-}
-
-impl Column {
-    /// Elements of one record.
-    pub fn width(&self) -> usize {
-        self.dims.iter().product()
-    }
-
-    fn gather(&self, records: &[usize], rows: usize, out: &mut Values) {
-        let width = self.width();
-        match (&self.values, &mut *out) {
-            (Values::F32(from), Values::F32(to)) => gather(from, width, records, rows, to),
-            (Values::I32(from), Values::I32(to)) => gather(from, width, records, rows, to),
-            (Values::F32(_), to) => {
-                *to = Values::F32(Vec::new());
-                self.gather(records, rows, to);
-            }
-            (Values::I32(_), to) => {
-                *to = Values::I32(Vec::new());
-                self.gather(records, rows, to);
-            }
-        }
-    }
-}
-
-fn gather<T: Copy + Default>(from: &[T], width: usize, records: &[usize], rows: usize, to: &mut Vec<T>) {
-    to.clear();
-    for &record in records {
-        let start = record * width;
-        to.extend_from_slice(&from[start..start + width]);
-    }
-    to.resize(rows * width, T::default());
 }
 
 #[cfg(test)]
@@ -293,16 +283,43 @@ mod tests {
         let x = Array::from_f32(vec![3, 2], &[1., 2., 3., 4., 5., f32::INFINITY]);
         let label = Array::from_i64(vec![3, 1], &[0, -100, 2]);
         let data = Dataset::from_arrays("memory", &arrays(x, label), &schema(&[2], 3)).unwrap();
-        assert_eq!((data.records(), data.nonfinite()), (3, 1));
+        assert_eq!((data.records(), data.nonfinite().unwrap()), (3, 1));
         let mut batch = Batch::default();
         for _ in 0..2 {
-            data.fill(&[1, 0], 3, &mut batch);
+            data.fill(&[1, 0], 3, &mut batch).unwrap();
             assert_eq!(batch.inputs, [Values::F32(vec![3., 4., 1., 2., 0., 0.])]);
             assert_eq!(batch.targets, [Values::I32(vec![-100, 0, 0])]);
             assert_eq!(batch.weights, [1.0, 1.0, 0.0]);
         }
-        data.fill(&[], 1, &mut batch);
+        data.fill(&[], 1, &mut batch).unwrap();
         assert_eq!(batch.weights, [0.0]);
+    }
+
+    /// As a NumPy array does that begins anywhere.
+    struct Foreign(Vec<u8>);
+
+    impl AsRef<[u8]> for Foreign {
+        fn as_ref(&self) -> &[u8] {
+            &self.0[1..]
+        }
+    }
+
+    #[test]
+    fn shared_bytes_stay_where_they_are() {
+        let values = [1.5f32, -2.0, 3.25, f32::MIN_POSITIVE, 0.1, -0.0];
+        let bytes: Vec<u8> = [0].into_iter().chain(values.iter().flat_map(|v| v.to_le_bytes())).collect();
+        let shared = std::sync::Arc::new(Foreign(bytes));
+        let x = Array::shared(DType::F32, vec![3, 2], shared.clone()).unwrap();
+        assert!(Array::shared(DType::F32, vec![4, 2], shared.clone()).is_none());
+        let label = Array::new(DType::U8, vec![3], vec![2, 1, 0]).unwrap();
+        let data = Dataset::from_arrays("memory", &arrays(x, label), &schema(&[2], 3)).unwrap();
+        assert_eq!(std::sync::Arc::strong_count(&shared), 2, "the data set holds the bytes themselves");
+        let mut batch = Batch::default();
+        data.fill(&[2, 0], 2, &mut batch).unwrap();
+        assert_eq!(batch.inputs, [Values::F32(vec![0.1, -0.0, 1.5, -2.0])]);
+        assert_eq!(batch.targets, [Values::I32(vec![0, 2])]);
+        drop(data);
+        assert_eq!(std::sync::Arc::strong_count(&shared), 1);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 use std::str::FromStr;
 
+use super::Column;
 use super::error::DataError;
-use super::{Column, Values};
 
 /// `(x - mean) / deviation`, by one pair of numbers or by one pair a channel.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,51 +38,51 @@ impl FromStr for Normalize {
 }
 
 impl Normalize {
-    /// Scales a column in place; integers stay as they are.
-    pub(super) fn apply(&self, column: &mut Column) -> Result<(), DataError> {
-        let width = column.width();
-        let channels = match self.mean.len() {
-            1 => 1,
-            given => {
-                let channels = column.dims.first().copied().unwrap_or(1);
-                if matches!(column.values, Values::F32(_)) && given != channels {
-                    return Err(DataError::Normalize { name: column.name.clone(), given, channels });
-                }
-                channels
-            }
-        };
-        if let Values::F32(values) = &mut column.values
-            && width > 0
-        {
-            for (at, plane) in values.chunks_exact_mut(width / channels).enumerate() {
-                let (mean, deviation) = (self.mean[at % channels], self.deviation[at % channels]);
-                for value in plane {
-                    *value = (*value - mean) / deviation;
-                }
-            }
+    /// Whether there are as many numbers as a column of floats has channels.
+    pub(super) fn check(&self, column: &Column) -> Result<(), DataError> {
+        let (given, channels) = (self.mean.len(), column.dims.first().copied().unwrap_or(1));
+        if given != 1 && given != channels && column.is_float() {
+            return Err(DataError::Normalize { name: column.name.clone(), given, channels });
         }
         Ok(())
+    }
+
+    /// Scales records of shape `dims` in place.
+    pub(super) fn apply(&self, dims: &[usize], values: &mut [f32]) {
+        let channels = self.mean.len();
+        let plane = dims.iter().product::<usize>() / channels;
+        if plane == 0 {
+            return;
+        }
+        for (at, plane) in values.chunks_exact_mut(plane).enumerate() {
+            let (mean, deviation) = (self.mean[at % channels], self.deviation[at % channels]);
+            for value in plane {
+                *value = (*value - mean) / deviation;
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Array;
+    use super::super::column::Becomes;
     use super::*;
 
-    fn column(dims: &[usize], values: &[f32]) -> Column {
-        Column { name: "x".to_owned(), dims: dims.to_vec(), values: Values::F32(values.to_vec()) }
+    fn scaled(by: &str, dims: &[usize]) -> Vec<f32> {
+        let mut values = [1., 2., 3., 4., 5., 6., 7., 8.];
+        by.parse::<Normalize>().unwrap().apply(dims, &mut values);
+        values.to_vec()
     }
 
     #[test]
     fn one_pair_or_one_a_channel() {
-        let mut x = column(&[2, 2], &[1., 2., 3., 4., 5., 6., 7., 8.]);
-        "1,2".parse::<Normalize>().unwrap().apply(&mut x).unwrap();
-        assert_eq!(x.values, Values::F32(vec![0., 0.5, 1., 1.5, 2., 2.5, 3., 3.5]));
-        let mut x = column(&[2, 2], &[1., 2., 3., 4., 5., 6., 7., 8.]);
-        let by: Normalize = "1:3,1:0.5".parse().unwrap();
-        by.apply(&mut x).unwrap();
-        assert_eq!(x.values, Values::F32(vec![0., 1., 0., 2., 4., 5., 8., 10.]));
-        assert!(by.apply(&mut column(&[3, 1], &[0.0; 3])).is_err());
+        assert_eq!(scaled("1,2", &[2, 2]), [0., 0.5, 1., 1.5, 2., 2.5, 3., 3.5]);
+        let by = "1:3,1:0.5";
+        assert_eq!(scaled(by, &[2, 2]), [0., 1., 0., 2., 4., 5., 8., 10.]);
+        let column = |dims| Column::new("x", dims, Array::from_f32(vec![1, 3], &[0.0; 3]), Becomes::Floats);
+        let by: Normalize = by.parse().unwrap();
+        assert!(by.check(&column(&[3, 1])).is_err() && by.check(&column(&[3])).is_err());
     }
 
     #[test]

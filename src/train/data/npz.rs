@@ -7,12 +7,15 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use zip::read::ZipFile;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive};
 
 use super::array::{Array, DType, byte_length, fortran_to_c, swap_bytes};
 use super::error::DataError;
+use super::stored::{DataFile, Pieces, Stored};
 use crate::files::{self, FileError};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -26,12 +29,15 @@ impl<T: Read + Seek + Send> ReadSeek for T {}
 pub struct Npz {
     path: PathBuf,
     archive: ZipArchive<Box<dyn ReadSeek>>,
+    /// Where it is a file.
+    file: Option<Arc<DataFile>>,
 }
 
 impl Npz {
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let file = File::open(path).map_err(|source| FileError::read(path, source))?;
-        Self::new(path, Box::new(BufReader::new(file)))
+        let archive = Self::new(path, Box::new(BufReader::new(file)))?;
+        Ok(Self { file: Some(DataFile::open(path)?), ..archive })
     }
 
     /// Reads from memory; `name` stands for the path in errors.
@@ -45,7 +51,7 @@ impl Npz {
             what: format!("not a whole zip archive ({error})"),
         })?;
         let path = path.to_owned();
-        Ok(Self { path, archive })
+        Ok(Self { path, archive, file: None })
     }
 
     pub fn path(&self) -> &Path {
@@ -62,6 +68,34 @@ impl Npz {
 
     /// Reads one array.
     pub fn read(&mut self, name: &str) -> Result<Array, DataError> {
+        self.member(name, |member, _| read_npy(member))
+    }
+
+    /// One array, whose elements stay in the file where they lie there as they are: neither compressed nor in Fortran order.
+    pub(super) fn stored(&mut self, name: &str) -> Result<Stored, DataError> {
+        self.member(name, |mut member, file| {
+            let (start, is_stored) = (member.data_start(), member.compression() == CompressionMethod::Stored);
+            let size = member.size();
+            let (header, length) = read_header(&mut member)?;
+            let (Some(file), Some(start), true) = (file, start, is_stored && !header.fortran_order) else {
+                return Ok(read_elements(header, member)?.into());
+            };
+            let expected = header.bytes()?;
+            let found = size.saturating_sub(length as u64);
+            if found < expected as u64 {
+                return Err(damaged(format!("it ends after {found} of {expected} bytes")));
+            }
+            let mut pieces = Pieces::new(header.big_endian);
+            pieces.push(file, start + length as u64, expected).map_err(|error| damaged(error.to_string()))?;
+            Stored::in_files(header.dtype, header.dims, pieces).ok_or_else(|| damaged("its shape is too large"))
+        })
+    }
+
+    fn member<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(ZipFile<'_, Box<dyn ReadSeek>>, Option<&Arc<DataFile>>) -> Result<T, NpyError>,
+    ) -> Result<T, DataError> {
         let present = self.names();
         let damaged =
             |what: String| DataError::Damaged { path: self.path.clone(), what: format!("array `{name}`: {what}") };
@@ -74,7 +108,7 @@ impl Npz {
             });
         };
         let member = self.archive.by_index(index).map_err(|error| damaged(error.to_string()))?;
-        match read_npy(member) {
+        match read(member, self.file.as_ref()) {
             Ok(array) => Ok(array),
             Err(NpyError::Damaged(what)) => Err(damaged(what)),
             Err(NpyError::Unsupported(dtype)) => {
@@ -144,21 +178,27 @@ fn damaged(what: impl Into<String>) -> NpyError {
 }
 
 fn read_npy(mut reader: impl Read) -> Result<Array, NpyError> {
+    let (header, _) = read_header(&mut reader)?;
+    read_elements(header, reader)
+}
+
+/// The header, and the number of bytes before the elements.
+fn read_header(mut reader: impl Read) -> Result<(Header, usize), NpyError> {
     let mut preamble = [0; 8];
     fill(&mut reader, &mut preamble)?;
     if &preamble[..6] != MAGIC {
         return Err(damaged("not a .npy array"));
     }
-    let header_length = match preamble[6] {
+    let (header_length, before) = match preamble[6] {
         1 => {
             let mut length = [0; 2];
             fill(&mut reader, &mut length)?;
-            usize::from(u16::from_le_bytes(length))
+            (usize::from(u16::from_le_bytes(length)), 10)
         }
         2 | 3 => {
             let mut length = [0; 4];
             fill(&mut reader, &mut length)?;
-            u32::from_le_bytes(length) as usize
+            (u32::from_le_bytes(length) as usize, 12)
         }
         version => return Err(damaged(format!("unknown .npy version {version}"))),
     };
@@ -167,9 +207,11 @@ fn read_npy(mut reader: impl Read) -> Result<Array, NpyError> {
     }
     let mut header = vec![0; header_length];
     fill(&mut reader, &mut header)?;
-    let header = Header::parse(&String::from_utf8_lossy(&header))?;
+    Ok((Header::parse(&String::from_utf8_lossy(&header))?, before + header_length))
+}
 
-    let expected = byte_length(header.dtype, &header.dims).ok_or_else(|| damaged("its shape is too large"))?;
+fn read_elements(header: Header, reader: impl Read) -> Result<Array, NpyError> {
+    let expected = header.bytes()?;
     let mut bytes = Vec::new();
     reader.take(expected as u64).read_to_end(&mut bytes).map_err(|error| damaged(error.to_string()))?;
     if bytes.len() != expected {
@@ -198,6 +240,11 @@ struct Header {
 }
 
 impl Header {
+    /// Bytes of all elements.
+    fn bytes(&self) -> Result<usize, NpyError> {
+        byte_length(self.dtype, &self.dims).ok_or_else(|| damaged("its shape is too large"))
+    }
+
     fn parse(text: &str) -> Result<Self, NpyError> {
         let malformed = || damaged(format!("its header is malformed: {}", text.trim_end()));
         let descr = value_of(text, "descr").ok_or_else(malformed)?;
@@ -333,6 +380,9 @@ mod tests {
         assert_eq!(npz.names(), ["steps", "sum/fc.weight"]);
         for (name, array) in &arrays {
             assert_eq!(npz.read(name).unwrap().bytes(), array.bytes());
+            let stored = npz.stored(name).unwrap();
+            assert!(stored.is_in_files());
+            assert_eq!(stored.in_memory().unwrap(), *array);
         }
         let error = npz.read("label").unwrap_err().to_string();
         assert!(error.contains("it has `steps`, `sum/fc.weight`"), "{error}");

@@ -1,6 +1,7 @@
 //! Made-up records of a schema's shapes, for measurements.
 
-use super::{Column, Dataset, Values};
+use super::column::{Becomes, Column};
+use super::{Array, Dataset};
 use crate::schema::{InputKind, Schema, TargetKind};
 
 /// Ids that a column draws from where no table bounds them.
@@ -11,12 +12,19 @@ impl Dataset {
     pub fn random(schema: &Schema, records: usize) -> Self {
         let mut draw = Draw(0x9e37_79b9_7f4a_7c15);
         let mut column = |name: &str, dims: &[usize], ids: Option<usize>| {
-            let count = records * dims.iter().product::<usize>();
-            let values = match ids {
-                None => Values::F32((0..count).map(|_| draw.unit()).collect()),
-                Some(ids) => Values::I32((0..count).map(|_| draw.below(ids)).collect()),
+            let all = [&[records], dims].concat();
+            let count = all.iter().product();
+            let (array, becomes) = match ids {
+                None => {
+                    let values: Vec<f32> = (0..count).map(|_| draw.unit()).collect();
+                    (Array::from_f32(all, &values), Becomes::Floats)
+                }
+                Some(ids) => {
+                    let values: Vec<i32> = (0..count).map(|_| draw.below(ids)).collect();
+                    (Array::from_i32(all, &values), Becomes::Integers)
+                }
             };
-            Column { name: name.to_owned(), dims: dims.to_vec(), values }
+            Column::new(name, dims, array, becomes)
         };
         let inputs = schema.inputs.iter().map(|input| match input.kind {
             InputKind::F32 => column(&input.name, &input.dims, None),
@@ -28,7 +36,7 @@ impl Dataset {
             TargetKind::Class { classes, .. } => column(&target.name, &target.dims, Some(classes)),
         });
         let targets = targets.collect();
-        Self { records, inputs, targets, groups: None, bytes: vec![], fitted: Default::default() }
+        Self { records, inputs, targets, groups: None, bytes: vec![], fitted: Default::default(), held: vec![] }
     }
 }
 
@@ -54,6 +62,7 @@ impl Draw {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Values;
     use super::*;
     use crate::schema::{InputSchema, LABEL, TargetSchema};
 
@@ -62,10 +71,10 @@ mod tests {
         let ids = InputSchema { name: "ids".to_owned(), dims: vec![7], kind: InputKind::I32 { table: Some(3) } };
         let target = TargetSchema::new(LABEL, &[], TargetKind::Real { within: Some([0.0, 1.0]) });
         let data = Dataset::random(&Schema { inputs: vec![ids], targets: vec![target] }, 50);
-        let Values::I32(ids) = &data.inputs()[0].values else { panic!("ids are integers") };
+        let Values::I32(ids) = data.inputs()[0].values().unwrap() else { panic!("ids are integers") };
         assert_eq!(ids.len(), 350);
         assert!((0..3).all(|id| ids.contains(&id)) && ids.iter().all(|id| (0..3).contains(id)));
-        let Values::F32(target) = &data.targets()[0].values else { panic!("targets are floats") };
+        let Values::F32(target) = data.targets()[0].values().unwrap() else { panic!("targets are floats") };
         assert!(target.iter().all(|t| (0.0..1.0).contains(t)));
     }
 }

@@ -3,17 +3,22 @@
 //! Format: <https://huggingface.co/docs/safetensors>, read by its own crate.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use safetensors::{Dtype, SafeTensors};
+use safetensors::tensor::Metadata;
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
-use super::array::{Array, DType};
+use super::array::DType;
 use super::error::DataError;
-use crate::files;
+use super::stored::{DataFile, Pieces, Stored};
 
-/// A safetensors file in memory, whose header has been checked.
+/// An open safetensors file, whose header has been checked.
 pub struct SafetensorsFile {
     path: PathBuf,
-    bytes: Vec<u8>,
+    file: Arc<DataFile>,
+    metadata: Metadata,
+    /// Where the elements begin.
+    start: u64,
 }
 
 /// Whether a file that starts with `magic` may be safetensors: a header length, then JSON.
@@ -21,44 +26,57 @@ pub fn recognises(magic: &[u8]) -> bool {
     matches!(magic, [_, _, _, _, 0, 0, 0, 0, b'{', ..])
 }
 
+/// As the crate has it.
+const MAX_HEADER: u64 = 100_000_000;
+
 impl SafetensorsFile {
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        let bytes = files::read(path)?;
-        let file = Self { path: path.to_owned(), bytes };
-        file.tensors()?;
-        Ok(file)
-    }
-
-    fn tensors(&self) -> Result<SafeTensors<'_>, DataError> {
-        SafeTensors::deserialize(&self.bytes)
-            .map_err(|error| DataError::Damaged { path: self.path.clone(), what: error.to_string() })
+        let damaged = |what: String| DataError::Damaged { path: path.to_owned(), what };
+        let file = DataFile::open(path)?;
+        let mut length = [0; 8];
+        file.read(0, &mut length[..file.length().min(8) as usize])?;
+        let start = u64::from_le_bytes(length).saturating_add(8);
+        let mut header = vec![0; start.min(file.length()).min(MAX_HEADER + 8) as usize];
+        file.read(0, &mut header)?;
+        match SafeTensors::read_metadata(&header) {
+            // Without the elements there is only the header to check.
+            Ok(_) | Err(SafeTensorError::MetadataIncompleteBuffer) => {}
+            Err(error) => return Err(damaged(error.to_string())),
+        }
+        let metadata: Metadata = serde_json::from_slice(&header[8..]).map_err(|error| damaged(error.to_string()))?;
+        if start.checked_add(metadata.data_len() as u64) != Some(file.length()) {
+            return Err(damaged(SafeTensorError::MetadataIncompleteBuffer.to_string()));
+        }
+        Ok(Self { path: path.to_owned(), file, metadata, start })
     }
 
     /// The names of the arrays, sorted.
-    pub fn names(&self) -> Result<Vec<String>, DataError> {
-        let mut names: Vec<String> = self.tensors()?.names().into_iter().map(str::to_owned).collect();
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.metadata.tensors().into_keys().collect();
         names.sort();
-        Ok(names)
+        names
     }
 
-    /// Reads one array.
-    pub fn read(&self, name: &str) -> Result<Array, DataError> {
-        let tensors = self.tensors()?;
-        let Ok(view) = tensors.tensor(name) else {
+    /// One array, whose elements stay in the file.
+    pub fn stored(&self, name: &str) -> Result<Stored, DataError> {
+        let Some(info) = self.metadata.info(name) else {
             return Err(DataError::MissingArray {
                 path: self.path.clone(),
                 name: name.to_owned(),
-                present: self.names()?,
+                present: self.names(),
                 help: format!("save a tensor of the name `{name}`"),
             });
         };
-        dtype_of(view.dtype())
-            .and_then(|dtype| Array::new(dtype, view.shape().to_vec(), view.data().to_vec()))
-            .ok_or_else(|| DataError::UnsupportedDtype {
-                path: self.path.clone(),
-                array: name.to_owned(),
-                dtype: format!("{:?}", view.dtype()),
-            })
+        let unread = || DataError::UnsupportedDtype {
+            path: self.path.clone(),
+            array: name.to_owned(),
+            dtype: format!("{:?}", info.dtype),
+        };
+        let dtype = dtype_of(info.dtype).ok_or_else(unread)?;
+        let (start, end) = info.data_offsets;
+        let mut pieces = Pieces::new(false);
+        pieces.push(&self.file, self.start + start as u64, end - start)?;
+        Stored::in_files(dtype, info.shape.clone(), pieces).ok_or_else(unread)
     }
 }
 

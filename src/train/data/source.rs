@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::array::Array;
 use super::error::DataError;
 use super::npz::Npz;
 use super::safetensors::SafetensorsFile;
+use super::stored::Stored;
 #[cfg(feature = "tables")]
 use super::table::{ArrowTable, is_arrow};
-use super::table::{CsvTable, Reading, Table, TableArrays, is_csv};
+use super::table::{CsvTable, PREPARED, Preparing, Reading, Table, TableArrays, is_csv};
 use super::{idx, safetensors};
 use crate::files;
 #[cfg(feature = "tables")]
@@ -19,7 +19,15 @@ use crate::glob::Glob;
 use crate::schema::{LABEL, Schema};
 
 /// An opened data specification.
-pub(super) enum Source {
+pub(super) struct Source {
+    format: Format,
+    /// Bytes that may still be kept in memory.
+    room: usize,
+    /// Arrays that had to be read into memory though there was no room for them.
+    held: Vec<String>,
+}
+
+enum Format {
     Npz(Npz),
     Safetensors(SafetensorsFile),
     Idx(Box<IdxPair>),
@@ -34,12 +42,62 @@ pub(super) struct IdxPair {
 }
 
 impl Source {
-    pub(super) fn open(spec: &str, schema: &Schema, reading: &Reading) -> Result<Self, DataError> {
+    pub(super) fn open(
+        spec: &str,
+        schema: &Schema,
+        reading: &Reading,
+        watch: &dyn Fn(Preparing<'_>),
+    ) -> Result<Self, DataError> {
+        Ok(Self { format: Format::open(spec, schema, reading, watch)?, room: reading.in_memory, held: vec![] })
+    }
+
+    /// The names of the arrays, as far as they are the file's to say.
+    pub(super) fn names(&self) -> Vec<String> {
+        match &self.format {
+            Format::Npz(file) => file.names(),
+            Format::Safetensors(file) => file.names(),
+            Format::Idx(pair) => pair.names(),
+            Format::Table(arrays) => arrays.names(),
+        }
+    }
+
+    /// The vocabularies that were taken from the data, by column, and the arrays that are in memory though they are larger
+    /// than was to be kept there.
+    pub(super) fn told(self) -> (BTreeMap<String, Vec<String>>, Vec<String>) {
+        match self.format {
+            Format::Table(arrays) => (arrays.fitted, self.held),
+            _ => (BTreeMap::new(), self.held),
+        }
+    }
+
+    /// One array, in memory where there is room for it.
+    pub(super) fn read(&mut self, name: &str) -> Result<Stored, DataError> {
+        let array = match &mut self.format {
+            Format::Npz(file) => file.stored(name)?,
+            Format::Safetensors(file) => file.stored(name)?,
+            Format::Idx(pair) => pair.stored(name)?,
+            Format::Table(arrays) => arrays.take(name)?,
+        };
+        match self.room.checked_sub(array.bytes()) {
+            Some(room) => {
+                self.room = room;
+                Ok(array.in_memory()?.into())
+            }
+            None => {
+                self.held.extend((!array.is_in_files()).then(|| name.to_owned()));
+                Ok(array)
+            }
+        }
+    }
+}
+
+impl Format {
+    fn open(spec: &str, schema: &Schema, reading: &Reading, watch: &dyn Fn(Preparing<'_>)) -> Result<Self, DataError> {
         let path = Path::new(spec);
         if let Some(mut table) = table(spec)? {
-            return Ok(Self::Table(TableArrays::read(&mut *table, reading, schema)?));
+            return Ok(Self::Table(TableArrays::read(&mut *table, reading, schema, watch)?));
         }
-        if !reading.is_default() {
+        if !reading.says_nothing_of_tables() {
             let what = "it holds arrays, which go by their names".to_owned();
             let help = "leave out --columns and --missing, which are for tables such as CSV".to_owned();
             return Err(DataError::Columns { path: path.to_owned(), what, help });
@@ -64,33 +122,6 @@ impl Source {
             false => "it is no zip, safetensors or IDX file, and its name does not end in .csv or .tsv".to_owned(),
         };
         Err(DataError::Format { path: path.to_owned(), reason })
-    }
-
-    /// The names of the arrays, as far as they are the file's to say.
-    pub(super) fn names(&self) -> Vec<String> {
-        match self {
-            Self::Npz(file) => file.names(),
-            Self::Safetensors(file) => file.names().unwrap_or_default(),
-            Self::Idx(pair) => pair.names(),
-            Self::Table(arrays) => arrays.names(),
-        }
-    }
-
-    /// The vocabularies that were taken from the data, by column.
-    pub(super) fn fitted(self) -> BTreeMap<String, Vec<String>> {
-        match self {
-            Self::Table(arrays) => arrays.fitted,
-            _ => BTreeMap::new(),
-        }
-    }
-
-    pub(super) fn read(&mut self, name: &str) -> Result<Array, DataError> {
-        match self {
-            Self::Npz(file) => file.read(name),
-            Self::Safetensors(file) => file.read(name),
-            Self::Idx(pair) => pair.read(name),
-            Self::Table(arrays) => arrays.take(name),
-        }
     }
 }
 
@@ -124,7 +155,7 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, DataError> {
         _ => return Ok(vec![]),
     };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let fits = |name: &str| globs.iter().any(|glob| glob.matches(name));
+    let fits = |name: &str| !name.ends_with(PREPARED) && globs.iter().any(|glob| glob.matches(name));
     let entries = std::fs::read_dir(folder).map_err(|source| FileError::read(folder, source))?;
     let mut found = Vec::new();
     for entry in entries {
@@ -142,7 +173,7 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 impl IdxPair {
-    fn open(spec: &Path, images: &str, labels: Option<&str>, schema: &Schema) -> Result<Source, DataError> {
+    fn open(spec: &Path, images: &str, labels: Option<&str>, schema: &Schema) -> Result<Format, DataError> {
         let [input] = schema.inputs.as_slice() else {
             let names: Vec<&str> = schema.inputs.iter().map(|i| i.name.as_str()).collect();
             return Err(DataError::Format {
@@ -150,7 +181,7 @@ impl IdxPair {
                 reason: format!("an IDX file holds one input, but the model takes {}", names.join(", ")),
             });
         };
-        Ok(Source::Idx(Box::new(Self {
+        Ok(Format::Idx(Box::new(Self {
             input: input.name.clone(),
             images: images.into(),
             labels: labels.map(PathBuf::from),
@@ -162,12 +193,12 @@ impl IdxPair {
         [self.input.clone()].into_iter().chain(label).collect()
     }
 
-    fn read(&self, name: &str) -> Result<Array, DataError> {
+    fn stored(&self, name: &str) -> Result<Stored, DataError> {
         if name == self.input {
-            return idx::read(&self.images);
+            return idx::stored(&self.images);
         }
         match &self.labels {
-            Some(labels) if name == LABEL => idx::read(labels),
+            Some(labels) if name == LABEL => idx::stored(labels),
             _ => Err(DataError::MissingArray {
                 path: self.images.clone(),
                 name: name.to_owned(),
@@ -183,7 +214,7 @@ impl IdxPair {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Dataset, Values};
+    use super::super::{Array, Batch, DType, Dataset, Normalize, Values, npz};
     use super::*;
     use crate::schema::{InputKind, InputSchema, TargetKind, TargetSchema};
 
@@ -204,11 +235,71 @@ mod tests {
         let data = Dataset::load(&format!("{},{}", at("images"), at("labels")), &schema()).unwrap();
         let column = &data.inputs()[0];
         assert_eq!(column.dims, [1, 1, 2]);
-        assert_eq!(column.values, Values::F32(vec![0.0, 1.0, 0.2, 0.4]));
+        assert_eq!(column.values().unwrap(), Values::F32(vec![0.0, 1.0, 0.2, 0.4]));
         assert_eq!(data.bytes(), ["image"]);
-        assert_eq!(data.targets()[0].values, Values::I32(vec![9, 3]));
+        assert_eq!(data.targets()[0].values().unwrap(), Values::I32(vec![9, 3]));
         let error = Dataset::load(&at("images"), &schema()).unwrap_err();
         assert!(error.to_string().contains("no array `label`"), "{error}");
+    }
+
+    /// The same records by every format, with what there is room for in memory.
+    fn formats(folder: &Path, records: usize, in_memory: usize) -> Vec<(String, Dataset)> {
+        let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let pixels: Vec<f32> = (0..2 * records).map(|at| (at * 37 % 101) as f32 - 50.25).collect();
+        let classes: Vec<u8> = (0..records).map(|at| (at * 7 % 10) as u8).collect();
+        let arrays = BTreeMap::from([
+            ("image".to_owned(), Array::from_f32(vec![records, 2], &pixels)),
+            (LABEL.to_owned(), Array::new(DType::U8, vec![records], classes.clone()).unwrap()),
+        ]);
+        npz::write(Path::new(&at("a.npz")), &arrays).unwrap();
+        let views = arrays.iter().map(|(name, array)| {
+            let dtype = if name == LABEL { ::safetensors::Dtype::U8 } else { ::safetensors::Dtype::F32 };
+            let view = ::safetensors::tensor::TensorView::new(dtype, array.dims().to_vec(), array.bytes());
+            (name.clone(), view.unwrap())
+        });
+        ::safetensors::serialize_to_file(views.collect::<Vec<_>>(), None, Path::new(&at("a.safetensors"))).unwrap();
+        let count = (records as u32).to_be_bytes();
+        let mut images = [&[0, 0, 13, 2], &count[..], &2u32.to_be_bytes()].concat();
+        images.extend(pixels.iter().flat_map(|pixel| pixel.to_be_bytes()));
+        std::fs::write(at("images"), images).unwrap();
+        std::fs::write(at("labels"), [&[0, 0, 8, 1], &count[..], &classes].concat()).unwrap();
+        let reading = Reading { in_memory, ..Reading::default() };
+        let specs = [at("a.npz"), at("a.safetensors"), format!("{},{}", at("images"), at("labels"))];
+        specs.map(|spec| (spec.clone(), Dataset::load_as(&spec, &schema(), &reading).unwrap())).into()
+    }
+
+    #[test]
+    fn what_stays_in_files_is_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let by: Normalize = "0.5,3".parse().unwrap();
+        let mut expected = None;
+        // Nothing fits in memory, the labels alone do, all does.
+        for in_memory in [0, 64, 1 << 20] {
+            for (name, mut data) in formats(directory.path(), 50, in_memory) {
+                assert!(data.held().is_empty());
+                assert_eq!(data.nonfinite().unwrap(), 0);
+                data.normalize(&by).unwrap();
+                let mut batch = Batch::default();
+                data.fill(&[49, 3, 4, 5, 0], 6, &mut batch).unwrap();
+                let found = (batch.inputs, batch.targets, data.inputs()[0].values().unwrap());
+                assert_eq!(*expected.get_or_insert(found.clone()), found, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn files_that_are_cut_off_in_use_are_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, data) in formats(directory.path(), 50, 64) {
+            let file = name.split(',').next().unwrap();
+            std::fs::OpenOptions::new().write(true).open(file).unwrap().set_len(300).unwrap();
+            let mut batch = Batch::default();
+            data.fill(&[0], 1, &mut batch).unwrap();
+            let error = data.fill(&[0, 49], 2, &mut batch).unwrap_err();
+            assert!(matches!(error, DataError::CutOff { .. }), "{error}");
+            let error = Dataset::load(&name, &schema()).unwrap_err();
+            assert!(error.to_string().contains("is damaged"), "{error}");
+        }
     }
 
     #[test]

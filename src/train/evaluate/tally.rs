@@ -1,9 +1,11 @@
 //! What one term of a loss adds up to, record by record.
 
+use std::ops::Range;
+
 use super::{ScoredTerm, TermEvaluation};
 use crate::import::axes::Axes;
 use crate::options::{Classes, LossKind, Term};
-use crate::train::data::{Column, Values};
+use crate::train::data::Values;
 
 /// Sums over the records so far.
 #[derive(Default)]
@@ -27,22 +29,22 @@ impl ScoredTerm {
 }
 
 impl Tally {
-    /// Counts one record: its share in the loss, times the term's factor, its scores where they say a class, and its labels.
-    pub fn count(&mut self, term: &ScoredTerm, share: f64, scores: &[f32], target: Option<(&Column, usize)>) {
+    /// Counts one record: its share in the loss, times the term's factor, its scores where they say a class, and its labels,
+    /// which are some of all labels that there are.
+    pub fn count(&mut self, term: &ScoredTerm, share: f64, scores: &[f32], target: Option<(&Values, Range<usize>)>) {
         self.records += 1;
         let loss = share / f64::from(term.term.factor);
-        let of_record = |(column, record): (&'_ Column, usize)| record * column.width()..(record + 1) * column.width();
-        match (&term.term.kind, target, target.map(|(column, _)| &column.values)) {
-            (LossKind::CrossEntropy(classes) | LossKind::Nll(classes), Some(target), Some(Values::I32(labels))) => {
-                self.ids(term, classes, loss, scores, &labels[of_record(target)]);
+        match (&term.term.kind, target) {
+            (LossKind::CrossEntropy(classes) | LossKind::Nll(classes), Some((Values::I32(labels), of_record))) => {
+                self.ids(term, classes, loss, scores, &labels[of_record]);
             }
-            (LossKind::CrossEntropy(classes), Some(target), Some(Values::F32(labels))) => {
+            (LossKind::CrossEntropy(classes), Some((Values::F32(labels), of_record))) => {
                 self.add(loss, 1.0, 1.0);
-                self.probabilities(term, classes, scores, &labels[of_record(target)]);
+                self.probabilities(term, classes, scores, &labels[of_record]);
             }
-            (LossKind::Bce { .. }, Some(target), Some(Values::F32(labels))) => {
+            (LossKind::Bce { .. }, Some((Values::F32(labels), of_record))) => {
                 self.add(loss, 1.0, 1.0);
-                for (score, label) in scores.iter().zip(&labels[of_record(target)]) {
+                for (score, label) in scores.iter().zip(&labels[of_record]) {
                     self.answer((*score > 0.0) == (*label > 0.5) && !score.is_nan());
                 }
             }
@@ -141,13 +143,13 @@ mod tests {
             Values::F32(values) => values.len(),
             Values::I32(values) => values.len(),
         };
-        let target = Column { name: "label".to_owned(), dims: vec![width / records.len()], values: labels };
+        let width = width / records.len();
         let axes = Axes([vec![Axis::batch()], Axes::shared(dims).0].concat());
         let term = loss.parse::<Loss>().unwrap().terms.remove(0);
         let scored = ScoredTerm { term, axes, target: Some(0) };
         let mut tally = Tally::default();
         for (record, (loss, scores)) in records.iter().enumerate() {
-            tally.count(&scored, *loss, scores, Some((&target, record)));
+            tally.count(&scored, *loss, scores, Some((&labels, record * width..(record + 1) * width)));
         }
         tally.mean(&scored)
     }

@@ -332,7 +332,7 @@ fn by_definition(plan: &PrivacyPlan, data: &Dataset) -> (Vec<f64>, f64) {
     let key = RunKey::for_plan(plan, &SystemEntropy).unwrap();
     let sampler = Sampler::new(&key, plan, data.records()).unwrap();
     let noise = GaussianNoise::new(&key, plan);
-    let (x, label) = match (&data.inputs()[0].values, &data.targets()[0].values) {
+    let (x, label) = match (data.inputs()[0].values().unwrap(), data.targets()[0].values().unwrap()) {
         (crate::train::data::Values::F32(x), crate::train::data::Values::F32(label)) => (x, label),
         _ => unreachable!(),
     };

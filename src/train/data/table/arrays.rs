@@ -1,23 +1,26 @@
 //! From the columns of a table to the arrays of a model.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::super::array::{Array, DType};
 use super::super::error::{BadCells, DataError};
+use super::super::stored::Stored;
 use super::mapping::{Feed, How, Name, Part};
 use super::missing::is_missing;
-use super::{Cells, Interned, Numbers, Reading, Table, Want};
+use super::prepared::{Growing, Place};
+use super::{Cells, Interned, Numbers, Preparing, Reading, Table, Want};
 use crate::schema::{GROUP, InputKind, Schema, TargetKind};
 
 /// The arrays that a table holds for a model.
 pub struct TableArrays {
-    arrays: BTreeMap<String, Result<Array, DataError>>,
+    arrays: BTreeMap<String, Result<Stored, DataError>>,
     /// The vocabularies that were taken from the data, by column.
     pub fitted: BTreeMap<String, Vec<String>>,
 }
 
 /// What an array is to be made of.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     /// Floats; a vocabulary becomes as many of them.
     Floats,
@@ -29,6 +32,7 @@ enum Kind {
 }
 
 /// One array, and the columns that feed it.
+#[derive(Debug)]
 struct Wanted<'a> {
     array: &'a str,
     dims: &'a [usize],
@@ -37,11 +41,16 @@ struct Wanted<'a> {
 }
 
 impl TableArrays {
-    /// Reads from `table` what `schema` takes, as `reading` says.
+    /// Reads from `table` what `schema` takes, as `reading` says. `watch` is told while a file is prepared.
     ///
     /// # Errors
     /// What is wrong with the table as a whole, with all that is wrong with its arrays. Otherwise each array has its own.
-    pub fn read(table: &mut dyn Table, reading: &Reading, schema: &Schema) -> Result<Self, DataError> {
+    pub fn read(
+        table: &mut dyn Table,
+        reading: &Reading,
+        schema: &Schema,
+        watch: &dyn Fn(Preparing<'_>),
+    ) -> Result<Self, DataError> {
         let mut problems = header_problems(table);
         problems.extend(unknown_arrays(reading, schema));
         problems.extend(reading.columns.twice().map(|array| DataError::Columns {
@@ -64,17 +73,56 @@ impl TableArrays {
                 }
             }
         }
-        let wants: Vec<(usize, Want<'_>)> = wanted.iter().flat_map(Wanted::wants).collect();
-        let mut cells = table.read(&wants, &mut problems)?.into_iter();
+        let is_whole = problems.is_empty() && arrays.is_empty();
+        let place = place(table, reading, &wanted)?;
+        if is_whole && let Some((arrays, fitted)) = place.open() {
+            return Ok(Self { arrays: arrays.into_iter().map(|(name, array)| (name, Ok(array))).collect(), fitted });
+        }
+        for (array, stored) in in_files(table, &wanted, reading.in_memory) {
+            wanted.retain(|wanted| wanted.array != array);
+            arrays.insert(array, Ok(stored));
+        }
         let mut fitted = reading.fitted.clone();
-        for wanted in &wanted {
-            let cells: Vec<Cells> = cells.by_ref().take(wanted.parts.len()).collect();
-            arrays.insert(wanted.array.to_owned(), wanted.array(table, reading, cells, &mut fitted));
+        fit(table, &wanted, &mut fitted)?;
+        let in_memory = if reading.cache.is_some() { 0 } else { reading.in_memory };
+        let mut growing = Growing::new(in_memory, &place);
+        let mut of_cells: BTreeMap<&str, Vec<DataError>> = BTreeMap::new();
+        let (path, names) = (table.path().to_owned(), table.columns().to_vec());
+        let wants: Vec<(usize, Want<'_>)> = wanted.iter().flat_map(Wanted::wants).collect();
+        table.read(&wants, &mut problems, &mut |part| {
+            let records = Records { path: &path, names: &names, reading, first: part.first, place: part.place };
+            let mut rest = part.cells;
+            let mut end = part.first;
+            for wanted in &wanted {
+                let (cells, later) = rest.split_at_mut(wanted.parts.len());
+                rest = later;
+                match wanted.array(&records, cells, &fitted) {
+                    Ok(array) => {
+                        end = part.first + array.dims()[0];
+                        if !of_cells.contains_key(wanted.array) {
+                            growing.push(wanted.array, &array)?;
+                        }
+                    }
+                    Err(problem) => DataError::gather(of_cells.entry(wanted.array).or_default(), problem),
+                }
+            }
+            if growing.is_in_file() {
+                watch(Preparing { file: place.path(), records: end, done: part.done });
+            }
+            Ok(())
+        })?;
+        let name = path.display().to_string();
+        let is_whole = is_whole && of_cells.is_empty();
+        for (array, problems) in of_cells {
+            growing.remove(array);
+            arrays.insert(array.to_owned(), Err(DataError::all(&name, problems)));
         }
         if !problems.is_empty() {
             problems.extend(arrays.into_values().filter_map(Result::err));
-            return Err(DataError::all(&table.path().display().to_string(), problems));
+            return Err(DataError::all(&name, problems));
         }
+        let grown = if is_whole { growing.finish(&fitted)? } else { growing.unkept()? };
+        arrays.extend(grown.into_iter().map(|(name, array)| (name, Ok(array))));
         Ok(Self { arrays, fitted })
     }
 
@@ -87,8 +135,81 @@ impl TableArrays {
     ///
     /// # Panics
     /// If the schema does not have it, or it was taken before.
-    pub fn take(&mut self, name: &str) -> Result<Array, DataError> {
+    pub fn take(&mut self, name: &str) -> Result<Stored, DataError> {
         self.arrays.remove(name).expect("every array of the schema was read")
+    }
+}
+
+/// Where what is wanted of a table is kept.
+fn place(table: &dyn Table, reading: &Reading, wanted: &[Wanted<'_>]) -> Result<Place, DataError> {
+    let Reading { columns, missing, fitted, .. } = reading;
+    let what = format!("{wanted:?} {:?} {columns:?} {missing:?} {fitted:?}", table.columns());
+    Place::new(table.path(), table.files(), &what, reading.cache.as_deref())
+}
+
+/// The arrays that stay in the files of a table, where all that can are more than is kept in memory.
+fn in_files(table: &dyn Table, wanted: &[Wanted<'_>], in_memory: usize) -> Vec<(String, Stored)> {
+    let stored = wanted.iter().filter_map(|wanted| match wanted.parts.as_slice() {
+        [(column, How::AsIs)] => {
+            let (_, want) = wanted.wants().next()?;
+            Some((wanted.array.to_owned(), table.stored(*column, want)?))
+        }
+        _ => None,
+    });
+    let stored: Vec<(String, Stored)> = stored.collect();
+    match stored.iter().map(|(_, array)| array.bytes()).sum::<usize>() > in_memory {
+        true => stored,
+        false => vec![],
+    }
+}
+
+/// Adds the vocabularies that are taken from the data.
+fn fit(
+    table: &mut dyn Table,
+    wanted: &[Wanted<'_>],
+    fitted: &mut BTreeMap<String, Vec<String>>,
+) -> Result<(), DataError> {
+    let columns: BTreeSet<usize> = wanted
+        .iter()
+        .flat_map(|wanted| &wanted.parts)
+        .filter(|(column, how)| *how == How::Sorted && !fitted.contains_key(&table.columns()[*column]))
+        .map(|(column, _)| *column)
+        .collect();
+    if columns.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = columns.iter().map(|column| table.columns()[*column].clone()).collect();
+    let wants: Vec<(usize, Want<'_>)> = columns.into_iter().map(|column| (column, Want::Texts)).collect();
+    let mut pools = vec![Vec::new(); wants.len()];
+    // What is wrong with rows is told when they are read again.
+    table.read(&wants, &mut vec![], &mut |part| {
+        for (cells, pool) in part.cells.iter().zip(&mut pools) {
+            let texts = texts(cells);
+            pool.extend_from_slice(&texts.pool[pool.len()..]);
+        }
+        Ok(())
+    })?;
+    fitted.extend(names.into_iter().zip(pools).map(|(name, pool)| (name, sorted(pool))));
+    Ok(())
+}
+
+/// All values that a column has, sorted: numbers by size, where all are numbers.
+fn sorted(pool: Vec<String>) -> Vec<String> {
+    let mut names: Vec<String> = pool.into_iter().filter(|text| !is_missing(text)).collect();
+    names.sort();
+    let numbers: Option<Vec<f64>> = names.iter().map(|name| name.parse().ok()).collect();
+    if numbers.is_some() {
+        let number = |name: &String| name.parse::<f64>().expect("all are numbers");
+        names.sort_by(|a, b| number(a).total_cmp(&number(b)));
+    }
+    names
+}
+
+/// The text of each record, or of what stands for it where it is missing, as its number in the texts that are had.
+fn texts(cells: &Cells) -> &Interned {
+    match &cells.values {
+        Numbers::Texts(texts) => texts,
+        _ => unreachable!("texts were asked for"),
     }
 }
 
@@ -200,54 +321,49 @@ impl Wanted<'_> {
         })
     }
 
+    /// Some records of the array, by their cells of each of its columns.
     fn array(
         &self,
-        table: &dyn Table,
-        reading: &Reading,
-        cells: Vec<Cells>,
-        fitted: &mut BTreeMap<String, Vec<String>>,
+        records: &Records<'_>,
+        cells: &mut [Cells],
+        fitted: &BTreeMap<String, Vec<String>>,
     ) -> Result<Array, DataError> {
         let mut problems = Vec::new();
         let mut blocks = Vec::new();
         for ((column, how), cells) in self.parts.iter().zip(cells) {
-            let name = &table.columns()[*column];
-            match self.block(table, reading, name, how, cells, fitted) {
+            match self.block(records, &records.names[*column], how, cells, fitted) {
                 Ok(block) => blocks.push(block),
                 Err(problem) => problems.push(problem),
             }
         }
         match problems.is_empty() {
             true => Ok(joined(blocks)),
-            false => Err(DataError::all(&table.path().display().to_string(), problems)),
+            false => Err(DataError::all(&records.path.display().to_string(), problems)),
         }
     }
 
     /// What one column adds to the array.
     fn block(
         &self,
-        table: &dyn Table,
-        reading: &Reading,
+        records: &Records<'_>,
         column: &str,
         how: &How,
-        cells: Cells,
-        fitted: &mut BTreeMap<String, Vec<String>>,
+        cells: &mut Cells,
+        fitted: &BTreeMap<String, Vec<String>>,
     ) -> Result<Cells, DataError> {
-        let whole = Column { table, name: column, missing: reading.missing.of(column) };
+        let whole = Column { records, name: column, missing: records.reading.missing.of(column) };
         match how {
             How::AsIs if self.kind == Kind::Groups => whole.groups(cells),
-            How::AsIs => whole.filled(cells, matches!(self.kind, Kind::Ids(_))),
+            How::AsIs => whole.filled(cells.taken(), matches!(self.kind, Kind::Ids(_))),
             How::Range { low, high, log } => match self.kind {
-                Kind::Floats | Kind::Reals => Ok(scaled(whole.filled(cells, false)?, (*low, *high, *log))),
+                Kind::Floats | Kind::Reals => Ok(scaled(whole.filled(cells.taken(), false)?, (*low, *high, *log))),
                 _ => Err(whole.columns_error(
                     format!("`{column}` has a range, but `{}` takes integers", self.array),
                     "leave out the range, or state a vocabulary".to_owned(),
                 )),
             },
-            How::Vocabulary { names, others } => self.coded(&whole, names, *others, &cells),
-            How::Sorted => {
-                let names = whole.sorted(&cells, fitted);
-                self.coded(&whole, &names, false, &cells)
-            }
+            How::Vocabulary { names, others } => self.coded(&whole, names, *others, cells),
+            How::Sorted => self.coded(&whole, &fitted[column], false, cells),
         }
     }
 
@@ -277,21 +393,39 @@ impl Wanted<'_> {
     }
 }
 
-/// A column, and what stands for its missing values.
+/// Some records of a table.
+struct Records<'a> {
+    path: &'a Path,
+    /// Of all columns.
+    names: &'a [String],
+    reading: &'a Reading,
+    /// The number of the first record.
+    first: usize,
+    place: &'a dyn Fn(usize) -> String,
+}
+
+impl Records<'_> {
+    /// Where one of these records is.
+    fn place(&self, record: usize) -> String {
+        (self.place)(self.first + record)
+    }
+}
+
+/// A column of some records, and what stands for its missing values.
 struct Column<'a> {
-    table: &'a dyn Table,
+    records: &'a Records<'a>,
     name: &'a str,
     missing: Option<&'a str>,
 }
 
 impl Column<'_> {
     fn columns_error(&self, what: String, help: String) -> DataError {
-        DataError::Columns { path: self.table.path().to_owned(), what, help }
+        DataError::Columns { path: self.records.path.to_owned(), what, help }
     }
 
     /// The cells with values for what is missing, if all of them are what was wanted.
     fn filled(&self, mut cells: Cells, integers: bool) -> Result<Cells, DataError> {
-        let (path, column) = (self.table.path().to_owned(), self.name.to_owned());
+        let (path, column) = (self.records.path.to_owned(), self.name.to_owned());
         let mut problems = Vec::new();
         if cells.bad.count > 0 {
             let cells = std::mem::take(&mut cells.bad);
@@ -333,33 +467,8 @@ impl Column<'_> {
 
     fn missing(&self, records: impl Iterator<Item = usize>) -> DataError {
         let mut cells = BadCells::default();
-        records.for_each(|record| cells.add(self.table.place(record)));
-        DataError::MissingValues { path: self.table.path().to_owned(), column: self.name.to_owned(), cells }
-    }
-
-    /// The text of each record, or of what stands for it where it is missing, as its number in the texts that are had.
-    fn texts<'c>(&self, cells: &'c Cells) -> &'c Interned {
-        match &cells.values {
-            Numbers::Texts(texts) => texts,
-            _ => unreachable!("texts were asked for"),
-        }
-    }
-
-    /// All values that the column has, sorted: numbers by size, where all are numbers.
-    fn sorted(&self, cells: &Cells, fitted: &mut BTreeMap<String, Vec<String>>) -> Vec<String> {
-        if let Some(names) = fitted.get(self.name) {
-            return names.clone();
-        }
-        let texts = self.texts(cells);
-        let mut names: Vec<String> = texts.pool.iter().filter(|text| !is_missing(text)).cloned().collect();
-        names.sort();
-        let numbers: Option<Vec<f64>> = names.iter().map(|name| name.parse().ok()).collect();
-        if numbers.is_some() {
-            let number = |name: &String| name.parse::<f64>().expect("all are numbers");
-            names.sort_by(|a, b| number(a).total_cmp(&number(b)));
-        }
-        fitted.insert(self.name.to_owned(), names.clone());
-        names
+        records.for_each(|record| cells.add(self.records.place(record)));
+        DataError::MissingValues { path: self.records.path.to_owned(), column: self.name.to_owned(), cells }
     }
 
     /// The position of each record's value in a vocabulary.
@@ -369,7 +478,7 @@ impl Column<'_> {
             Missing,
             Unknown,
         }
-        let texts = self.texts(cells);
+        let texts = texts(cells);
         let find = |text: &str| names.iter().position(|name| name == text);
         let places: Vec<Place> = texts
             .pool
@@ -393,11 +502,11 @@ impl Column<'_> {
                 Place::At(at) => positions.push(at),
                 Place::Missing => missing.push(record),
                 Place::Unknown => {
-                    unknown.add(format_args!("\"{}\" in {}", texts.pool[id as usize], self.table.place(record)));
+                    unknown.add(format_args!("\"{}\" in {}", texts.pool[id as usize], self.records.place(record)));
                 }
             }
         }
-        let path = self.table.path();
+        let path = self.records.path;
         let mut problems = Vec::new();
         if unknown.count > 0 {
             let (path, column) = (path.to_owned(), self.name.to_owned());
@@ -413,7 +522,7 @@ impl Column<'_> {
     }
 
     /// Groups by their numbers or names; nothing stands for a missing one.
-    fn groups(&self, cells: Cells) -> Result<Cells, DataError> {
+    fn groups(&self, cells: &mut Cells) -> Result<Cells, DataError> {
         match &cells.values {
             Numbers::Texts(texts) => {
                 let without = |id: u32| is_missing(&texts.pool[id as usize]);
@@ -425,7 +534,7 @@ impl Column<'_> {
                 Ok(Cells::new(vec![], Numbers::Integers(ids)))
             }
             _ if !cells.missing.is_empty() => Err(self.missing(cells.missing.iter().copied())),
-            _ => Ok(cells),
+            _ => Ok(cells.taken()),
         }
     }
 }

@@ -10,8 +10,9 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::super::error::DataError;
+use super::super::stored::Stored;
 use super::arrow_cells::{Gathered, is_read, is_text};
-use super::{Cells, Table, Want};
+use super::{Cells, Part, Table, Take, Want, arrow_files};
 use crate::files::{self, FileError};
 use crate::panics::contained;
 
@@ -68,6 +69,8 @@ impl ArrowTable {
         file: &Path,
         wants: &[(usize, Want<'_>)],
         gathered: &mut [Gathered<'_>],
+        before: usize,
+        take: Take<'_>,
     ) -> Result<usize, DataError> {
         let damaged = |what: String| DataError::Damaged { path: file.to_owned(), what };
         let (schema, _) = batches(file, None)?;
@@ -88,11 +91,10 @@ impl ArrowTable {
         let mut projected = columns.clone();
         projected.sort_unstable();
         projected.dedup();
-        let mut records = 0;
+        let mut records = before;
         let place = |row: usize| self.place(row);
         for batch in batches(file, Some(&projected))?.1 {
             let batch = batch.map_err(|error| damaged(error.to_string()))?;
-            records += batch.num_rows();
             for ((at, gathered), (column, _)) in columns.iter().zip(&mut *gathered).zip(wants) {
                 let array = batch.column(projected.partition_point(|projected| projected < at));
                 gathered.push(array, &place).map_err(|dtype| DataError::UnsupportedDtype {
@@ -101,8 +103,32 @@ impl ArrowTable {
                     dtype,
                 })?;
             }
+            self.hand_over(gathered, records, take)?;
+            records += batch.num_rows();
         }
         Ok(records)
+    }
+
+    /// Hands over what was gathered of the records from number `first` on.
+    fn hand_over(&self, gathered: &mut [Gathered<'_>], first: usize, take: Take<'_>) -> Result<(), DataError> {
+        let mut cells: Vec<Cells> = gathered.iter_mut().map(Gathered::lend).collect();
+        let read = self.starts.len() as f64 / self.files.len() as f64;
+        let done = (self.files.len() > 1).then_some(read);
+        take(Part { cells: &mut cells, first, place: &|record| self.place(record), done })?;
+        for (gathered, mut cells) in gathered.iter_mut().zip(cells) {
+            cells.clear();
+            gathered.give_back(cells);
+        }
+        Ok(())
+    }
+
+    fn place(&self, record: usize) -> String {
+        let file = self.starts.partition_point(|start| *start <= record).saturating_sub(1);
+        let row = record - self.starts.get(file).copied().unwrap_or(0);
+        match self.files.len() {
+            1 => format!("row {row}"),
+            _ => format!("row {row} of {}", self.files[file].file_name().unwrap_or_default().display()),
+        }
     }
 }
 
@@ -165,24 +191,26 @@ impl Table for ArrowTable {
         }
     }
 
-    fn read(&mut self, wants: &[(usize, Want<'_>)], _: &mut Vec<DataError>) -> Result<Vec<Cells>, DataError> {
+    fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    fn stored(&self, column: usize, want: Want<'_>) -> Option<Stored> {
+        arrow_files::stored(&self.files, &self.names[column], want)
+    }
+
+    fn read(&mut self, wants: &[(usize, Want<'_>)], _: &mut Vec<DataError>, take: Take<'_>) -> Result<(), DataError> {
         let mut gathered: Vec<Gathered<'_>> = wants.iter().map(|(_, want)| Gathered::new(*want)).collect();
         self.starts.clear();
         let mut records = 0;
         for file in self.files.clone() {
             self.starts.push(records);
-            let read = contained(|| self.read_file(&file, wants, &mut gathered));
-            records += read.map_err(|what| DataError::Damaged { path: file.clone(), what })??;
+            let read = contained(|| self.read_file(&file, wants, &mut gathered, records, take));
+            records = read.map_err(|what| DataError::Damaged { path: file.clone(), what })??;
         }
-        Ok(gathered.into_iter().map(Gathered::cells).collect())
-    }
-
-    fn place(&self, record: usize) -> String {
-        let file = self.starts.partition_point(|start| *start <= record).saturating_sub(1);
-        let row = record - self.starts.get(file).copied().unwrap_or(0);
-        match self.files.len() {
-            1 => format!("row {row}"),
-            _ => format!("row {row} of {}", self.files[file].file_name().unwrap_or_default().display()),
+        match records {
+            0 => self.hand_over(&mut gathered, 0, take),
+            _ => Ok(()),
         }
     }
 }

@@ -31,10 +31,15 @@ impl<'a> Gathered<'a> {
         Self { want, cells: None, records: 0 }
     }
 
-    /// All cells, of which there may be none.
-    pub fn cells(self) -> Cells {
+    /// The cells that were read since they were last given back, of which there may be none.
+    pub fn lend(&mut self) -> Cells {
         let want = self.want;
-        self.cells.unwrap_or_else(|| Cells::new(vec![], empty(want, &DataType::Null, false)))
+        self.cells.take().unwrap_or_else(|| Cells::new(vec![], empty(want, &DataType::Null, false)))
+    }
+
+    /// Takes back cells to go on with: their dims and their kind are those of all that follow.
+    pub fn give_back(&mut self, cells: Cells) {
+        self.cells = Some(cells);
     }
 
     /// Adds a batch of the column; `place` says where a record is.

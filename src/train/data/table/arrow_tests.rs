@@ -23,8 +23,8 @@ fn load(path: &Path, dims: &[usize], columns: &str, missing: Option<&str>) -> Re
     Dataset::load_as(path.to_str().unwrap(), &schema(dims), &reading)
 }
 
-fn floats(data: &Dataset) -> &[f32] {
-    let Values::F32(values) = &data.inputs()[0].values else { panic!("the input is floats") };
+fn floats(data: &Dataset) -> Vec<f32> {
+    let Values::F32(values) = data.inputs()[0].values().unwrap() else { panic!("the input is floats") };
     values
 }
 
@@ -50,7 +50,7 @@ fn the_same_records_are_read_of_every_file() {
             [at, at / 2.0, -at, 30.0 + at, at / 4.0]
         };
         assert_eq!(floats(&data), (0..6).flat_map(record).collect::<Vec<_>>(), "{name}");
-        assert_eq!(data.targets()[0].values, Values::I32(vec![1, 2, 0, 2, 1, 1]), "{name}");
+        assert_eq!(data.targets()[0].values().unwrap(), Values::I32(vec![1, 2, 0, 2, 1, 1]), "{name}");
     }
     for name in ["pandas.csv", "polars.csv"] {
         let data = load(&file(name), &[2], &format!("input=age,score;{KINDS}"), Some("31")).unwrap();
@@ -115,5 +115,82 @@ fn damaged_files_are_errors() {
             std::fs::write(&path, changed).unwrap();
             let _ = load(&path, &[3], &columns, None);
         }
+    }
+}
+
+/// A file as pyarrow writes it without compression: texts before the numbers, several batches.
+fn uncompressed(path: &Path, with_null: bool) {
+    use std::sync::Arc;
+
+    use arrow_array::builder::{FixedSizeListBuilder, Float32Builder};
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+
+    let batch = |first: usize| {
+        let mut x = FixedSizeListBuilder::new(Float32Builder::new(), 2);
+        for record in first..first + 3 {
+            x.values().append_value(record as f32 + 0.5);
+            x.values().append_option((!with_null || record != 4).then_some(-(record as f32)));
+            x.append(true);
+        }
+        let text: Vec<String> = (first..first + 3).map(|record| format!("record {record}")).collect();
+        let label = (first as i64..first as i64 + 3).map(|record| record % 3).collect::<Vec<_>>();
+        let columns: [(&str, ArrayRef); 3] = [
+            ("text", Arc::new(StringArray::from(text))),
+            ("x", Arc::new(x.finish())),
+            ("label", Arc::new(Int64Array::from(label))),
+        ];
+        RecordBatch::try_from_iter(columns).unwrap()
+    };
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = arrow_ipc::writer::FileWriter::try_new(file, &batch(0).schema()).unwrap();
+    for first in [0, 3] {
+        writer.write(&batch(first)).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn columns_of_arrow_files_stay_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.arrow");
+    uncompressed(&path, false);
+    let schema = schema(&[2]);
+    let load = |in_memory, told: &std::cell::Cell<bool>| {
+        let reading = Reading { columns: "input=x".parse().unwrap(), in_memory, ..Reading::default() };
+        Dataset::load_watched(path.to_str().unwrap(), &schema, &reading, &|_| told.set(true))
+    };
+    let told = std::cell::Cell::new(false);
+    let (memory, files) = (load(1 << 20, &told).unwrap(), load(0, &told).unwrap());
+    assert!(!told.get(), "there is nothing to prepare");
+    assert_eq!(floats(&files), (0..6).flat_map(|at| [at as f32 + 0.5, -(at as f32)]).collect::<Vec<_>>());
+    assert_eq!(floats(&files), floats(&memory));
+    assert_eq!(files.targets()[0].values().unwrap(), Values::I32(vec![0, 1, 2, 0, 1, 2]));
+    let kept = |want| super::arrow_files::stored(std::slice::from_ref(&path), "x", want);
+    assert!(kept(super::Want::Floats(None)).is_some() && kept(super::Want::Integers).is_none());
+    // What is missing has to be looked for.
+    uncompressed(&path, true);
+    assert!(kept(super::Want::Floats(None)).is_none());
+    let error = load(0, &told).unwrap_err().to_string();
+    assert!(error.contains("1 value of column `x`") && error.ends_with("missing: row 4"), "{error}");
+}
+
+#[test]
+fn what_is_in_memory_is_what_is_prepared() {
+    for name in TABLES {
+        let cache = tempfile::tempdir().unwrap();
+        let reading = |cache| Reading {
+            columns: format!("input=x,age,score;{KINDS}").parse().unwrap(),
+            missing: "age=31".parse().unwrap(),
+            cache,
+            ..Reading::default()
+        };
+        let load = |cache| Dataset::load_as(file(name).to_str().unwrap(), &schema(&[5]), &reading(cache)).unwrap();
+        let (memory, first) = (load(None), load(Some(cache.path().to_owned())));
+        let again = load(Some(cache.path().to_owned()));
+        for data in [first, again] {
+            assert_eq!(floats(&data), floats(&memory), "{name}");
+            assert_eq!(data.targets()[0].values().unwrap(), memory.targets()[0].values().unwrap(), "{name}");
+        }
+        assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 1, "{name}");
     }
 }

@@ -43,6 +43,30 @@ impl Cells {
         Self { dims, values, missing: Vec::new(), bad: BadCells::default() }
     }
 
+    /// The cells, unless they are texts, of which none stay.
+    pub fn taken(&mut self) -> Self {
+        let values = match &mut self.values {
+            Numbers::Floats(values) => Numbers::Floats(std::mem::take(values)),
+            Numbers::Bytes(values) => Numbers::Bytes(std::mem::take(values)),
+            Numbers::Integers(values) => Numbers::Integers(std::mem::take(values)),
+            Numbers::Texts(_) => Numbers::Texts(Interned::default()),
+        };
+        let (missing, bad) = (std::mem::take(&mut self.missing), std::mem::take(&mut self.bad));
+        Self { dims: self.dims.clone(), values, missing, bad }
+    }
+
+    /// Removes all cells. Texts keep their numbers.
+    pub fn clear(&mut self) {
+        match &mut self.values {
+            Numbers::Floats(values) => values.clear(),
+            Numbers::Bytes(values) => values.clear(),
+            Numbers::Integers(values) => values.clear(),
+            Numbers::Texts(texts) => texts.ids.clear(),
+        }
+        self.missing.clear();
+        self.bad = BadCells::default();
+    }
+
     /// Elements of one cell.
     pub fn width(&self) -> usize {
         self.dims.iter().product()

@@ -9,14 +9,20 @@ use flate2::read::MultiGzDecoder;
 
 use super::super::error::{BadCells, DataError};
 use super::missing::is_missing;
-use super::{Cells, Interned, Numbers, Table, Want};
+use super::{Cells, Interned, Numbers, Part, Table, Take, Want};
 use crate::files::{self, FileError};
+
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// Records of a part.
+const ROWS: usize = 8192;
 
 /// A CSV file whose header has been read. Spaces around fields do not count.
 pub struct CsvTable {
     path: PathBuf,
     delimiter: u8,
     header: Vec<String>,
+    /// The file itself.
+    files: [PathBuf; 1],
     /// Records that are not on the line after the one before, with their lines.
     jumps: Vec<(usize, u64)>,
 }
@@ -35,7 +41,8 @@ impl CsvTable {
             let reason = "it is text of 16 bits a character; save it as UTF-8".to_owned();
             return Err(DataError::Format { path: path.to_owned(), reason });
         }
-        let mut table = Self { path: path.to_owned(), delimiter: b',', header: vec![], jumps: vec![] };
+        let files = [path.to_owned()];
+        let mut table = Self { path: path.to_owned(), delimiter: b',', header: vec![], files, jumps: vec![] };
         let name = path.to_string_lossy().to_ascii_lowercase();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
         let header = match name.ends_with(".csv") {
@@ -69,7 +76,7 @@ impl CsvTable {
 
     fn reader(&self) -> Result<csv::Reader<Box<dyn Read>>, DataError> {
         let file = File::open(&self.path).map_err(|source| FileError::read(&self.path, source))?;
-        let gzipped = files::first_bytes(&self.path, 2)? == [0x1f, 0x8b];
+        let gzipped = files::first_bytes(&self.path, 2)? == GZIP_MAGIC;
         let mut stream: Box<dyn Read> = match gzipped {
             true => Box::new(MultiGzDecoder::new(BufReader::new(file))),
             false => Box::new(file),
@@ -80,6 +87,12 @@ impl CsvTable {
         let start = if start == [0xef, 0xbb, 0xbf] { vec![] } else { start };
         let stream: Box<dyn Read> = Box::new(std::io::Cursor::new(start).chain(stream));
         Ok(ReaderBuilder::new().delimiter(self.delimiter).has_headers(false).flexible(true).from_reader(stream))
+    }
+
+    fn place(&self, record: usize) -> String {
+        let jump = self.jumps.partition_point(|(at, _)| *at <= record);
+        let (at, line) = jump.checked_sub(1).map_or((0, 2), |jump| self.jumps[jump]);
+        format!("line {}", line + (record - at) as u64)
     }
 
     fn first(&self) -> Result<ByteRecord, DataError> {
@@ -115,14 +128,24 @@ impl Table for CsvTable {
         Some(Want::Texts)
     }
 
-    fn read(&mut self, wants: &[(usize, Want<'_>)], problems: &mut Vec<DataError>) -> Result<Vec<Cells>, DataError> {
+    fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    fn read(
+        &mut self,
+        wants: &[(usize, Want<'_>)],
+        problems: &mut Vec<DataError>,
+        take: Take<'_>,
+    ) -> Result<(), DataError> {
         let mut cells: Vec<Cells> = wants.iter().map(|(_, want)| empty(*want)).collect();
         self.jumps.clear();
         let (mut ragged, mut record, mut expected) = (BadCells::default(), ByteRecord::new(), 0);
-        let (mut reader, mut at) = (self.reader()?, 0);
-        let mut read = |record: &mut ByteRecord| reader.read_byte_record(record);
+        let (mut reader, mut first, mut at) = (self.reader()?, 0, 0);
+        let is_plain = files::first_bytes(&self.path, 2)? != GZIP_MAGIC;
+        let length = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
         let mut header = true;
-        while read(&mut record).map_err(|error| self.damaged(&error))? {
+        while reader.read_byte_record(&mut record).map_err(|error| self.damaged(&error))? {
             let line = record.position().map_or(0, csv::Position::line);
             if std::mem::take(&mut header) {
                 expected = line + 1;
@@ -138,20 +161,24 @@ impl Table for CsvTable {
             }
             for ((column, _), cells) in wants.iter().zip(&mut cells) {
                 let field = record.get(*column).unwrap_or_default();
-                push(cells, at, field.trim_ascii(), line);
+                push(cells, at - first, field.trim_ascii(), line);
             }
             at += 1;
+            if at - first == ROWS {
+                let read = record.position().map_or(0, csv::Position::byte);
+                let done = is_plain.then(|| read as f64 / length.max(1) as f64);
+                take(Part { cells: &mut cells, first, place: &|record| self.place(record), done })?;
+                cells.iter_mut().for_each(Cells::clear);
+                first = at;
+            }
+        }
+        if at > first || at == 0 {
+            take(Part { cells: &mut cells, first, place: &|record| self.place(record), done: Some(1.0) })?;
         }
         if ragged.count > 0 {
             problems.push(DataError::Ragged { path: self.path.clone(), columns: self.header.len(), cells: ragged });
         }
-        Ok(cells)
-    }
-
-    fn place(&self, record: usize) -> String {
-        let jump = self.jumps.partition_point(|(at, _)| *at <= record);
-        let (at, line) = jump.checked_sub(1).map_or((0, 2), |jump| self.jumps[jump]);
-        format!("line {}", line + (record - at) as u64)
+        Ok(())
     }
 }
 
@@ -164,7 +191,7 @@ fn empty(want: Want<'_>) -> Cells {
     Cells::new(vec![], values)
 }
 
-/// Adds the cell of record `at`.
+/// Adds the cell of record `at` of the part.
 fn push(cells: &mut Cells, at: usize, field: &[u8], line: u64) {
     let text = std::str::from_utf8(field).ok();
     if let Numbers::Texts(texts) = &mut cells.values {

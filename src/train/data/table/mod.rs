@@ -5,19 +5,25 @@ mod arrays;
 mod arrow;
 #[cfg(feature = "tables")]
 mod arrow_cells;
+#[cfg(feature = "tables")]
+mod arrow_files;
 #[cfg(all(test, feature = "tables"))]
 mod arrow_tests;
 mod cells;
 mod csv;
 mod mapping;
 mod missing;
+mod prepared;
+#[cfg(test)]
+mod prepared_tests;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::DataError;
+use super::stored::Stored;
 pub(super) use arrays::{TableArrays, feeds};
 #[cfg(feature = "tables")]
 pub(super) use arrow::{ArrowTable, recognises as is_arrow};
@@ -26,6 +32,7 @@ pub(super) use csv::{CsvTable, recognises as is_csv};
 pub use mapping::Columns;
 pub use missing::Missing;
 pub(super) use missing::is_missing;
+pub(super) use prepared::ENDING as PREPARED;
 
 /// A file of named columns.
 pub(super) trait Table {
@@ -41,16 +48,52 @@ pub(super) trait Table {
     /// What a column is read as to be described, where its type is read at all.
     fn described_as(&self, column: usize) -> Option<Want<'static>>;
 
-    /// Reads some columns, each as what is wanted of it, in one pass. What is wrong with rows as a whole goes to
-    /// `problems`, and what is wrong with single cells into the cells.
-    fn read(&mut self, wants: &[(usize, Want<'_>)], problems: &mut Vec<DataError>) -> Result<Vec<Cells>, DataError>;
+    /// The files that it is read from.
+    fn files(&self) -> &[PathBuf];
 
-    /// Where a record is in the file, for people.
-    fn place(&self, record: usize) -> String;
+    /// A column whose elements can be read from the files record by record, as what is wanted of it.
+    fn stored(&self, _column: usize, _want: Want<'_>) -> Option<Stored> {
+        None
+    }
+
+    /// Reads some columns, each as what is wanted of it, in one pass, and hands them to `take` in parts, of which there is
+    /// at least one. What is wrong with rows as a whole goes to `problems`, and what is wrong with single cells into the
+    /// cells.
+    fn read(
+        &mut self,
+        wants: &[(usize, Want<'_>)],
+        problems: &mut Vec<DataError>,
+        take: Take<'_>,
+    ) -> Result<(), DataError>;
 }
 
-/// How tables are read into arrays.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What takes the parts of a table.
+pub(super) type Take<'a> = &'a mut dyn FnMut(Part<'_>) -> Result<(), DataError>;
+
+/// Some records of a table.
+pub(super) struct Part<'a> {
+    /// Of each column that was wanted, these records' cells. Texts keep their numbers from part to part.
+    pub cells: &'a mut [Cells],
+    /// The number of the first record.
+    pub first: usize,
+    /// Where a record of the table is in its file, for people.
+    pub place: &'a dyn Fn(usize) -> String,
+    /// How much of the table has been read so far, from 0 to 1, where that is known.
+    pub done: Option<f64>,
+}
+
+/// A table that is being prepared: written to a file, from which its records can be read alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Preparing<'a> {
+    pub file: &'a Path,
+    /// How many records are written.
+    pub records: usize,
+    /// What share of the table that is, where it is known.
+    pub done: Option<f64>,
+}
+
+/// How data are read into arrays.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     /// Which columns feed which array.
     pub columns: Columns,
@@ -58,11 +101,30 @@ pub struct Reading {
     pub missing: Missing,
     /// Vocabularies that were taken from other data, by column.
     pub fitted: BTreeMap<String, Vec<String>>,
+    /// Bytes of arrays that are kept in memory. Where a format allows it, what goes beyond stays in its files, and records
+    /// are read when they are needed.
+    pub in_memory: usize,
+    /// Where tables are prepared, at any size; by default beside the data where their arrays are larger than what is kept
+    /// in memory.
+    pub cache: Option<PathBuf>,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        let in_memory = 256 << 20;
+        Self {
+            columns: Columns::default(),
+            missing: Missing::default(),
+            fitted: BTreeMap::new(),
+            in_memory,
+            cache: None,
+        }
+    }
 }
 
 impl Reading {
-    /// Whether nothing is said.
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
+    /// Whether nothing is said of tables.
+    pub fn says_nothing_of_tables(&self) -> bool {
+        *self == Self { in_memory: self.in_memory, cache: self.cache.clone(), ..Self::default() }
     }
 }

@@ -56,13 +56,13 @@ fn problems(error: DataError) -> Vec<String> {
 }
 
 fn floats(data: &Dataset) -> Vec<f32> {
-    let Values::F32(values) = &data.inputs()[0].values else { panic!("the input is floats") };
-    values.clone()
+    let Values::F32(values) = data.inputs()[0].values().unwrap() else { panic!("the input is floats") };
+    values
 }
 
 fn labels(data: &Dataset) -> Vec<i32> {
-    let Values::I32(values) = &data.targets()[0].values else { panic!("labels are ids") };
-    values.clone()
+    let Values::I32(values) = data.targets()[0].values().unwrap() else { panic!("labels are ids") };
+    values
 }
 
 const PEOPLE: &str = "age, job ,\"hours, a week\",income\n\
@@ -89,8 +89,8 @@ fn a_logarithmic_range_ends_at_one() {
 fn ids_of_a_table_are_positions_in_the_vocabulary() {
     let schema = schema(2, InputKind::I32 { table: Some(3) }, TargetKind::Real { within: Some([0.0, 1.0]) });
     let data = load("a,b,y\nx,0,no\nz,2,yes\n", &schema, "input=a{x|y|z},b;label=y{no|yes}").unwrap();
-    assert_eq!(data.inputs()[0].values, Values::I32(vec![0, 0, 2, 2]));
-    assert_eq!(data.targets()[0].values, Values::F32(vec![0.0, 1.0]));
+    assert_eq!(data.inputs()[0].values().unwrap(), Values::I32(vec![0, 0, 2, 2]));
+    assert_eq!(data.targets()[0].values().unwrap(), Values::F32(vec![0.0, 1.0]));
     let error = load("a,b,y\nx,0,no\n", &schema, "input=a{x|y|z|*},b;label=y{no|yes}").unwrap_err();
     assert_eq!(problems(error), ["t.csv cannot be read as --columns says: `a` has 4 values, but `input` has only 3"]);
 }
