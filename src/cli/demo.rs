@@ -75,6 +75,7 @@ pub fn run(args: &Args) -> Result<()> {
         units: &Units::single(data.records()),
         augment: None,
         valid: Some(&test),
+        valid_every: None,
         plan: &plan,
         accountant: ACCOUNTANTS[0],
         learning_rate: LEARNING_RATE,

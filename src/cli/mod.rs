@@ -15,6 +15,7 @@ mod demo;
 mod describe;
 mod devices;
 mod eval;
+mod evaluations;
 mod export;
 mod grads;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::data::ReadingArgs;
 use super::plan_args::PlanArgs;
-use super::{output, values};
+use super::{evaluations, output, values};
 use crate::artifact::Artifact;
 use crate::device;
 use crate::options::DeviceChoice;
@@ -17,6 +17,7 @@ use crate::privacy::ledger::Contents;
 use crate::privacy::plan::PrivacyPlan;
 use crate::train::augment::Augment;
 use crate::train::data::Dataset;
+use crate::train::every::Every;
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::physical;
 use crate::train::run_dir::RunDir;
@@ -35,9 +36,14 @@ pub struct Args {
     #[arg(long, value_name = "DATA")]
     data: String,
 
-    /// Data to evaluate the trained model on; not covered by the guarantee
+    /// Data to evaluate the trained model on, which are taken to be public: if they are not, no guarantee covers them, as
+    /// figures on them are shown and written without noise
     #[arg(long, value_name = "DATA")]
     valid: Option<String>,
+
+    /// Evaluate on them while training too: every N steps, or 1epoch or 0.5epochs
+    #[arg(long, value_name = "N|Nepochs", requires = "valid", value_parser = values::with_help::<Every>)]
+    valid_every: Option<Every>,
 
     #[command(flatten)]
     reading: ReadingArgs,
@@ -158,6 +164,7 @@ pub fn run(args: &Args) -> Result<()> {
         units: &units,
         augment: args.augment,
         valid: valid.as_ref(),
+        valid_every: args.valid_every,
         plan: &plan,
         accountant,
         learning_rate: args.lr,
@@ -240,6 +247,9 @@ pub fn conclude(summary: &Summary) -> Result<()> {
     }
     if let Some(valid) = &summary.valid {
         valid.warnings().iter().for_each(output::warning);
+        if summary.evaluated.len() > 1 {
+            output::line(evaluations::table(&summary.evaluated).trim_end())?;
+        }
         output::line(format!("validation {}", valid.text(4)))?;
     }
     output::line(format!("wrote {}", summary.out.display()))

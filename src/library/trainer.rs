@@ -161,7 +161,7 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Loss and accuracy over `data`. They are not private if those are not public.
+    /// Loss, accuracy and other measures over `data`. They are not private if those are not public.
     ///
     /// # Errors
     /// When the device fails.

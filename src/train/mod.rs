@@ -9,6 +9,7 @@ pub mod dropout;
 pub mod empirical;
 pub mod engine;
 pub mod evaluate;
+pub mod every;
 pub mod finite;
 pub mod lr_schedule;
 #[cfg(feature = "host")]

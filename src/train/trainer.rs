@@ -6,6 +6,7 @@
 mod average;
 mod resume;
 mod since_log;
+mod validation;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -25,7 +26,8 @@ use super::augment::Augment;
 use super::checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 use super::data::Dataset;
 use super::engine::{Engine, EngineError};
-use super::evaluate::{Evaluation, Scored, evaluate};
+use super::evaluate::Evaluation;
+use super::every::Every;
 use super::finite;
 use super::lr_schedule::LrSchedule;
 use super::metrics::{MetricsLog, StepMetrics};
@@ -59,8 +61,10 @@ pub struct Training<'a> {
     pub units: &'a Units,
     /// How the views of records are made, of which the plan has the number.
     pub augment: Option<Augment>,
-    /// Evaluated after the last step.
+    /// What is trained is evaluated on it after the last step. It is taken to be public.
     pub valid: Option<&'a Dataset>,
+    /// When it is evaluated before that too.
+    pub valid_every: Option<Every>,
     pub plan: &'a PrivacyPlan,
     pub accountant: &'static dyn Accountant,
     pub learning_rate: f64,
@@ -94,6 +98,9 @@ pub struct Summary {
     pub epsilon: Option<f64>,
     pub delta: Option<f64>,
     pub valid: Option<Evaluation>,
+    /// The lines of metrics with an evaluation, over all of the run.
+    #[serde(skip)]
+    pub evaluated: Vec<StepMetrics>,
     /// The run's directory.
     pub out: PathBuf,
 }
@@ -194,8 +201,14 @@ pub fn train(training: &Training<'_>) -> Result<Summary, TrainError> {
     while !run.steps.ended() {
         run.logical_step()?;
         let last = run.steps.ended();
-        run.log(last)?;
-        run.checkpoint(last)?;
+        if last {
+            run.checkpoint(true)?;
+        }
+        let valid = run.validate_if_due()?;
+        run.log(last, valid)?;
+        if !last {
+            run.checkpoint(false)?;
+        }
     }
     run.finish()
 }
@@ -220,6 +233,8 @@ struct Run<'a> {
     metrics: MetricsLog,
     progress: Progress,
     average: Option<Average>,
+    /// The last evaluation, and after how many steps it was.
+    valid: Option<(u64, Evaluation)>,
     since_log: SinceLog,
     /// Between lines of metrics.
     log_interval: Duration,
@@ -304,6 +319,7 @@ impl<'a> Run<'a> {
                 false => Progress::silent(),
             },
             average,
+            valid: None,
             since_log: SinceLog::new(step),
             log_interval: LOG_INTERVAL,
             checkpointed: Instant::now(),
@@ -338,15 +354,16 @@ impl<'a> Run<'a> {
     /// checkpoint.
     fn not_finite(&mut self, what: Vec<String>) -> Result<TrainError, TrainError> {
         if self.since_log.step < self.steps.step() {
-            self.log(true)?;
+            self.log(true, None)?;
         }
         self.progress.finish();
         let path = self.training.directory.path().to_owned();
         Ok(TrainError::NotFinite { path, step: self.steps.step(), saved: self.saved, what })
     }
 
-    fn log(&mut self, last: bool) -> Result<(), TrainError> {
-        if !last && self.since_log.started.elapsed() < self.log_interval {
+    /// A line of metrics where one is due, which it always is after the last step and with an evaluation.
+    fn log(&mut self, last: bool, valid: Option<Evaluation>) -> Result<(), TrainError> {
+        if !last && valid.is_none() && self.since_log.started.elapsed() < self.log_interval {
             return Ok(());
         }
         let plan = self.training.plan;
@@ -356,6 +373,7 @@ impl<'a> Run<'a> {
             epsilon: self.epsilon()?,
             samples_per_second: (self.steps.step() - self.since_log.step) as f64 * plan.expected_batch
                 / self.since_log.started.elapsed().as_secs_f64(),
+            valid,
             estimates: plan.estimates.map(|_| self.since_log.estimated(self.steps.step())),
             not_private: Some(self.since_log.observed()),
         };
@@ -422,25 +440,21 @@ impl<'a> Run<'a> {
         self.progress.finish();
         let training = self.training;
         let mut certificate =
-            Certificate::new(training.plan, self.steps.ledger(), training.accountant, self.provenance)?;
+            Certificate::new(training.plan, self.steps.ledger(), training.accountant, self.provenance.clone())?;
         certificate.post_processing.extend(training.ema.map(|decay| {
             format!("the trained model is the exponential moving average, of decay {decay}, of what the steps released")
         }));
         certificate.write(&training.directory.certificate())?;
         certificate.write_page(&training.directory.certificate_page())?;
-        if let Some(average) = &self.average {
-            self.steps.stepper().engine().set_parameters(average.values())?;
-        }
-        let valid = match training.valid.zip(Scored::of(&training.artifact.manifest)) {
-            Some((data, scored)) => Some(evaluate(self.steps.stepper().engine(), data, &scored)?),
-            None => None,
-        };
+        let valid = self.validate()?;
+        let log = MetricsLog::read(&training.directory.metrics())?;
         Ok(Summary {
             steps: self.steps.step(),
             planned_steps: training.plan.planned_steps,
             epsilon: certificate.epsilon.filter(|_| certificate.guarantee),
             delta: training.plan.delta,
             valid,
+            evaluated: log.into_iter().filter(|line| line.valid.is_some()).collect(),
             out: training.directory.path().to_owned(),
         })
     }

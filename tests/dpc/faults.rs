@@ -340,6 +340,7 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
             units: &units,
             augment: None,
             valid: None,
+            valid_every: None,
             plan: &plan,
             accountant: ACCOUNTANTS[0],
             learning_rate: 0.1,
