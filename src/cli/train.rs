@@ -32,6 +32,11 @@ pub struct Args {
     #[arg(value_name = "M.dpc")]
     artifact: PathBuf,
 
+    /// A TOML file with flags of this command by their names without dashes, and `artifact`; those on the command line win.
+    /// A run leaves the file that repeats it as config.toml
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+
     /// FILE.npz, FILE.safetensors, IMAGES,LABELS as two IDX files, or a table (CSV, TSV, Parquet, Arrow, Feather)
     #[arg(long, value_name = "DATA")]
     data: String,
@@ -121,7 +126,8 @@ enum TrainArgsError {
     NoGroups { data: String },
 }
 
-pub fn run(args: &Args) -> Result<()> {
+/// Trains by `args`, and leaves `config`, the file that repeats it.
+pub fn run(args: &Args, config: Option<&str>) -> Result<()> {
     let artifact = Artifact::load(&args.artifact)?;
     if artifact.manifest.loss.is_none() {
         return Err(TrainArgsError::NoLoss { path: args.artifact.clone() }.into());
@@ -177,6 +183,7 @@ pub fn run(args: &Args) -> Result<()> {
         checkpoint_interval: args.checkpoint_interval,
         progress: !args.json,
         record_private_metrics: args.record_private_metrics,
+        config,
     })?;
     if args.json { output::json(&summary) } else { conclude(&summary) }
 }

@@ -10,6 +10,7 @@ mod validation;
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -85,6 +86,8 @@ pub struct Training<'a> {
     pub progress: bool,
     /// Write what the guarantee does not cover into the metrics too.
     pub record_private_metrics: bool,
+    /// The text of the file that repeats the run, which goes into its directory.
+    pub config: Option<&'a str>,
 }
 
 /// How a run ended.
@@ -304,6 +307,9 @@ impl<'a> Run<'a> {
         let end = last_step(training, ledger.contents(), step)?;
         directory.use_ledger(&training.ledger)?;
         directory.remove_temporaries()?;
+        if let Some(config) = training.config {
+            files::write_atomic(&directory.config(), |file| file.write_all(config.as_bytes()))?;
+        }
         // More is spent than an earlier certificate says, as soon as there is another step.
         files::remove(&directory.certificate())?;
         files::remove(&directory.certificate_page())?;

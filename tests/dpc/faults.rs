@@ -353,6 +353,7 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
             checkpoint_interval: Duration::ZERO,
             progress: false,
             record_private_metrics: false,
+            config: None,
         })
     };
     // A process that another test is starting has this one's files, and so its locks, until it runs.
