@@ -79,6 +79,7 @@ pub fn run(args: &Args) -> Result<()> {
         plan: &plan,
         accountant: ACCOUNTANTS[0],
         learning_rate: LEARNING_RATE,
+        lr_for: vec![],
         lr_schedule: LrSchedule::CONSTANT,
         ema: None,
         physical_batch: physical::rows(plan.expected_batch, MAX_BATCH),

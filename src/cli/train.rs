@@ -18,6 +18,7 @@ use crate::privacy::plan::PrivacyPlan;
 use crate::train::augment::Augment;
 use crate::train::data::Dataset;
 use crate::train::every::Every;
+use crate::train::lr_for::LrFor;
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::physical;
 use crate::train::run_dir::RunDir;
@@ -68,6 +69,11 @@ pub struct Args {
     /// cosine[:to=F] or linear[:to=F] over all steps; each also with warmup=STEPS, as in cosine:warmup=100
     #[arg(long, value_name = "SCHEDULE", default_value = "constant", value_parser = values::with_help::<LrSchedule>)]
     lr_schedule: LrSchedule,
+
+    /// The learning rate, in place of --lr, of parameters whose names match, as in 'encoder.*=0.1' (may be repeated; the last that
+    /// matches counts). The schedule multiplies it too
+    #[arg(long, value_name = "GLOB=R", value_parser = values::with_help::<LrFor>)]
+    lr_for: Vec<LrFor>,
 
     /// Make the exponential moving average of the parameters over the steps, with this decay, the trained model, which
     /// costs no privacy
@@ -174,6 +180,7 @@ pub fn run(args: &Args, config: Option<&str>) -> Result<()> {
         plan: &plan,
         accountant,
         learning_rate: args.lr,
+        lr_for: args.lr_for.clone(),
         lr_schedule: args.lr_schedule.clone(),
         ema: args.ema,
         physical_batch,
@@ -213,6 +220,9 @@ fn announce(args: &Args, plan: &PrivacyPlan, units: usize, device: &str, physica
     let mut lr = format!("learning rate {}", args.lr);
     if args.lr_schedule != LrSchedule::CONSTANT {
         lr += &format!(" ({})", args.lr_schedule);
+    }
+    for own in &args.lr_for {
+        lr += &format!(", {own}");
     }
     if let Some(augment) = &args.augment {
         lr += &format!(", {} random views a record", augment.views);

@@ -30,6 +30,7 @@ use super::engine::{Engine, EngineError};
 use super::evaluate::Evaluation;
 use super::every::Every;
 use super::finite;
+use super::lr_for::{self, LrFor};
 use super::lr_schedule::LrSchedule;
 use super::metrics::{MetricsLog, StepMetrics};
 use super::paid::{Affordable, Outcome, PaidSteps, affordable};
@@ -69,7 +70,9 @@ pub struct Training<'a> {
     pub plan: &'a PrivacyPlan,
     pub accountant: &'static dyn Accountant,
     pub learning_rate: f64,
-    /// How it changes over the plan's steps.
+    /// The learning rates of parameters that have their own.
+    pub lr_for: Vec<LrFor>,
+    /// How they change over the plan's steps.
     pub lr_schedule: LrSchedule,
     /// The decay of the moving average that is the trained model; by default that is what the last step left.
     pub ema: Option<f64>,
@@ -137,6 +140,9 @@ pub enum TrainError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Accounting(#[from] InvalidInput),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    LrFor(#[from] lr_for::Unmatched),
     #[error(transparent)]
     #[diagnostic(transparent)]
     Entropy(#[from] EntropyError),
@@ -261,7 +267,9 @@ impl<'a> Run<'a> {
         let provenance = artifact.provenance()?;
         let program = Arc::new(artifact.program.clone());
         let phases = [&[Phase::Forward], Stepper::phases(plan)].concat();
-        let mut engine = Engine::new(training.device, program, &artifact.weights, training.physical_batch, &phases)?;
+        let own = lr_for::resolve(&training.lr_for, &program)?;
+        let (device, rows) = (training.device, training.physical_batch);
+        let mut engine = Engine::with_rates(device, program, &artifact.weights, rows, &phases, &own)?;
         let mut clip = ClipState::new(&plan.clip, &artifact.manifest.clip_groups);
 
         let checkpoint = if training.resume { checkpoints.latest()? } else { None };
@@ -415,6 +423,7 @@ impl<'a> Run<'a> {
             plan: self.training.plan.clone(),
             provenance: self.provenance.clone(),
             learning_rate: self.training.learning_rate,
+            lr_for: self.training.lr_for.clone(),
             augment: self.training.augment,
             lr_schedule: self.training.lr_schedule.clone(),
             ema: self.training.ema,

@@ -344,6 +344,7 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
             plan: &plan,
             accountant: ACCOUNTANTS[0],
             learning_rate: 0.1,
+            lr_for: vec![],
             lr_schedule: LrSchedule::CONSTANT,
             ema: None,
             physical_batch: 16,

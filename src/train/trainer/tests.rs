@@ -313,6 +313,7 @@ impl Case {
             plan: &self.plan,
             accountant: &Rdp,
             learning_rate: self.learning_rate,
+            lr_for: vec![],
             lr_schedule: LrSchedule::CONSTANT,
             ema: self.ema,
             physical_batch: self.physical_batch,
