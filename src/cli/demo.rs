@@ -89,6 +89,7 @@ pub fn run(args: &Args) -> Result<()> {
         checkpoint_interval: Duration::from_secs(10),
         progress: true,
         record_private_metrics: false,
+        tensorboard: None,
         config: None,
     })?;
 

@@ -109,6 +109,11 @@ pub struct Args {
     #[arg(long)]
     record_private_metrics: bool,
 
+    /// Write event files for TensorBoard into a directory: ε, noise, clip bounds, learning rate, throughput and validation;
+    /// training loss, clipped fraction and histograms of gradient norms only with --record-private-metrics
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
+
     /// Seconds between checkpoints; 0 writes one after every step
     #[arg(long, value_name = "S", default_value = "10", value_parser = values::duration)]
     checkpoint_interval: Duration,
@@ -190,6 +195,7 @@ pub fn run(args: &Args, config: Option<&str>) -> Result<()> {
         checkpoint_interval: args.checkpoint_interval,
         progress: !args.json,
         record_private_metrics: args.record_private_metrics,
+        tensorboard: args.tensorboard.clone(),
         config,
     })?;
     if args.json { output::json(&summary) } else { conclude(&summary) }

@@ -25,6 +25,8 @@ pub mod released;
 pub mod run_dir;
 pub mod step;
 #[cfg(feature = "host")]
+pub mod tensorboard;
+#[cfg(feature = "host")]
 pub mod trained;
 #[cfg(feature = "host")]
 pub mod trainer;

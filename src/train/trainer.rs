@@ -4,6 +4,7 @@
 //! it is observable before its line is on the disk.
 
 mod average;
+mod log;
 mod resume;
 mod since_log;
 mod validation;
@@ -37,6 +38,7 @@ use super::paid::{Affordable, Outcome, PaidSteps, affordable};
 use super::progress::Progress;
 use super::run_dir::RunDir;
 use super::step::{Setting, StepError, Stepper};
+use super::tensorboard::EventFile;
 use super::units::Units;
 use crate::artifact::{Artifact, ArtifactError};
 use crate::device::Device;
@@ -89,6 +91,8 @@ pub struct Training<'a> {
     pub progress: bool,
     /// Write what the guarantee does not cover into the metrics too.
     pub record_private_metrics: bool,
+    /// Where to write an event file for TensorBoard, with what goes into the metrics.
+    pub tensorboard: Option<PathBuf>,
     /// The text of the file that repeats the run, which goes into its directory.
     pub config: Option<&'a str>,
 }
@@ -240,6 +244,7 @@ struct Run<'a> {
     steps: PaidSteps<'a>,
     checkpoints: Checkpoints,
     metrics: MetricsLog,
+    events: Option<EventFile>,
     progress: Progress,
     average: Option<Average>,
     /// The last evaluation, and after how many steps it was.
@@ -328,6 +333,7 @@ impl<'a> Run<'a> {
             steps: PaidSteps::new(stepper, ledger, step, end),
             checkpoints,
             metrics: MetricsLog::open(&directory.metrics(), step)?,
+            events: training.tensorboard.as_ref().map(|path| EventFile::create(path, step)).transpose()?,
             progress: match training.progress {
                 true => Progress::new(end, step, plan.unit),
                 false => Progress::silent(),
@@ -373,46 +379,6 @@ impl<'a> Run<'a> {
         self.progress.finish();
         let path = self.training.directory.path().to_owned();
         Ok(TrainError::NotFinite { path, step: self.steps.step(), saved: self.saved, what })
-    }
-
-    /// A line of metrics where one is due, which it always is after the last step and with an evaluation.
-    fn log(&mut self, last: bool, valid: Option<Evaluation>) -> Result<(), TrainError> {
-        if !last && valid.is_none() && self.since_log.started.elapsed() < self.log_interval {
-            return Ok(());
-        }
-        let plan = self.training.plan;
-        let metrics = StepMetrics {
-            step: self.steps.step(),
-            epoch: self.steps.step() as f64 * plan.rate(),
-            epsilon: self.epsilon()?,
-            samples_per_second: (self.steps.step() - self.since_log.step) as f64 * plan.expected_batch
-                / self.since_log.started.elapsed().as_secs_f64(),
-            valid,
-            estimates: plan.estimates.map(|_| self.since_log.estimated(self.steps.step())),
-            not_private: Some(self.since_log.observed()),
-        };
-        let recorded = match self.training.record_private_metrics || plan.non_private {
-            true => metrics.clone(),
-            false => StepMetrics { not_private: None, ..metrics.clone() },
-        };
-        self.metrics.write(&recorded)?;
-        // Where nobody looks on, what is shown ends up in a file.
-        self.progress.update(if self.progress.is_watched() { &metrics } else { &recorded });
-        self.since_log = SinceLog::new(self.steps.step());
-        Ok(())
-    }
-
-    /// ε of everything in the ledger.
-    fn epsilon(&mut self) -> Result<Option<f64>, TrainError> {
-        let Training { plan, accountant, .. } = self.training;
-        let Some(delta) = plan.delta.filter(|_| plan.insecure_seed.is_none()) else {
-            return Ok(None);
-        };
-        let started = Instant::now();
-        let history = self.steps.ledger().history(plan);
-        let epsilon = accountant.epsilon(&history, plan.adjacency, delta)?;
-        self.log_interval = LOG_INTERVAL.max(started.elapsed() * LOG_COST);
-        Ok(epsilon.is_finite().then_some(epsilon))
     }
 
     fn checkpoint(&mut self, last: bool) -> Result<(), TrainError> {

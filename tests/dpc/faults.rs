@@ -354,6 +354,7 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
             checkpoint_interval: Duration::ZERO,
             progress: false,
             record_private_metrics: false,
+            tensorboard: None,
             config: None,
         })
     };

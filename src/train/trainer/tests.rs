@@ -323,6 +323,7 @@ impl Case {
             checkpoint_interval: Duration::ZERO,
             progress: false,
             record_private_metrics: self.record_private_metrics,
+            tensorboard: None,
             config: Some("lr = 0.1\n"),
         })
     }
