@@ -26,6 +26,7 @@ mod model;
 mod output;
 mod plan_args;
 mod run;
+mod shell;
 mod train;
 mod tuning;
 mod values;
@@ -61,6 +62,8 @@ enum Command {
     Demo(demo::Args),
     Bench(bench::Args),
     VerifyCertificate(verify_certificate::Args),
+    Completions(shell::Completions),
+    Man(shell::Manual),
 }
 
 /// Runs the command that the process's arguments give.
@@ -103,6 +106,8 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<()> {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::VerifyCertificate(args) => verify_certificate::run(&args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::manual(&args),
     }
 }
 
