@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +29,7 @@ class Private:
         batch_size: float, epochs: float | None = None, steps: int | None = None, lr: float | None = None,
         lr_schedule: str = "constant", sampling: str = "poisson", seed: int | None = None, device: str = "auto",
         physical_batch: int | None = None, augment: str | None = None, ema: float | None = None,
+        lr_for: Mapping[str, float] | None = None, tensorboard: str | os.PathLike[str] | None = None,
         out: str | os.PathLike[str] | None = None, resume: bool = False, checkpoint_interval: float = 10.0,
         on_step: Callable[[Step], bool | None] | None = None, on_epoch: Callable[[Step], bool | None] | None = None,
         progress: bool = True,
@@ -38,6 +39,7 @@ class Private:
         batch_size: float, epochs: float | None = None, steps: int | None = None, lr: float | None = None,
         lr_schedule: str = "constant", sampling: str = "poisson", seed: int | None = None, device: str = "auto",
         physical_batch: int | None = None, augment: str | None = None, ema: float | None = None,
+        lr_for: Mapping[str, float] | None = None, tensorboard: str | os.PathLike[str] | None = None,
         out: str | os.PathLike[str] | None = None, resume: bool = False, checkpoint_interval: float = 10.0,
     ) -> Iterator[Step]: ...
     def epsilon(self, delta: float) -> float: ...

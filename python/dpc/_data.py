@@ -39,8 +39,9 @@ def packed(name, array):
     if array.dtype.kind not in "biuf":
         raise DataError(f"array `{name}` has the dtype {array.dtype}, which is none of numbers", "dpc::python::data")
     shape = array.shape
+    # Nothing is copied where the order of axes and bytes is right.
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return array.dtype.name, list(shape), array.tobytes()
+    return array.dtype.name, list(shape), array
 
 
 def unpacked(array):

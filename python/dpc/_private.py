@@ -122,11 +122,12 @@ class Private:
         batch_size: expected records of a step. `physical_batch` is how many of them are computed at once, by default what
             fits; it does not change the result.
         epochs, steps: how long. One of both.
-        lr, lr_schedule: the learning rate, by default the optimizer's, and how it changes ("cosine:warmup=100").
+        lr, lr_for, lr_schedule: the learning rate, by default the optimizer's; those of parameters that have their own, by
+            patterns of their names; and how they change ("cosine:warmup=100").
         sampling: "poisson", "truncated-poisson", "fixed-size" or "shuffle".
         augment, ema: random views of a record ("8:flip,crop=4"), and the decay of a moving average of the parameters.
         out, resume, checkpoint_interval: the directory of a run as the command line writes it, whether to go on with it,
-            and seconds between checkpoints.
+            and seconds between checkpoints. `tensorboard` is the directory of an event file beside it.
         device: "auto", "cpu", "gpu" or "gpu:NAME".
         seed: fixes sampling and noise, for tests; nothing is guaranteed then.
         """
@@ -140,7 +141,7 @@ class Private:
     def _begin(
         self, data, *, epsilon=None, noise_multiplier=None, delta=None, batch_size, epochs=None, steps=None, lr=None,
         lr_schedule="constant", sampling="poisson", seed=None, device="auto", physical_batch=None, augment=None, ema=None,
-        out=None, resume=False, checkpoint_interval=10.0,
+        lr_for=None, out=None, resume=False, checkpoint_interval=10.0, tensorboard=None,
     ):
         if self._session is not None:
             raise PlanError("a training is under way already", "dpc::python::under_way", "let its steps end")
@@ -150,7 +151,8 @@ class Private:
             epsilon=epsilon, noise_multiplier=noise_multiplier, delta=delta, batch_size=batch_size, epochs=epochs,
             steps=steps, seed=seed, sampling=sampling, lr=lr, lr_schedule=lr_schedule, device=device,
             physical_batch=physical_batch, augment=augment, ema=ema, out=None if out is None else os.fspath(out),
-            resume=resume, checkpoint_interval=checkpoint_interval)
+            lr_for=[f"{pattern}={rate}" for pattern, rate in (lr_for or {}).items()], resume=resume,
+            tensorboard=None if tensorboard is None else os.fspath(tensorboard), checkpoint_interval=checkpoint_interval)
         session = self._core.begin(_data.given(data, self._schema), options)
         for warning in session.planned()[2]:
             import warnings

@@ -1,6 +1,8 @@
-//! Arrays between Python and the library: a dtype's name, a shape, and bytes in C order.
+//! Arrays between Python and the library: a dtype's name, a shape, and bytes in C order, which are not copied on their way
+//! in.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dpc::tensors::{Tensor, Tensors};
 use dpc::train::data::{Array, DType};
@@ -9,8 +11,44 @@ use pyo3::types::PyBytes;
 
 use crate::errors::Kind;
 
-/// An array from Python: dtype, shape, bytes.
+/// An array for Python: dtype, shape, bytes.
 pub type Given<'py> = (String, Vec<usize>, Bound<'py, PyBytes>);
+
+/// An array from Python: dtype, shape, and the contiguous NumPy array, whose memory is not copied.
+pub type Taken = (String, Vec<usize>, Memory);
+
+/// The memory of a NumPy array in C order, which is kept for as long as it is referred to.
+pub struct Memory {
+    _array: Py<PyAny>,
+    address: usize,
+    length: usize,
+}
+
+impl<'py> FromPyObject<'_, 'py> for Memory {
+    type Error = PyErr;
+
+    fn extract(array: Borrowed<'_, 'py, PyAny>) -> PyResult<Memory> {
+        let contiguous = array.getattr("flags")?.get_item("C_CONTIGUOUS")?.is_truthy()?;
+        let (address, _): (usize, bool) = array.getattr("__array_interface__")?.get_item("data")?.extract()?;
+        let length = array.getattr("nbytes")?.extract()?;
+        match contiguous {
+            true => Ok(Memory { _array: array.to_owned().unbind(), address, length }),
+            false => Err(Kind::Data.new("an array is not in C order", "dpc::python::array", None)),
+        }
+    }
+}
+
+impl AsRef<[u8]> for Memory {
+    fn as_ref(&self) -> &[u8] {
+        if self.length == 0 {
+            return &[];
+        }
+        // SAFETY: NumPy says that `length` bytes of a contiguous array begin at `address`, and keeps them there as long as the
+        // array is, which is referred to here. Python code that writes into an array while it is trained on would break
+        // this; what the package documents is that it must not.
+        unsafe { std::slice::from_raw_parts(self.address as *const u8, self.length) }
+    }
+}
 
 const DTYPES: [DType; 13] = [
     DType::Bool,
@@ -29,18 +67,22 @@ const DTYPES: [DType; 13] = [
 ];
 
 /// The library's arrays of those from Python.
-pub fn taken(given: &BTreeMap<String, Given<'_>>) -> PyResult<BTreeMap<String, Array>> {
-    given.iter().map(|(name, given)| Ok((name.clone(), array(name, given)?))).collect()
+pub fn taken(given: BTreeMap<String, Taken>) -> PyResult<BTreeMap<String, Array>> {
+    let arrays = given.into_iter().map(|(name, given)| {
+        let array = array(&name, given)?;
+        Ok((name, array))
+    });
+    arrays.collect()
 }
 
-fn array(name: &str, (dtype, dims, bytes): &Given<'_>) -> PyResult<Array> {
+fn array(name: &str, (dtype, dims, memory): Taken) -> PyResult<Array> {
     let unfit = |what: &str| {
         let help = "give numbers in an array of NumPy, or of what NumPy reads";
         Kind::Data.new(&format!("array `{name}` {what}"), "dpc::python::array", Some(help))
     };
     let known = DTYPES.into_iter().find(|known| known.name() == dtype);
     let known = known.ok_or_else(|| unfit(&format!("has the dtype {dtype}, which dpc does not read")))?;
-    let array = Array::new(known, dims.clone(), bytes.as_bytes().to_vec());
+    let array = Array::shared(known, dims, Arc::new(memory));
     array.ok_or_else(|| unfit("has more or fewer bytes than its shape says"))
 }
 

@@ -14,6 +14,7 @@ use dpc::privacy::plan::PrivacyPlan;
 use dpc::privacy::request::{Amount, Length, PlanRequest};
 use dpc::train::augment::Augment;
 use dpc::train::data::Dataset;
+use dpc::train::lr_for::LrFor;
 use dpc::train::lr_schedule::LrSchedule;
 use dpc::train::physical;
 use dpc::train::run_dir::RunDir;
@@ -44,6 +45,8 @@ pub struct Fit {
     physical_batch: Option<usize>,
     augment: Option<String>,
     ema: Option<f64>,
+    lr_for: Vec<String>,
+    tensorboard: Option<PathBuf>,
     out: Option<PathBuf>,
     resume: bool,
     checkpoint_interval: f64,
@@ -62,6 +65,8 @@ impl Fit {
         let request = self.request(private)?;
         let augment = self.augment()?;
         let lr_schedule: LrSchedule = self.lr_schedule.parse().map_err(|error| Kind::Plan.of(&error))?;
+        let lr_for = self.lr_for.iter().map(|text| text.parse().map_err(|e: String| errors::option("lr_for", e, Kind::Plan)));
+        let lr_for: Vec<LrFor> = lr_for.collect::<PyResult<_>>()?;
         let checkpoint_interval = Duration::try_from_secs_f64(self.checkpoint_interval)
             .map_err(|error| errors::option("checkpoint_interval", error, Kind::Plan))?;
         let device = opened(&self.device)?;
@@ -69,12 +74,14 @@ impl Fit {
             Some(groups) => (Unit::Group, Units::grouped(groups)),
             None => (Unit::Record, Units::single(data.records())),
         };
-        if self.resume && self.out.is_none() {
-            let help = Some("name the directory of the run to go on with");
-            return Err(Kind::Plan.new("resume needs out", "dpc::python::option", help));
+        for (wanted, name) in [(self.resume, "resume"), (self.tensorboard.is_some(), "tensorboard")] {
+            if wanted && self.out.is_none() {
+                let help = Some("name the directory of the run");
+                return Err(Kind::Plan.new(&format!("{name} needs out"), "dpc::python::option", help));
+            }
         }
         let (artifact, ledger) = (private.artifact.clone(), private.ledger.clone().unwrap_or_default());
-        let job = Job { fit: self, artifact, ledger, data, request, augment, lr_schedule, checkpoint_interval, units, device };
+        let job = Job { fit: self, artifact, ledger, data, request, augment, lr_schedule, lr_for, checkpoint_interval, units, device };
         Session::begin(py, move |desk| match job.fit.out.clone() {
             Some(out) => job.in_directory(&RunDir::new(&out), desk),
             None => job.in_memory(desk),
@@ -136,6 +143,7 @@ struct Job {
     request: PlanRequest,
     augment: Option<Augment>,
     lr_schedule: LrSchedule,
+    lr_for: Vec<LrFor>,
     checkpoint_interval: Duration,
     units: (Unit, Units),
     device: Box<dyn Device>,
@@ -170,6 +178,7 @@ impl Job {
             Err(error) => return (Err(error), None),
         };
         let setup = Setup {
+            lr_for: self.lr_for.clone(),
             lr_schedule: self.lr_schedule.clone(),
             physical_batch: Some(self.rows(&plan)),
             augment: self.augment,
@@ -246,9 +255,11 @@ impl Job {
             units: &self.units.1,
             augment: self.augment,
             valid: None,
+            valid_every: None,
             plan: &plan,
             accountant: ACCOUNTANTS[0],
             learning_rate: self.fit.lr,
+            lr_for: self.lr_for.clone(),
             lr_schedule: self.lr_schedule.clone(),
             ema: self.fit.ema,
             physical_batch: self.rows(&plan),
@@ -258,6 +269,8 @@ impl Job {
             checkpoint_interval: self.checkpoint_interval,
             progress: false,
             record_private_metrics: false,
+            tensorboard: self.fit.tensorboard.clone(),
+            config: None,
         };
         let mut begun = false;
         let ended = train_while(&training, &mut |run| {

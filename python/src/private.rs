@@ -26,7 +26,7 @@ use dpc::train::trained::TrainedRun;
 use dpc::{Model, Options};
 use pyo3::prelude::*;
 
-use crate::arrays::{self, Given};
+use crate::arrays::{self, Given, Taken};
 use crate::errors::{self, Kind};
 use crate::fit::Fit;
 use crate::session::Session;
@@ -43,9 +43,9 @@ pub struct Private {
 
 /// Data from Python: what the command line's `--data` names, or arrays by name.
 #[derive(FromPyObject)]
-pub enum Data<'py> {
+pub enum Data {
     Spec(String),
-    Arrays(BTreeMap<String, Given<'py>>),
+    Arrays(BTreeMap<String, Taken>),
 }
 
 #[pymethods]
@@ -166,7 +166,7 @@ impl Private {
     }
 
     /// Loss and accuracy, as JSON.
-    fn evaluate(&self, py: Python<'_>, data: Data<'_>, device: &str) -> PyResult<String> {
+    fn evaluate(&self, py: Python<'_>, data: Data, device: &str) -> PyResult<String> {
         let data = self.dataset(data)?;
         let device = opened(device)?;
         let evaluation = py.detach(|| {
@@ -185,10 +185,10 @@ impl Private {
     fn predict<'py>(
         &self,
         py: Python<'py>,
-        inputs: BTreeMap<String, Given<'py>>,
+        inputs: BTreeMap<String, Taken>,
         device: &str,
     ) -> PyResult<BTreeMap<String, Given<'py>>> {
-        let inputs = arrays::taken(&inputs)?;
+        let inputs = arrays::taken(inputs)?;
         let device = opened(device)?;
         let outputs = py.detach(|| predict(&*device, &self.artifact, "the inputs", &inputs));
         let outputs = outputs.map_err(|error| Kind::Data.of(&error))?;
@@ -213,7 +213,7 @@ impl Private {
     }
 
     /// Begins a training.
-    fn begin(&self, py: Python<'_>, data: Data<'_>, options: Fit) -> PyResult<Session> {
+    fn begin(&self, py: Python<'_>, data: Data, options: Fit) -> PyResult<Session> {
         let data = self.dataset(data)?;
         options.begin(py, self, data)
     }
@@ -232,11 +232,11 @@ impl Private {
 }
 
 impl Private {
-    fn dataset(&self, data: Data<'_>) -> PyResult<Dataset> {
+    fn dataset(&self, data: Data) -> PyResult<Dataset> {
         let schema = &self.artifact.manifest.schema;
         let data = match data {
             Data::Spec(spec) => Dataset::load(&spec, schema),
-            Data::Arrays(given) => Dataset::from_arrays("the data", &arrays::taken(&given)?, schema),
+            Data::Arrays(given) => Dataset::from_arrays("the data", &arrays::taken(given)?, schema),
         };
         data.map_err(|error| Kind::Data.of(&error))
     }

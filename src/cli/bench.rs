@@ -126,7 +126,7 @@ fn measure(args: &StepArgs) -> Result<Times> {
         }
         match &mut noise {
             Some(noise) => {
-                noise.release(&mut engine, &plan, &clip, step, (step + 1, optimizer, 1e-6))?;
+                noise.release(&mut engine, &plan, &clip, step, (step + 1, optimizer, 1e-6.into()))?;
             }
             None => engine.update(optimizer, step + 1, 1e-6, plan.divisor(), None)?,
         }

@@ -75,9 +75,11 @@ pub fn run(args: &Args) -> Result<()> {
         units: &Units::single(data.records()),
         augment: None,
         valid: Some(&test),
+        valid_every: None,
         plan: &plan,
         accountant: ACCOUNTANTS[0],
         learning_rate: LEARNING_RATE,
+        lr_for: vec![],
         lr_schedule: LrSchedule::CONSTANT,
         ema: None,
         physical_batch: physical::rows(plan.expected_batch, MAX_BATCH),
@@ -87,6 +89,8 @@ pub fn run(args: &Args) -> Result<()> {
         checkpoint_interval: Duration::from_secs(10),
         progress: true,
         record_private_metrics: false,
+        tensorboard: None,
+        config: None,
     })?;
 
     heading("5. The certificate")?;

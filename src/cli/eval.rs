@@ -1,4 +1,4 @@
-//! `dpc eval`: loss and accuracy on a data set.
+//! `dpc eval`: loss, accuracy and other measures on a data set.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::options::{DeviceChoice, Loss};
 use crate::train::engine::Engine;
 use crate::train::evaluate::{Scored, evaluate};
 
-/// Work out loss and accuracy on a data set
+/// Work out loss, accuracy and other measures on a data set
 #[derive(clap::Args)]
 pub struct Args {
     /// The artifact, the directory of a run for its trained parameters, or the ONNX model

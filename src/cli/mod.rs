@@ -8,6 +8,7 @@ mod audit;
 mod bench;
 mod check;
 mod compile;
+mod config;
 mod costs;
 mod data;
 mod defect;
@@ -15,6 +16,7 @@ mod demo;
 mod describe;
 mod devices;
 mod eval;
+mod evaluations;
 mod export;
 mod grads;
 #[cfg(test)]
@@ -24,6 +26,7 @@ mod model;
 mod output;
 mod plan_args;
 mod run;
+mod shell;
 mod train;
 mod tuning;
 mod values;
@@ -31,7 +34,8 @@ mod verify_certificate;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use miette::Result;
 
 /// Compiles ONNX models into differentially private trainers.
 #[derive(Parser)]
@@ -58,14 +62,38 @@ enum Command {
     Demo(demo::Args),
     Bench(bench::Args),
     VerifyCertificate(verify_certificate::Args),
+    Completions(shell::Completions),
+    Man(shell::Manual),
 }
 
 /// Runs the command that the process's arguments give.
 pub fn main() -> ExitCode {
-    defect::run(|| match Cli::parse().command {
+    defect::run(|| {
+        let (cli, matches) = parse()?;
+        run(cli, &matches)
+    })
+}
+
+/// What the process's arguments say, with those of a file that they name; ends the process where they are not understood, as clap
+/// does.
+fn parse() -> Result<(Cli, ArgMatches)> {
+    let mut command = Cli::command();
+    let arguments = config::expand(&command, std::env::args_os().collect())?;
+    let matches = command.clone().get_matches_from(arguments);
+    match Cli::from_arg_matches(&matches) {
+        Ok(cli) => Ok((cli, matches)),
+        Err(error) => error.format(&mut command).exit(),
+    }
+}
+
+fn run(cli: Cli, matches: &ArgMatches) -> Result<()> {
+    match cli.command {
         Command::Compile(args) => compile::run(&args),
         Command::Check(args) => check::run(&args),
-        Command::Train(args) => train::run(&args),
+        Command::Train(args) => {
+            let used = matches.subcommand_matches("train").map(|matches| config::used(&Cli::command(), matches));
+            train::run(&args, used.as_deref())
+        }
         Command::Eval(args) => eval::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Grads(args) => grads::run(&args),
@@ -78,13 +106,13 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::VerifyCertificate(args) => verify_certificate::run(&args),
-    })
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::manual(&args),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::data::ReadingArgs;
 use super::plan_args::PlanArgs;
-use super::{output, values};
+use super::{evaluations, output, values};
 use crate::artifact::Artifact;
 use crate::device;
 use crate::options::DeviceChoice;
@@ -17,6 +17,8 @@ use crate::privacy::ledger::Contents;
 use crate::privacy::plan::PrivacyPlan;
 use crate::train::augment::Augment;
 use crate::train::data::Dataset;
+use crate::train::every::Every;
+use crate::train::lr_for::LrFor;
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::physical;
 use crate::train::run_dir::RunDir;
@@ -31,13 +33,23 @@ pub struct Args {
     #[arg(value_name = "M.dpc")]
     artifact: PathBuf,
 
+    /// A TOML file with flags of this command by their names without dashes, and `artifact`; those on the command line win.
+    /// A run leaves the file that repeats it as config.toml
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+
     /// FILE.npz, FILE.safetensors, IMAGES,LABELS as two IDX files, or a table (CSV, TSV, Parquet, Arrow, Feather)
     #[arg(long, value_name = "DATA")]
     data: String,
 
-    /// Data to evaluate the trained model on; not covered by the guarantee
+    /// Data to evaluate the trained model on, which are taken to be public: if they are not, no guarantee covers them, as
+    /// figures on them are shown and written without noise
     #[arg(long, value_name = "DATA")]
     valid: Option<String>,
+
+    /// Evaluate on them while training too: every N steps, or 1epoch or 0.5epochs
+    #[arg(long, value_name = "N|Nepochs", requires = "valid", value_parser = values::with_help::<Every>)]
+    valid_every: Option<Every>,
 
     #[command(flatten)]
     reading: ReadingArgs,
@@ -57,6 +69,11 @@ pub struct Args {
     /// cosine[:to=F] or linear[:to=F] over all steps; each also with warmup=STEPS, as in cosine:warmup=100
     #[arg(long, value_name = "SCHEDULE", default_value = "constant", value_parser = values::with_help::<LrSchedule>)]
     lr_schedule: LrSchedule,
+
+    /// The learning rate, in place of --lr, of parameters whose names match, as in 'encoder.*=0.1' (may be repeated; the last that
+    /// matches counts). The schedule multiplies it too
+    #[arg(long, value_name = "GLOB=R", value_parser = values::with_help::<LrFor>)]
+    lr_for: Vec<LrFor>,
 
     /// Make the exponential moving average of the parameters over the steps, with this decay, the trained model, which
     /// costs no privacy
@@ -92,6 +109,11 @@ pub struct Args {
     #[arg(long)]
     record_private_metrics: bool,
 
+    /// Write event files for TensorBoard into a directory: ε, noise, clip bounds, learning rate, throughput and validation;
+    /// training loss, clipped fraction and histograms of gradient norms only with --record-private-metrics
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
+
     /// Seconds between checkpoints; 0 writes one after every step
     #[arg(long, value_name = "S", default_value = "10", value_parser = values::duration)]
     checkpoint_interval: Duration,
@@ -115,7 +137,8 @@ enum TrainArgsError {
     NoGroups { data: String },
 }
 
-pub fn run(args: &Args) -> Result<()> {
+/// Trains by `args`, and leaves `config`, the file that repeats it.
+pub fn run(args: &Args, config: Option<&str>) -> Result<()> {
     let artifact = Artifact::load(&args.artifact)?;
     if artifact.manifest.loss.is_none() {
         return Err(TrainArgsError::NoLoss { path: args.artifact.clone() }.into());
@@ -158,9 +181,11 @@ pub fn run(args: &Args) -> Result<()> {
         units: &units,
         augment: args.augment,
         valid: valid.as_ref(),
+        valid_every: args.valid_every,
         plan: &plan,
         accountant,
         learning_rate: args.lr,
+        lr_for: args.lr_for.clone(),
         lr_schedule: args.lr_schedule.clone(),
         ema: args.ema,
         physical_batch,
@@ -170,6 +195,8 @@ pub fn run(args: &Args) -> Result<()> {
         checkpoint_interval: args.checkpoint_interval,
         progress: !args.json,
         record_private_metrics: args.record_private_metrics,
+        tensorboard: args.tensorboard.clone(),
+        config,
     })?;
     if args.json { output::json(&summary) } else { conclude(&summary) }
 }
@@ -199,6 +226,9 @@ fn announce(args: &Args, plan: &PrivacyPlan, units: usize, device: &str, physica
     let mut lr = format!("learning rate {}", args.lr);
     if args.lr_schedule != LrSchedule::CONSTANT {
         lr += &format!(" ({})", args.lr_schedule);
+    }
+    for own in &args.lr_for {
+        lr += &format!(", {own}");
     }
     if let Some(augment) = &args.augment {
         lr += &format!(", {} random views a record", augment.views);
@@ -240,6 +270,9 @@ pub fn conclude(summary: &Summary) -> Result<()> {
     }
     if let Some(valid) = &summary.valid {
         valid.warnings().iter().for_each(output::warning);
+        if summary.evaluated.len() > 1 {
+            output::line(evaluations::table(&summary.evaluated).trim_end())?;
+        }
         output::line(format!("validation {}", valid.text(4)))?;
     }
     output::line(format!("wrote {}", summary.out.display()))

@@ -15,6 +15,7 @@ use crate::train::augment::AugmentError;
 use crate::train::data::DataError;
 use crate::train::engine::EngineError;
 use crate::train::finite;
+use crate::train::lr_for::Unmatched;
 use crate::train::step::StepError;
 
 /// Everything that can go wrong.
@@ -54,6 +55,9 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Augment(#[from] AugmentError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    LrFor(#[from] Unmatched),
     #[error(transparent)]
     #[diagnostic(transparent)]
     Accounting(#[from] InvalidInput),

@@ -23,6 +23,7 @@ use crate::train::data::Dataset;
 use crate::train::engine::Engine;
 use crate::train::evaluate::{Evaluation, Scored, evaluate};
 use crate::train::finite;
+use crate::train::lr_for::{self, LrFor};
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::paid::{Affordable, Outcome, PaidSteps, affordable};
 use crate::train::physical;
@@ -33,7 +34,9 @@ use crate::train::step::{Released, Setting, Stepper};
 pub struct Setup {
     /// The learning rate before its schedule.
     pub learning_rate: f64,
-    /// How it changes over the plan's steps.
+    /// The learning rates of parameters that have their own.
+    pub lr_for: Vec<LrFor>,
+    /// How they change over the plan's steps.
     pub lr_schedule: LrSchedule,
     /// Rows of a physical batch, which does not change the result; by default what fits the plan.
     pub physical_batch: Option<usize>,
@@ -61,6 +64,7 @@ impl Setup {
         Setup {
             entropy,
             learning_rate,
+            lr_for: Vec::new(),
             lr_schedule: LrSchedule::CONSTANT,
             physical_batch: None,
             augment: None,
@@ -116,7 +120,9 @@ impl<'a> Trainer<'a> {
         };
         let phases = [&[Phase::Forward], Stepper::phases(plan)].concat();
         let rows = setup.physical_batch.unwrap_or_else(|| physical::suited(device, artifact, plan, &units));
-        let mut engine = Engine::new(device, Arc::new(artifact.program.clone()), &artifact.weights, rows, &phases)?;
+        let own = lr_for::resolve(&setup.lr_for, &artifact.program)?;
+        let program = Arc::new(artifact.program.clone());
+        let mut engine = Engine::with_rates(device, program, &artifact.weights, rows, &phases, &own)?;
         let (trained, parameters) = (engine.trained(), engine.parameters()?);
         let what = finite::nonfinite(&trained, &parameters, &engine.states()?);
         if !what.is_empty() {
@@ -175,7 +181,8 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Loss and accuracy over `data` with the [parameters](Trainer::parameters). They are not private if those are not public.
+    /// Loss, accuracy and other measures over `data` with the [parameters](Trainer::parameters). They are not private if those
+    /// are not public.
     ///
     /// # Errors
     /// When the device fails.

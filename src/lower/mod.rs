@@ -9,6 +9,7 @@ pub mod math;
 pub mod memory;
 mod print;
 pub mod program;
+pub mod rates;
 pub mod reuse;
 pub mod scalar;
 pub mod schedule;

@@ -10,11 +10,12 @@ use thiserror::Error;
 use super::chance::{Chance, Row};
 use super::data::{Batch, DataError, Dataset, Values};
 use super::finite;
+use super::lr_for::Rate;
 use crate::device::{Device, DeviceError, Session};
 use crate::graph::DType;
 use crate::lower::kernels::Kernel;
 use crate::lower::program::{BufferId, Dispatch, Phase, Program, Role};
-use crate::lower::{host_inputs, host_outputs, hyper};
+use crate::lower::{host_inputs, host_outputs, hyper, rates};
 use crate::options::optimizer::{OptimizerSpec, bias_corrections};
 use crate::tensors::{Tensor, Tensors};
 
@@ -26,6 +27,8 @@ pub struct Engine {
     parameters: Vec<Parameter>,
     inputs: BTreeMap<String, BufferId>,
     results: BTreeMap<String, BufferId>,
+    /// The numbers of updates with a learning rate of their own, and that rate before its schedule.
+    own_rates: Vec<(BufferId, f64)>,
     batch: Batch,
     words: Vec<u32>,
 }
@@ -94,13 +97,39 @@ impl Engine {
         rows: usize,
         phases: &[Phase],
     ) -> Result<Self, EngineError> {
-        let program = Arc::new(program.restricted(phases));
+        Self::with_rates(device, program, weights, rows, phases, &BTreeMap::new())
+    }
+
+    /// [`Engine::new`] with learning rates of their own for some parameters, by their names.
+    pub fn with_rates(
+        device: &dyn Device,
+        program: Arc<Program>,
+        weights: &Tensors,
+        rows: usize,
+        phases: &[Phase],
+        own: &BTreeMap<String, f64>,
+    ) -> Result<Self, EngineError> {
+        let mut groups: Vec<(f64, Vec<&str>)> = Vec::new();
+        for (name, &rate) in own {
+            match groups.iter_mut().find(|(of, _)| *of == rate) {
+                Some((_, names)) => names.push(name),
+                None => groups.push((rate, vec![name])),
+            }
+        }
+        let (own_rates, groups): (Vec<f64>, Vec<Vec<&str>>) = groups.into_iter().unzip();
+        let program = match groups.is_empty() {
+            true => program.restricted(phases),
+            false => rates::regroup(&program, &groups).restricted(phases),
+        };
+        let program = Arc::new(program);
         let rows = program.most_rows().map_or(rows, |most| rows.min(most));
         let session = device.load(program.clone(), rows)?;
         let parameters = parameters(&program, weights)?;
         let (inputs, results) = names(&program);
-        let batch = Batch::default();
-        let mut engine = Self { session, program, parameters, inputs, results, batch, words: Vec::new() };
+        let numbers = |(group, rate)| Some((inputs.get(&rates::input(group)).copied()?, rate));
+        let own_rates = own_rates.into_iter().enumerate().filter_map(numbers).collect();
+        let (batch, words) = (Batch::default(), Vec::new());
+        let mut engine = Self { session, program, parameters, inputs, results, own_rates, batch, words };
         engine.set_parameters(weights)?;
         Ok(engine)
     }
@@ -317,7 +346,7 @@ impl Engine {
         &mut self,
         optimizer: &OptimizerSpec,
         step: u64,
-        learning_rate: f64,
+        rate: impl Into<Rate>,
         divisor: f64,
         noise: Option<&[Vec<f32>]>,
     ) -> Result<(), EngineError> {
@@ -325,7 +354,7 @@ impl Engine {
         for (buffer, values) in trained.zip(noise.unwrap_or_default()) {
             self.session.write_f32(buffer, values)?;
         }
-        self.set_hyper(optimizer, step, learning_rate, divisor)?;
+        self.set_hyper(optimizer, step, rate.into(), divisor)?;
         self.run_once(Phase::Update)
     }
 
@@ -334,7 +363,7 @@ impl Engine {
         &mut self,
         optimizer: &OptimizerSpec,
         step: u64,
-        learning_rate: f64,
+        rate: impl Into<Rate>,
         divisor: f64,
         (noise, units): (&[Vec<i64>], &[f64]),
     ) -> Result<(), EngineError> {
@@ -351,20 +380,14 @@ impl Engine {
         let missing = || EngineError::Incomplete { what: format!("input `{}`", host_inputs::GRID_UNITS) };
         let buffer = self.input(host_inputs::GRID_UNITS).ok_or_else(missing)?;
         self.session.write_f32(buffer, &units.iter().map(|&unit| unit as f32).collect::<Vec<_>>())?;
-        self.set_hyper(optimizer, step, learning_rate, divisor)?;
+        self.set_hyper(optimizer, step, rate.into(), divisor)?;
         self.run_once(Phase::Release)
     }
 
-    fn set_hyper(
-        &mut self,
-        optimizer: &OptimizerSpec,
-        step: u64,
-        learning_rate: f64,
-        divisor: f64,
-    ) -> Result<(), EngineError> {
+    fn set_hyper(&mut self, optimizer: &OptimizerSpec, step: u64, rate: Rate, divisor: f64) -> Result<(), EngineError> {
         let mut numbers = [0.0; hyper::LEN];
         numbers[hyper::INVERSE_BATCH] = (1.0 / divisor) as f32;
-        numbers[hyper::LEARNING_RATE] = learning_rate as f32;
+        numbers[hyper::LEARNING_RATE] = (rate.base * rate.factor) as f32;
         if let OptimizerSpec::Adam(adam) | OptimizerSpec::AdamW(adam) = optimizer {
             let (first, second) = bias_corrections(adam, step);
             numbers[hyper::BIAS_CORRECTION_1] = first as f32;
@@ -372,7 +395,12 @@ impl Engine {
         }
         let missing = || EngineError::Incomplete { what: format!("input `{}`", host_inputs::HYPER) };
         let buffer = self.input(host_inputs::HYPER).ok_or_else(missing)?;
-        Ok(self.session.write_f32(buffer, &numbers)?)
+        self.session.write_f32(buffer, &numbers)?;
+        for &(buffer, own) in &self.own_rates {
+            numbers[hyper::LEARNING_RATE] = (own * rate.factor) as f32;
+            self.session.write_f32(buffer, &numbers)?;
+        }
+        Ok(())
     }
 
     /// The parameters' values now.

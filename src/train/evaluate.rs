@@ -1,13 +1,14 @@
-//! Loss and accuracy of a model on a data set.
+//! Loss, accuracy and other measures of a model on a data set.
 //!
 //! A loss is PyTorch's with its default reduction over the whole data set: the mean over all labels that are not ignored, by
 //! class weights where there are some, or over all elements; of an output that is the loss, the mean over the records. That
 //! is not the mean of the records' own means, which is what training minimises, where records differ in how many labels
-//! count. Accuracy is over the same labels.
+//! count. Accuracy and the other measures are over the same labels.
 
+mod measures;
 mod tally;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::data::{DataError, Dataset};
 use super::engine::{Engine, EngineError};
@@ -18,41 +19,87 @@ use crate::lower::program::Phase;
 use crate::options::{Loss, Term};
 use crate::passes::attach_loss::term_output;
 use crate::schema::LABEL;
+pub use measures::Measures;
 use tally::Tally;
 
 /// What a model does on a data set.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     pub records: usize,
     /// The sum of the terms' losses, each times its factor. Not finite where one is.
+    #[serde(deserialize_with = "or_nan")]
     pub loss: f64,
     /// The accuracy of the only term that has one.
+    #[serde(default)]
     pub accuracy: Option<f64>,
+    /// Each measure of the only term that has it.
+    #[serde(flatten)]
+    pub measures: Measures,
     /// The records whose own loss is not finite.
     pub nonfinite_records: usize,
     /// Where the loss has several terms, each of them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub terms: Vec<TermEvaluation>,
     /// The labels that the only term's loss and accuracy are over; `None` where it takes no class ids.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<u64>,
 }
 
 /// One term of a loss on a data set.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TermEvaluation {
     /// The term in the loss's text form, without its factor.
     pub term: String,
     /// What its loss is multiplied by in the sum.
     pub factor: f64,
     /// The loss, without the factor.
+    #[serde(deserialize_with = "or_nan")]
     pub loss: f64,
     /// The fraction of the labels that the largest score (or its sign, for binary cross-entropy) gives; `None` where there
     /// are no classes. A score that is not a number is wrong.
+    #[serde(default)]
     pub accuracy: Option<f64>,
+    /// What else can be said of its output.
+    #[serde(flatten)]
+    pub measures: Measures,
     /// The labels that both are over; `None` where they are no class ids.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<u64>,
+}
+
+/// A loss that is not finite is `null` in JSON.
+fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// One number of an evaluation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figure {
+    /// Its key in JSON.
+    pub key: &'static str,
+    /// What people call it.
+    pub title: &'static str,
+    /// The number.
+    pub value: f64,
+    /// Whether it is a fraction that is shown in per cent.
+    pub percent: bool,
+}
+
+impl Figure {
+    /// The number, of a fraction with its unit.
+    pub fn number(&self) -> String {
+        match self.percent {
+            true => format!("{:.2} %", 100.0 * self.value),
+            false => format!("{:.4}", self.value),
+        }
+    }
+}
+
+/// Accuracy, where there is one, and the measures.
+fn figures(accuracy: Option<f64>, measures: &Measures) -> Vec<Figure> {
+    let accuracy = accuracy.map(|value| ("accuracy", "accuracy", value, true));
+    let all = accuracy.into_iter().chain(measures.named());
+    all.map(|(key, title, value, percent)| Figure { key, title, value, percent }).collect()
 }
 
 /// The terms of a loss, and where in a model's outputs their classes are.
@@ -87,19 +134,26 @@ impl Scored {
 impl Evaluation {
     /// In one line, with losses of so many decimals.
     pub fn text(&self, decimals: usize) -> String {
-        let accuracy = |accuracy: Option<f64>| {
-            accuracy.map_or(String::new(), |accuracy| format!(", accuracy {:.2} %", 100.0 * accuracy))
+        let others = |accuracy: Option<f64>, measures: &Measures| -> String {
+            let figures = figures(accuracy, measures);
+            figures.iter().map(|figure| format!(", {} {}", figure.title, figure.number())).collect()
         };
         let loss = format!("loss {:.decimals$}", self.loss);
         if self.terms.is_empty() {
-            return loss + &accuracy(self.accuracy);
+            return loss + &others(self.accuracy, &self.measures);
         }
         let term = |t: &TermEvaluation| {
             let factor = if t.factor == 1.0 { String::new() } else { format!("{} × ", t.factor) };
-            format!("{factor}{:.decimals$} ({}{})", t.loss, t.term, accuracy(t.accuracy))
+            format!("{factor}{:.decimals$} ({}{})", t.loss, t.term, others(t.accuracy, &t.measures))
         };
         let terms: Vec<String> = self.terms.iter().map(term).collect();
         format!("{loss} = {}", terms.join(" + "))
+    }
+
+    /// Loss, accuracy and measures, those that there are.
+    pub fn figures(&self) -> Vec<Figure> {
+        let loss = Figure { key: "loss", title: "loss", value: self.loss, percent: false };
+        [vec![loss], figures(self.accuracy, &self.measures)].concat()
     }
 
     /// What a user should know of how the figures came about, one sentence each.
@@ -133,7 +187,7 @@ pub fn evaluate(engine: &mut Engine, data: &Dataset, scored: &Scored) -> Result<
                 _ => engine.floats(&term_output(k))?,
             };
             let scores = match &term.term.output {
-                Some(output) if term.has_accuracy() => engine.floats(output)?,
+                Some(output) if term.is_measured() => engine.floats(output)?,
                 _ => vec![],
             };
             let width: usize = term.axes.per_record().iter().product();
@@ -151,9 +205,11 @@ pub fn evaluate(engine: &mut Engine, data: &Dataset, scored: &Scored) -> Result<
     let loss = terms.iter().map(|term| term.factor * term.loss).sum();
     let mut accuracies = terms.iter().filter_map(|term| term.accuracy);
     let accuracy = accuracies.next().filter(|_| accuracies.next().is_none());
+    let measures: Vec<Measures> = terms.iter().map(|term| term.measures).collect();
+    let measures = Measures::of_only(&measures);
     let (labels, terms) = match terms.len() {
         1 => (terms[0].labels, vec![]),
         _ => (None, terms),
     };
-    Ok(Evaluation { records: data.records(), loss, accuracy, nonfinite_records, terms, labels })
+    Ok(Evaluation { records: data.records(), loss, accuracy, measures, nonfinite_records, terms, labels })
 }

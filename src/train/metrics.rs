@@ -1,14 +1,17 @@
 //! `metrics.jsonl`: one JSON object now and then, about the steps since the one before.
 //!
 //! ```json
-//! {"step":120,"epoch":2.4,"epsilon":1.23,"samples_per_second":3412.0,
+//! {"step":120,"epoch":2.4,"epsilon":1.23,"noise_multiplier":1.1,"clip_bounds":[0.1],"learning_rate":0.5,
+//!  "steps_per_second":13.3,"samples_per_second":3412.0,
+//!  "valid":{"records":1000,"loss":0.47,"accuracy":0.91,"macro_f1":0.9,"nonfinite_records":0},
 //!  "estimates":{"batch_size":255.1,"loss":0.44},
 //!  "not_private":{"loss":0.41,"clipped_fraction":0.93,"nonfinite_units":0,"nonfinite_losses":0}}
 //! ```
 //!
 //! What stands under `not_private` is worked out from the training data without noise: the
 //! guarantee of the certificate does not cover it, and it is in the file only where the user asked for
-//! that. `estimates` are noisy and paid for; they are there only where the plan has them.
+//! that. `estimates` are noisy and paid for; they are there only where the plan has them. `valid` is on the validation data, which
+//! are taken to be public, after steps that these were evaluated at.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -16,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::evaluate::Evaluation;
 use crate::files::{self, FileError};
 
 /// What is known after a logical step; rates and observations are over the steps since the last line.
@@ -27,8 +31,23 @@ pub struct StepMetrics {
     pub epoch: f64,
     /// ε spent so far at the run's δ; `None` for non-private training.
     pub epsilon: Option<f64>,
+    /// The noise multiplier of the step; `None` for non-private training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_multiplier: Option<f64>,
+    /// The bound of each clip group after what the step adapted, by what is paid for; none for non-private training.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clip_bounds: Vec<f64>,
+    /// The learning rate of the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// Logical steps over wall time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps_per_second: Option<f64>,
     /// Expected batch sizes over wall time.
     pub samples_per_second: f64,
+    /// Of what is trained, on the validation data, after this step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid: Option<Evaluation>,
     /// Over the steps since the last line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimates: Option<Estimated>,
@@ -90,6 +109,15 @@ impl MetricsLog {
         Ok(Self { path, file })
     }
 
+    /// Every line of the log at `path` that can be read; none where there is no log.
+    pub fn read(path: &Path) -> Result<Vec<StepMetrics>, FileError> {
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let bytes = files::read(path)?;
+        Ok(String::from_utf8_lossy(&bytes).lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
     /// Appends one line; on an error the log is as before.
     pub fn write(&mut self, metrics: &StepMetrics) -> Result<(), FileError> {
         self.try_write(metrics).map_err(|source| FileError::write(&self.path, source))
@@ -115,7 +143,12 @@ mod tests {
             step,
             epoch: 0.5,
             epsilon: Some(1.25),
+            noise_multiplier: Some(1.0),
+            clip_bounds: vec![0.5],
+            learning_rate: Some(0.1),
+            steps_per_second: Some(2.0),
             samples_per_second: 10.0,
+            valid: None,
             estimates: Some(Estimated { batch_size: 31.5, loss: None }),
             not_private: Some(Observed { loss: Some(0.1), ..Observed::default() }),
         }

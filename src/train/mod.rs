@@ -10,7 +10,9 @@ pub mod dropout;
 pub mod empirical;
 pub mod engine;
 pub mod evaluate;
+pub mod every;
 pub mod finite;
+pub mod lr_for;
 pub mod lr_schedule;
 #[cfg(feature = "host")]
 pub mod metrics;
@@ -23,6 +25,8 @@ pub mod released;
 #[cfg(feature = "host")]
 pub mod run_dir;
 pub mod step;
+#[cfg(feature = "host")]
+pub mod tensorboard;
 #[cfg(feature = "host")]
 pub mod trained;
 #[cfg(feature = "host")]

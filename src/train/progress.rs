@@ -17,6 +17,8 @@ pub struct Progress {
     first: u64,
     unit: Unit,
     started: Instant,
+    /// What the last evaluation said.
+    valid: Option<String>,
     display: Display,
 }
 
@@ -47,7 +49,7 @@ impl Progress {
     }
 
     fn with(steps: u64, first: u64, unit: Unit, display: Display) -> Self {
-        Self { steps, first, unit, started: Instant::now(), display }
+        Self { steps, first, unit, started: Instant::now(), valid: None, display }
     }
 
     /// Whether it is on a terminal, and so kept nowhere.
@@ -64,19 +66,23 @@ impl Progress {
         }
     }
 
-    /// Shows the figures after a step. Plain lines come no more often than every five seconds, and
-    /// at the last step.
+    /// Shows the figures after a step. Plain lines come no more often than every five seconds, but also
+    /// at the last step and where there are new figures on the validation data.
     pub fn update(&mut self, metrics: &StepMetrics) {
-        let due = self.is_due() || metrics.step == self.steps;
+        let due = self.is_due() || metrics.step == self.steps || metrics.valid.is_some();
         let left = self.left(metrics.step);
+        if let Some(valid) = &metrics.valid {
+            self.valid = Some(format!("valid {} at step {}", valid.text(4), metrics.step));
+        }
+        let valid = self.valid.as_deref();
         match &mut self.display {
             Display::Bar(bar) => {
                 bar.set_position(metrics.step);
-                bar.set_message(line(metrics, self.unit, left));
+                bar.set_message(line(metrics, self.unit, left, valid));
             }
             Display::Lines { last } if due => {
                 *last = Some(Instant::now());
-                let line = line(metrics, self.unit, left);
+                let line = line(metrics, self.unit, left, valid);
                 // Training goes on where nobody can read its progress.
                 let _ = writeln!(std::io::stderr(), "step {}/{}  {line}", metrics.step, self.steps);
             }
@@ -98,7 +104,7 @@ impl Progress {
     }
 }
 
-fn line(metrics: &StepMetrics, unit: Unit, left: Duration) -> String {
+fn line(metrics: &StepMetrics, unit: Unit, left: Duration, valid: Option<&str>) -> String {
     let mut parts = vec![format!("epoch {:.1}", metrics.epoch)];
     if let Some(loss) = metrics.estimates.and_then(|estimates| estimates.loss) {
         parts.push(format!("loss ≈ {loss:.2}"));
@@ -116,6 +122,7 @@ fn line(metrics: &StepMetrics, unit: Unit, left: Duration) -> String {
     }
     parts.push(format!("{:.0} {unit}s/s", metrics.samples_per_second));
     parts.push(format!("{} left", time(left)));
+    parts.extend(valid.map(str::to_owned));
     parts.join("  ")
 }
 
@@ -139,16 +146,21 @@ mod tests {
             step: 3,
             epoch: 0.25,
             epsilon: Some(1.2345),
+            noise_multiplier: Some(1.0),
+            clip_bounds: vec![0.5],
+            learning_rate: Some(0.1),
+            steps_per_second: Some(2.0),
             samples_per_second: 3412.4,
+            valid: None,
             estimates: Some(Estimated { batch_size: 255.0, loss: Some(0.456) }),
             not_private: Some(Observed { loss: Some(0.5), ..Observed::default() }),
         };
         assert_eq!(
-            line(&metrics, Unit::Group, Duration::from_secs(83)),
-            "epoch 0.2  loss ≈ 0.46  loss 0.5000 (not private)  ε 1.234  3412 groups/s  1m23s left"
+            line(&metrics, Unit::Group, Duration::from_secs(83), Some("valid loss 0.3 at step 2")),
+            "epoch 0.2  loss ≈ 0.46  loss 0.5000 (not private)  ε 1.234  3412 groups/s  1m23s left  valid loss 0.3 at step 2"
         );
         let observed = Observed { nonfinite_losses: 3, nonfinite_units: Some(2), ..Observed::default() };
-        let said = line(&StepMetrics { not_private: Some(observed), ..metrics }, Unit::Record, Duration::ZERO);
+        let said = line(&StepMetrics { not_private: Some(observed), ..metrics }, Unit::Record, Duration::ZERO, None);
         assert!(said.contains("losses not finite and left out: 3  gradients not finite: 2"), "{said}");
         assert_eq!(time(Duration::from_secs(7265)), "2h01m");
         assert_eq!(time(Duration::from_millis(4900)), "5s");

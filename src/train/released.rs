@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::engine::Engine;
+use super::lr_for::Rate;
 use super::step::StepError;
 use crate::options::optimizer::OptimizerSpec;
 use crate::privacy::clipping::{ClipState, count_sensitivity};
@@ -29,7 +30,7 @@ pub enum Releaser {
 }
 
 /// An update's number counted from 1, its optimizer and its learning rate.
-pub type Update<'a> = (u64, &'a OptimizerSpec, f64);
+pub type Update<'a> = (u64, &'a OptimizerSpec, Rate);
 
 /// The noise on what a step releases beside the gradient.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,7 +83,7 @@ impl Releaser {
         plan: &PrivacyPlan,
         clip: &ClipState,
         step: u64,
-        (number, optimizer, learning_rate): Update<'_>,
+        (number, optimizer, rate): Update<'_>,
     ) -> Result<Beside, StepError> {
         let (multipliers, schedule) = (plan.multipliers(step), plan.clip_schedule.at(step));
         let trained = engine.noise_lengths().len();
@@ -93,7 +94,7 @@ impl Releaser {
                 std.extend(multipliers.counts.map(|counts| counts * count_sensitivity(clip.groups())));
                 std.extend(multipliers.estimate);
                 let (gradient, rest) = noise.take(step, &std)?.split_at(trained);
-                engine.update(optimizer, number, learning_rate, plan.divisor(), Some(gradient))?;
+                engine.update(optimizer, number, rate, plan.divisor(), Some(gradient))?;
                 let mut rest = rest.iter().map(|noise| noise.iter().map(|&value| f64::from(value)));
                 if multipliers.counts.is_some() {
                     beside.counts = rest.next().into_iter().flatten().collect();
@@ -108,7 +109,7 @@ impl Releaser {
                 let scales = scales::all(plan, grid, &engine.noise_groups(), clip, step)?;
                 let units: Vec<f64> = clip.scaled(schedule).into_iter().map(grid::unit).collect();
                 let (gradient, rest) = noise.take(step, &scales)?.split_at(trained);
-                engine.release(optimizer, number, learning_rate, plan.divisor(), (gradient, &units))?;
+                engine.release(optimizer, number, rate, plan.divisor(), (gradient, &units))?;
                 let mut rest = rest.iter();
                 if let Some((of_counts, _)) = scales::counts(plan, clip, step)
                     && let Some(noise) = rest.next()

@@ -71,6 +71,11 @@ impl RunDir {
         self.0.join("certificate.md")
     }
 
+    /// The flags that the run was made by.
+    pub fn config(&self) -> PathBuf {
+        self.0.join("config.toml")
+    }
+
     pub fn metrics(&self) -> PathBuf {
         self.0.join("metrics.jsonl")
     }

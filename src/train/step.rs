@@ -14,6 +14,7 @@ use super::augment::Augment;
 use super::chance::Chance;
 use super::data::Dataset;
 use super::engine::{Engine, EngineError, Shown};
+use super::lr_for::Rate;
 use super::lr_schedule::LrSchedule;
 use super::released::Releaser;
 use super::units::Units;
@@ -288,12 +289,12 @@ impl<'a> Stepper<'a> {
             summed => return Err(StepError::Unpaid { summed, paid: step }),
         }
         let Setting { plan, optimizer, learning_rate, lr_schedule, .. } = &self.setting;
-        let learning_rate = learning_rate * lr_schedule.at(step, plan.planned_steps);
+        let rate = Rate { base: *learning_rate, factor: lr_schedule.at(step, plan.planned_steps) };
         let Some(noise) = &mut self.noise else {
-            self.engine.update(optimizer, step + 1, learning_rate, plan.divisor(), None)?;
+            self.engine.update(optimizer, step + 1, rate, plan.divisor(), None)?;
             return Ok(Released::default());
         };
-        let update = (step + 1, optimizer, learning_rate);
+        let update = (step + 1, optimizer, rate);
         let beside = noise.release(&mut self.engine, plan, &self.clip, step, update)?;
         let mut released = Released::default();
         if !beside.counts.is_empty() {

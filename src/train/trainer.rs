@@ -3,11 +3,14 @@
 //! Each step is paid for in the ledger between its two halves (see [`super::step`]), so that nothing of
 //! it is observable before its line is on the disk.
 
+mod log;
 mod resume;
 mod since_log;
+mod validation;
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,14 +27,17 @@ use super::average::Average;
 use super::checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 use super::data::Dataset;
 use super::engine::{Engine, EngineError};
-use super::evaluate::{Evaluation, Scored, evaluate};
+use super::evaluate::Evaluation;
+use super::every::Every;
 use super::finite;
+use super::lr_for::{self, LrFor};
 use super::lr_schedule::LrSchedule;
 use super::metrics::{MetricsLog, StepMetrics};
 use super::paid::{Affordable, Outcome, PaidSteps, affordable};
 use super::progress::Progress;
 use super::run_dir::RunDir;
 use super::step::{Setting, StepError, Stepper};
+use super::tensorboard::EventFile;
 use super::units::Units;
 use crate::artifact::{Artifact, ArtifactError};
 use crate::device::Device;
@@ -59,12 +65,16 @@ pub struct Training<'a> {
     pub units: &'a Units,
     /// How the views of records are made, of which the plan has the number.
     pub augment: Option<Augment>,
-    /// Evaluated after the last step.
+    /// What is trained is evaluated on it after the last step. It is taken to be public.
     pub valid: Option<&'a Dataset>,
+    /// When it is evaluated before that too.
+    pub valid_every: Option<Every>,
     pub plan: &'a PrivacyPlan,
     pub accountant: &'static dyn Accountant,
     pub learning_rate: f64,
-    /// How it changes over the plan's steps.
+    /// The learning rates of parameters that have their own.
+    pub lr_for: Vec<LrFor>,
+    /// How they change over the plan's steps.
     pub lr_schedule: LrSchedule,
     /// The decay of the moving average that is the trained model; by default that is what the last step left.
     pub ema: Option<f64>,
@@ -81,6 +91,10 @@ pub struct Training<'a> {
     pub progress: bool,
     /// Write what the guarantee does not cover into the metrics too.
     pub record_private_metrics: bool,
+    /// Where to write an event file for TensorBoard, with what goes into the metrics.
+    pub tensorboard: Option<PathBuf>,
+    /// The text of the file that repeats the run, which goes into its directory.
+    pub config: Option<&'a str>,
 }
 
 /// How a run ended.
@@ -94,6 +108,9 @@ pub struct Summary {
     pub epsilon: Option<f64>,
     pub delta: Option<f64>,
     pub valid: Option<Evaluation>,
+    /// The lines of metrics with an evaluation, over all of the run.
+    #[serde(skip)]
+    pub evaluated: Vec<StepMetrics>,
     /// The run's directory.
     pub out: PathBuf,
 }
@@ -127,6 +144,9 @@ pub enum TrainError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Accounting(#[from] InvalidInput),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    LrFor(#[from] lr_for::Unmatched),
     #[error(transparent)]
     #[diagnostic(transparent)]
     Entropy(#[from] EntropyError),
@@ -207,8 +227,14 @@ pub fn train_while(
     while !last {
         run.logical_step()?;
         last = !goes_on(&mut run) || run.steps.ended();
-        run.log(last)?;
-        run.checkpoint(last)?;
+        if last {
+            run.checkpoint(true)?;
+        }
+        let valid = run.validate_if_due()?;
+        run.log(last, valid)?;
+        if !last {
+            run.checkpoint(false)?;
+        }
     }
     run.finish()
 }
@@ -232,8 +258,11 @@ pub struct Run<'a> {
     steps: PaidSteps<'a>,
     checkpoints: Checkpoints,
     metrics: MetricsLog,
+    events: Option<EventFile>,
     progress: Progress,
     average: Option<Average>,
+    /// The last evaluation, and after how many steps it was.
+    valid: Option<(u64, Evaluation)>,
     since_log: SinceLog,
     /// Between lines of metrics.
     log_interval: Duration,
@@ -257,7 +286,9 @@ impl<'a> Run<'a> {
         let provenance = artifact.provenance()?;
         let program = Arc::new(artifact.program.clone());
         let phases = [&[Phase::Forward], Stepper::phases(plan)].concat();
-        let mut engine = Engine::new(training.device, program, &artifact.weights, training.physical_batch, &phases)?;
+        let own = lr_for::resolve(&training.lr_for, &program)?;
+        let (device, rows) = (training.device, training.physical_batch);
+        let mut engine = Engine::with_rates(device, program, &artifact.weights, rows, &phases, &own)?;
         let mut clip = ClipState::new(&plan.clip, &artifact.manifest.clip_groups);
 
         let checkpoint = if training.resume { checkpoints.latest()? } else { None };
@@ -302,6 +333,9 @@ impl<'a> Run<'a> {
         let end = last_step(training, ledger.contents(), step)?;
         directory.use_ledger(&training.ledger)?;
         directory.remove_temporaries()?;
+        if let Some(config) = training.config {
+            files::write_atomic(&directory.config(), |file| file.write_all(config.as_bytes()))?;
+        }
         // More is spent than an earlier certificate says, as soon as there is another step.
         files::remove(&directory.certificate())?;
         files::remove(&directory.certificate_page())?;
@@ -312,11 +346,13 @@ impl<'a> Run<'a> {
             steps: PaidSteps::new(stepper, ledger, step, end),
             checkpoints,
             metrics: MetricsLog::open(&directory.metrics(), step)?,
+            events: training.tensorboard.as_ref().map(|path| EventFile::create(path, step)).transpose()?,
             progress: match training.progress {
                 true => Progress::new(end, step, plan.unit),
                 false => Progress::silent(),
             },
             average,
+            valid: None,
             since_log: SinceLog::new(step),
             log_interval: LOG_INTERVAL,
             checkpointed: Instant::now(),
@@ -379,49 +415,11 @@ impl<'a> Run<'a> {
     /// checkpoint.
     fn not_finite(&mut self, what: Vec<String>) -> Result<TrainError, TrainError> {
         if self.since_log.step < self.steps.step() {
-            self.log(true)?;
+            self.log(true, None)?;
         }
         self.progress.finish();
         let path = self.training.directory.path().to_owned();
         Ok(TrainError::NotFinite { path, step: self.steps.step(), saved: self.saved, what })
-    }
-
-    fn log(&mut self, last: bool) -> Result<(), TrainError> {
-        if !last && self.since_log.started.elapsed() < self.log_interval {
-            return Ok(());
-        }
-        let plan = self.training.plan;
-        let metrics = StepMetrics {
-            step: self.steps.step(),
-            epoch: self.steps.step() as f64 * plan.rate(),
-            epsilon: self.epsilon()?,
-            samples_per_second: (self.steps.step() - self.since_log.step) as f64 * plan.expected_batch
-                / self.since_log.started.elapsed().as_secs_f64(),
-            estimates: plan.estimates.map(|_| self.since_log.estimated(self.steps.step())),
-            not_private: Some(self.since_log.observed()),
-        };
-        let recorded = match self.training.record_private_metrics || plan.non_private {
-            true => metrics.clone(),
-            false => StepMetrics { not_private: None, ..metrics.clone() },
-        };
-        self.metrics.write(&recorded)?;
-        // Where nobody looks on, what is shown ends up in a file.
-        self.progress.update(if self.progress.is_watched() { &metrics } else { &recorded });
-        self.since_log = SinceLog::new(self.steps.step());
-        Ok(())
-    }
-
-    /// ε of everything in the ledger.
-    fn epsilon(&mut self) -> Result<Option<f64>, TrainError> {
-        let Training { plan, accountant, .. } = self.training;
-        let Some(delta) = plan.delta.filter(|_| plan.insecure_seed.is_none()) else {
-            return Ok(None);
-        };
-        let started = Instant::now();
-        let history = self.steps.ledger().history(plan);
-        let epsilon = accountant.epsilon(&history, plan.adjacency, delta)?;
-        self.log_interval = LOG_INTERVAL.max(started.elapsed() * LOG_COST);
-        Ok(epsilon.is_finite().then_some(epsilon))
     }
 
     fn checkpoint(&mut self, last: bool) -> Result<(), TrainError> {
@@ -432,6 +430,7 @@ impl<'a> Run<'a> {
             plan: self.training.plan.clone(),
             provenance: self.provenance.clone(),
             learning_rate: self.training.learning_rate,
+            lr_for: self.training.lr_for.clone(),
             augment: self.training.augment,
             lr_schedule: self.training.lr_schedule.clone(),
             ema: self.training.ema,
@@ -465,19 +464,15 @@ impl<'a> Run<'a> {
         let certificate = self.certificate()?;
         certificate.write(&training.directory.certificate())?;
         certificate.write_page(&training.directory.certificate_page())?;
-        if let Some(average) = &self.average {
-            self.steps.stepper().engine().set_parameters(average.values())?;
-        }
-        let valid = match training.valid.zip(Scored::of(&training.artifact.manifest)) {
-            Some((data, scored)) => Some(evaluate(self.steps.stepper().engine(), data, &scored)?),
-            None => None,
-        };
+        let valid = self.validate()?;
+        let log = MetricsLog::read(&training.directory.metrics())?;
         Ok(Summary {
             steps: self.steps.step(),
             planned_steps: training.plan.planned_steps,
             epsilon: certificate.epsilon.filter(|_| certificate.guarantee),
             delta: training.plan.delta,
             valid,
+            evaluated: log.into_iter().filter(|line| line.valid.is_some()).collect(),
             out: training.directory.path().to_owned(),
         })
     }

@@ -340,9 +340,11 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
             units: &units,
             augment: None,
             valid: None,
+            valid_every: None,
             plan: &plan,
             accountant: ACCOUNTANTS[0],
             learning_rate: 0.1,
+            lr_for: vec![],
             lr_schedule: LrSchedule::CONSTANT,
             ema: None,
             physical_batch: 16,
@@ -352,6 +354,8 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
             checkpoint_interval: Duration::ZERO,
             progress: false,
             record_private_metrics: false,
+            tensorboard: None,
+            config: None,
         })
     };
     // A process that another test is starting has this one's files, and so its locks, until it runs.

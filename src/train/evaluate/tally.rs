@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::measures::{BinaryCounts, ClassCounts, Measures, RealSums};
 use super::{ScoredTerm, TermEvaluation};
 use crate::import::axes::Axes;
 use crate::options::{Classes, LossKind, Term};
@@ -19,12 +20,50 @@ pub(super) struct Tally {
     labels: Option<u64>,
     answers: u64,
     right: u64,
+    measured: Measured,
+}
+
+/// What other measures are made of.
+#[derive(Default)]
+enum Measured {
+    #[default]
+    Nothing,
+    Classes(ClassCounts),
+    Binary(BinaryCounts),
+    Real(RealSums),
 }
 
 impl ScoredTerm {
-    /// Whether its scores say which class is meant.
-    pub fn has_accuracy(&self) -> bool {
-        matches!(self.term.kind, LossKind::CrossEntropy(_) | LossKind::Nll(_) | LossKind::Bce { .. })
+    /// Whether more than the loss can be said of its output.
+    pub fn is_measured(&self) -> bool {
+        !matches!(self.term.kind, LossKind::Output(_))
+    }
+}
+
+impl Measured {
+    fn classes(&mut self) -> Option<&mut ClassCounts> {
+        if let Self::Nothing = self {
+            *self = Self::Classes(ClassCounts::default());
+        }
+        if let Self::Classes(counts) = self { Some(counts) } else { None }
+    }
+
+    fn binary(&mut self, scores: &[f32], labels: &[f32]) {
+        if let Self::Nothing = self {
+            *self = Self::Binary(BinaryCounts::default());
+        }
+        if let Self::Binary(counts) = self {
+            counts.add(scores, labels);
+        }
+    }
+
+    fn real(&mut self, said: &[f32], labels: &[f32]) {
+        if let Self::Nothing = self {
+            *self = Self::Real(RealSums::default());
+        }
+        if let Self::Real(sums) = self {
+            sums.add(said, labels);
+        }
     }
 }
 
@@ -44,9 +83,15 @@ impl Tally {
             }
             (LossKind::Bce { .. }, Some((Values::F32(labels), of_record))) => {
                 self.add(loss, 1.0, 1.0);
-                for (score, label) in scores.iter().zip(&labels[of_record]) {
+                let labels = &labels[of_record];
+                for (score, label) in scores.iter().zip(labels) {
                     self.answer((*score > 0.0) == (*label > 0.5) && !score.is_nan());
                 }
+                self.measured.binary(scores, labels);
+            }
+            (LossKind::Mse | LossKind::L1 | LossKind::Huber { .. }, Some((Values::F32(labels), of_record))) => {
+                self.add(loss, 1.0, 1.0);
+                self.measured.real(scores, &labels[of_record]);
             }
             _ => self.add(loss, 1.0, 1.0),
         }
@@ -60,6 +105,12 @@ impl Tally {
             loss: self.loss / self.weight,
             accuracy: (self.answers > 0).then(|| self.right as f64 / self.answers as f64),
             labels: self.labels,
+            measures: match &self.measured {
+                Measured::Nothing => Measures::default(),
+                Measured::Classes(counts) => counts.measures(),
+                Measured::Binary(counts) => counts.measures(),
+                Measured::Real(sums) => sums.measures(),
+            },
         }
     }
 
@@ -80,8 +131,11 @@ impl Tally {
         for (at, &label) in labels.iter().enumerate().filter(|(_, label)| **label != classes.ignore_index) {
             count += 1;
             weight += classes.weights.get(label as usize).map_or(1.0, |&weight| f64::from(weight));
-            let right = places.largest(scores, at).is_some_and(|largest| largest == label as usize);
-            self.answer(right);
+            let answer = places.largest(scores, at);
+            self.answer(answer == Some(label as usize));
+            if let Some(counts) = self.measured.classes() {
+                counts.add(label as usize, answer, places.scores(scores, at), labels.len());
+            }
         }
         *self.labels.get_or_insert(0) += count;
         if count > 0 {
@@ -94,7 +148,11 @@ impl Tally {
         let tokens = scores.len() / places.classes.max(1);
         // A label without any probability names no class.
         for at in (0..tokens).filter(|&at| (0..places.classes).any(|class| labels[places.index(at, class)] > 0.0)) {
-            self.answer(places.largest(scores, at) == places.largest(labels, at));
+            let (answer, label) = (places.largest(scores, at), places.largest(labels, at));
+            self.answer(answer == label);
+            if let (Some(counts), Some(label)) = (self.measured.classes(), label) {
+                counts.add(label, answer, places.scores(scores, at), tokens);
+            }
         }
     }
 }
@@ -120,6 +178,11 @@ impl Places {
 
     fn index(&self, at: usize, class: usize) -> usize {
         at / self.stride * self.stride * self.classes + at % self.stride + class * self.stride
+    }
+
+    /// The scores of the classes.
+    fn scores<'a>(&'a self, values: &'a [f32], at: usize) -> impl ExactSizeIterator<Item = f32> + Clone + 'a {
+        (0..self.classes).map(move |class| values[self.index(at, class)])
     }
 
     /// The class of the largest value; `None` where one is not a number.
@@ -186,6 +249,56 @@ mod tests {
         assert_eq!(accuracy("bce", &[2], &[nan, nan], Values::F32(vec![0.0, 1.0])), Some(0.0));
         assert_eq!(accuracy("nll", &[2], &[nan, 0.0], Values::I32(vec![0])), Some(0.0));
         assert_eq!(accuracy("cross-entropy", &[2], &[0.0, nan], Values::I32(vec![0])), Some(0.0));
+    }
+
+    /// What scikit-learn makes of random scores, by `tests/oracles/metrics.py`.
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        loss: String,
+        dims: Vec<usize>,
+        label_dims: Vec<usize>,
+        scores: Vec<f32>,
+        labels: Vec<f32>,
+        measures: std::collections::BTreeMap<String, f64>,
+    }
+
+    #[test]
+    fn measures_are_those_of_scikit_learn() {
+        let goldens = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/metrics.json"));
+        let goldens: Vec<Golden> = serde_json::from_str(goldens).unwrap();
+        assert!(goldens.len() > 10);
+        for golden in goldens {
+            let width: usize = golden.dims.iter().product();
+            let records: Vec<(f64, &[f32])> = golden.scores.chunks(width).map(|scores| (1.0, scores)).collect();
+            let labels = match golden.loss.starts_with("cross") || golden.loss.starts_with("nll") {
+                true => Values::I32(golden.labels.iter().map(|&label| label as i32).collect()),
+                false => Values::F32(golden.labels.clone()),
+            };
+            assert_eq!(golden.labels.len(), records.len() * golden.label_dims.iter().product::<usize>());
+            let found = tally(&golden.loss, &golden.dims, &records, labels);
+            let mut all: Vec<(&str, f64)> =
+                found.measures.named().iter().map(|&(key, _, value, _)| (key, value)).collect();
+            all.extend(found.accuracy.map(|value| ("accuracy", value)));
+            all.sort_by_key(|(key, _)| *key);
+            let names: Vec<&str> = all.iter().map(|(key, _)| *key).collect();
+            assert_eq!(names, golden.measures.keys().collect::<Vec<_>>(), "{}", golden.loss);
+            for ((key, found), expected) in all.iter().zip(golden.measures.values()) {
+                assert!((found - expected).abs() < 1e-12, "{} {key}: {found} is not {expected}", golden.loss);
+            }
+        }
+    }
+
+    #[test]
+    fn what_labels_leave_undefined_is_left_out() {
+        let measures =
+            |loss: &str, scores: &[f32], labels| tally(loss, &[scores.len()], &[(0.0, scores)], labels).measures;
+        // A score that is no number has no rank, and is no answer.
+        let nan = measures("bce", &[f32::NAN], Values::F32(vec![1.0]));
+        assert_eq!((nan.roc_auc, nan.macro_f1), (None, Some(0.0)));
+        // Of more labels than are kept there is the accuracy alone.
+        assert_eq!(measures("bce", &[1.0; 101], Values::F32(vec![1.0; 101])), Measures::default());
+        assert_eq!(measures("mse", &[1.0], Values::F32(vec![2.0])).r2, None);
+        assert_eq!(measures("nll", &[0.0, 1.0], Values::I32(vec![-100])), Measures::default());
     }
 
     #[test]

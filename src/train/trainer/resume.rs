@@ -13,6 +13,7 @@ use crate::privacy::ledger::{Contents, Head};
 use crate::privacy::plan::PrivacyPlan;
 use crate::train::augment::Augment;
 use crate::train::checkpoint::{Checkpoint, Checkpoints};
+use crate::train::lr_for::LrFor;
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::run_dir::RunDir;
 
@@ -22,6 +23,8 @@ pub(super) struct Context {
     pub plan: PrivacyPlan,
     pub provenance: Provenance,
     pub learning_rate: f64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lr_for: Vec<LrFor>,
     #[serde(default)]
     pub augment: Option<Augment>,
     #[serde(default)]
@@ -73,6 +76,13 @@ pub(super) fn check_resumable(
     }
     if context.learning_rate != training.learning_rate {
         what.push(now("learning rate", context.learning_rate, training.learning_rate));
+    }
+    if context.lr_for != training.lr_for {
+        let text = |rates: &[LrFor]| match rates {
+            [] => "none".to_owned(),
+            rates => rates.iter().map(LrFor::to_string).collect::<Vec<_>>().join(" and "),
+        };
+        what.push(now("learning rates of their own", text(&context.lr_for), text(&training.lr_for)));
     }
     if context.augment != training.augment {
         let text = |augment: Option<Augment>| augment.map_or("none".to_owned(), |augment| augment.to_string());

@@ -7,6 +7,7 @@ use crate::privacy::release::Estimates;
 use crate::train::engine::Shown;
 use crate::train::metrics::{Estimated, Observed};
 use crate::train::step::Released;
+use crate::train::tensorboard::Norms;
 
 /// What has been observed since the last line of metrics.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub(super) struct SinceLog {
     loss: f64,
     clipped: u64,
     nonfinite: u64,
+    /// Norms of the units' gradients before clipping, which are not private.
+    pub norms: Norms,
     estimates: [f64; Estimates::COUNT],
 }
 
@@ -34,6 +37,7 @@ impl SinceLog {
             loss: 0.0,
             clipped: 0,
             nonfinite: 0,
+            norms: Norms::default(),
             estimates: [0.0; Estimates::COUNT],
         }
     }
@@ -62,6 +66,7 @@ impl SinceLog {
         }
         self.units += shown.norm.len() as u64;
         for (norm, norms) in shown.norm.iter().zip(shown.group_norms.chunks_exact(clip.groups().max(1))) {
+            self.norms.add(*norm);
             if !norm.is_finite() {
                 self.nonfinite += 1;
             } else if clip.clips(norms, scale) {

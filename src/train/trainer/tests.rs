@@ -28,6 +28,7 @@ use crate::privacy::sampling::Sampling;
 use crate::schema::{InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
 use crate::tensors::{Tensor, Tensors};
 use crate::train::data::Array;
+use crate::train::every::Every;
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::step::StepError;
 
@@ -91,14 +92,16 @@ impl RegressionSession {
         let w = self.get(Role::Parameter("w".to_owned()));
         let mut sum = self.get(Role::GradientSum("w".to_owned()));
         let bound = self.get(input(host_inputs::CLIP_BOUNDS))[0];
-        let (mut loss, mut norm) = (vec![0.0; self.rows], vec![0.0; self.rows]);
+        let (mut loss, mut norm, mut y) = (vec![0.0; self.rows], vec![0.0; self.rows], vec![0.0; self.rows]);
         for n in 0..self.rows {
             let x = &x[n * WIDTH..][..WIDTH];
-            let error = x.iter().zip(&w).map(|(x, w)| x * w).sum::<f32>() - label[n];
+            y[n] = x.iter().zip(&w).map(|(x, w)| x * w).sum::<f32>();
+            let error = y[n] - label[n];
             loss[n] = error * error / 2.0;
             norm[n] = error.abs() * x.iter().map(|x| x * x).sum::<f32>().sqrt();
             let factor = match phase {
                 Phase::Private => plan(0.0).clip.function().factor(norm[n], bound),
+                Phase::Forward => 0.0,
                 _ => 1.0,
             };
             for (sum, x) in sum.iter_mut().zip(x) {
@@ -110,6 +113,7 @@ impl RegressionSession {
         self.set(Role::GradientSum("w".to_owned()), &sum);
         self.set(output(LOSS), &loss);
         self.set(output(NORM), &norm);
+        self.set(output("y"), &y);
     }
 
     fn update(&mut self) {
@@ -185,6 +189,7 @@ fn program() -> Program {
         (momentum(), Extent::fixed(WIDTH)),
         (output(LOSS), Extent::rows(1)),
         (output(NORM), Extent::rows(1)),
+        (output("y"), Extent::rows(1)),
     ];
     let buffer = |(role, len)| Buffer { name: String::new(), dtype: DType::F32, len, role, slot: 0 };
     Program { buffers: roles.map(buffer).into(), ..Program::default() }
@@ -208,7 +213,7 @@ fn artifact() -> Artifact {
             shared: vec![],
             inputs: BTreeMap::new(),
             outputs: vec![OutputEntry { nothing: None, name: "y".to_owned(), axes: Axes(vec![Axis::batch()]) }],
-            loss: Some("mse".parse().unwrap()),
+            loss: Some("y=mse".parse().unwrap()),
             clip: plan(0.0).clip.clone(),
             clip_groups: plan(0.0).clip.resolve(["w"]).unwrap(),
             norm: NormChoice::Auto,
@@ -263,6 +268,8 @@ struct Case {
     physical_batch: usize,
     learning_rate: f64,
     ema: Option<f64>,
+    valid: Option<Dataset>,
+    valid_every: Option<Every>,
     record_private_metrics: bool,
 }
 
@@ -276,6 +283,8 @@ impl Case {
             physical_batch: 3,
             learning_rate: 0.1,
             ema: None,
+            valid: None,
+            valid_every: None,
             record_private_metrics: true,
         }
     }
@@ -299,10 +308,12 @@ impl Case {
             data: &self.data,
             units: &Units::single(self.data.records()),
             augment: None,
-            valid: None,
+            valid: self.valid.as_ref(),
+            valid_every: self.valid_every,
             plan: &self.plan,
             accountant: &Rdp,
             learning_rate: self.learning_rate,
+            lr_for: vec![],
             lr_schedule: LrSchedule::CONSTANT,
             ema: self.ema,
             physical_batch: self.physical_batch,
@@ -312,6 +323,8 @@ impl Case {
             checkpoint_interval: Duration::ZERO,
             progress: false,
             record_private_metrics: self.record_private_metrics,
+            tensorboard: None,
+            config: Some("lr = 0.1\n"),
         })
     }
 
@@ -685,4 +698,33 @@ fn a_receipt_pays_for_its_own_step_and_once() {
     stepper.accumulate(0, |_, _, _| ()).unwrap();
     stepper.release(Receipt::of_made_up_records(0)).unwrap();
     refused(&mut stepper, 0, None);
+}
+
+#[test]
+fn evaluations_on_the_way_change_nothing_and_are_of_the_averages() {
+    let plain = Case { ema: Some(0.5), ..Case::new(plan(1.3)) };
+    let (trained, averages) = (plain.trained(), |case: &Case| {
+        Checkpoints::at(&case.dir().checkpoints()).latest().unwrap().unwrap().averages["w"].data.clone()
+    });
+    let every = |every: &str| Some(every.parse().unwrap());
+    let case = Case { ema: Some(0.5), valid: Some(data()), valid_every: every("2"), ..Case::new(plan(1.3)) };
+    let summary = case.train(&Regression::new(), false).unwrap();
+    assert_eq!(case.parameters(), trained);
+    assert_eq!(averages(&case), averages(&plain));
+    let steps: Vec<u64> = summary.evaluated.iter().map(|line| line.step).collect();
+    assert_eq!(steps, [2, 4, 6]);
+    assert_eq!(summary.evaluated[2].valid, summary.valid);
+    // Half the squared error is the loss of this device.
+    let w = averages(&case);
+    let x = |i: usize| (i as f32).sin();
+    let error = |n: usize| (0..WIDTH).map(|k| x(n * WIDTH + k) * w[k]).sum::<f32>() - (n % 4) as f32;
+    let loss = (0..RECORDS).map(|n| f64::from(error(n)).powi(2) / 2.0).sum::<f64>() / RECORDS as f64;
+    let found = summary.valid.unwrap().loss;
+    assert!((found - loss).abs() < 1e-6, "{found} is not {loss}");
+
+    // Rates of 0.4: epochs end after the steps 3, 5 and (planned last) 6.
+    let case = Case { valid: Some(data()), valid_every: every("1epoch"), ..Case::new(plan(1.3)) };
+    case.train(&Regression::lost_after(4), false).unwrap_err();
+    let summary = case.train(&Regression::new(), true).unwrap();
+    assert_eq!(summary.evaluated.iter().map(|line| line.step).collect::<Vec<_>>(), [3, 5, 6]);
 }
