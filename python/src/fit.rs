@@ -65,8 +65,8 @@ impl Fit {
         let request = self.request(private)?;
         let augment = self.augment()?;
         let lr_schedule: LrSchedule = self.lr_schedule.parse().map_err(|error| Kind::Plan.of(&error))?;
-        let lr_for = self.lr_for.iter().map(|text| text.parse().map_err(|e: String| errors::option("lr_for", e, Kind::Plan)));
-        let lr_for: Vec<LrFor> = lr_for.collect::<PyResult<_>>()?;
+        let lr_for = self.lr_for.iter().map(|text| text.parse().map_err(|error| Kind::Plan.of(&error)));
+        let lr_for = lr_for.collect::<PyResult<Vec<LrFor>>>()?;
         let checkpoint_interval = Duration::try_from_secs_f64(self.checkpoint_interval)
             .map_err(|error| errors::option("checkpoint_interval", error, Kind::Plan))?;
         let device = opened(&self.device)?;
@@ -81,7 +81,19 @@ impl Fit {
             }
         }
         let (artifact, ledger) = (private.artifact.clone(), private.ledger.clone().unwrap_or_default());
-        let job = Job { fit: self, artifact, ledger, data, request, augment, lr_schedule, lr_for, checkpoint_interval, units, device };
+        let job = Job {
+            fit: self,
+            artifact,
+            ledger,
+            data,
+            request,
+            augment,
+            lr_schedule,
+            lr_for,
+            checkpoint_interval,
+            units,
+            device,
+        };
         Session::begin(py, move |desk| match job.fit.out.clone() {
             Some(out) => job.in_directory(&RunDir::new(&out), desk),
             None => job.in_memory(desk),

@@ -9,7 +9,18 @@ const VARIABLE: &str = "DPC_PYTHON";
 
 /// What the tests need besides PyTorch.
 const PACKAGES: &[&str] = &[
-    "ipykernel", "matplotlib", "nbclient", "numpy", "onnx", "onnxscript", "opacus", "pandas", "polars", "pytest", "scikit-learn", "tqdm",
+    "ipykernel",
+    "matplotlib",
+    "nbclient",
+    "numpy",
+    "onnx",
+    "onnxscript",
+    "opacus",
+    "pandas",
+    "polars",
+    "pytest",
+    "scikit-learn",
+    "tqdm",
 ];
 
 /// PyTorch without what CUDA needs, which is gigabytes.
@@ -40,7 +51,10 @@ fn interpreter() -> Result<PathBuf, String> {
         return Ok(python.into());
     }
     let python = environment()?;
-    if !super::runs(Command::new(&python).args(["-c", "import torch, pytest, onnxscript, pandas, polars, sklearn, opacus, nbclient, matplotlib"])) {
+    if !super::runs(
+        Command::new(&python)
+            .args(["-c", "import torch, pytest, onnxscript, pandas, polars, sklearn, opacus, nbclient, matplotlib"]),
+    ) {
         println!("xtask: installing PyTorch and what else the tests need");
         pip(&python, TORCH).or_else(|_| pip(&python, &TORCH[..1]))?;
         pip(&python, PACKAGES)?;
