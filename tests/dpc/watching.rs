@@ -12,6 +12,12 @@ fn metrics(path: &Path) -> Vec<StepMetrics> {
     text.lines().map(|line| serde_json::from_str(line).expect("a line of metrics")).collect()
 }
 
+/// What a command that fails says, on one line.
+fn failure(place: &Place, line: &str) -> String {
+    let said = place.fails(line, 1).replace('│', " ");
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn a_run_is_watched_repeated_and_reported() {
     let place = Place::new();
@@ -48,13 +54,13 @@ fn a_run_is_watched_repeated_and_reported() {
     assert!(kept("other").contains("lr = 0.2\n"), "{}", kept("other"));
 
     // What is resumed must have the same rates.
-    let error = place.fails(&format!("{} --resume", line.replace(" --lr-for *bias=0.5", "")), 1);
+    let error = failure(&place, &format!("{} --resume", line.replace(" --lr-for *bias=0.5", "")));
     assert!(error.contains("learning rates of their own *bias=0.5, now none"), "{error}");
-    let error = place.fails(&line.replace("*bias=0.5", "nothing.*=1").replace("--out run", "--out none"), 1);
+    let error = failure(&place, &line.replace("*bias=0.5", "nothing.*=1").replace("--out run", "--out none"));
     assert!(error.contains("no trained parameter fits `nothing.*`") && !place.path("none").exists(), "{error}");
 
     std::fs::write(place.path("wrong.toml"), "learning-rate = 1\nbatches = 3\n").expect("a file");
-    let error = place.fails("train --config wrong.toml", 1);
+    let error = failure(&place, "train --config wrong.toml");
     assert!(error.contains("`batches` is no flag; `learning-rate` is no flag"), "{error}");
 
     place.ok("report run other -o report.html");
@@ -63,7 +69,7 @@ fn a_run_is_watched_repeated_and_reported() {
         page.contains("Validation accuracy") && page.contains("No guarantee holds for these runs together"),
         "{page}"
     );
-    let error = place.fails("report run board nowhere -o none.html", 1);
+    let error = failure(&place, "report run board nowhere -o none.html");
     assert!(error.contains("board") && error.contains("nowhere") && !place.path("none.html").exists(), "{error}");
 
     assert!(place.ok("completions bash").contains("complete -F"));
