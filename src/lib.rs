@@ -26,6 +26,8 @@ pub mod passes;
 #[cfg(all(feature = "cpu", feature = "gpu", feature = "host"))]
 mod picture;
 pub mod privacy;
+#[cfg(feature = "host")]
+pub mod report;
 pub mod schema;
 pub mod tensors;
 #[cfg(test)]

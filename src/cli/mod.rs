@@ -25,6 +25,7 @@ mod inspect;
 mod model;
 mod output;
 mod plan_args;
+mod report;
 mod run;
 mod shell;
 mod train;
@@ -62,6 +63,7 @@ enum Command {
     Demo(demo::Args),
     Bench(bench::Args),
     VerifyCertificate(verify_certificate::Args),
+    Report(report::Args),
     Completions(shell::Completions),
     Man(shell::Manual),
 }
@@ -106,6 +108,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<()> {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::VerifyCertificate(args) => verify_certificate::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::manual(&args),
     }

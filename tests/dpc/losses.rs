@@ -68,7 +68,10 @@ fn every_term_is_evaluated_on_its_own() {
     );
     assert!((of(&alone) - of(classes)).abs() < 1e-6, "{alone}");
     let text = place.ok(&format!("eval {model} --data {data} --loss {loss}"));
-    assert!(text.contains("(classes=cross-entropy:smoothing=0.1, accuracy 25.00 %) + 0.3 × "), "{text}");
+    assert!(
+        text.contains("(classes=cross-entropy:smoothing=0.1, accuracy 25.00 %, macro F1 0.1333) + 0.3 × "),
+        "{text}"
+    );
 }
 
 #[test]

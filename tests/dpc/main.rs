@@ -36,4 +36,5 @@ mod situations;
 mod snapshots;
 mod tables;
 mod units;
+mod watching;
 mod zoo;

@@ -55,12 +55,13 @@ pub const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("picture", &["import", "onnx"]),
+    ("report", &["files", "privacy", "train"]),
     // The program.
     (
         "cli",
         &[
             "artifact", "audit", "compile", "device", "files", "glob", "graph", "import", "lower", "onnx", "options",
-            "panics", "passes", "picture", "privacy", "schema", "tensors", "train",
+            "panics", "passes", "picture", "privacy", "report", "schema", "tensors", "train",
         ],
     ),
 ];

@@ -4,6 +4,7 @@ mod claim;
 mod comparison;
 mod error;
 mod growth;
+mod joint;
 mod page;
 mod words;
 
@@ -17,6 +18,7 @@ use claim::Claim;
 pub use comparison::Comparison;
 pub use error::{CertificateError, NoCertificate, VerifyError};
 pub use growth::Growth;
+pub use joint::{Joint, together};
 use words::Words;
 
 use crate::files::{self, FileError};
