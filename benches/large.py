@@ -92,7 +92,7 @@ def turn(dpc, folder, data, seconds, flags=()):
     out = folder / "run"
     shutil.rmtree(out, ignore_errors=True)
     command = [
-        dpc, "train", folder / "mlp.dpc", "--data", folder / data, "--out", out, "--epsilon", "3", "--delta", "1e-8",
+        dpc, "train", folder / "mlp.dpc", "--data", folder / data, "--out", out, "--noise-multiplier", "1", "--delta", "1e-8",
         "--batch", "1024", "--steps", "1000000", "--lr", "0.1", "--device", "cpu", *flags,
     ]
     began = time.monotonic()

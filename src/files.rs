@@ -62,6 +62,17 @@ pub fn read_at(file: &File, offset: u64, to: &mut [u8]) -> io::Result<()> {
     }
 }
 
+/// Says that bytes of a file are read soon, so that the system can begin with it; nothing where it cannot be told.
+pub fn expect(file: &File, offset: u64, length: usize) {
+    #[cfg(target_os = "linux")]
+    if let Some(length) = std::num::NonZeroU64::new(length as u64) {
+        // Without it reading takes longer, and that is all.
+        let _ = rustix::fs::fadvise(file, offset, Some(length), rustix::fs::Advice::WillNeed);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, offset, length);
+}
+
 /// The first bytes of a file, at most `count`.
 pub fn first_bytes(path: &Path, count: u64) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();

@@ -72,7 +72,7 @@ pub enum EngineError {
 
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Data(#[from] DataError),
+    Data(#[from] Box<DataError>),
 
     #[error("the compiled program has no {what}")]
     #[diagnostic(code(dpc::engine::incomplete), help("compile the model again with this version of dpc"))]
@@ -207,7 +207,7 @@ impl Engine {
         let rows = self.rows();
         let mut batch = std::mem::take(&mut self.batch);
         let records: Vec<usize> = of_batch.iter().map(|(record, _)| *record).collect();
-        data.fill(&records, rows, &mut batch)?;
+        data.fill(&records, rows, &mut batch).map_err(Box::new)?;
         if let Some((Chance { views: Some(views), .. }, step)) = chance {
             views.apply(data, step, of_batch, &mut batch);
         }

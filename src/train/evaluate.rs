@@ -193,11 +193,11 @@ pub fn evaluate(engine: &mut Engine, data: &Dataset, scored: &Scored) -> Result<
             let width: usize = term.axes.per_record().iter().product();
             let target = term.target.map(|target| &data.targets()[target]);
             let labels = target.map(|column| Ok::<_, DataError>((column.gathered(records)?, column.width())));
-            let labels = labels.transpose()?;
-            for row in 0..records.len() {
+            let labels = labels.transpose().map_err(Box::new)?;
+            for (row, &loss) in losses.iter().enumerate().take(records.len()) {
                 let scores = scores.get(row * width..(row + 1) * width).unwrap_or_default();
                 let labels = labels.as_ref().map(|(labels, width)| (labels, row * width..(row + 1) * width));
-                tally.count(term, f64::from(losses[row]), scores, labels);
+                tally.count(term, f64::from(loss), scores, labels);
             }
         }
     }

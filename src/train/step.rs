@@ -241,8 +241,9 @@ impl<'a> Stepper<'a> {
             false => Phase::Private,
         };
         let scale = plan.clip_schedule.at(step);
-        match plan.clips_means() {
-            true => {
+        let records: Vec<usize> = drawn.iter().flat_map(|&unit| units.records(unit)).copied().collect();
+        data.reading_ahead(&records, || {
+            if plan.clips_means() {
                 for &unit in drawn {
                     let shown = engine.add_unit(data, units.records(unit), (chance, step))?;
                     let loss = shown.loss.iter().map(|&loss| f64::from(loss)).sum::<f64>() / shown.loss.len() as f64;
@@ -250,20 +251,18 @@ impl<'a> Stepper<'a> {
                     sums.estimate(plan, loss);
                     observe(&shown, clip, scale);
                 }
+                return Ok(());
             }
-            false => {
-                let records: Vec<usize> = drawn.iter().flat_map(|&unit| units.records(unit)).copied().collect();
-                let weight = 1.0 / plan.views as f32;
-                for batch in chance.rows(&records).chunks(engine.rows()) {
-                    engine.run_rows(phase, data, batch, weight, Some((chance, step)))?;
-                    let shown = engine.shown(phase, batch.len())?;
-                    clip.count(&shown.group_norms, &mut sums.counts);
-                    shown.loss.iter().for_each(|&loss| sums.estimate(plan, f64::from(loss)));
-                    observe(&shown, clip, scale);
-                }
+            let weight = 1.0 / plan.views as f32;
+            for batch in chance.rows(&records).chunks(engine.rows()) {
+                engine.run_rows(phase, data, batch, weight, Some((chance, step)))?;
+                let shown = engine.shown(phase, batch.len())?;
+                clip.count(&shown.group_norms, &mut sums.counts);
+                shown.loss.iter().for_each(|&loss| sums.estimate(plan, f64::from(loss)));
+                observe(&shown, clip, scale);
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Ends the sum of a step.

@@ -73,6 +73,16 @@ impl Column {
         Ok(values)
     }
 
+    pub(super) fn is_in_files(&self) -> bool {
+        self.array.is_in_files()
+    }
+
+    /// Says that these records are gathered soon.
+    pub(super) fn expect(&self, records: &[usize]) {
+        let width = self.width();
+        runs(records).for_each(|run| self.array.expect(run.start * width..run.end * width));
+    }
+
     /// Puts the values of `records` into `out`, and after them zeros for as many rows as are left of `rows`.
     pub(super) fn gather(&self, records: &[usize], rows: usize, out: &mut Values) -> Result<(), DataError> {
         match (&mut *out, self.is_float()) {
@@ -80,8 +90,8 @@ impl Column {
             (Values::I32(to), false) => to.clear(),
             (to, _) => *to = self.none(),
         }
-        for run in records.chunk_by(|a, b| a + 1 == *b) {
-            self.extend(run[0]..run[0] + run.len(), out)?;
+        for run in runs(records) {
+            self.extend(run, out)?;
         }
         match out {
             Values::F32(to) => to.resize(rows * self.width(), 0.0),
@@ -146,4 +156,9 @@ impl Column {
         }
         Ok(())
     }
+}
+
+/// Records that follow one another, as ranges.
+fn runs(records: &[usize]) -> impl Iterator<Item = Range<usize>> {
+    records.chunk_by(|a, b| a + 1 == *b).map(|run| run[0]..run[0] + run.len())
 }

@@ -239,6 +239,20 @@ impl Dataset {
         Ok(())
     }
 
+    /// Does `work`, which gathers these records in their order. Those that are in files the system is told of meanwhile, on a
+    /// thread of its own, so that the disk is asked for many at once and reads on while others are computed with. Nothing
+    /// else depends on it.
+    pub fn reading_ahead<T>(&self, records: &[usize], work: impl FnOnce() -> T) -> T {
+        let columns: Vec<&Column> = self.inputs.iter().chain(&self.targets).filter(|c| c.is_in_files()).collect();
+        if columns.is_empty() {
+            return work();
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| columns.iter().for_each(|column| column.expect(records)));
+            work()
+        })
+    }
+
     /// Gathers `records` into the first rows of a physical batch of `rows`; the rest become zeros
     /// of weight 0. `out` keeps its allocations from call to call.
     ///

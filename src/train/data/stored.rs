@@ -101,15 +101,23 @@ impl Pieces {
         Ok(())
     }
 
-    fn read(&self, dtype: DType, mut start: usize, to: &mut [u8]) -> Result<(), DataError> {
-        let mut at = self.pieces.partition_point(|piece| piece.first <= start).saturating_sub(1);
+    /// Where bytes of the array are: in which file, from where on, and how many of them.
+    fn places(&self, bytes: Range<usize>) -> impl Iterator<Item = (&DataFile, u64, usize)> {
+        let first = self.pieces.partition_point(|piece| piece.first <= bytes.start).saturating_sub(1);
+        let ends = self.pieces.iter().skip(1).map(|next| next.first).chain([self.bytes]);
+        let pieces = self.pieces.iter().zip(ends).skip(first).take_while(move |(piece, _)| piece.first < bytes.end);
+        pieces.map(move |(piece, end)| {
+            let (start, end) = (bytes.start.max(piece.first), bytes.end.min(end));
+            (&*piece.file, piece.offset + (start - piece.first) as u64, end - start)
+        })
+    }
+
+    fn read(&self, dtype: DType, start: usize, to: &mut [u8]) -> Result<(), DataError> {
         let mut rest = &mut *to;
-        while !rest.is_empty() {
-            let piece = &self.pieces[at];
-            let end = self.pieces.get(at + 1).map_or(self.bytes, |next| next.first);
-            let (now, later) = rest.split_at_mut(rest.len().min(end - start));
-            piece.file.read(piece.offset + (start - piece.first) as u64, now)?;
-            (start, at, rest) = (start + now.len(), at + 1, later);
+        for (file, offset, count) in self.places(start..start + rest.len()) {
+            let (now, later) = rest.split_at_mut(count);
+            file.read(offset, now)?;
+            rest = later;
         }
         if self.big_endian {
             swap_bytes(dtype, to);
@@ -164,6 +172,16 @@ impl Stored {
                 let mut bytes = vec![0; pieces.bytes];
                 pieces.read(self.dtype, 0, &mut bytes)?;
                 Ok(Array::new(self.dtype, self.dims, bytes).expect("as many as the dims say"))
+            }
+        }
+    }
+
+    /// Says that these elements are read soon.
+    pub fn expect(&self, elements: Range<usize>) {
+        if let Place::Files(pieces) = &self.place {
+            let size = self.dtype.size();
+            for (file, offset, count) in pieces.places(elements.start * size..elements.end * size) {
+                files::expect(&file.file, offset, count);
             }
         }
     }

@@ -37,10 +37,10 @@ fn of_files(files: &[PathBuf], name: &str, want: Want<'_>) -> Option<Stored> {
             file.read(offset, &mut bytes).ok()?;
             Some(bytes)
         };
-        let tail = bytes(file.length().checked_sub(TAIL as u64)?, TAIL)?;
+        let tail = bytes(file.length().checked_sub(TAIL as u64)?, TAIL).filter(|tail| tail.ends_with(MARK))?;
         let footer_length = usize::try_from(i32::from_le_bytes(tail[..4].try_into().ok()?)).ok()?;
         let footer = bytes(file.length().checked_sub((TAIL + footer_length) as u64)?, footer_length)?;
-        let footer = root_as_footer(&footer).ok().filter(|_| tail.ends_with(MARK))?;
+        let footer = root_as_footer(&footer).ok()?;
         if footer.schema()?.endianness() != Endianness::Little {
             return None;
         }

@@ -24,6 +24,9 @@ use crate::files::{self, FileError};
 
 const MAGIC: [u8; 8] = *b"dpc-data";
 
+/// The values of columns, in order.
+type Vocabularies = BTreeMap<String, Vec<String>>;
+
 /// How the names of prepared files end.
 pub const ENDING: &str = ".prepared";
 
@@ -51,7 +54,7 @@ struct Contents {
     key: String,
     stamps: Vec<Stamp>,
     arrays: Vec<Kept>,
-    fitted: BTreeMap<String, Vec<String>>,
+    fitted: Vocabularies,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -88,7 +91,7 @@ impl Place {
     }
 
     /// The arrays, and the vocabularies that were taken from the data, where they were prepared of the table as it is now.
-    pub fn open(&self) -> Option<(BTreeMap<String, Stored>, BTreeMap<String, Vec<String>>)> {
+    pub fn open(&self) -> Option<(BTreeMap<String, Stored>, Vocabularies)> {
         let file = DataFile::open(&self.path).ok()?;
         let mut tail = [0; 16];
         let end = file.length().checked_sub(16)?;
@@ -186,7 +189,7 @@ impl<'a> Growing<'a> {
     }
 
     /// All arrays by their names, after the last part; in the file for good, where there is one.
-    pub fn finish(mut self, fitted: &BTreeMap<String, Vec<String>>) -> Result<BTreeMap<String, Stored>, DataError> {
+    pub fn finish(mut self, fitted: &Vocabularies) -> Result<BTreeMap<String, Stored>, DataError> {
         let (Some(mut file), Some(place)) = (self.file.take(), self.place) else { return self.unkept() };
         let kept = |grown: &Grown| Kept {
             name: grown.name.clone(),
