@@ -55,7 +55,7 @@ fn written(value: f64, step: f64) -> String {
     let digits = -step.log10().floor();
     if value == 0.0 {
         "0".to_owned()
-    } else if digits > 4.0 || digits < -6.0 {
+    } else if !(-6.0..=4.0).contains(&digits) {
         let digits = (value.abs().log10().floor() + digits).max(0.0) as usize;
         format!("{value:.digits$e}")
     } else {

@@ -18,7 +18,7 @@ fn crc(data: &[u8]) -> u32 {
 
 fn unmasked(bytes: &[u8]) -> u32 {
     let crc = u32::from_le_bytes(bytes.try_into().unwrap()).wrapping_sub(0xa282_ead8);
-    crc >> 17 | crc << 15
+    crc.rotate_left(15)
 }
 
 /// The payloads of a file, each checked by both of its checksums.
@@ -74,7 +74,7 @@ fn fields(mut message: &[u8]) -> Vec<Field<'_>> {
     out
 }
 
-fn field<'a>(message: &'a [u8], number: u64) -> Option<&'a [u8]> {
+fn field(message: &[u8], number: u64) -> Option<&[u8]> {
     fields(message).into_iter().find(|(of, _)| *of == number).map(|(_, content)| content)
 }
 
