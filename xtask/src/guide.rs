@@ -13,8 +13,21 @@ use crate::layers;
 const COPY: &str = "target/guide";
 
 /// What the copy needs of the project.
-const PARTS: &[&str] =
-    &["Cargo.toml", "Cargo.lock", "README.md", "src", "shaders", "models", "tests", "snapshots", "benches", "xtask"];
+const PARTS: &[&str] = &[
+    "Cargo.toml",
+    "Cargo.lock",
+    "README.md",
+    "src",
+    "shaders",
+    "models",
+    "tests",
+    "snapshots",
+    "benches",
+    "xtask",
+    "python/Cargo.toml",
+    "python/src",
+    "python/tests",
+];
 
 /// The files of the new ops.
 const FILES: &str = "tests/guide";
@@ -111,12 +124,14 @@ fn replicate(from: &Path, to: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Gives the copy a version of its own: cargo keeps what it builds of two packages apart by name and version.
+/// Gives the copy a version of its own: cargo keeps what it builds of two packages apart by name and version. It is not
+/// optimised, since it is compiled for longer than its tests run.
 fn other_version(manifest: &Path) -> Result<(), String> {
     let fail = |e: std::io::Error| format!("{}: {e}", manifest.display());
     let text = fs::read_to_string(manifest).map_err(fail)?;
     let line = text.lines().find(|line| line.starts_with("version = ")).unwrap_or_default();
-    fs::write(manifest, text.replacen(line, "version = \"0.0.0\"", 1)).map_err(fail)
+    let text = text.replacen(line, "version = \"0.0.0\"", 1) + "\n[profile.dev.package.dpc]\nopt-level = 0\n";
+    fs::write(manifest, text).map_err(fail)
 }
 
 /// Puts lines behind the first one that begins with `before`.

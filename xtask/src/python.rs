@@ -7,7 +7,7 @@ use std::process::Command;
 /// Names a Python that has what the tests need, to be used in place of a new environment.
 const VARIABLE: &str = "DPC_PYTHON";
 
-/// What the tests need besides PyTorch.
+/// What the tests need.
 const PACKAGES: &[&str] = &[
     "ipykernel",
     "matplotlib",
@@ -20,16 +20,18 @@ const PACKAGES: &[&str] = &[
     "polars",
     "pytest",
     "scikit-learn",
+    "torch",
     "tqdm",
 ];
 
-/// PyTorch without what CUDA needs, which is gigabytes.
-const TORCH: &[&str] = &["torch", "--index-url", "https://download.pytorch.org/whl/cpu"];
-
-/// Runs the tests of the package, with the features of dependencies that all other tests have.
+/// Runs the tests of the package.
 pub fn run() -> Result<(), String> {
-    let python = interpreter()?;
-    super::cargo_with(&["test", "--workspace", "--test", "python"], &[(VARIABLE, &python)])
+    tested(&interpreter()?)
+}
+
+/// Runs the tests of the package by this Python, with the features of dependencies that all other tests have.
+pub fn tested(python: &Path) -> Result<(), String> {
+    super::cargo_with(&["test", "--workspace", "--test", "python"], &[(VARIABLE, python)])
 }
 
 /// Builds the wheel, in `target/wheels`.
@@ -45,8 +47,8 @@ fn target() -> PathBuf {
     env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into()).into()
 }
 
-/// A Python with all that the tests need.
-fn interpreter() -> Result<PathBuf, String> {
+/// A Python with all that the tests need; it is made where there is none.
+pub fn interpreter() -> Result<PathBuf, String> {
     if let Some(python) = env::var_os(VARIABLE) {
         return Ok(python.into());
     }
@@ -55,8 +57,7 @@ fn interpreter() -> Result<PathBuf, String> {
         Command::new(&python)
             .args(["-c", "import torch, pytest, onnxscript, pandas, polars, sklearn, opacus, nbclient, matplotlib"]),
     ) {
-        println!("xtask: installing PyTorch and what else the tests need");
-        pip(&python, TORCH).or_else(|_| pip(&python, &TORCH[..1]))?;
+        println!("xtask: installing {}", PACKAGES.join(", "));
         pip(&python, PACKAGES)?;
     }
     Ok(python)
