@@ -25,6 +25,7 @@ const PARTS: &[&str] = &[
     "benches",
     "xtask",
     "python/Cargo.toml",
+    "python/build.rs",
     "python/src",
     "python/tests",
 ];
