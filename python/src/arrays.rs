@@ -33,7 +33,7 @@ impl<'py> FromPyObject<'_, 'py> for Memory {
         let length = array.getattr("nbytes")?.extract()?;
         match contiguous {
             true => Ok(Memory { _array: array.to_owned().unbind(), address, length }),
-            false => Err(Kind::Data.new("an array is not in C order", "dpc::python::array", None)),
+            false => Err(Kind::Data.says("an array is not in C order", "dpc::python::array", None)),
         }
     }
 }
@@ -78,7 +78,7 @@ pub fn taken(given: BTreeMap<String, Taken>) -> PyResult<BTreeMap<String, Array>
 fn array(name: &str, (dtype, dims, memory): Taken) -> PyResult<Array> {
     let unfit = |what: &str| {
         let help = "give numbers in an array of NumPy, or of what NumPy reads";
-        Kind::Data.new(&format!("array `{name}` {what}"), "dpc::python::array", Some(help))
+        Kind::Data.says(&format!("array `{name}` {what}"), "dpc::python::array", Some(help))
     };
     let known = DTYPES.into_iter().find(|known| known.name() == dtype);
     let known = known.ok_or_else(|| unfit(&format!("has the dtype {dtype}, which dpc does not read")))?;

@@ -26,11 +26,11 @@ impl Kind {
     pub fn of(self, error: &dyn Diagnostic) -> PyErr {
         let code = first(error, &|error| error.code().map(|code| code.to_string()));
         let help = first(error, &|error| error.help().map(|help| help.to_string()));
-        self.new(&text(error), code.as_deref().unwrap_or("dpc::error"), help.as_deref())
+        self.says(&text(error), code.as_deref().unwrap_or("dpc::error"), help.as_deref())
     }
 
     /// The exception with this message.
-    pub fn new(self, message: &str, code: &str, help: Option<&str>) -> PyErr {
+    pub fn says(self, message: &str, code: &str, help: Option<&str>) -> PyErr {
         Python::attach(|py| {
             let made = py
                 .import("dpc._errors")
@@ -55,7 +55,7 @@ pub fn library(error: &dpc::Error) -> PyErr {
 
 /// What an option's text does not mean.
 pub fn option(name: &str, error: impl std::fmt::Display, kind: Kind) -> PyErr {
-    kind.new(&format!("{name}: {error}"), "dpc::python::option", None)
+    kind.says(&format!("{name}: {error}"), "dpc::python::option", None)
 }
 
 /// What `get` finds in an error, or in the first of those that it is made of that has any.

@@ -56,7 +56,7 @@ impl Fit {
     /// Begins the training of `private` on `data`.
     pub fn begin(self, py: Python<'_>, private: &Private, data: Dataset) -> PyResult<Session> {
         if private.certificate.is_some() && private.ledger.is_none() && !self.resume {
-            return Err(Kind::Plan.new(
+            return Err(Kind::Plan.says(
                 "what the model was trained for before is not known step by step, so no certificate would cover more",
                 "dpc::python::trained",
                 Some("make another by make_private, or go on with a directory of a run by out= and resume=True"),
@@ -77,7 +77,7 @@ impl Fit {
         for (wanted, name) in [(self.resume, "resume"), (self.tensorboard.is_some(), "tensorboard")] {
             if wanted && self.out.is_none() {
                 let help = Some("name the directory of the run");
-                return Err(Kind::Plan.new(&format!("{name} needs out"), "dpc::python::option", help));
+                return Err(Kind::Plan.says(&format!("{name} needs out"), "dpc::python::option", help));
             }
         }
         let (artifact, ledger) = (private.artifact.clone(), private.ledger.clone().unwrap_or_default());
@@ -101,7 +101,7 @@ impl Fit {
     }
 
     fn request(&self, private: &Private) -> PyResult<PlanRequest> {
-        let wrong = |message: &str| Kind::Plan.new(message, "dpc::python::option", None);
+        let wrong = |message: &str| Kind::Plan.says(message, "dpc::python::option", None);
         let amount = match (self.epsilon, self.noise_multiplier) {
             (Some(epsilon), None) if epsilon > 0.0 => Amount::Epsilon(epsilon),
             (Some(_), None) => return Err(wrong("epsilon must be positive")),
@@ -246,7 +246,7 @@ impl Job {
             let run = Artifact::load(&directory.artifact()).map_err(|error| failed(&error))?;
             if run.program != self.artifact.program {
                 let help = "make the model as it was made when the run began";
-                return Err(Kind::Plan.new("the run is of another model", "dpc::python::model", Some(help)));
+                return Err(Kind::Plan.says("the run is of another model", "dpc::python::model", Some(help)));
             }
             self.artifact = run;
         }
@@ -307,11 +307,9 @@ impl Current for InMemory<'_> {
     }
 
     fn state(&mut self) -> PyResult<State> {
-        let state = self.trainer.parameters().and_then(|parameters| {
-            let certificate = self.trainer.certificate()?;
-            Ok(State { parameters, certificate })
-        });
-        state.map_err(|error| errors::library(&error))
+        let parameters = self.trainer.parameters().map_err(|error| errors::library(&error))?;
+        let certificate = self.trainer.certificate().map_err(|error| errors::library(&error))?;
+        Ok(State { parameters, certificate })
     }
 }
 
@@ -323,10 +321,8 @@ impl Current for InDirectory<'_, '_> {
     }
 
     fn state(&mut self) -> PyResult<State> {
-        let state = self.0.parameters().and_then(|parameters| {
-            let certificate = self.0.certificate()?;
-            Ok(State { parameters, certificate })
-        });
-        state.map_err(|error| Kind::Train.of(&error))
+        let parameters = self.0.parameters().map_err(|error| Kind::Train.of(&error))?;
+        let certificate = self.0.certificate().map_err(|error| Kind::Train.of(&error))?;
+        Ok(State { parameters, certificate })
     }
 }

@@ -75,16 +75,16 @@ impl Private {
             },
             ..Options::private(loss.parse().map_err(|error| read("loss", error))?)
         };
-        let compiled = py.detach(|| {
+        let compile = || -> Result<_, Box<dpc::Error>> {
             let model = Model::from_bytes(model)?;
             let [train, freeze] = [&train, &freeze].map(|all| all.iter().map(String::as_str).collect::<Vec<_>>());
             let model = match train.is_empty() && freeze.is_empty() {
                 true => model,
                 false => model.choosing(&train, &freeze)?,
             };
-            model.compile(&options)
-        });
-        let compiled = compiled.map_err(|error| errors::library(&error))?;
+            Ok(model.compile(&options)?)
+        };
+        let compiled = py.detach(compile).map_err(|error| errors::library(&error))?;
         Ok(Private { artifact: compiled.artifact().clone(), certificate: None, ledger: Some(MemoryStore::default()) })
     }
 
@@ -207,8 +207,8 @@ impl Private {
     ) -> PyResult<(bool, String, String)> {
         let devices = [opened(device)?];
         let settings = Settings { replays, canaries, mutate, ..Settings::default() };
-        let report = py.detach(|| dpc::audit::audit(&self.artifact, &devices, &settings, |_| {}));
-        let report = report.map_err(|error| Kind::Train.of(&error))?;
+        let audit = || dpc::audit::audit(&self.artifact, &devices, &settings, |_| {}).map_err(Box::new);
+        let report = py.detach(audit).map_err(|error| Kind::Train.of(&*error))?;
         Ok((report.passed, report.to_string(), json(&report)?))
     }
 

@@ -134,7 +134,7 @@ impl Session {
             let _ = desk.answers.send(Answer::Ended(result, state));
         };
         let started = thread::Builder::new().name("dpc training".to_owned()).spawn(run);
-        started.map_err(|error| Kind::Train.new(&error.to_string(), "dpc::python::thread", None))?;
+        started.map_err(|error| Kind::Train.says(&error.to_string(), "dpc::python::thread", None))?;
         let mut line = Line { asks, answers: Mutex::new(answers), ended: false, last: None };
         match line.hears(py, std::process::id())? {
             Some(Answer::Planned(plan)) => Ok(Session { line: Mutex::new(line), plan, process: std::process::id() }),
@@ -168,7 +168,7 @@ impl Session {
             Err(TryLockError::Poisoned(error)) => Ok(error.into_inner()),
             Err(TryLockError::WouldBlock) => {
                 let help = "ask between two steps, from the thread that trains";
-                Err(Kind::Train.new("a step is under way", "dpc::python::under_way", Some(help)))
+                Err(Kind::Train.says("a step is under way", "dpc::python::under_way", Some(help)))
             }
         }
     }
@@ -217,7 +217,7 @@ impl Line {
     fn hears(&mut self, py: Python<'_>, process: u32) -> PyResult<Option<Answer>> {
         if std::process::id() != process {
             let help = "train in the process that began it; a fork has none of its threads";
-            return Err(Kind::Train.new("the training belongs to another process", "dpc::python::forked", Some(help)));
+            return Err(Kind::Train.says("the training belongs to another process", "dpc::python::forked", Some(help)));
         }
         let mut raised = None;
         loop {
@@ -252,5 +252,5 @@ impl Line {
 }
 
 fn broken() -> PyErr {
-    Kind::Train.new("the training has broken off", "dpc::python::broken", Some("this is a defect of dpc"))
+    Kind::Train.says("the training has broken off", "dpc::python::broken", Some("this is a defect of dpc"))
 }
