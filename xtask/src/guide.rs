@@ -101,9 +101,9 @@ pub fn run() -> Result<(), String> {
     }
     let manifest = format!("{COPY}/Cargo.toml");
     other_version(Path::new(&manifest))?;
-    // That of the project, which has the dependencies.
+    // That of the project, which has the dependencies, with the features that they have with all packages.
     let target = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
-    let arguments = ["test", "--manifest-path", &manifest, "--target-dir", &target, "-p", "dpc", "--lib", "--"];
+    let arguments = ["test", "--manifest-path", &manifest, "--target-dir", &target, "--workspace", "--lib", "--"];
     crate::cargo(&[&arguments[..], FILTERS].concat())
 }
 

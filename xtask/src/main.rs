@@ -97,7 +97,7 @@ fn browser() -> Result<(), String> {
         println!("xtask: NOT CHECKED: rustup cannot add the target {TARGET}");
         return Ok(());
     }
-    cargo(&["check", "--lib", "--no-default-features", "--target", TARGET])
+    cargo(&["check", "--package", "dpc", "--lib", "--no-default-features", "--target", TARGET])
 }
 
 /// Folders that hold Rust files.
