@@ -116,6 +116,6 @@ def _frame(frame, schema):
             arrays[name] = np.stack(values, axis=1)
             if arrays[name].shape[1] == int(np.prod(dims)):
                 arrays[name] = arrays[name].reshape([-1, *dims])
-        if name in arrays and entry["dtype" if "dtype" in entry else "kind"] in ("f32", {"dtype": "f32"}):
+        if name in arrays and entry["kind"] == {"dtype": "f32"}:
             arrays[name] = arrays[name].astype(np.float32)
     return arrays
