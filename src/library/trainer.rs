@@ -21,7 +21,7 @@ use crate::train::augment::Augment;
 use crate::train::average::Average;
 use crate::train::data::Dataset;
 use crate::train::engine::Engine;
-use crate::train::evaluate::{Evaluation, Scored, evaluate};
+use crate::train::evaluate::{Evaluation, Scored, evaluate, evaluate_with};
 use crate::train::finite;
 use crate::train::lr_for::{self, LrFor};
 use crate::train::lr_schedule::LrSchedule;
@@ -189,14 +189,10 @@ impl<'a> Trainer<'a> {
     pub fn evaluate(&mut self, data: &Dataset) -> Result<Evaluation, Error> {
         let scored = Scored::of(&self.artifact.manifest).ok_or(Error::NoLoss)?;
         let engine = self.steps.stepper().engine();
-        let Some((_, average)) = &self.average else {
-            return Ok(evaluate(engine, data, &scored)?);
-        };
-        let left = engine.parameters()?;
-        engine.set_parameters(average.values())?;
-        let evaluation = evaluate(engine, data, &scored);
-        engine.set_parameters(&left)?;
-        Ok(evaluation?)
+        Ok(match &self.average {
+            Some((_, average)) => evaluate_with(engine, average.values(), data, &scored)?,
+            None => evaluate(engine, data, &scored)?,
+        })
     }
 
     /// The parameters' values; their moving averages where the [setup](Setup::ema) asks for them.

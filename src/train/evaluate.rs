@@ -19,6 +19,7 @@ use crate::lower::program::Phase;
 use crate::options::{Loss, Term};
 use crate::passes::attach_loss::term_output;
 use crate::schema::LABEL;
+use crate::tensors::Tensors;
 pub use measures::Measures;
 use tally::Tally;
 
@@ -170,6 +171,23 @@ impl Evaluation {
         warnings.extend(none.map(|(of, _)| format!("every label of `{of}` is ignored, so there is no mean loss")));
         warnings
     }
+}
+
+/// As [`evaluate`], with `values` in place of the parameters of their names, which are put back.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_with(
+    engine: &mut Engine,
+    values: &Tensors,
+    data: &Dataset,
+    scored: &Scored,
+) -> Result<Evaluation, EngineError> {
+    let left = engine.parameters()?;
+    engine.set_parameters(values)?;
+    let evaluation = evaluate(engine, data, scored);
+    engine.set_parameters(&left)?;
+    evaluation
 }
 
 /// Evaluates the engine's parameters on all of `data`.

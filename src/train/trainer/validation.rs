@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Run, TrainError};
-use crate::train::evaluate::{Evaluation, Scored, evaluate};
+use crate::train::evaluate::{Evaluation, Scored, evaluate, evaluate_with};
 
 impl Run<'_> {
     /// The evaluation that is due after the step that was taken last, and after the last one of all.
@@ -30,13 +30,7 @@ impl Run<'_> {
         let started = Instant::now();
         let engine = self.steps.stepper().engine();
         let evaluation = match &self.average {
-            Some(average) => {
-                let trained = engine.parameters()?;
-                engine.set_parameters(average.values())?;
-                let evaluation = evaluate(engine, data, &scored)?;
-                engine.set_parameters(&trained)?;
-                evaluation
-            }
+            Some(average) => evaluate_with(engine, average.values(), data, &scored)?,
             None => evaluate(engine, data, &scored)?,
         };
         self.since_log.started += started.elapsed();
