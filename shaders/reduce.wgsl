@@ -6,6 +6,8 @@ const LANES: u32 = 64u;
 const KEPT: u32 = 1u;
 const REDUCED: u32 = 1u;
 const SQUARE: bool = false;
+// Whether a record has one term.
+const SINGLE: bool = false;
 const EACH: bool = true;
 const BLOCK: u32 = 1u;
 
@@ -55,9 +57,12 @@ fn reduced(r: u32) -> u32 {
     return at + rest * params.reduced[0].y;
 }
 
-// The share of record `n` that invocation `lane` sums.
-fn record_sum(n: u32, e: u32, lane: u32) -> f32 {
-    let base = n * params.record + kept(e);
+// The share of the terms from `base` on that invocation `lane` sums.
+fn record_sum(base: u32, lane: u32) -> f32 {
+    if (SINGLE) {
+        let term = x[base];
+        return select(term, term * term, SQUARE);
+    }
     var sum = 0.0;
     // Of BLOCK terms at a time, so that small terms are not lost beside what went before.
     for (var first = params.begin + lane; first < params.end; first += BLOCK * LANES) {
@@ -99,12 +104,13 @@ fn main(
     var sum = 0.0;
     if (EACH) {
         let n = i / params.len;
-        sum = record_sum(n, i - n * params.len, lane);
+        sum = record_sum(n * params.record + kept(i - n * params.len), lane);
     } else {
+        let first = kept(i);
         for (var n = params.record_begin; n < params.record_end; n += 1u) {
             let weight = weight_of(n);
             if (weight != 0.0) {
-                sum += weight * record_sum(n, i, lane);
+                sum += weight * record_sum(n * params.record + first, lane);
             }
         }
     }

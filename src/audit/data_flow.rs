@@ -16,7 +16,7 @@ use crate::graph::DType;
 use crate::lower::kernels::Kernel;
 use crate::lower::program::{BufferId, Dispatch, Phase, Program, Role};
 use crate::lower::scalar::{Func, Step};
-use crate::lower::{host_inputs, host_outputs};
+use crate::lower::{host_inputs, host_outputs, rates};
 
 /// The phases that end a step.
 const ENDS: [Phase; 2] = [Phase::Update, Phase::Release];
@@ -101,7 +101,7 @@ impl<'a> Flow<'a> {
             | Role::ConstantI32(_)
             | Role::Noise(_)
             | Role::GridNoise(_) => Label::Public,
-            Role::Input(name) if [host_inputs::HYPER, host_inputs::GRID_UNITS].contains(&&**name) => Label::Public,
+            Role::Input(name) if rates::is_input(name) || name == host_inputs::GRID_UNITS => Label::Public,
             Role::Output(name) if name == host_outputs::NONFINITE && self.is_of_ends(id) => Label::Public,
             _ => Label::Records,
         };
@@ -214,7 +214,7 @@ impl<'a> Flow<'a> {
         let [gradient, hyper, value, states @ ..] = &dispatch.buffers[..] else { return false };
         let own = |id: &BufferId| matches!(self.role(*id), Role::OptimizerState(of, _) if of == parameter);
         self.label(*gradient) == Label::Released(parameter.to_owned())
-            && *self.role(*hyper) == Role::Input(host_inputs::HYPER.to_owned())
+            && matches!(self.role(*hyper), Role::Input(name) if rates::is_input(name))
             && *self.role(*value) == Role::Parameter(parameter.to_owned())
             && self.program.buffer(*value).len.at(1) == len
             && states.iter().all(own)

@@ -14,6 +14,15 @@ pub fn input(group: usize) -> String {
     format!("{}.{}", host_inputs::HYPER, group + 1)
 }
 
+/// Whether updates may read the input `name` as the numbers of a step: that of all, or a group's own.
+pub fn is_input(name: &str) -> bool {
+    match name.strip_prefix(host_inputs::HYPER) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix('.').and_then(|group| group.parse().ok()).is_some_and(|group: usize| group > 0),
+        None => false,
+    }
+}
+
 /// `program` with an input of its own, [`input`], for the updates of each group of parameters. Its memory is still to be planned.
 pub fn regroup(program: &Program, groups: &[Vec<&str>]) -> Program {
     let mut program = program.clone();
@@ -38,4 +47,19 @@ pub fn regroup(program: &Program, groups: &[Vec<&str>]) -> Program {
         }
     }
     program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn updates_read_the_numbers_of_all_or_of_a_group() {
+        assert!([host_inputs::HYPER, &input(0), &input(41)].into_iter().all(is_input));
+        assert!(
+            !["dpc.hyper.", "dpc.hyper.0", "dpc.hyper1", "dpc.hyper.x", host_inputs::GRID_UNITS]
+                .into_iter()
+                .any(is_input)
+        );
+    }
 }

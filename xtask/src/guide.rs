@@ -81,9 +81,21 @@ const TESTS: &[Lines] = &[
     ("src/tests/mod.rs", "mod derivatives;", "mod guide;"),
 ];
 
-/// The tests that know of every op.
-const FILTERS: &[&str] =
-    &["tests::derivatives", "tests::devices", "tests::passes", "tests::guide", "device::", "cli::help_tests", "scalar"];
+/// The tests that know of every op and kernel.
+const FILTERS: &[&str] = &[
+    "tests::derivatives",
+    "tests::devices",
+    "tests::passes",
+    "tests::guide",
+    "every_kernel_keeps_its_contract",
+    "references_are_not_all_infinite",
+    "every_shader",
+    "cli::help_tests",
+    "scalar",
+];
+
+/// The kernels of the guide: other cases than theirs are tested where they come from.
+const KERNELS: (&str, &str) = ("DPC_CASES", "flip,elementwise");
 
 /// Adds the ops to a copy and tests it.
 pub fn run() -> Result<(), String> {
@@ -104,7 +116,7 @@ pub fn run() -> Result<(), String> {
     // That of the project, which has the dependencies, with the features that they have with all packages.
     let target = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
     let arguments = ["test", "--manifest-path", &manifest, "--target-dir", &target, "--workspace", "--lib", "--"];
-    crate::cargo(&[&arguments[..], FILTERS].concat())
+    crate::cargo_with(&[&arguments[..], FILTERS].concat(), &[(KERNELS.0, Path::new(KERNELS.1))])
 }
 
 /// Copies the files that differ.

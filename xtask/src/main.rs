@@ -4,6 +4,8 @@
 //! conformance cases, the layers of the sources, the formatting of every file, the tests, the examples in the documentation,
 //! the lints, the library without an operating system, the guide to adding an op, the Python package.
 //!
+//! `cargo xtask lints`: the lints alone, with the dependencies that the tests were built with.
+//!
 //! `cargo xtask guide`: README's guide to adding an op, followed in a copy of the sources.
 //!
 //! `cargo xtask python`: the Python package and its tests alone. `cargo xtask wheel`: the package as a wheel.
@@ -13,6 +15,7 @@
 mod conformance;
 mod guide;
 mod layers;
+mod lints;
 mod python;
 
 use std::env;
@@ -20,19 +23,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 
-const USAGE: &str = "usage: cargo xtask test | guide | python | wheel | conformance";
+const USAGE: &str = "usage: cargo xtask test | lints | guide | python | wheel | conformance";
 
 /// A step: what it is for, and the arguments of cargo.
 const STEPS: &[(&str, &[&str])] = &[
     ("tests", &["test", "--workspace", "--lib", "--bins", "--tests"]),
     ("examples in the documentation", &["test", "--workspace", "--doc"]),
-    ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
 ];
 
 fn main() -> ExitCode {
     let result = match env::args().nth(1).as_deref() {
         Some("test") => test(),
         Some("guide") => guide::run(),
+        Some("lints") => lints::run(),
         Some("python") => python::run(),
         Some("wheel") => python::wheel(),
         Some("conformance") => conformance::run(),
@@ -68,6 +71,8 @@ fn test() -> Result<(), String> {
         let cases = cases.as_deref().ok().map(|cases| (conformance::VARIABLE, cases));
         cargo_with(arguments, cases.as_slice())?;
     }
+    println!("xtask: lints");
+    lints::run()?;
     browser()?;
     println!("xtask: the guide to adding an op, followed in a copy of the sources");
     guide::run()?;

@@ -37,6 +37,10 @@ impl Case {
         found[check].passed
     }
 
+    fn role(&self, id: BufferId) -> &Role {
+        &self.program.buffer(id).role
+    }
+
     fn find(&self, wanted: fn(&Kernel) -> bool) -> usize {
         self.program.phase(self.end).iter().position(|dispatch| wanted(&dispatch.kernel)).unwrap()
     }
@@ -62,6 +66,31 @@ fn what_is_compiled_goes_through_noise() {
     for case in Case::all() {
         assert!((0..4).all(|check| case.passed(check)));
         assert!(case.end == Phase::Update || case.passed(4));
+    }
+}
+
+#[test]
+fn learning_rates_of_their_own_change_nothing_else() {
+    for case in Case::all() {
+        let names = case.program.ids().filter_map(|id| match &case.program.buffer(id).role {
+            Role::Parameter(name) => Some(&**name),
+            _ => None,
+        });
+        let names: Vec<&str> = names.collect();
+        let groups = [names[..1].to_vec(), names[1..].to_vec()];
+        let mut own = Case { program: rates::regroup(&case.program, &groups), ..case };
+        let program = own.program.clone();
+        let read = program.phase(own.end).iter().filter(|dispatch| matches!(dispatch.kernel, Kernel::Sgd(_)));
+        assert!(
+            read.into_iter().all(|dispatch| *own.role(dispatch.buffers[1]) != Role::Input(host_inputs::HYPER.into()))
+        );
+        let passed = |own: &Case| (0..4).all(|check| own.passed(check)) && (own.end == Phase::Update || own.passed(4));
+        assert!(passed(&own));
+        // A divisor of a group's own is none.
+        let (at, ending) = own.ending();
+        let sgd = own.find(|kernel| matches!(kernel, Kernel::Sgd(_)));
+        own.at(at).buffers[ending.divisor] = program.phase(own.end)[sgd].buffers[1];
+        assert!(!passed(&own));
     }
 }
 

@@ -81,7 +81,7 @@ impl Case {
     }
 }
 
-/// All cases.
+/// All cases, or those of the kernels that the variable `DPC_CASES` names, separated by commas.
 pub fn cases() -> Vec<Case> {
     let mut all = maps::cases();
     all.extend(layers::cases());
@@ -89,6 +89,10 @@ pub fn cases() -> Vec<Case> {
     all.extend(custom::cases());
     let integers = grid::cases(&all);
     all.extend(integers);
+    if let Ok(names) = std::env::var("DPC_CASES") {
+        all.retain(|case| names.split(',').any(|name| name == case.kernel().rules().name()));
+        assert!(!all.is_empty(), "no case is of {names}");
+    }
     all
 }
 

@@ -30,7 +30,7 @@ macro_rules! embed {
 
 /// The shared snippets by name.
 const SNIPPETS: &[(&str, &str)] = embed![
-    "blocked" "direct" "elements" "grid" "grid_sums" "half" "math" "planes" "row" "serial" "threefry" "tile" "tokens" "total" "view"
+    "blocked" "direct" "elements" "grid" "grid_sums" "grid_wide" "half" "math" "planes" "row" "serial" "threefry" "tile" "tokens" "total" "view"
     "window"
 ];
 

@@ -1,5 +1,6 @@
 //! How a GPU runs each kernel, one a file: its WGSL template, and the launches that its work is cut into.
 
+mod grid;
 mod launch;
 mod operand;
 mod phases;
@@ -7,6 +8,7 @@ mod tile;
 
 use std::ops::Deref;
 
+use grid::specialise_grid;
 use launch::{Lanes, Span, linear_grid, literal, words};
 pub use launch::{Launch, MAX_ITERATIONS};
 use operand::specialise_views;

@@ -1,7 +1,7 @@
 //! Schedule of [`OuterSum`]: chunks of records are summed apart, then their sums.
 
 use super::tile::Axis;
-use super::{Launch, On, Schedule, Span, Specialise, Template, Tile, specialise_views, words};
+use super::{Launch, On, Schedule, Span, Specialise, Template, Tile, specialise_grid, specialise_views, words};
 use crate::lower::kernels::{Half, OuterSum, Packing, Records, Reduce, Sums, View, Walk};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
@@ -61,9 +61,8 @@ impl Schedule for On<'_, OuterSum> {
             template.snippet("sums", "grid_sums");
             template.block("record", RECORD);
             template.block("place", "    let at = g;");
-        } else {
-            template.block("grid", "");
         }
+        specialise_grid(template, self.sums);
         for (k, name) in ["a", "b"].into_iter().enumerate() {
             if let Some(packing) = self.packed[k] {
                 template.snippet("packed", "half");

@@ -1,14 +1,19 @@
 //! Schedule of [`Reduce`].
 
-use super::{Lanes, Launch, On, Schedule, Span, Specialise, Template, words};
+use super::{Lanes, Launch, On, Schedule, Span, Specialise, Template, specialise_grid, words};
+use crate::device::gpu::class::Class;
 use crate::lower::kernels::{Records, Reduce, Walk};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
 
-impl Reduce {
-    /// Invocations that share a sum.
+impl On<'_, Reduce> {
+    /// Invocations that share a sum: on a processor as many as it has in a vector, or one where the sums fill vectors.
     fn lanes(&self) -> Lanes {
-        Lanes::of(self.terms())
+        match (Lanes::of(self.terms()), self.class) {
+            (Lanes(1), _) => Lanes(1),
+            (_, Class::Cpu) => Lanes(if self.elements() < 8 { 8 } else { 1 }),
+            (lanes, _) => lanes,
+        }
     }
 }
 
@@ -17,11 +22,12 @@ const BLOCK: usize = 256;
 
 /// Sums of integers.
 const SUMMED: &str = "\
+    let first = kept(i);
     var sum = 0;
     for (var n = params.record_begin; n < params.record_end; n += 1u) {
         let weight = weight_of(n);
         if (weight != 0.0) {
-            sum += on_grid(weight * record_sum(n, i, lane));
+            sum += on_grid(weight * record_sum(n * params.record + first, lane));
         }
     }
     if (params.adds == 1u) {
@@ -38,14 +44,14 @@ impl Schedule for On<'_, Reduce> {
         template.constant("KEPT", format!("{}u", self.kept.len().max(1)));
         template.constant("REDUCED", format!("{}u", self.reduced.len().max(1)));
         template.constant("SQUARE", self.square);
+        template.constant("SINGLE", self.terms() == 1);
         template.constant("BLOCK", format!("{BLOCK}u"));
         template.constant("EACH", matches!(self.records, Records::Each(_)));
         let integers = self.records.sums().integers();
         if integers {
             template.block("summed", SUMMED);
-        } else {
-            template.block("grid", "");
         }
+        specialise_grid(template, self.records.sums());
         if self.records.weighted() {
             let element = if integers { "i32" } else { "f32" };
             let results = format!(
@@ -56,6 +62,9 @@ impl Schedule for On<'_, Reduce> {
             template.block("weight", "    return weight[n];");
         }
         self.lanes().specialise(template);
+        if self.lanes().0 > 1 {
+            template.constant("SIZE", format!("{}u", self.lanes().0));
+        }
     }
 
     fn launches(&self, rows: usize) -> Vec<Launch> {

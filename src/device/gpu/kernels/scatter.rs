@@ -1,6 +1,6 @@
 //! Schedule of [`Scatter`].
 
-use super::{Launch, On, Schedule, Span, Specialise, Template, linear_grid, words};
+use super::{Launch, On, Schedule, Span, Specialise, Template, linear_grid, specialise_grid, words};
 use crate::lower::kernels::{Records, Scatter};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
@@ -22,9 +22,8 @@ impl Schedule for On<'_, Scatter> {
         let integers = self.records.sums().integers();
         if integers {
             template.block("element", "fn element(value: f32) -> i32 {\n    return on_grid(value);\n}");
-        } else {
-            template.block("grid", "");
         }
+        specialise_grid(template, self.records.sums());
         if self.records.weighted() {
             let result = if integers {
                 "var<storage, read_write> y: array<i32>"
