@@ -16,8 +16,8 @@ def _in_python(text):
         return flag[2:].replace("-", "_") + "=" if flag[2:] in _SAME else flag
 
     # A module is what is trained, so that no file is rewritten.
-    text = re.sub(r"have it rewritten by --fix batch-norm=[^;]*; or", "put GroupNorm in its place, as is usual in private training; or",
-                  text)
+    text = re.sub(
+        r"have it rewritten by --fix batch-norm=[^;]*; or", "put GroupNorm in its place, as is usual in private training; or", text)
     return re.sub(r"--[a-z][a-z-]*[a-z]", keyword, text)
 
 
