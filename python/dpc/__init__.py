@@ -10,11 +10,11 @@ from . import account
 from ._dpc import __version__
 from ._errors import CompileError, DataError, DpcError, PlanError, TrainError
 from ._optimizers import SGD, Adam, AdamW
-from ._private import Audit, Private, Step, audit, load, make_private
+from ._private import Audit, Gradients, Private, Step, Steps, audit, load, make_private
 
 __all__ = [
-    "SGD", "Adam", "AdamW", "Audit", "CompileError", "DataError", "DpcError", "PlanError", "Private", "PrivateClassifier", "Step",
-    "TrainError", "__version__", "account", "audit", "load", "make_private",
+    "SGD", "Adam", "AdamW", "Audit", "CompileError", "DataError", "DpcError", "Gradients", "PlanError", "Private",
+    "PrivateClassifier", "Step", "Steps", "TrainError", "__version__", "account", "audit", "load", "make_private",
 ]
 
 

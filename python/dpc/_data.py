@@ -5,37 +5,59 @@ import os
 from ._errors import DataError
 
 
-def given(data, schema):
-    """What the library takes: a text of the command line's `--data`, or the arrays of `data` by their names."""
-    if isinstance(data, (str, os.PathLike)):
-        return os.fspath(data)
+def given(data, schema, workers=1, cache=None):
+    """What the library takes: a text of the command line's `--data`, or the arrays of `data` by their names.
+
+    `workers` and `cache` are for data sets that are read item by item.
+    """
     inputs = [entry["name"] for entry in schema["inputs"]]
     targets = [entry["name"] for entry in schema["targets"]]
+    # Of a torch DataLoader what it loads: a step draws its own batch.
+    if hasattr(data, "dataset") and hasattr(data, "batch_sampler"):
+        data = data.dataset
+    if (type(data).__module__, type(data).__name__) == ("torch.utils.data.dataset", "TensorDataset"):
+        data = (data.tensors[:len(inputs)], data.tensors[len(inputs):])
+    pair = isinstance(data, (tuple, list)) and len(data) == 2
+    if not pair and not isinstance(data, (str, os.PathLike, dict)) and not hasattr(data, "columns"):
+        if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+            raise DataError(
+                f"data are of the type {type(data).__name__}, which dpc does not read", "dpc::python::data",
+                "give a pair (x, y) of arrays, a dict of arrays, a data frame, a torch Dataset of pairs, or a file's path")
+        from ._items import read
+
+        data = read(data, schema, workers, cache)
+    elif cache is not None:
+        raise DataError("a cache is for data sets that are read item by item", "dpc::python::cache", "leave out cache=")
+    if isinstance(data, (str, os.PathLike)):
+        return os.fspath(data)
     if isinstance(data, dict):
         arrays = data
-    elif hasattr(data, "columns") and hasattr(data, "__getitem__"):
-        arrays = _frame(data, schema)
-    elif isinstance(data, (tuple, list)) and len(data) == 2:
+    elif pair:
         arrays = {**named(data[0], inputs, "input"), **named(data[1], targets, "label")}
-    elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        arrays = _items(data, inputs, targets)
     else:
-        raise DataError(
-            f"data are of the type {type(data).__name__}, which dpc does not read", "dpc::python::data",
-            "give a pair (x, y) of arrays, a dict of arrays, a data frame, a torch Dataset of pairs, or a file's path")
+        arrays = _frame(data, schema)
     return {name: packed(name, array) for name, array in arrays.items()}
 
 
-def packed(name, array):
-    """An array as the library takes it."""
+def of_numpy(array):
+    """An array of torch, or of whatever NumPy reads, as one of NumPy; not copied where that can be."""
     import numpy as np
 
     if hasattr(array, "detach"):
         array = array.detach().cpu()
         if str(array.dtype) == "torch.bfloat16":
             array = array.float()
-        array = array.numpy()
-    array = np.asarray(array)
+        return array.numpy()
+    if hasattr(array, "__dlpack__") and not hasattr(array, "__array__"):
+        return np.from_dlpack(array)
+    return np.asarray(array)
+
+
+def packed(name, array):
+    """An array as the library takes it."""
+    import numpy as np
+
+    array = of_numpy(array)
     if array.dtype.kind not in "biuf":
         raise DataError(f"array `{name}` has the dtype {array.dtype}, which is none of numbers", "dpc::python::data")
     shape = array.shape
@@ -57,43 +79,13 @@ def named(values, names, what):
     values = dict(values) if isinstance(values, dict) else values
     if isinstance(values, dict):
         return values
-    values = list(values) if isinstance(values, (tuple, list)) and len(names) > 1 else [values]
+    several = isinstance(values, tuple) and len(values) == len(names) or isinstance(values, (tuple, list)) and len(names) > 1
+    values = list(values) if several else [values]
     if len(values) != len(names):
         raise DataError(
             f"the data have {len(values)} {what}s, but the model takes {len(names)}: {', '.join(names) or 'none'}",
             "dpc::python::data")
     return dict(zip(names, values))
-
-
-def _items(data, inputs, targets):
-    """The items of a data set, read one by one: pairs of what the model takes and its label, or dicts."""
-    import numpy as np
-
-    if len(data) == 0:
-        raise DataError("the data have no record", "dpc::python::data")
-    columns = {}
-    for index in range(len(data)):
-        try:
-            item = data[index]
-        except Exception as error:
-            raise DataError(f"item {index} of the data cannot be read: {error}", "dpc::python::data") from error
-        if isinstance(item, dict):
-            record = item
-        elif isinstance(item, (tuple, list)) and len(item) == 2:
-            record = {**named(item[0], inputs, "input"), **named(item[1], targets, "label")}
-        elif isinstance(item, (tuple, list)) and len(item) == len(inputs) + len(targets):
-            record = dict(zip(inputs + targets, item))
-        else:
-            raise DataError(
-                f"item {index} of the data is no pair of an input and its label", "dpc::python::data",
-                f"return {', '.join(inputs + targets)} in this order, or a dict with these names")
-        for name, value in record.items():
-            value = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
-            columns.setdefault(name, []).append(value)
-    try:
-        return {name: np.stack(values) for name, values in columns.items()}
-    except ValueError as error:
-        raise DataError(f"the items of the data differ in shape: {error}", "dpc::python::data") from None
 
 
 def _frame(frame, schema):

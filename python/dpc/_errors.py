@@ -3,7 +3,7 @@
 # What the command line's flags are called here.
 _FLAGS = {"--batch": "batch_size=", "--augment": "augment=", "--resume": "resume=True", "--physical-batch": "physical_batch="}
 _SAME = {"epsilon", "noise-multiplier", "delta", "epochs", "steps", "lr", "lr-schedule", "out", "loss", "clip", "optimizer",
-         "freeze", "train", "device", "sampling"}
+         "freeze", "train", "device", "sampling", "adjacency", "sample-rate", "noise-schedule", "clip-schedule", "ema"}
 
 
 def _in_python(text):
@@ -15,6 +15,9 @@ def _in_python(text):
             return _FLAGS[flag]
         return flag[2:].replace("-", "_") + "=" if flag[2:] in _SAME else flag
 
+    # A module is what is trained, so that no file is rewritten.
+    text = re.sub(
+        r"have it rewritten by --fix batch-norm=[^;]*; or", "put GroupNorm in its place, as is usual in private training; or", text)
     return re.sub(r"--[a-z][a-z-]*[a-z]", keyword, text)
 
 
@@ -35,7 +38,9 @@ class DpcError(Exception):
 
 
 class CompileError(DpcError):
-    """The model cannot be exported, or not be trained privately."""
+    """The model cannot be exported, or not be trained privately; `layers` has the paths of a module's layers at fault."""
+
+    layers = ()
 
 
 class DataError(DpcError):

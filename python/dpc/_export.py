@@ -6,13 +6,14 @@ import logging
 import os
 import re
 import tempfile
+import traceback
 import warnings
 
 from ._errors import CompileError
 
 
-def exported(module, example):
-    """The bytes of the module's ONNX file. The module is left as it was."""
+def exported(module, example, outputs=()):
+    """The bytes of the module's ONNX file, with names for its first outputs. The module is left as it was."""
     import torch
 
     if not isinstance(example, (tuple, list)):
@@ -28,17 +29,54 @@ def exported(module, example):
                 module.train()
             torch.onnx.export(
                 module, arguments, path, dynamo=True, optimize=False, verbose=False, external_data=False,
-                input_names=_names(module, len(arguments)), dynamic_shapes=tuple({0: batch} for _ in arguments))
+                input_names=_names(module, len(arguments)), output_names=list(outputs) or None, dynamic_shapes=tuple({0: batch} for _ in arguments))
         except Exception as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise CompileError(
-                f"PyTorch cannot export the module: {reason[0]}", "dpc::python::export",
-                "the forward pass must be one that torch.export traces, with the records on axis 0 of each input") from error
+            raise _refused(module, arguments, batch, error) from error
         finally:
             for part, mode in modes.items():
                 part.training = mode
         with open(path, "rb") as file:
             return file.read()
+
+
+def _refused(module, arguments, batch, error):
+    """The exception for a module that PyTorch does not export: the reason, and the layer and the line that it is in."""
+    import torch
+
+    layers, place, cause, under_way = [], "", error, []
+    hooks = []
+    for name, part in module.named_modules():
+        hooks.append(part.register_forward_pre_hook(lambda *_, name=name: under_way.append(name)))
+        hooks.append(part.register_forward_hook(lambda *_: under_way.pop() and None))
+    try:
+        # Once more, to see how far it comes.
+        torch.export.export(module, arguments, dynamic_shapes=tuple({0: batch} for _ in arguments), strict=False)
+    except Exception as again:
+        cause = again
+        layers = [name for name in under_way[-1:] if name]
+        own = [frame for frame in traceback.extract_tb(again.__traceback__) if not _of_a_package(frame.filename)]
+        if own:
+            place = f"\n  at {own[-1].filename}, line {own[-1].lineno}: {own[-1].line}"
+    finally:
+        for hook in hooks:
+            hook.remove()
+    while cause is error and error.__cause__ is not None:
+        cause = error = error.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
+    within = f"\n  in the module: {layers[0]}" if layers else ""
+    help = "the forward pass must be one that torch.export traces, with the records on axis 0 of each input"
+    if "data-dependent" in lines[0]:
+        help = "the forward pass must not depend on the values of tensors other than by torch.where and the like: " + help
+    refused = CompileError(f"PyTorch cannot export the module: {lines[0]}{within}{place}", "dpc::python::export", help)
+    refused.layers = layers
+    return refused
+
+
+def _of_a_package(file):
+    """Whether a file is of PyTorch or of the exporter."""
+    import torch
+
+    return file.startswith((os.path.dirname(torch.__file__), os.path.dirname(__file__), "<"))
 
 
 def _two_records(value):
@@ -63,7 +101,7 @@ def _names(module, count):
 def _quiet():
     """Without what the exporter has to say, of which nothing is to be done here."""
     disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             warnings.simplefilter("ignore")
@@ -80,16 +118,27 @@ def with_layers(error, model):
         nodes = onnx.load_from_string(model).graph.node
     except Exception:
         return error
-    mentioned = set(re.findall(r"`([^`]+)`", error.message))
-    layers = []
+    paths = {}
     for node in nodes:
-        if not mentioned & {node.name, *node.output}:
-            continue
         scopes = {entry.key: entry.value for entry in node.metadata_props}.get("pkg.torch.onnx.name_scopes", "")
         path = [scope for scope in re.findall(r"'([^']*)'", scopes)[:-1] if scope]
-        if path and path[-1] not in layers:
-            layers.append(path[-1])
+        paths.update(dict.fromkeys([node.name, *node.output], path[-1]) if path else {})
+    layers = []
+
+    def placed(found):
+        path = paths.get(found.group(1))
+        if path is None:
+            return found.group(0)
+        if path not in layers:
+            layers.append(path)
+        return f"{found.group(0)} of the layer `{path}`"
+
+    # What is refused is a node; what else is named are the values that it reads.
+    message = re.sub(r"node `([^`]+)`(?: \(\w+\))?", placed, error.message)
+    if not layers:
+        re.sub(r"`([^`]+)`", placed, error.message)
+        message = error.message + (f"\n  in the module: {', '.join(layers)}" if layers else "")
     if layers:
-        error = CompileError(f"{error.message}\n  in the module: {', '.join(layers)}", error.code, error.help)
+        error = CompileError(message, error.code, error.help)
     error.layers = layers
     return error

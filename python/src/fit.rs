@@ -10,8 +10,9 @@ use dpc::privacy::accountant::ACCOUNTANTS;
 use dpc::privacy::adjacency::Unit;
 use dpc::privacy::certificate::Certificate;
 use dpc::privacy::ledger::{Contents, MemoryStore};
-use dpc::privacy::plan::PrivacyPlan;
+use dpc::privacy::plan::{PlanWarning, PrivacyPlan};
 use dpc::privacy::request::{Amount, Length, PlanRequest};
+use dpc::privacy::schedule::InvalidSchedule;
 use dpc::train::augment::Augment;
 use dpc::train::data::Dataset;
 use dpc::train::lr_for::LrFor;
@@ -21,6 +22,7 @@ use dpc::train::run_dir::RunDir;
 use dpc::train::trained::TrainedRun;
 use dpc::train::trainer::{Run, Training, plan_of, train_while};
 use dpc::train::units::Units;
+use miette::Diagnostic;
 use pyo3::prelude::*;
 
 use crate::errors::{self, Kind};
@@ -39,6 +41,10 @@ pub struct Fit {
     steps: Option<u64>,
     seed: Option<u64>,
     sampling: String,
+    sample_rate: Option<f64>,
+    adjacency: String,
+    noise_schedule: String,
+    clip_schedule: String,
     lr: f64,
     lr_schedule: String,
     device: String,
@@ -127,8 +133,19 @@ impl Fit {
         if self.physical_batch == Some(0) {
             return Err(wrong("physical_batch must be positive"));
         }
+        if self.sample_rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1.0)) {
+            return Err(wrong("sample_rate must be above 0 and at most 1"));
+        }
+        let schedule = |text: &str| text.parse().map_err(|error: InvalidSchedule| Kind::Plan.of(&error));
         let mut request = PlanRequest {
             length,
+            sample_rate: self.sample_rate,
+            adjacency: self
+                .adjacency
+                .parse()
+                .map_err(|error: String| errors::option("adjacency", error, Kind::Plan))?,
+            noise_schedule: schedule(&self.noise_schedule)?,
+            clip_schedule: schedule(&self.clip_schedule)?,
             sampling: self.sampling.parse().map_err(|error: String| errors::option("sampling", error, Kind::Plan))?,
             insecure_seed: self.seed,
             ..PlanRequest::new(amount, self.delta, self.batch_size)
@@ -177,9 +194,23 @@ impl Job {
         self.artifact.program.most_rows().map_or(rows, |most| rows.min(most))
     }
 
-    fn announced(&self, plan: &PrivacyPlan) -> Plan {
-        let warnings = plan.warnings(self.units.1.len() as u64).iter().map(ToString::to_string).collect();
-        Plan { steps: plan.planned_steps, rate: plan.rate(), warnings, in_directory: self.fit.out.is_some() }
+    fn announced(&self, plan: &PrivacyPlan, rows: usize, taken: u64) -> Plan {
+        let warnings = plan.warnings(self.units.1.len() as u64);
+        let said = |warning: &PlanWarning| match warning.help() {
+            Some(help) => format!("{warning}: {help}"),
+            None => warning.to_string(),
+        };
+        Plan {
+            steps: plan.planned_steps,
+            taken,
+            rate: plan.rate(),
+            noise_multiplier: plan.noise_multiplier,
+            rows,
+            device: self.device.name(),
+            warnings: warnings.iter().map(said).collect(),
+            bytes: self.data.bytes().to_vec(),
+            in_directory: self.fit.out.is_some(),
+        }
     }
 
     /// With a ledger that lives as long as the model.
@@ -189,10 +220,11 @@ impl Job {
             Ok(plan) => plan,
             Err(error) => return (Err(error), None),
         };
+        let rows = self.rows(&plan);
         let setup = Setup {
             lr_for: self.lr_for.clone(),
             lr_schedule: self.lr_schedule.clone(),
-            physical_batch: Some(self.rows(&plan)),
+            physical_batch: Some(rows),
             augment: self.augment,
             ema: self.fit.ema,
             ledger: Box::new(self.ledger.clone()),
@@ -205,7 +237,7 @@ impl Job {
             Err(error) => return (Err(errors::library(&error)), None),
         };
         let mut result = Ok(());
-        let mut goes_on = desk.begins(self.announced(&plan), &mut current);
+        let mut goes_on = desk.begins(self.announced(&plan, rows, 0), &mut current);
         while goes_on {
             match current.trainer.step() {
                 Ok(Some(step)) => {
@@ -260,6 +292,7 @@ impl Job {
             false => Contents::read_if_any(&ledger).map_err(|error| failed(&error))?,
         };
         let plan = self.plan(&spent, begun.as_ref())?;
+        let rows = self.rows(&plan);
         let training = Training {
             artifact: &self.artifact,
             device: &*self.device,
@@ -274,7 +307,7 @@ impl Job {
             lr_for: self.lr_for.clone(),
             lr_schedule: self.lr_schedule.clone(),
             ema: self.fit.ema,
-            physical_batch: self.rows(&plan),
+            physical_batch: rows,
             ledger,
             directory: directory.clone(),
             resume,
@@ -289,7 +322,7 @@ impl Job {
             let mut current = InDirectory(run);
             match std::mem::replace(&mut begun, true) {
                 true => desk.goes_on(&mut current),
-                false => desk.begins(self.announced(&plan), &mut current),
+                false => desk.begins(self.announced(&plan, rows, current.step()), &mut current),
             }
         });
         ended.map(drop).map_err(|error| failed(&error))
@@ -311,6 +344,10 @@ impl Current for InMemory<'_> {
         let certificate = self.trainer.certificate().map_err(|error| errors::library(&error))?;
         Ok(State { parameters, certificate })
     }
+
+    fn drawn(&self) -> Option<Vec<usize>> {
+        self.trainer.drawn()
+    }
 }
 
 struct InDirectory<'r, 'a>(&'r mut Run<'a>);
@@ -324,5 +361,8 @@ impl Current for InDirectory<'_, '_> {
         let parameters = self.0.parameters().map_err(|error| Kind::Train.of(&error))?;
         let certificate = self.0.certificate().map_err(|error| Kind::Train.of(&error))?;
         Ok(State { parameters, certificate })
+    }
+    fn drawn(&self) -> Option<Vec<usize>> {
+        self.0.drawn()
     }
 }

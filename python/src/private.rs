@@ -17,7 +17,7 @@ use dpc::privacy::adjacency::Adjacency;
 use dpc::privacy::certificate::Certificate;
 use dpc::privacy::ledger::MemoryStore;
 use dpc::tensors::to_safetensors;
-use dpc::train::data::Dataset;
+use dpc::train::data::{Array, Dataset};
 use dpc::train::engine::Engine;
 use dpc::train::evaluate::{Scored, evaluate};
 use dpc::train::predict::predict;
@@ -39,6 +39,8 @@ pub struct Private {
     pub certificate: Option<Certificate>,
     /// What its trainings in memory cost; none where it was trained elsewhere.
     pub ledger: Option<MemoryStore>,
+    /// What is to be known of the model before training.
+    notices: Vec<String>,
 }
 
 /// Data from Python: what the command line's `--data` names, or arrays by name.
@@ -85,7 +87,12 @@ impl Private {
             Ok(model.compile(&options)?)
         };
         let compiled = py.detach(compile).map_err(|error| errors::library(&error))?;
-        Ok(Private { artifact: compiled.artifact().clone(), certificate: None, ledger: Some(MemoryStore::default()) })
+        Ok(Private {
+            artifact: compiled.artifact().clone(),
+            certificate: None,
+            ledger: Some(MemoryStore::default()),
+            notices: compiled.notices().to_vec(),
+        })
     }
 
     /// Reads an artifact, with the certificate beside it, or the directory of a run.
@@ -104,7 +111,7 @@ impl Private {
                 false => None,
             };
             let ledger = certificate.is_none().then(MemoryStore::default);
-            Ok(Private { artifact, certificate, ledger })
+            Ok(Private { artifact, certificate, ledger, notices: Vec::new() })
         })
     }
 
@@ -132,6 +139,11 @@ impl Private {
             }
         };
         files::write_atomic(&path, |file| file.write_all(&bytes)).map_err(|error| failed(&error))
+    }
+
+    /// What is to be known of the model before training.
+    fn notices(&self) -> Vec<String> {
+        self.notices.clone()
     }
 
     /// The arrays that data need, as JSON.
@@ -193,6 +205,30 @@ impl Private {
         let outputs = py.detach(|| predict(&*device, &self.artifact, "the inputs", &inputs));
         let outputs = outputs.map_err(|error| Kind::Data.of(&error))?;
         Ok(outputs.iter().map(|(name, array)| (name.clone(), arrays::given(py, array))).collect())
+    }
+
+    /// What the records of a batch do to the gradient: losses, norms, the clipped sum, and each one's own if asked for.
+    fn gradients<'py>(
+        &self,
+        py: Python<'py>,
+        data: Data,
+        per_sample: bool,
+        device: &str,
+    ) -> PyResult<BTreeMap<&'static str, BTreeMap<String, Given<'py>>>> {
+        let (data, device) = (self.dataset(data)?, opened(device)?);
+        let compiled = dpc::Compiled::from(self.artifact.clone());
+        let found = py.detach(|| compiled.gradients(&data, &*device, per_sample));
+        let found = found.map_err(|error| errors::library(&error))?;
+        let of_records = |(name, values): (String, Vec<f32>)| {
+            (name, arrays::given(py, &Array::from_f32(vec![values.len()], &values)))
+        };
+        let records = [("loss".to_owned(), found.loss), ("norm".to_owned(), found.norm)];
+        Ok(BTreeMap::from([
+            ("records", records.into_iter().map(of_records).collect()),
+            ("groups", found.group_norms.into_iter().map(of_records).collect()),
+            ("sum", arrays::tensors(py, &found.sum)),
+            ("per_sample", arrays::tensors(py, &found.per_sample)),
+        ]))
     }
 
     /// Audits how the model is trained: whether it passed, and the report as text and as JSON.

@@ -24,11 +24,22 @@ pub struct State {
 }
 
 /// What is known before the first step.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, IntoPyObject)]
 pub struct Plan {
+    /// Planned, and of these taken before, where a run is resumed.
     pub steps: u64,
+    pub taken: u64,
+    /// The sample rate.
     pub rate: f64,
+    pub noise_multiplier: f64,
+    /// Rows of a physical batch.
+    pub rows: usize,
+    /// The device's name.
+    pub device: String,
+    /// What there is to be warned of.
     pub warnings: Vec<String>,
+    /// The inputs whose bytes are divided by 255.
+    pub bytes: Vec<String>,
     /// Whether the steps are counted in the directory of a run.
     pub in_directory: bool,
 }
@@ -40,12 +51,17 @@ pub trait Current {
 
     /// What they have come to.
     fn state(&mut self) -> PyResult<State>;
+
+    /// The records that the next one draws; none at the end.
+    fn drawn(&self) -> Option<Vec<usize>>;
 }
 
+#[derive(Clone, Copy)]
 enum Ask {
     /// Steps for this long, and at least one.
     Go(Duration),
     State,
+    Drawn,
     Stop,
 }
 
@@ -53,6 +69,7 @@ enum Answer {
     Planned(Plan),
     Step(u64),
     State(PyResult<State>),
+    Drawn(Option<Vec<usize>>),
     /// The end of the training, with what it came to as far as that is known.
     Ended(PyResult<()>, Option<State>),
 }
@@ -77,7 +94,7 @@ impl Desk {
                 Err(TryRecvError::Empty) => return true,
                 Ok(Ask::Go(patience)) => return self.goes(patience),
                 Ok(Ask::Stop) | Err(TryRecvError::Disconnected) => return false,
-                Ok(Ask::State) => return self.answers(current) && self.waits(current),
+                Ok(ask) => return self.answers(ask, current) && self.waits(current),
             }
         }
         self.answers.send(Answer::Step(current.step())).is_ok() && self.waits(current)
@@ -87,8 +104,9 @@ impl Desk {
         loop {
             match self.asks.recv() {
                 Ok(Ask::Go(patience)) => return self.goes(patience),
-                Ok(Ask::State) if self.answers(current) => {}
-                _ => return false,
+                Ok(Ask::Stop) | Err(_) => return false,
+                Ok(ask) if self.answers(ask, current) => {}
+                Ok(_) => return false,
             }
         }
     }
@@ -98,8 +116,12 @@ impl Desk {
         true
     }
 
-    fn answers(&mut self, current: &mut dyn Current) -> bool {
-        self.answers.send(Answer::State(current.state())).is_ok()
+    fn answers(&mut self, ask: Ask, current: &mut dyn Current) -> bool {
+        let answer = match ask {
+            Ask::Drawn => Answer::Drawn(current.drawn()),
+            _ => Answer::State(current.state()),
+        };
+        self.answers.send(answer).is_ok()
     }
 }
 
@@ -176,9 +198,9 @@ impl Session {
 
 #[pymethods]
 impl Session {
-    /// The number of steps that are planned, the sample rate, and what there is to be warned of.
-    fn planned(&self) -> (u64, f64, Vec<String>) {
-        (self.plan.steps, self.plan.rate, self.plan.warnings.clone())
+    /// What is planned, as a dict.
+    fn planned(&self) -> Plan {
+        self.plan.clone()
     }
 
     /// Trains for so many seconds, and for at least one step; the number of steps taken, or `None` after the last one.
@@ -190,6 +212,20 @@ impl Session {
         line.ask(Ask::Go(Duration::try_from_secs_f64(seconds).unwrap_or_default()))?;
         match line.hears(py, self.process)? {
             Some(Answer::Step(step)) => Ok(Some(step)),
+            None => Ok(None),
+            _ => Err(broken()),
+        }
+    }
+
+    /// The records that the next step draws; `None` where there is none.
+    fn drawn(&self, py: Python<'_>) -> PyResult<Option<Vec<usize>>> {
+        let mut line = self.line()?;
+        if line.ended {
+            return Ok(None);
+        }
+        line.ask(Ask::Drawn)?;
+        match line.hears(py, self.process)? {
+            Some(Answer::Drawn(records)) => Ok(records),
             None => Ok(None),
             _ => Err(broken()),
         }

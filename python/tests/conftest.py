@@ -1,5 +1,6 @@
 """What the tests share: small networks with known parameters, and data that can be learnt."""
 
+import faulthandler
 import os
 import subprocess
 from pathlib import Path
@@ -10,6 +11,14 @@ import torch
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def timeout():
+    """A deadlock ends all tests, and shows where every thread is."""
+    faulthandler.dump_traceback_later(600, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture

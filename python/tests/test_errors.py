@@ -1,5 +1,6 @@
 """Errors say what, where, and what to do."""
 
+import copy
 import subprocess
 import sys
 
@@ -91,3 +92,22 @@ def test_importing_is_quick_and_brings_no_torch():
     took = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.split() for _ in range(3)]
     assert all(torch == "False" for _, torch in took)
     assert min(float(seconds) for seconds, _ in took) < 0.1
+
+
+class Branching(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x  # the line that is named
+
+
+def test_a_module_that_cannot_be_exported():
+    narrow = nn.Sequential(nn.Linear(6, 4), nn.Sequential(nn.Tanh(), nn.Linear(5, 3)))
+    branching = nn.Sequential(nn.Linear(6, 4), nn.ModuleDict({"gate": Branching()})["gate"])
+    for module, layer, said in [(narrow, "1.1", "reduction dim"), (branching, "1", "data-dependent")]:
+        training = copy.deepcopy(module)
+        with pytest.raises(dpc.CompileError, match=said) as raised:
+            dpc.make_private(module, example=(torch.zeros(2, 6),))
+        assert raised.value.layers == [layer] and f"in the module: {layer}" in str(raised.value), str(raised.value)
+        assert "\x1b" not in str(raised.value) and raised.value.code == "dpc::python::export"
+        assert not module[0]._forward_hooks and not module[0]._forward_pre_hooks
+        assert [part.training for part in module.modules()] == [part.training for part in training.modules()]
+    assert "the line that is named" in str(raised.value) and "torch.where" in raised.value.help

@@ -230,3 +230,77 @@ def test_an_item_that_raises(mlp, data):
     with pytest.raises(dpc.DataError, match="item 17.*the disk is gone") as raised:
         private.fit(Broken(), noise_multiplier=1.0, **dict(PLAN, batch_size=10))
     assert isinstance(raised.value.__cause__, OSError)
+
+
+def test_batches_are_shown(mlp, data, tmp_path):
+    whole = private_of(copy.deepcopy(mlp), data).fit(data, noise_multiplier=1.0, **PLAN)
+    seen = []
+    for out in (None, tmp_path / "run"):
+        private = private_of(copy.deepcopy(mlp), data)
+        with private.steps(data, noise_multiplier=1.0, out=out, **STEPS) as steps:
+            batches = []
+            while (indices := steps.sample()) is not None:
+                batches.append(indices.tolist())
+                assert steps.sample() is indices and indices.dtype == np.int64
+                with pytest.raises(dpc.PlanError, match="not the records"):
+                    steps.step([*indices, 0, 1])
+                step = steps.step(indices[::-1])
+                assert step.number == len(batches) and private.certificate()["steps"] == step.number
+            assert steps.step([]) is None and next(steps, None) is None
+        seen.append(batches)
+        for name, value in whole.parameters().items():
+            assert np.array_equal(value, private.parameters()[name]), name
+    assert seen[0] == seen[1] and len(seen[0]) == 12 and all(batch == sorted(batch) for batch in seen[0])
+    assert 30 < np.mean([len(batch) for batch in seen[0]]) < 100
+
+
+def test_batches_of_groups_are_shown(mlp, data):
+    groups = np.arange(400) // 5
+    private = private_of(mlp, data)
+    grouped = {"input": data[0], "label": data[1], "group": groups}
+    steps = private.steps(grouped, noise_multiplier=1.0, **dict(STEPS, batch_size=8))
+    indices = steps.sample()
+    assert len(indices) % 5 == 0 and all(np.bincount(groups[indices], minlength=80) % 5 == 0)
+    steps.close()
+    assert private.certificate() is None
+
+
+def test_what_is_done_is_logged(mlp, data, caplog):
+    private = private_of(mlp, data)
+    with caplog.at_level("INFO", logger="dpc"):
+        private.fit(data, noise_multiplier=1.0, **dict(PLAN, delta=0.1))
+    said = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "dpc"]
+    assert any(level == "WARNING" and "0.1" in text for level, text in said), said
+    plan = "12 steps at sample rate 0.16, noise multiplier 1.0000, on cpu"
+    assert any(level == "INFO" and plan in text for level, text in said), said
+    assert said[-1][0] == "INFO" and "fixed by a seed" in said[-1][1]
+
+
+def test_bytes_are_told(data, caplog):
+    net = nn.Sequential(nn.Linear(6, 3))
+    x = (data[0] * 20 + 100).clip(0, 255).astype(np.uint8)
+    with caplog.at_level("INFO", logger="dpc"):
+        dpc.make_private(net, example=(torch.zeros(2, 6),)).fit((x, data[1]), noise_multiplier=1.0, **PLAN)
+    assert "bytes (uint8) of `input` are divided by 255" in caplog.text
+
+
+def test_a_run_is_resumed_after_an_interrupt_and_an_error(mlp, data, tmp_path):
+    whole = private_of(copy.deepcopy(mlp), data).fit(data, noise_multiplier=1.0, **PLAN)
+    private = private_of(mlp, data)
+    options = dict(PLAN, noise_multiplier=1.0)
+
+    def interrupted(step):
+        if step.number == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        private.fit(data, out=tmp_path / "run", on_step=interrupted, **options)
+    steps = private.certificate()["steps"]
+    assert 4 <= steps <= 5
+    with pytest.raises(ZeroDivisionError):
+        private.fit(data, resume=tmp_path / "run", on_step=lambda step: 1 // (8 - step.number) < 0, **options)
+    assert private.certificate()["steps"] == 8
+    private.fit(data, resume=tmp_path / "run", **options)
+    assert private.certificate()["steps"] == 12 and private.epsilon(1e-4) == whole.epsilon(1e-4)
+    for name, value in whole.parameters().items():
+        assert np.array_equal(value, private.parameters()[name]), name

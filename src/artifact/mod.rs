@@ -12,6 +12,7 @@
 
 mod build;
 mod manifest;
+mod reopen;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,6 +29,7 @@ use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 pub use build::{BuildError, build};
 pub use manifest::{FormatVersion, Manifest, OutputEntry, ParameterEntry, compiler};
+pub use reopen::Reopened;
 
 use crate::files::{self, FileError};
 use crate::import::custom::{CustomOps, UnknownOps};

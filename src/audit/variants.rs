@@ -1,18 +1,14 @@
 //! The artifact's model compiled again: with other clip rules, and with norms computed in other ways.
 
-use std::path::Path;
-
 use super::AuditError;
 use super::claim::Built;
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, Reopened};
 use crate::compile::{Options, compile_with_ops};
 use crate::device::TARGETS;
 use crate::glob::Glob;
-use crate::import::axes::Axes;
 use crate::import::custom::CustomOps;
-use crate::lower::cost::CostModel;
-use crate::onnx::{BatchAxis, Parameter, Source, discover};
-use crate::options::{NoiseKind, NormChoice};
+use crate::onnx::{Parameter, Source};
+use crate::options::NormChoice;
 use crate::privacy::ClipRule;
 use crate::privacy::clipping::{ClipFunction, ClipScope};
 
@@ -45,27 +41,7 @@ impl Variants {
     /// # Errors
     /// When the source cannot be read.
     pub fn of(artifact: &Artifact) -> Result<Variants, AuditError> {
-        let manifest = &artifact.manifest;
-        let mut source = Source::from_bytes(artifact.source.clone().into(), Path::new("source.onnx"))?;
-        let batch = |(name, axes): (&String, &Axes)| Some(BatchAxis { input: name.clone(), axis: axes.batch_axis()? });
-        source.free_batch(&manifest.inputs.iter().filter_map(batch).collect::<Vec<_>>())?;
-        let mut parameters = discover(&source, &[], &[])?.to_vec();
-        for parameter in &mut parameters {
-            let entry = manifest.parameters.iter().find(|entry| entry.name == parameter.name);
-            parameter.trainable = entry.is_some_and(|entry| entry.trained);
-            parameter.padding_idx = entry.and_then(|entry| entry.padding_idx);
-        }
-        let options = Options {
-            loss: manifest.loss.clone(),
-            output: None,
-            clip: manifest.clip.clone(),
-            norm: manifest.norm,
-            optimizer: manifest.optimizer,
-            costs: CostModel::default(),
-            precision: manifest.precision,
-            per_sample: false,
-            noise: if manifest.grid.is_some() { NoiseKind::Exact } else { NoiseKind::Float },
-        };
+        let Reopened { source, parameters, options } = artifact.reopened()?;
         Ok(Variants { source, parameters, options, ops: artifact.ops.clone() })
     }
 

@@ -3,19 +3,21 @@
 use std::path::Path;
 
 use super::Error;
-use crate::artifact::{self, Artifact};
+use crate::artifact::{self, Artifact, Reopened};
 use crate::compile::{CompileError, Options, compile_with_ops};
-use crate::device::TARGETS;
+use crate::device::{Device, TARGETS};
 use crate::glob::Glob;
 use crate::import::custom::CustomOps;
 use crate::import::{Proved, prove_with_ops};
 use crate::onnx::{Parameters, Source, discover};
+use crate::options::NoiseKind;
 use crate::privacy::adjacency::Unit;
 use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::request::PlanRequest;
 use crate::schema::Schema;
 use crate::train::data::Dataset;
 use crate::train::data::npz::Npz;
+use crate::train::gradients::{self, Gradients, gradients};
 use crate::train::units::Units;
 
 /// The place of a model from memory, in errors.
@@ -84,8 +86,10 @@ impl Model {
     /// What stands in the way.
     pub fn compile(&self, options: &Options) -> Result<Compiled, Error> {
         let compiled = compile_with_ops(&self.source, &self.parameters, options, TARGETS, &self.ops)?;
+        let said = [&self.source.notes, &self.parameters.warnings, &compiled.proved.notes];
+        let notices = said.into_iter().flatten().cloned().collect();
         let artifact = artifact::build(&self.source, &self.parameters, compiled, options, MAX_BATCH)?;
-        Ok(Compiled { artifact: Artifact { ops: self.ops.clone(), ..artifact } })
+        Ok(Compiled { artifact: Artifact { ops: self.ops.clone(), ..artifact }, notices })
     }
 }
 
@@ -93,11 +97,12 @@ impl Model {
 #[derive(Clone, Debug)]
 pub struct Compiled {
     artifact: Artifact,
+    notices: Vec<String>,
 }
 
 impl From<Artifact> for Compiled {
     fn from(artifact: Artifact) -> Compiled {
-        Compiled { artifact }
+        Compiled { artifact, notices: Vec::new() }
     }
 }
 
@@ -105,6 +110,28 @@ impl Compiled {
     /// The artifact: what `dpc compile` writes.
     pub fn artifact(&self) -> &Artifact {
         &self.artifact
+    }
+
+    /// What is to be known before training, as the command line says it; nothing of an artifact that was read.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    /// What the records of `data` do to the gradient, without noise: losses, norms, the clipped sum, and with `per_sample`
+    /// each record's own gradient. Nothing of it is private.
+    ///
+    /// # Errors
+    /// When the model has no loss, the device fails or the data cannot be read.
+    pub fn gradients(&self, data: &Dataset, device: &dyn Device, per_sample: bool) -> Result<Gradients, Error> {
+        if self.artifact.manifest.loss.is_none() {
+            return Err(Error::NoLoss);
+        }
+        let Reopened { source, parameters, options } = self.artifact.reopened()?;
+        let options = Options { per_sample, noise: NoiseKind::Float, ..options };
+        let compiled = compile_with_ops(&source, &parameters, &options, TARGETS, &self.artifact.ops)?;
+        let artifact = artifact::build(&source, &parameters, compiled, &options, gradients::ROWS)?;
+        let artifact = Artifact { weights: self.artifact.weights.clone(), ..artifact };
+        Ok(gradients(&artifact, device, data, per_sample)?)
     }
 
     /// The arrays that data need.

@@ -170,6 +170,11 @@ impl<'a> Trainer<'a> {
         }
     }
 
+    /// The records that the next step draws; `None` where there is none. The guarantee rests on it that nobody else is told.
+    pub fn drawn(&self) -> Option<Vec<usize>> {
+        self.steps.drawn()
+    }
+
     /// Takes all steps that are left, and tells `seen` of each.
     ///
     /// # Errors

@@ -77,10 +77,16 @@ pub(super) fn foreign(graph: &GraphProto, inputs: &[ValueInfo]) -> Vec<ValueInfo
 
 /// An axis as the file declares it.
 #[derive(Clone, Debug, PartialEq)]
-enum Axis {
+pub(super) enum Axis {
     Known(usize),
     /// A symbol; without a name, an unknown size.
     Symbol(Option<String>),
+}
+
+/// The axes of the value `name` as the file declares them.
+pub(super) fn axes(graph: &GraphProto, name: &str) -> Option<Vec<Axis>> {
+    let declared = graph.value_info.iter().chain(&graph.output).find(|value| value.name() == name)?;
+    read(declared).ok().map(|declared| declared.axes)
 }
 
 struct Declared {

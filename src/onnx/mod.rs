@@ -5,6 +5,7 @@
 //! the shape of every value. [`parameters::discover`] says which initialisers are trained, and [`export::export`]
 //! writes trained values back into the file that they came from.
 
+mod as_strided;
 pub mod aten;
 pub mod batch_norm;
 mod embedding_bag;

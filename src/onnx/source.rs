@@ -20,7 +20,7 @@ use super::opset::opset;
 use super::parameters::{self, Parameter};
 use super::proto::{GraphProto, ModelProto, TensorProto};
 use super::tensor::{Elem, Tensor};
-use super::{embedding_bag, external, flatten, inputs, linear, wiring};
+use super::{as_strided, embedding_bag, external, flatten, inputs, linear, wiring};
 
 /// The size of an axis. `N` is the number of samples in a physical batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -185,6 +185,10 @@ impl Source {
         let inputs = inputs::inputs(graph, &initializers, &mut notes)?;
         notes.extend(other_precision(graph, &inputs));
         let flat = flatten::flatten(graph, &model.functions, &initializers, opset);
+        let flat = match as_strided::recognise(&flat) {
+            Some(recognised) => Cow::Owned(recognised),
+            None => flat,
+        };
         let flat = match embedding_bag::recognise(&flat, opset) {
             Some((recognised, found)) => {
                 notes.extend(found);

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod evaluate;
 pub mod every;
 pub mod finite;
+pub mod gradients;
 pub mod lr_for;
 pub mod lr_schedule;
 #[cfg(feature = "host")]

@@ -55,6 +55,11 @@ impl<'a> PaidSteps<'a> {
         self.ledger.contents()
     }
 
+    /// The records that the next step draws; none at the end.
+    pub fn drawn(&self) -> Option<Vec<usize>> {
+        (!self.ended()).then(|| self.stepper.drawn(self.step))
+    }
+
     /// The stepper between two steps.
     pub fn stepper(&mut self) -> &mut Stepper<'a> {
         &mut self.stepper

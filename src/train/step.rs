@@ -201,6 +201,13 @@ impl<'a> Stepper<'a> {
         }
     }
 
+    /// The records that `step` draws, unit by unit; a function of the run's key. The guarantee rests on it that nobody else is
+    /// told.
+    pub fn drawn(&self, step: u64) -> Vec<usize> {
+        let units = &self.setting.units;
+        self.sampler.sample(step).into_iter().flat_map(|unit| units.records(unit)).copied().collect()
+    }
+
     /// Draws the units of `step` and sums their clipped gradients. `observe` sees what each physical batch
     /// shows of its records, and which bounds they had; the guarantee does not cover it.
     ///

@@ -372,6 +372,11 @@ impl<'a> Run<'a> {
         self.steps.step()
     }
 
+    /// The records that the next step draws; `None` where there is none. The guarantee rests on it that nobody else is told.
+    pub fn drawn(&self) -> Option<Vec<usize>> {
+        self.steps.drawn()
+    }
+
     /// The parameters' values as they would be exported.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ const PACKAGES: &[&str] = &[
     "scikit-learn",
     "torch",
     "tqdm",
+    "transformers",
 ];
 
 /// Runs the tests of the package.
@@ -53,10 +54,10 @@ pub fn interpreter() -> Result<PathBuf, String> {
         return Ok(python.into());
     }
     let python = environment()?;
-    if !super::runs(
-        Command::new(&python)
-            .args(["-c", "import torch, pytest, onnxscript, pandas, polars, sklearn, opacus, nbclient, matplotlib"]),
-    ) {
+    if !super::runs(Command::new(&python).args([
+        "-c",
+        "import torch, pytest, onnxscript, pandas, polars, sklearn, opacus, nbclient, matplotlib, transformers",
+    ])) {
         println!("xtask: installing {}", PACKAGES.join(", "));
         pip(&python, PACKAGES)?;
     }
