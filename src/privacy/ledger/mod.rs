@@ -34,6 +34,8 @@ pub struct Ledger {
     store: Box<dyn LedgerStore>,
     contents: Contents,
     run: String,
+    /// The stream of correlated noise that steps are of, if they are of one.
+    stream: Option<String>,
     plan: PrivacyPlan,
     failed: bool,
 }
@@ -91,7 +93,19 @@ impl Ledger {
             store.replace(contents.to_text().as_bytes())?;
         }
         store.begin()?;
-        Ok(Ledger { store, contents, run: run.to_owned(), plan: plan.clone(), failed: false })
+        let stream = plan.correlation.as_ref().map(|_| run.to_owned());
+        Ok(Ledger { store, contents, run: run.to_owned(), stream, plan: plan.clone(), failed: false })
+    }
+
+    /// The same for a run that goes on with the stream of correlated noise `stream`.
+    #[must_use]
+    pub fn in_stream(self, stream: &str) -> Ledger {
+        Ledger { stream: self.stream.map(|_| stream.to_owned()), ..self }
+    }
+
+    /// The stream of correlated noise that steps are of.
+    pub fn stream(&self) -> Option<&str> {
+        self.stream.as_deref()
     }
 
     /// Pays for step number `step`: its line is on the disk on return.
@@ -103,7 +117,7 @@ impl Ledger {
         if self.failed {
             return Err(LedgerError::Failed { path: self.store.place().to_owned() });
         }
-        let entry = Entry::new(self.contents.len(), &self.run, step, &self.plan);
+        let entry = Entry::new(self.contents.len(), &self.run, step, &self.plan, self.stream.as_deref());
         let seq = entry.seq;
         let line = self.contents.push(entry);
         if let Err(error) = self.store.append(line.as_bytes()) {
