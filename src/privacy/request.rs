@@ -240,7 +240,11 @@ impl PlanRequest {
         let parts = if let Sampling::Cyclic { parts, .. } = sampling { parts } else { 1 };
         let steps = match self.length {
             Length::Steps(steps) => steps,
-            Length::Epochs(epochs) => (epochs / sampling.rate()).round().max(1.0) as u64,
+            Length::Epochs(epochs) => {
+                let steps = (epochs / sampling.rate()).round().max(1.0) as u64;
+                // A part of a cycle costs as much as a whole one.
+                if steps < parts { steps } else { (steps as f64 / parts as f64).round() as u64 * parts }
+            }
         };
         let strategy = self.correlation.map(|correlation| correlation.strategy(parts, steps));
         let target_epsilon = if let Amount::Epsilon(epsilon) = self.amount { Some(epsilon) } else { None };

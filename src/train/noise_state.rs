@@ -1,6 +1,6 @@
 //! What correlated noise goes on from, beside each checkpoint: a file that nobody but its owner may read.
 //!
-//! `step-N.noise` holds the integers that were added for noise in the last steps ([`StreamState`]) and what the parts of the cycle follow
+//! `noise-N.state` holds the integers that were added for noise in the last steps ([`StreamState`]) and what the parts of the cycle follow
 //! from ([`Parts`]). With the released parameters it tells the sums without noise, so that it is as private as the data: no guarantee covers it, it
 //! stands apart from what is released, it is removed with its checkpoint, and a run that has taken all its steps leaves none.
 //!
@@ -52,7 +52,7 @@ pub enum NoiseStateError {
 impl NoiseState {
     /// The file for the checkpoint of `step` in `directory`.
     pub fn path(directory: &Path, step: u64) -> PathBuf {
-        directory.join(format!("step-{step:010}.noise"))
+        directory.join(format!("noise-{step:010}.state"))
     }
 
     /// Writes it beside the checkpoint of `step` that is to come, and yields its digest.
@@ -81,7 +81,7 @@ impl NoiseState {
         };
         for entry in entries {
             let path = entry.map_err(|error| FileError::read(directory, error))?.path();
-            let is_noise = path.extension().is_some_and(|extension| extension == "noise");
+            let is_noise = path.extension().is_some_and(|extension| extension == "state");
             if is_noise && !kept.iter().any(|step| NoiseState::path(directory, *step) == path) {
                 files::remove(&path)?;
             }
