@@ -1,8 +1,8 @@
 //! Correlated noise: whether the noise of steps is that of the matrix that is claimed.
 //!
-//! The integers that successive steps add are put together by the rows of the claimed matrix K again. What comes out must be the fresh
-//! integers, as large, as normal and as independent over steps as by the claim: any other matrix leaves correlations of steps, or another size. What rounding left is
-//! some millionth of the noise.
+//! The integers that successive steps add are put together by the rows of the claimed matrix K again. What comes out
+//! must be the fresh integers, as large, as normal and as independent over steps as by the claim: any other matrix
+//! leaves correlations of steps, or another size. What rounding left is some millionth of the noise.
 
 use super::AuditError;
 use super::claim::Claim;

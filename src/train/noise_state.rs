@@ -1,11 +1,13 @@
 //! What correlated noise goes on from, beside each checkpoint: a file that nobody but its owner may read.
 //!
-//! `noise-N.state` holds the integers that were added for noise in the last steps ([`StreamState`]) and what the parts of the cycle follow
-//! from ([`Parts`]). With the released parameters it tells the sums without noise, so that it is as private as the data: no guarantee covers it, it
-//! stands apart from what is released, it is removed with its checkpoint, and a run that has taken all its steps leaves none.
+//! `noise-N.state` holds the integers that were added for noise in the last steps ([`StreamState`]) and what the parts
+//! of the cycle follow from ([`Parts`]). With the released parameters it tells the sums without noise, so that it is as
+//! private as the data: no guarantee covers it, it stands apart from what is released, it is removed with its
+//! checkpoint, and a run that has taken all its steps leaves none.
 //!
-//! A line with the format, one of JSON, the integers in 8 bytes each, slot by slot and parameter by parameter, and a SHA-256 of all that. The
-//! checkpoint holds that digest too, so that one does not go on from another's noise. It is written before its checkpoint.
+//! A line with the format, one of JSON, the integers in 8 bytes each, slot by slot and parameter by parameter, and a
+//! SHA-256 of all that. The checkpoint holds that digest too, so that one does not go on from another's noise. It is
+//! written before its checkpoint.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

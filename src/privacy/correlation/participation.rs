@@ -1,15 +1,17 @@
 //! Participations: what the steps of a stream of correlated noise are to an accountant.
 //!
-//! By the theorem of the module, a stream costs what so many steps of DP-SGD do as the parts of its cycle had turns: for each part, the
-//! turns of that part, and the part with the most counts for all.
+//! By the theorem of the module, a stream costs what so many steps of DP-SGD do as the parts of its cycle had turns:
+//! for each part, the turns of that part, and the part with the most counts for all.
 //!
-//! A run that was interrupted goes on from its last checkpoint, with fresh noise z for the steps after it, but with the noise of the steps before it
-//! that the recurrence refers to. Where it had gone beyond that checkpoint, what a unit added at a step before is in the releases of two sessions:
-//! one participation that moves several releases of the same rows, each by no more than once the norm of a column. If no row that a
-//! participation reaches was released more than m times, then the squares add up to at most m times that of a column, and it is
-//! charged at the noise multiplier `σ/√m`. Steps that were repeated are drawn anew and are participations of their own.
+//! A run that was interrupted goes on from its last checkpoint, with fresh noise z for the steps after it, but with the
+//! noise of the steps before it that the recurrence refers to. Where it had gone beyond that checkpoint, what a unit
+//! added at a step before is in the releases of two sessions: one participation that moves several releases of the same
+//! rows, each by no more than once the norm of a column. If no row that a participation reaches was released more than
+//! m times, then the squares add up to at most m times that of a column, and it is charged at the noise multiplier
+//! `σ/√m`. Steps that were repeated are drawn anew and are participations of their own.
 //!
-//! Which session wrote the checkpoint that another went on from is not asked: it counts as having gone on from any before it.
+//! Which session wrote the checkpoint that another went on from is not asked: it counts as having gone on from any
+//! before it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -38,8 +40,8 @@ impl Participations {
     }
 }
 
-/// The participations that bound those of every unit, for `sessions` that each took a range of steps, in the order of their beginning, in cycles of
-/// `parts` steps.
+/// The participations that bound those of every unit, for `sessions` that each took a range of steps, in the order of
+/// their beginning, in cycles of `parts` steps.
 pub fn participations(sessions: &[Range<u64>], parts: u64, correlation: Correlation) -> Vec<Participations> {
     let parts = parts.max(1);
     // Of each part, its turns. All parts have one in a whole cycle, so that only the odd steps of the ranges tell parts apart.

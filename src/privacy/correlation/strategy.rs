@@ -136,8 +136,8 @@ impl Strategy {
         }
     }
 
-    /// The square of the largest norm of a column of K, which one participation of a unit moves `K X` by, over that of what
-    /// it moves its row of X by.
+    /// The square of the largest norm of a column of K, which one participation of a unit moves `K X` by, over that of
+    /// what it moves its row of X by.
     pub fn column_square(&self) -> u64 {
         match self {
             Strategy::Banded { coefficients } => coefficients.iter().map(|&k| u64::from(k) * u64::from(k)).sum(),

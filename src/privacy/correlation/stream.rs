@@ -8,14 +8,15 @@ use super::strategy::{Strategy, levels};
 
 /// The noise of successive steps, correlated by a [`Strategy`].
 ///
-/// It holds what was added in the last steps, from which with what was released follow the sums of those steps without noise: it is as secret as
-/// the data.
+/// It holds what was added in the last steps, from which with what was released follow the sums of those steps without
+/// noise: it is as secret as the data.
 #[derive(Clone)]
 pub struct NoiseStream {
     strategy: Strategy,
     /// The step whose noise comes next.
     next: u64,
-    /// By slot and parameter: of a banded strategy the noise of step t in slot t mod (b - 1), of a tree that of the last sum of each level.
+    /// By slot and parameter: of a banded strategy the noise of step t in slot t mod (b - 1), of a tree that of the
+    /// last sum of each level.
     history: Vec<Vec<Vec<i64>>>,
     current: Vec<Vec<i64>>,
 }
@@ -113,7 +114,8 @@ impl NoiseStream {
     }
 }
 
-/// `⌊(z - Σ_j k_j n_j)/k_0 + 1/2⌋` of every element: a whole number added to z k_0 times comes out once, whatever the others are.
+/// `⌊(z - Σ_j k_j n_j)/k_0 + 1/2⌋` of every element: a whole number added to z k_0 times comes out once, whatever the
+/// others are.
 fn banded(diagonal: i128, terms: &[(i128, &[i64])], fresh: &[i64], out: &mut [i64]) -> Result<(), StreamError> {
     let mut sums = [0_i128; BLOCK];
     for (block, (fresh, out)) in fresh.chunks(BLOCK).zip(out.chunks_mut(BLOCK)).enumerate() {
@@ -170,7 +172,8 @@ mod tests {
         if number == 0 { Correlation::Tree } else { Correlation::Banded { bands: number } }
     }
 
-    /// The released integers from those of the mechanism, `m = K x + z`, by the recurrence alone: what a reader could do who sees m.
+    /// The released integers from those of the mechanism, `m = K x + z`, by the recurrence alone: what a reader could
+    /// do who sees m.
     fn post_processed(strategy: &Strategy, m: &[i128]) -> Vec<i128> {
         let mut released: Vec<i128> = Vec::new();
         for (step, m) in m.iter().enumerate() {

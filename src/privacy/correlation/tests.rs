@@ -65,7 +65,8 @@ fn banded_strategies_are_those_of_jax_privacy() {
     }
 }
 
-/// The sensitivity over the norm of a column is the root of the participations, less what the last columns are short of.
+/// The sensitivity over the norm of a column is the root of the participations, less what the last columns are short
+/// of.
 #[test]
 fn participations_are_those_of_jax_privacy() {
     for golden in goldens().factorisations {

@@ -1,13 +1,14 @@
 //! Banded lower-triangular Toeplitz matrices C, by the coefficients `c_0, …, c_(b-1)` of their first column.
 //!
-//! With the matrix A of prefix sums, `B = A C⁻¹` is Toeplitz too, and its coefficients solve `C β = (1, …, 1)`. The noise of
-//! prefix sum t has the variance `Σ_(s≤t) β_s²` for noise z of variance 1, and a unit moves `C X` by `‖c‖` in each
-//! participation. What is minimised is the mean over all n prefix sums of that variance, times `‖c‖²` (McKenna 2024,
-//! <https://arxiv.org/abs/2405.15913>, section 3), by L-BFGS from the coefficients of the square root of A
+//! With the matrix A of prefix sums, `B = A C⁻¹` is Toeplitz too, and its coefficients solve `C β = (1, …, 1)`. The
+//! noise of prefix sum t has the variance `Σ_(s≤t) β_s²` for noise z of variance 1, and a unit moves `C X` by `‖c‖` in
+//! each participation. What is minimised is the mean over all n prefix sums of that variance, times `‖c‖²` (McKenna
+//! 2024, <https://arxiv.org/abs/2405.15913>, section 3), by L-BFGS from the coefficients of the square root of A
 //! (Fichtenberger, Henzinger and Upadhyay 2022, <https://arxiv.org/abs/2202.11205>). Its gradient takes one more
 //! triangular solution: with `Cᵀ λ = ∂f/∂β`, `∂f/∂c_j = -Σ_t λ_t β_(t-j)`.
 //!
-//! Only additions, multiplications, divisions and square roots are used, so that every machine finds the same coefficients.
+//! Only additions, multiplications, divisions and square roots are used, so that every machine finds the same
+//! coefficients.
 
 use std::collections::VecDeque;
 
@@ -96,7 +97,8 @@ fn objective(c: &[f64], n: usize) -> (f64, Vec<f64>) {
     (error * square, gradient)
 }
 
-/// A step along `direction` that lowers the objective by a share of what its slope promises, with the objective and the gradient there.
+/// A step along `direction` that lowers the objective by a share of what its slope promises, with the objective and the
+/// gradient there.
 fn search(at: &[f64], value: f64, (direction, slope): (&[f64], f64), n: usize) -> Option<(Vec<f64>, f64, Vec<f64>)> {
     let mut length = 1.0;
     for _ in 0..60 {
