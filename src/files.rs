@@ -88,17 +88,31 @@ pub fn write_atomic(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
 ) -> Result<(), FileError> {
-    try_write(path, write).map_err(|source| FileError::write(path, source))
+    try_write(path, 0o666, write).map_err(|source| FileError::write(path, source))
 }
 
-fn try_write(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> io::Result<()> {
+/// As [`write_atomic`], for a file that nobody but its owner may read.
+pub fn write_atomic_private(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
+) -> Result<(), FileError> {
+    try_write(path, 0o600, write).map_err(|source| FileError::write(path, source))
+}
+
+/// `mode` is what the system may allow by the process's mask.
+#[cfg_attr(not(unix), allow(unused_variables))]
+fn try_write(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
+) -> io::Result<()> {
     let directory = directory_of(path);
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
+        builder.permissions(std::fs::Permissions::from_mode(mode));
     }
     let mut temporary = builder.tempfile_in(directory)?;
     let mut buffered = BufWriter::new(temporary.as_file_mut());

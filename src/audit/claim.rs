@@ -2,7 +2,7 @@
 
 use super::statistics::gaussian;
 use super::subject::Subject;
-use super::{AuditError, Settings};
+use super::{AuditError, Settings, correlated};
 use crate::artifact::Artifact;
 use crate::lower::program::Program;
 use crate::privacy::ClipRule;
@@ -62,6 +62,18 @@ impl Claim {
     pub fn with_estimates(self) -> Result<Claim, AuditError> {
         let spec = PlanSpec { estimates: Some(Estimates::default()), ..PlanSpec::from(self.plan) };
         Ok(Claim { plan: PrivacyPlan::new(spec)?, ..self })
+    }
+
+    /// The same with correlated noise; `None` where there is no proof for that.
+    pub fn with_correlation(&self) -> Result<Option<Claim>, AuditError> {
+        let spec = PlanSpec::from(self.plan.clone());
+        if spec.grid.is_none() || spec.clip.adaptive().is_some() {
+            return Ok(None);
+        }
+        let sampling = Sampling::Cyclic { rate: 1.0, parts: correlated::BANDS };
+        let correlation = Some(correlated::strategy());
+        let plan = PrivacyPlan::new(PlanSpec { sampling, correlation, public_units: None, ..spec })?;
+        Ok(Some(Claim { plan, groups: self.groups.clone(), delta: self.delta }))
     }
 
     /// `program`, run as it is claimed.

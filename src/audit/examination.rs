@@ -10,7 +10,9 @@ use super::report::{Broken, Check, Section, percent};
 use super::sensitivity::{Places, Sensitivity};
 use super::subject::{Bench, Noise, Subject};
 use super::variants::{self, Variant, Variants};
-use super::{AuditError, Settings, beside, data_flow, integers, low_bits, noise, one_run, sampling, section, update};
+use super::{
+    AuditError, Settings, beside, correlated, data_flow, integers, low_bits, noise, one_run, sampling, section, update,
+};
 use crate::artifact::Artifact;
 use crate::device::Device;
 use crate::options::NormChoice;
@@ -102,6 +104,10 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         sections.push(self.updates(device, &subject)?);
         sections.push(self.units(device)?);
         sections.push(self.beside(device)?);
+        if let Some(claim) = self.claim.with_correlation()? {
+            let subject = claim.of(self.artifact.program.clone());
+            sections.push(self.correlated(device, &claim, &subject)?);
+        }
         if let Some(canaries) = self.settings.canaries {
             sections.push(self.one_run(device, &subject, canaries)?);
         }
@@ -297,6 +303,15 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         Ok(section("Counts and estimates of the artifact, where bounds adapt", Some(device), checks))
     }
 
+    /// The artifact's program where noise is correlated over the steps.
+    fn correlated(&mut self, device: &dyn Device, claim: &Claim, subject: &Subject) -> Result<Section, AuditError> {
+        (self.progress)(&format!("correlated noise on {}", device.name()));
+        let (rows, records) = (self.rows(), self.records);
+        let on = Bench::new(device, self.artifact, records, subject, Noise::On, self.key()?)?;
+        let checks = correlated::checks(&mut on.rig(rows)?, records, claim)?;
+        Ok(section("Correlated noise of the artifact", Some(device), checks))
+    }
+
     fn one_run(&mut self, device: &dyn Device, subject: &Subject, canaries: u64) -> Result<Section, AuditError> {
         let (steps, claim) = (self.settings.steps, self.claim);
         (self.progress)(&format!("one run of {steps} steps with {canaries} canaries on {}", device.name()));
@@ -333,6 +348,17 @@ impl<P: FnMut(&str)> Examination<'_, P> {
                 true => self.variants.compile(&self.claim.plan.clip, NormChoice::Ghost)?.program,
                 false => self.artifact.program.clone(),
             };
+            if mutation.correlated {
+                if let Some(claim) = self.claim.with_correlation()?
+                    && let Some(subject) = mutation.of(&claim.of(program))?
+                {
+                    let found = self.correlated(device, &claim, &subject)?;
+                    broken.by.extend(found.failures().cloned());
+                    broken.caught = Some(!broken.by.is_empty());
+                }
+                all.push(broken);
+                continue;
+            }
             let unbroken = self.claim.of(program);
             if let Some(subject) = mutation.of(&unbroken)? {
                 let (found, known) = match mutation.ghost {

@@ -7,6 +7,7 @@
 //! | [`sensitivity`] | can one unit move the sum of a clip group farther than its bound? | trying, exactly |
 //! | [`noise`] | is the noise on every tensor as large, as normal and as independent as claimed, whatever the batch? | statistics |
 //! | [`integers`] | are integers of noise those of the discrete Gaussian, low bits and tails, and is nothing but a conversion after them? | statistics, exactly |
+//! | [`correlated`] | is the noise of steps correlated by the matrix that is claimed? | statistics |
 //! | [`low_bits`] | do the low bits of what is released tell whether a record is in? | an attack |
 //! | [`beside`] | the same of adaptive counts and estimates of metrics, and do all together cost what is charged? | both |
 //! | [`sampling`] | do units enter batches as claimed? | statistics |
@@ -22,6 +23,7 @@
 pub mod beside;
 pub mod canary;
 mod claim;
+mod correlated;
 pub mod data_flow;
 mod ending;
 mod error;

@@ -45,7 +45,8 @@ impl Trial {
         let rate = (self.rate * followed.rate() / claimed.rate()).min(1.0);
         let batch = ((rate * self.units as f64).round() as u64).max(1);
         let sampling = match followed.sampling {
-            Sampling::Poisson { .. } => Sampling::Poisson { rate },
+            // A plan of the audit is not cyclic, but one that it is given may be.
+            Sampling::Poisson { .. } | Sampling::Cyclic { .. } => Sampling::Poisson { rate },
             Sampling::TruncatedPoisson { .. } => Sampling::TruncatedPoisson { rate, units, max_batch: 2 * batch },
             Sampling::FixedSize { .. } => Sampling::FixedSize { units, batch },
             Sampling::Shuffle { .. } => Sampling::Shuffle { units, batch },

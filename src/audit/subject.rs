@@ -60,7 +60,10 @@ impl Subject {
             Noise::On => spec.noise_multiplier,
             Noise::Off => 0.0,
         };
-        let sampling = Sampling::Poisson { rate: 1.0 };
+        let sampling = match spec.sampling {
+            cyclic @ Sampling::Cyclic { .. } => cyclic,
+            _ => Sampling::Poisson { rate: 1.0 },
+        };
         Ok(PrivacyPlan::new(PlanSpec { noise_multiplier, sampling, public_units: None, ..spec })?)
     }
 }

@@ -11,7 +11,9 @@ use super::{output, values};
 use crate::privacy::accountant::{ACCOUNTANTS, Accountant, Mechanism};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::calibrate::{self, Target};
-use crate::privacy::request::Kind;
+use crate::privacy::correlation::Correlation;
+use crate::privacy::correlation::participation::participations;
+use crate::privacy::request::{Kind, cycle};
 use crate::privacy::sampling::Sampling;
 
 const ALL_BUT_ONE: &str = "Of --noise-multiplier, --sample-rate, --steps, --delta and --epsilon give all but one: \
@@ -45,9 +47,14 @@ pub struct Args {
     #[arg(long, value_name = "S,Q,T")]
     then: Vec<Further>,
 
-    /// poisson, truncated-poisson[:MOST] (by default three times the expected batch), fixed-size or shuffle
+    /// poisson, truncated-poisson[:MOST] (by default three times the expected batch), fixed-size or shuffle; with --noise-correlation
+    /// poisson or cyclic[:PARTS]
     #[arg(long, value_name = "KIND", default_value = "poisson")]
     sampling: Kind,
+
+    /// How the noise of steps is correlated: banded:B or tree. Says besides how noisy sums over all steps are
+    #[arg(long, value_name = "HOW", conflicts_with = "then")]
+    noise_correlation: Option<Correlation>,
 
     /// Number of units in the data, which counts as public: for every sampling but poisson, or with --batch
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -117,6 +124,18 @@ enum AccountError {
     )]
     Needed { sampling: &'static str, name: &'static str },
 
+    #[error("cyclic sampling is accounted for with --noise-correlation only, which takes poisson or cyclic sampling")]
+    #[diagnostic(code(dpc::account::correlation), help("give both, or neither"))]
+    Cyclic,
+
+    #[error("batches of {share} of the data are more than one of {parts} parts holds, or parts are fewer than bands")]
+    #[diagnostic(code(dpc::account::parts), help("give fewer bands, more parts, or smaller batches"))]
+    Parts { share: f64, parts: u64 },
+
+    #[error("the sample rate is not worked out for correlated noise")]
+    #[diagnostic(code(dpc::account::correlated_rate), help("give --sample-rate, or --batch and --records"))]
+    CorrelatedRate,
+
     #[error("{name} does not go with {sampling} sampling")]
     #[diagnostic(code(dpc::account::rate), help("give --records and --batch, or sample with poisson"))]
     Misplaced { sampling: &'static str, name: &'static str },
@@ -142,13 +161,31 @@ struct Report {
     /// Only present where the answer is no bound.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     approximation: bool,
+    /// Only where noise is correlated.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    correlated: Option<Correlated>,
+}
+
+/// What correlated noise does.
+#[derive(Clone, Copy, Serialize)]
+struct Correlated {
+    /// The parts of a cycle, and the rate at which units of a part are drawn in its turn.
+    parts: u64,
+    part_rate: f64,
+    /// How often a unit takes part at most.
+    participations: u64,
+    /// The root of the mean square, over the sums of the first, the first two and so on, of the noise of an element, in clip bounds.
+    prefix_rmse: f64,
+    /// The same for independent noise of the same participations, `σ√((T+1)/2)`.
+    independent_prefix_rmse: f64,
 }
 
 pub fn run(args: &Args) -> Result<()> {
     let accountant = args.accountant.unwrap_or(ACCOUNTANTS[0]);
     let answer = args.answer(accountant)?;
     if args.json {
-        return output::json(&Report { answer, approximation: !accountant.is_bound() });
+        let correlated = args.correlated(&answer)?;
+        return output::json(&Report { answer, approximation: !accountant.is_bound(), correlated });
     }
     let mut setting = vec![match accountant.is_bound() {
         true => format!("{} accountant", accountant.name()),
@@ -158,7 +195,13 @@ pub fn run(args: &Args) -> Result<()> {
     let of = |name: &str, value: f64| format!("{name} = {value}");
     setting.extend(args.epsilon.map(|epsilon| of("ε", epsilon)));
     setting.extend(args.delta.map(|delta| of("δ", delta)));
-    output::line(format!("{answer} ({})", setting.join(", ")))
+    output::line(format!("{answer} ({})", setting.join(", ")))?;
+    let Some(found) = args.correlated(&answer)? else { return Ok(()) };
+    let Correlated { parts, part_rate, participations, prefix_rmse, independent_prefix_rmse } = found;
+    output::line(format!(
+        "noise of prefix sums {prefix_rmse:.4} clip bounds (root mean square), {independent_prefix_rmse:.4} if it were \
+         independent; at most {participations} participations, each with probability {part_rate:.6} when its part of {parts} has its turn"
+    ))
 }
 
 impl Args {
@@ -203,6 +246,28 @@ impl Args {
         })
     }
 
+    /// What correlated noise does, where all numbers are known by now.
+    fn correlated(&self, answer: &Answer) -> Result<Option<Correlated>> {
+        let steps = if let Answer::Steps(steps) = answer { Some(*steps) } else { self.steps };
+        let sigma = if let Answer::NoiseMultiplier(sigma) = answer { Some(*sigma) } else { self.noise_multiplier };
+        let (Some(correlation), Some(steps), Some(sigma), Some(rate)) =
+            (self.noise_correlation, steps, sigma, self.rate()?)
+        else {
+            return Ok(None);
+        };
+        let sampling = self.sampling(rate)?;
+        let Sampling::Cyclic { rate: part_rate, parts } = sampling else { return Ok(None) };
+        let rmse =
+            |correlation: Correlation| sigma * correlation.strategy(parts, steps).prefix_mean_square(steps).sqrt();
+        Ok(Some(Correlated {
+            parts,
+            part_rate,
+            participations: steps.div_ceil(parts),
+            prefix_rmse: rmse(correlation),
+            independent_prefix_rmse: rmse(Correlation::Banded { bands: 1 }),
+        }))
+    }
+
     fn missing(&self, rate: Option<f64>) -> AccountError {
         let numbers = [
             ("--noise-multiplier", self.noise_multiplier.is_none()),
@@ -232,6 +297,14 @@ impl Args {
     }
 
     fn sampling(&self, rate: f64) -> Result<Sampling, AccountError> {
+        if self.noise_correlation.is_some() || matches!(self.sampling, Kind::Cyclic { .. }) {
+            let parts = self.noise_correlation.and_then(|_| cycle(self.sampling, self.noise_correlation, rate));
+            let parts = parts.ok_or(AccountError::Cyclic)?;
+            let sampling = Sampling::cyclic(rate, parts);
+            let least = self.noise_correlation.map_or(1, Correlation::least_parts);
+            let fits = sampling.is_valid() && parts >= least;
+            return if fits { Ok(sampling) } else { Err(AccountError::Parts { share: rate, parts }) };
+        }
         match (self.sampling, self.batch, self.records) {
             (Kind::FixedSize, Some(batch), Some(units)) => Ok(Sampling::FixedSize { units, batch }),
             (Kind::Shuffle, Some(batch), Some(units)) => Ok(Sampling::Shuffle { units, batch }),
@@ -241,6 +314,9 @@ impl Args {
 
     /// The sampling at each sample rate.
     fn sampling_by_rate(&self) -> Result<impl Fn(f64) -> Sampling + use<>, AccountError> {
+        if self.noise_correlation.is_some() {
+            return Err(AccountError::CorrelatedRate);
+        }
         let (sampling, records) = (self.sampling.name(), self.records);
         let most = match self.sampling {
             Kind::Truncated { most } => {
@@ -256,6 +332,10 @@ impl Args {
 
     /// The whole training.
     fn history(&self, noise_multiplier: f64, sampling: Sampling, steps: u64) -> Vec<Mechanism> {
+        if let (Some(correlation), Sampling::Cyclic { parts, .. }) = (self.noise_correlation, sampling) {
+            let all = participations(&[0..steps], parts, correlation);
+            return all.iter().map(|found| found.mechanism(noise_multiplier, sampling)).collect();
+        }
         let charged = steps.div_ceil(sampling.epoch().unwrap_or(1));
         let further = self.then.iter().map(|further| Mechanism {
             noise_multiplier: further.noise_multiplier,

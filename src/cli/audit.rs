@@ -55,7 +55,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = Settings::default().steps, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
 
-    /// Audit nine plans that are broken on purpose too, each of which has to fail
+    /// Audit plans that are broken on purpose too, each of which has to fail
     #[arg(long)]
     mutate: bool,
 

@@ -3,6 +3,7 @@
 use super::values;
 use crate::privacy::accountant::{ACCOUNTANTS, Accountant};
 use crate::privacy::adjacency::Adjacency;
+use crate::privacy::correlation::Correlation;
 use crate::privacy::release::Estimates;
 use crate::privacy::request::{self, Amount, Kind, PlanRequest};
 use crate::privacy::schedule::Schedule;
@@ -28,7 +29,8 @@ pub struct PlanArgs {
     #[arg(long, value_name = "Q", value_parser = values::rate)]
     sample_rate: Option<f64>,
 
-    /// poisson, truncated-poisson[:MOST] (by default 3 L), fixed-size or shuffle
+    /// poisson, truncated-poisson[:MOST] (by default 3 L), fixed-size or shuffle; with --noise-correlation poisson, or
+    /// cyclic[:PARTS] for parts of the data in turn, by default as many as batches make a pass
     #[arg(long, value_name = "KIND", default_value = "poisson")]
     sampling: Kind,
 
@@ -43,6 +45,11 @@ pub struct PlanArgs {
     /// How the noise multiplier changes: constant, step:every=N,factor=F, exponential:factor=F or table:0=F,STEP=F,…
     #[arg(long, value_name = "SCHEDULE", default_value = "constant", value_parser = values::with_help::<Schedule>)]
     noise_schedule: Schedule,
+
+    /// Correlate the noise of steps, so that it cancels in part: banded:B for B bands, or tree. Poisson sampling is then of the parts of
+    /// a cycle in turn, as many as bands
+    #[arg(long, value_name = "HOW")]
+    noise_correlation: Option<Correlation>,
 
     /// How the clip bounds change, in the same words
     #[arg(long, value_name = "SCHEDULE", default_value = "constant", value_parser = values::with_help::<Schedule>)]
@@ -117,6 +124,7 @@ impl PlanArgs {
             adjacency: self.adjacency,
             accountant: self.accountant(),
             noise_schedule: self.noise_schedule.clone(),
+            correlation: self.noise_correlation,
             clip_schedule: self.clip_schedule.clone(),
             estimates: self.dp_metrics,
             insecure_seed: self.insecure_seed,

@@ -223,6 +223,10 @@ fn announce(args: &Args, plan: &PrivacyPlan, units: usize, device: &str, physica
         true => "not private".to_owned(),
         false => format!("clip {}, noise multiplier {:.4}", plan.clip, plan.noise_multiplier),
     };
+    let noise = match &plan.correlation {
+        Some(strategy) => format!("{noise}, correlated by {} with {}", strategy.correlation(), plan.sampling),
+        None => noise,
+    };
     let mut lr = format!("learning rate {}", args.lr);
     if args.lr_schedule != LrSchedule::CONSTANT {
         lr += &format!(" ({})", args.lr_schedule);

@@ -130,7 +130,7 @@ impl<'a> Trainer<'a> {
         }
         let average = setup.ema.map(|decay| (decay, Average::of(decay, &trained, &parameters)));
         let ledger = Ledger::on(setup.ledger, &run_id(&*setup.entropy)?, plan)?;
-        let end = match affordable(plan, setup.accountant, ledger.contents(), 0)? {
+        let end = match affordable(plan, setup.accountant, ledger.contents(), 0, None)? {
             Affordable::Until(end) => end,
             Affordable::Nothing { target, reached } => return Err(Error::Spent { target, reached }),
         };

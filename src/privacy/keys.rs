@@ -79,6 +79,8 @@ pub enum Domain {
     Dropout,
     /// The random views of records.
     Views,
+    /// Which units are in which part of a cycle.
+    Parts,
 }
 
 impl Domain {
@@ -89,6 +91,7 @@ impl Domain {
             Domain::DiscreteNoise => b"discrete noise",
             Domain::Dropout => b"dropout",
             Domain::Views => b"views",
+            Domain::Parts => b"parts",
         }
     }
 }

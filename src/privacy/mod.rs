@@ -15,6 +15,7 @@
 //! | [`discrete`] | integer noise is drawn from the discrete Gaussian exactly, and costs what the accountant charges |
 //! | [`scales`] | integer noise is as large as the multiplier says, in the units of what it is added to |
 //! | [`grid_noise`] | fresh integer noise for every step, parameter and element |
+//! | [`correlation`] | integer noise that cancels in part over the steps, and costs what the accountant charges |
 //! | [`noise`] | fresh `N(0, 1)` noise for every step, parameter and element, scaled once |
 //! | [`accountant`] | an upper bound on ε for the steps taken, or an error |
 //! | [`calibrate`] | a noise multiplier, a number of steps or a sample rate whose ε does not exceed the target |
@@ -37,6 +38,7 @@ mod ahead;
 pub mod calibrate;
 pub mod certificate;
 pub mod clipping;
+pub mod correlation;
 pub mod discrete;
 pub mod grid;
 pub mod grid_noise;

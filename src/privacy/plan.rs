@@ -9,6 +9,8 @@ use thiserror::Error;
 use super::accountant::Mechanism;
 use super::adjacency::{Adjacency, Unit};
 use super::clipping::ClipRule;
+use super::correlation::Strategy;
+use super::correlation::participation::participations;
 use super::grid::Grid;
 use super::release::{Estimates, Multipliers};
 use super::sampling::Sampling;
@@ -32,6 +34,10 @@ pub struct PlanSpec {
     pub target_epsilon: Option<f64>,
     /// How σ changes over the steps.
     pub noise_schedule: Schedule,
+    /// How the noise of steps is correlated; independent if there is none. σ is then the noise over what one participation
+    /// moves what the noise is added to.
+    #[serde(default, rename = "noise_correlation", skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<Strategy>,
     /// The clip rule, which gives the sensitivity.
     pub clip: ClipRule,
     /// The number K of clip groups that the rule makes of the model's parameters.
@@ -79,6 +85,7 @@ impl PlanSpec {
             noise_multiplier: 0.0,
             target_epsilon: None,
             noise_schedule: Schedule::Constant,
+            correlation: None,
             clip,
             clip_groups: 1,
             grid: None,
@@ -138,12 +145,16 @@ impl PrivacyPlan {
 
     /// What step number `step` is to an accountant.
     pub fn mechanism(&self, step: u64) -> Mechanism {
-        Mechanism { noise_multiplier: self.noise_multiplier_at(step), sampling: self.sampling, steps: 1 }
+        let sampling = self.sampling.participation();
+        Mechanism { noise_multiplier: self.noise_multiplier_at(step), sampling, steps: 1 }
     }
 
     /// What the planned steps from number `step` on, up to and without `end`, are to an accountant.
     pub fn planned(&self, steps: Range<u64>) -> Vec<Mechanism> {
-        planned(self.noise_multiplier, &self.noise_schedule, self.sampling, steps)
+        match &self.correlation {
+            Some(strategy) => correlated(self.noise_multiplier, strategy, self.sampling, &[steps]),
+            None => planned(self.noise_multiplier, &self.noise_schedule, self.sampling, steps),
+        }
     }
 
     /// What should be said about this plan before it is run on `units` units. Their number is private
@@ -201,15 +212,15 @@ fn problems(spec: &PlanSpec) -> Vec<PlanProblem> {
     if !(spec.expected_batch > 0.0 && spec.expected_batch.is_finite()) {
         problems.push(PlanProblem::ExpectedBatch { value: spec.expected_batch });
     }
+    let rate = spec.sampling.rate();
+    // That of a cycle is a quotient of a product.
+    let off = if matches!(spec.sampling, Sampling::Cyclic { .. }) { 1e-12 * rate } else { 0.0 };
     if let Some(units) = spec.public_units
-        && spec.sampling.rate() != spec.expected_batch / units as f64
+        && !((rate - spec.expected_batch / units as f64).abs() <= off)
     {
-        problems.push(PlanProblem::PublicRate {
-            rate: spec.sampling.rate(),
-            expected_batch: spec.expected_batch,
-            units,
-        });
+        problems.push(PlanProblem::PublicRate { rate, expected_batch: spec.expected_batch, units });
     }
+    problems.extend(correlation_problems(spec));
     if spec.views == 0 {
         problems.push(PlanProblem::Views);
     }
@@ -235,6 +246,60 @@ fn problems(spec: &PlanSpec) -> Vec<PlanProblem> {
         (true, _) => problems.push(PlanProblem::NonPrivate),
     }
     problems
+}
+
+/// Why noise cannot be correlated, or sampling cyclic, with the rest of `spec`: what there is no proof for.
+fn correlation_problems(spec: &PlanSpec) -> Vec<PlanProblem> {
+    let problem = |why: String| PlanProblem::Correlation { why };
+    let Some(strategy) = &spec.correlation else {
+        let cyclic = matches!(spec.sampling, Sampling::Cyclic { .. });
+        return if cyclic {
+            vec![problem("cyclic sampling is accounted for with it only".to_owned())]
+        } else {
+            Vec::new()
+        };
+    };
+    let mut problems = Vec::new();
+    let mut refuse = |refused: bool, why: &str| {
+        if refused {
+            problems.push(problem(why.to_owned()));
+        }
+    };
+    let correlation = strategy.correlation();
+    refuse(spec.non_private, "training without privacy has no noise");
+    refuse(!strategy.is_valid(), "its matrix has numbers out of their range");
+    refuse(spec.grid.is_none() && !spec.non_private, "it takes sums and noise of integers, which --noise float is not");
+    refuse(spec.noise_schedule != Schedule::Constant, "the noise multiplier must not change over the steps");
+    refuse(spec.clip_schedule != Schedule::Constant, "the clip bounds must not change over the steps");
+    refuse(spec.clip.adaptive().is_some(), "adaptive clip bounds change over the steps");
+    refuse(spec.estimates.is_some(), "estimates of metrics (--dp-metrics) are not accounted for with it");
+    match (spec.sampling, strategy) {
+        (Sampling::Cyclic { parts, .. }, Strategy::Tree { leaves }) => {
+            refuse(parts != *leaves, "the tree is not over the parts of a cycle");
+        }
+        (Sampling::Cyclic { parts, .. }, Strategy::Banded { .. }) => {
+            let least = correlation.least_parts();
+            let why = format!("{correlation} takes a cycle of at least {least} parts, and there are {parts}");
+            refuse(parts < least, &why);
+        }
+        (sampling, _) => refuse(true, &format!("it takes cyclic sampling, and not {}", sampling.name())),
+    }
+    problems
+}
+
+/// What `sessions` of one stream of correlated noise, which each took a range of steps, are to an accountant.
+pub fn correlated(
+    noise_multiplier: f64,
+    strategy: &Strategy,
+    sampling: Sampling,
+    sessions: &[Range<u64>],
+) -> Vec<Mechanism> {
+    let Sampling::Cyclic { parts, .. } = sampling else {
+        // No plan is like that, and nothing is known of it.
+        return vec![Mechanism { noise_multiplier: 0.0, sampling: Sampling::Poisson { rate: 1.0 }, steps: 1 }];
+    };
+    let all = participations(sessions, parts, strategy.correlation());
+    all.iter().map(|found| found.mechanism(noise_multiplier, sampling)).collect()
 }
 
 /// What `steps` of noise `noise_multiplier` under `schedule` are to an accountant. Shuffled steps are charged by the
@@ -288,6 +353,15 @@ pub enum PlanProblem {
         )
     )]
     Sampling { sampling: Sampling },
+    #[error("noise cannot be correlated: {why}")]
+    #[diagnostic(
+        code(dpc::privacy::correlation),
+        help(
+            "correlated noise goes with exact noise, one noise multiplier and fixed clip bounds, and with poisson or cyclic \
+             sampling; leave the other out, or --noise-correlation"
+        )
+    )]
+    Correlation { why: String },
     #[error("a record has no view")]
     #[diagnostic(code(dpc::privacy::views), help("give at least one view of each record"))]
     Views,

@@ -7,8 +7,9 @@ use super::accountant::{ACCOUNTANTS, Accountant, InvalidInput, Mechanism};
 use super::adjacency::{Adjacency, Unit};
 use super::calibrate::{self, CalibrationError, Target};
 use super::clipping::ClipRule;
+use super::correlation::Correlation;
 use super::grid::Grid;
-use super::plan::{InvalidPlan, PlanSpec, PrivacyPlan, planned};
+use super::plan::{InvalidPlan, PlanSpec, PrivacyPlan, correlated, planned};
 use super::release::Estimates;
 use super::sampling::Sampling;
 use super::schedule::Schedule;
@@ -27,6 +28,11 @@ pub enum Kind {
     FixedSize,
     /// Batches of one size that go through the data in a random order.
     Shuffle,
+    /// Parts of the data in turn, for correlated noise; by default as many as batches make a pass.
+    Cyclic {
+        /// The parts of a cycle.
+        parts: Option<u64>,
+    },
 }
 
 impl Kind {
@@ -37,6 +43,7 @@ impl Kind {
             Kind::Truncated { .. } => "truncated-poisson",
             Kind::FixedSize => "fixed-size",
             Kind::Shuffle => "shuffle",
+            Kind::Cyclic { .. } => "cyclic",
         }
     }
 }
@@ -45,8 +52,11 @@ impl std::str::FromStr for Kind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Kind, String> {
-        let unknown =
-            || format!("`{text}` is no sampling; give poisson, truncated-poisson[:MOST], fixed-size or shuffle");
+        let unknown = || {
+            format!(
+                "`{text}` is no sampling; give poisson, truncated-poisson[:MOST], fixed-size, shuffle or cyclic[:PARTS]"
+            )
+        };
         match text.split_once(':').unwrap_or((text, "")) {
             ("poisson", "") => Ok(Kind::Poisson),
             ("truncated-poisson", "") => Ok(Kind::Truncated { most: None }),
@@ -56,10 +66,18 @@ impl std::str::FromStr for Kind {
             },
             ("fixed-size", "") => Ok(Kind::FixedSize),
             ("shuffle", "") => Ok(Kind::Shuffle),
+            ("cyclic", "") => Ok(Kind::Cyclic { parts: None }),
+            ("cyclic", parts) => match parts.parse() {
+                Ok(parts @ 1..=MOST_PARTS) => Ok(Kind::Cyclic { parts: Some(parts) }),
+                _ => Err(unknown()),
+            },
             _ => Err(unknown()),
         }
     }
 }
+
+/// The most parts of a cycle.
+const MOST_PARTS: u64 = 1 << 24;
 
 /// How much noise there is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,6 +120,9 @@ pub struct PlanRequest {
     pub accountant: &'static dyn Accountant,
     /// How the noise multiplier changes.
     pub noise_schedule: Schedule,
+    /// How the noise of steps is correlated; independent if it is not. Poisson sampling then is that of each of a cycle's parts: as many
+    /// as there are bands, or as batches make a pass for a tree.
+    pub correlation: Option<Correlation>,
     /// How the clip bounds change.
     pub clip_schedule: Schedule,
     /// Noisy estimates of batch size and loss, paid for within ε.
@@ -134,6 +155,13 @@ pub enum RequestError {
     #[error("--sample-rate has no meaning for batches of a fixed size")]
     #[diagnostic(code(dpc::train::fixed_rate), help("leave it out, or sample with poisson"))]
     FixedRate,
+
+    #[error("batches of {share} of the data are more than one of {parts} parts holds")]
+    #[diagnostic(
+        code(dpc::train::parts),
+        help("give fewer bands or parts, at most {}, or smaller batches", most_parts(*share))
+    )]
+    Parts { share: f64, parts: u64 },
 
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -172,6 +200,7 @@ impl PlanRequest {
             adjacency: Adjacency::AddRemove,
             accountant: ACCOUNTANTS[0],
             noise_schedule: Schedule::default(),
+            correlation: None,
             clip_schedule: Schedule::default(),
             estimates: None,
             views: 1,
@@ -208,10 +237,16 @@ impl PlanRequest {
         begun: Option<&PrivacyPlan>,
     ) -> Result<PrivacyPlan, RequestError> {
         let sampling = self.sampling(unit, units)?;
+        let parts = if let Sampling::Cyclic { parts, .. } = sampling { parts } else { 1 };
         let steps = match self.length {
             Length::Steps(steps) => steps,
-            Length::Epochs(epochs) => (epochs / sampling.rate()).round().max(1.0) as u64,
+            Length::Epochs(epochs) => {
+                let steps = (epochs / sampling.rate()).round().max(1.0) as u64;
+                // A part of a cycle costs as much as a whole one.
+                if steps < parts { steps } else { (steps as f64 / parts as f64).round() as u64 * parts }
+            }
         };
+        let strategy = self.correlation.map(|correlation| correlation.strategy(parts, steps));
         let target_epsilon = if let Amount::Epsilon(epsilon) = self.amount { Some(epsilon) } else { None };
         let begun = begun.filter(|plan| plan.target_epsilon.is_some() && plan.target_epsilon == target_epsilon);
         let noise_multiplier = match (self.amount, self.delta) {
@@ -222,7 +257,10 @@ impl PlanRequest {
                 if cost >= epsilon {
                     return Err(RequestError::Spent { epsilon, cost });
                 }
-                let planned = |sigma| planned(sigma, &self.noise_schedule, sampling, 0..steps);
+                let planned = |sigma| match &strategy {
+                    Some(strategy) => correlated(sigma, strategy, sampling, &[0..steps]),
+                    None => planned(sigma, &self.noise_schedule, sampling, 0..steps),
+                };
                 calibrate::noise_multiplier(self.accountant, target, |sigma| [spent, &planned(sigma)].concat())?
             }
             (Amount::NoiseMultiplier(sigma), _) => sigma,
@@ -236,6 +274,7 @@ impl PlanRequest {
             noise_multiplier,
             target_epsilon,
             noise_schedule: self.noise_schedule.clone(),
+            correlation: strategy,
             clip_schedule: self.clip_schedule.clone(),
             estimates: self.estimates,
             delta: self.delta,
@@ -261,11 +300,30 @@ impl PlanRequest {
             (None, true) => Ok(batch as u64),
         };
         let all = units as u64;
+        if let Some(parts) = cycle(self.sampling, self.correlation, rate) {
+            let sampling = Sampling::cyclic(rate, parts);
+            return if sampling.is_valid() { Ok(sampling) } else { Err(RequestError::Parts { share: rate, parts }) };
+        }
         Ok(match self.sampling {
-            Kind::Poisson => Sampling::Poisson { rate },
+            Kind::Poisson | Kind::Cyclic { .. } => Sampling::Poisson { rate },
             Kind::Truncated { most } => Sampling::truncated(rate, all, most),
             Kind::FixedSize => Sampling::FixedSize { units: all, batch: fixed()? },
             Kind::Shuffle => Sampling::Shuffle { units: all, batch: fixed()? },
         })
     }
+}
+
+/// The parts of the cycle by which batches of the share `share` of the data are drawn; `None` where there is none.
+pub fn cycle(sampling: Kind, correlation: Option<Correlation>, share: f64) -> Option<u64> {
+    match (sampling, correlation) {
+        (Kind::Poisson, Some(Correlation::Banded { bands })) => Some(bands),
+        (Kind::Cyclic { parts: Some(parts) }, _) => Some(parts),
+        (Kind::Poisson, Some(Correlation::Tree)) | (Kind::Cyclic { parts: None }, _) => Some(most_parts(share)),
+        _ => None,
+    }
+}
+
+/// The most parts that batches of the share `share` of the data can be drawn from.
+fn most_parts(share: f64) -> u64 {
+    ((1.0 / share) * (1.0 + 1e-12)).floor().clamp(1.0, MOST_PARTS as f64) as u64
 }

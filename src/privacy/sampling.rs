@@ -40,6 +40,15 @@ pub enum Sampling {
         /// The units of a batch, at least 1 and at most `units`.
         batch: u64,
     },
+    /// Each unit is in one of `parts` parts, at random and for the whole run, and step t draws each unit of part t mod `parts`
+    /// independently with probability `rate`. For correlated noise, see [`super::correlation`].
+    Cyclic {
+        /// The probability, in `[0, 1]`, for units of the part.
+        #[serde(rename = "sample_rate")]
+        rate: f64,
+        /// The number of parts, at least 1.
+        parts: u64,
+    },
 }
 
 impl Sampling {
@@ -50,18 +59,36 @@ impl Sampling {
         Sampling::TruncatedPoisson { rate, units, max_batch }
     }
 
+    /// Cycles of `parts` parts with batches that are on average the share `share` of the dataset.
+    pub fn cyclic(share: f64, parts: u64) -> Sampling {
+        let rate = share * parts as f64;
+        // Whole parts are whole, however the share was rounded.
+        let rate = if (rate - 1.0).abs() < 1e-12 { 1.0 } else { rate };
+        Sampling::Cyclic { rate, parts }
+    }
+
+    /// What one participation under this sampling is to an accountant: of cyclic sampling, Poisson sampling at the rate of a part
+    /// (theorem 3 of [`super::correlation`]).
+    pub fn participation(&self) -> Sampling {
+        match *self {
+            Sampling::Cyclic { rate, .. } => Sampling::Poisson { rate },
+            other => other,
+        }
+    }
+
     /// The expected share of the dataset in a batch, truncation left aside.
     pub fn rate(&self) -> f64 {
         match *self {
             Sampling::Poisson { rate } | Sampling::TruncatedPoisson { rate, .. } => rate,
             Sampling::FixedSize { units, batch } | Sampling::Shuffle { units, batch } => batch as f64 / units as f64,
+            Sampling::Cyclic { rate, parts } => rate / parts as f64,
         }
     }
 
     /// The number of units that this sampling is for, where it depends on it.
     pub fn units(&self) -> Option<u64> {
         match *self {
-            Sampling::Poisson { .. } => None,
+            Sampling::Poisson { .. } | Sampling::Cyclic { .. } => None,
             Sampling::TruncatedPoisson { units, .. }
             | Sampling::FixedSize { units, .. }
             | Sampling::Shuffle { units, .. } => Some(units),
@@ -75,6 +102,7 @@ impl Sampling {
             Sampling::TruncatedPoisson { .. } => "truncated-poisson",
             Sampling::FixedSize { .. } => "fixed-size",
             Sampling::Shuffle { .. } => "shuffle",
+            Sampling::Cyclic { .. } => "cyclic",
         }
     }
 
@@ -87,6 +115,7 @@ impl Sampling {
                 (0.0..=1.0).contains(&rate) && units >= 1 && max_batch >= 1
             }
             Sampling::FixedSize { units, batch } | Sampling::Shuffle { units, batch } => fits(batch, units),
+            Sampling::Cyclic { rate, parts } => (0.0..=1.0).contains(&rate) && parts >= 1,
         }
     }
 
@@ -108,6 +137,7 @@ impl fmt::Display for Sampling {
             }
             Sampling::FixedSize { units, batch } => write!(f, "{batch} of {units} without replacement"),
             Sampling::Shuffle { units, batch } => write!(f, "shuffled batches of {batch} of {units}"),
+            Sampling::Cyclic { rate, parts } => write!(f, "cyclic sampling at rate {rate} of each of {parts} parts"),
         }
     }
 }

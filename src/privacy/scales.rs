@@ -3,6 +3,9 @@
 //! Every sum is of whole units of a grid of its own: the gradient of a clip group of [`grid::unit`] of that group's bound, the
 //! counts and estimates beside it of units that [`discrete::Grid::for_noise`] takes. A scale is the parameter s of the discrete Gaussian in
 //! those units.
+//!
+//! Where noise is correlated, the scale is that of the fresh integers: larger by the norm of a column of its matrix (theorem 2 of
+//! [`super::correlation`]).
 
 use super::clipping::{ClipState, count_sensitivity};
 use super::discrete::{self, ParameterError, Scale, Smoothing};
@@ -39,6 +42,10 @@ pub fn gradient(
 ) -> Result<Vec<Option<Scale>>, ParameterError> {
     let bounds = clip.scaled(plan.clip_schedule.at(step));
     let (multiplier, sensitivity) = (plan.multipliers(step).gradient, grid.sensitivity(&bounds));
+    let sensitivity = match &plan.correlation {
+        Some(strategy) => (sensitivity * strategy.column_norm()).next_up(),
+        None => sensitivity,
+    };
     if multiplier == 0.0 {
         return Ok(vec![None; bounds.len()]);
     }

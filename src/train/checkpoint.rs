@@ -101,6 +101,11 @@ impl Checkpoints {
         }
     }
 
+    /// The steps of those that there are, in order.
+    pub fn steps(&self) -> Result<Vec<u64>, CheckpointError> {
+        Ok(self.list()?.into_iter().map(|(step, _)| step).collect())
+    }
+
     fn list(&self) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
         let unreadable = |e| FileError::read(&self.directory, e);
         let mut steps = Vec::new();

@@ -17,6 +17,8 @@ pub mod lr_for;
 pub mod lr_schedule;
 #[cfg(feature = "host")]
 pub mod metrics;
+#[cfg(feature = "host")]
+pub mod noise_state;
 pub mod paid;
 pub mod physical;
 pub mod predict;

@@ -60,6 +60,11 @@ impl<'a> PaidSteps<'a> {
         (!self.ended()).then(|| self.stepper.drawn(self.step))
     }
 
+    /// The stream of correlated noise that the steps are of.
+    pub fn stream(&self) -> Option<&str> {
+        self.ledger.stream()
+    }
+
     /// The stepper between two steps.
     pub fn stepper(&mut self) -> &mut Stepper<'a> {
         &mut self.stepper
@@ -97,7 +102,8 @@ pub enum Affordable {
     },
 }
 
-/// The steps from number `step` on that the plan's ε allows after those in `ledger`.
+/// The steps from number `step` on that the plan's ε allows after those in `ledger`; of a run that goes on with the stream of correlated
+/// noise `stream`, if it does.
 ///
 /// # Errors
 /// When the ledger holds what `accountant` cannot work with.
@@ -106,16 +112,13 @@ pub fn affordable(
     accountant: &dyn Accountant,
     ledger: &Contents,
     step: u64,
+    stream: Option<&str>,
 ) -> Result<Affordable, InvalidInput> {
     let planned = plan.planned_steps;
     let Some(delta) = plan.delta else {
         return Ok(Affordable::Until(planned));
     };
-    let history = ledger.history(plan);
-    let after = |end: u64| {
-        let all = [history.clone(), plan.planned(step..end)].concat();
-        accountant.epsilon(&all, plan.adjacency, delta)
-    };
+    let after = |end: u64| accountant.epsilon(&ledger.history_then(plan, step..end, stream), plan.adjacency, delta);
     let target = plan.target_epsilon.map_or(f64::INFINITY, |target| target * (1.0 + 1e-9));
     // Steps below `low` are allowed, and those from `high` on are not.
     let (mut low, mut high) = (step, planned + 1);

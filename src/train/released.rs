@@ -7,6 +7,7 @@ use super::lr_for::Rate;
 use super::step::StepError;
 use crate::options::optimizer::OptimizerSpec;
 use crate::privacy::clipping::{ClipState, count_sensitivity};
+use crate::privacy::correlation::{NoiseStream, StreamState};
 use crate::privacy::discrete::DiscreteNoise;
 use crate::privacy::grid::{self, Grid};
 use crate::privacy::grid_noise::{GridNoise, Sampled};
@@ -14,6 +15,7 @@ use crate::privacy::keys::RunKey;
 use crate::privacy::noise::{GaussianNoise, NoiseSource};
 use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::release::Estimates;
+use crate::privacy::sampler::Parts;
 use crate::privacy::scales;
 
 /// The noise of a run.
@@ -26,7 +28,18 @@ pub enum Releaser {
         noise: GridNoise,
         /// The grid of the gradient.
         grid: Grid,
+        /// What correlates it over the steps, if it is.
+        stream: Option<NoiseStream>,
     },
+}
+
+/// What correlated noise and the sampling that goes with it go on from. With what was released it tells the sums without noise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NoiseState {
+    /// What the parts of the cycle follow from.
+    pub parts: Parts,
+    /// What was added in the last steps.
+    pub stream: StreamState,
 }
 
 /// An update's number counted from 1, its optimizer and its learning rate.
@@ -61,14 +74,24 @@ impl Releaser {
                 let noise = Arc::new(Sampled::new(DiscreteNoise::new(key)));
                 let scales = scales::all(plan, grid, &engine.noise_groups(), clip, first_step)?;
                 let noise = GridNoise::spawn(noise, &lengths, first_step, &scales)?;
-                Ok(Releaser::Integers { noise, grid: grid.clone() })
+                let stream =
+                    plan.correlation.as_ref().map(|strategy| NoiseStream::new(strategy, &engine.noise_lengths()));
+                Ok(Releaser::Integers { noise, grid: grid.clone(), stream })
             }
-            None if !engine.exact() => {
+            None if !engine.exact() && plan.correlation.is_none() => {
                 lengths.extend(plan.estimates.map(|_| Estimates::COUNT));
                 let noise = Arc::new(GaussianNoise::new(key, plan));
                 Ok(Releaser::Floats(NoiseSource::spawn(noise, &lengths, first_step)?))
             }
             _ => Err(StepError::Grid),
+        }
+    }
+
+    /// What correlates the noise over the steps, if it is.
+    pub fn stream(&mut self) -> Option<&mut NoiseStream> {
+        match self {
+            Releaser::Floats(_) => None,
+            Releaser::Integers { stream, .. } => stream.as_mut(),
         }
     }
 
@@ -105,10 +128,14 @@ impl Releaser {
                     beside.estimates = Some(all);
                 }
             }
-            Releaser::Integers { noise, grid } => {
+            Releaser::Integers { noise, grid, stream } => {
                 let scales = scales::all(plan, grid, &engine.noise_groups(), clip, step)?;
                 let units: Vec<f64> = clip.scaled(schedule).into_iter().map(grid::unit).collect();
                 let (gradient, rest) = noise.take(step, &scales)?.split_at(trained);
+                let gradient = match stream {
+                    Some(stream) => stream.correlate(step, gradient)?,
+                    None => gradient,
+                };
                 engine.release(optimizer, number, rate, plan.divisor(), (gradient, &units))?;
                 let mut rest = rest.iter();
                 if let Some((of_counts, _)) = scales::counts(plan, clip, step)

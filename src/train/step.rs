@@ -16,11 +16,12 @@ use super::data::Dataset;
 use super::engine::{Engine, EngineError, Shown};
 use super::lr_for::Rate;
 use super::lr_schedule::LrSchedule;
-use super::released::Releaser;
+use super::released::{NoiseState, Releaser};
 use super::units::Units;
 use crate::lower::program::Phase;
 use crate::options::optimizer::OptimizerSpec;
 use crate::privacy::clipping::ClipState;
+use crate::privacy::correlation::StreamError;
 use crate::privacy::discrete::ParameterError;
 use crate::privacy::keys::RunKey;
 use crate::privacy::ledger::{LedgerError, Receipt};
@@ -109,6 +110,10 @@ pub enum StepError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Noise(#[from] NoiseError),
+    /// Correlated noise does not go on.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Stream(#[from] StreamError),
     /// The plan is for other data.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -178,6 +183,23 @@ impl<'a> Stepper<'a> {
     /// The engine, with the parameters as they are now.
     pub fn engine(&mut self) -> &mut Engine {
         &mut self.engine
+    }
+
+    /// What correlated noise and the sampling that goes with it go on from; secret. `None` where noise is independent.
+    pub fn noise_state(&mut self) -> Option<NoiseState> {
+        let stream = self.noise.as_mut()?.stream()?.state();
+        Some(NoiseState { parts: self.sampler.parts()?, stream })
+    }
+
+    /// Goes on from `state`, that of the same plan.
+    ///
+    /// # Errors
+    /// When it is of another.
+    pub fn set_noise_state(&mut self, state: NoiseState) -> Result<(), StepError> {
+        let stream = self.noise.as_mut().and_then(Releaser::stream).ok_or(StreamError::Other)?;
+        stream.restore(state.stream)?;
+        self.sampler.set_parts(state.parts);
+        Ok(())
     }
 
     /// The clip bounds as they are now.

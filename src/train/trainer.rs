@@ -19,7 +19,7 @@ use miette::Diagnostic;
 use serde::Serialize;
 use thiserror::Error;
 
-use self::resume::{Context, check_resumable};
+use self::resume::{Context, StreamContext, check_resumable};
 pub use self::resume::{ledger_at, plan_at, plan_of};
 use self::since_log::SinceLog;
 use super::augment::Augment;
@@ -33,8 +33,10 @@ use super::finite;
 use super::lr_for::{self, LrFor};
 use super::lr_schedule::LrSchedule;
 use super::metrics::{MetricsLog, StepMetrics};
+use super::noise_state::NoiseStateError;
 use super::paid::{Affordable, Outcome, PaidSteps, affordable};
 use super::progress::Progress;
+use super::released::NoiseState;
 use super::run_dir::RunDir;
 use super::step::{Setting, StepError, Stepper};
 use super::tensorboard::EventFile;
@@ -129,6 +131,9 @@ pub enum TrainError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    NoiseState(#[from] NoiseStateError),
     #[error(transparent)]
     #[diagnostic(transparent)]
     Ledger(#[from] LedgerError),
@@ -241,8 +246,8 @@ pub fn train_while(
 
 /// The end of the steps from number `step` on that the plan's ε allows after those in `ledger`. None at all is an error
 /// for a run that begins.
-fn last_step(training: &Training<'_>, ledger: &Contents, step: u64) -> Result<u64, TrainError> {
-    match affordable(training.plan, training.accountant, ledger, step)? {
+fn last_step(training: &Training<'_>, ledger: &Contents, step: u64, stream: Option<&str>) -> Result<u64, TrainError> {
+    match affordable(training.plan, training.accountant, ledger, step, stream)? {
         Affordable::Until(end) => Ok(end),
         Affordable::Nothing { target, reached } => {
             Err(TrainError::Spent { path: training.ledger.clone(), target, reached })
@@ -293,8 +298,9 @@ impl<'a> Run<'a> {
 
         let checkpoint = if training.resume { checkpoints.latest()? } else { None };
         let mut step = 0;
+        let mut begun = None;
         if let Some(checkpoint) = &checkpoint {
-            clip = check_resumable(training, &provenance, checkpoint)?;
+            (clip, begun) = check_resumable(training, &provenance, checkpoint)?;
             engine.set_parameters(&checkpoint.parameters)?;
             engine.set_states(&checkpoint.states)?;
             step = checkpoint.step;
@@ -322,15 +328,23 @@ impl<'a> Run<'a> {
             learning_rate: training.learning_rate,
             lr_schedule: Cow::Borrowed(&training.lr_schedule),
         };
-        let stepper = Stepper::new(setting, engine, clip, &key, step)?;
+        let mut stepper = Stepper::new(setting, engine, clip, &key, step)?;
+        if let Some(StreamContext { sha256, .. }) = &begun {
+            stepper.set_noise_state(NoiseState::load(&directory.checkpoints(), step, sha256)?)?;
+        }
+        let stream = begun.as_ref().map(|begun| &*begun.id);
 
         // Nothing is on the disk yet. A plan that no certificate could be had for ends here.
-        last_step(training, &Contents::read_if_any(&training.ledger)?, step)?;
+        last_step(training, &Contents::read_if_any(&training.ledger)?, step, stream)?;
         files::create_directory(directory.path())?;
         let lock = files::lock(&directory.lock())?.ok_or_else(|| TrainError::InUse { path: path() })?;
         let id = run_id(&SystemEntropy)?;
         let ledger = Ledger::open(&training.ledger, &id, plan)?;
-        let end = last_step(training, ledger.contents(), step)?;
+        let ledger = match stream {
+            Some(stream) => ledger.in_stream(stream),
+            None => ledger,
+        };
+        let end = last_step(training, ledger.contents(), step, stream)?;
         directory.use_ledger(&training.ledger)?;
         directory.remove_temporaries()?;
         if let Some(config) = training.config {
@@ -431,6 +445,8 @@ impl<'a> Run<'a> {
         if !last && self.checkpointed.elapsed() < self.training.checkpoint_interval {
             return Ok(());
         }
+        let (directory, step) = (self.training.directory.checkpoints(), self.steps.step());
+        let goes_on = !self.steps.ended();
         let context = Context {
             plan: self.training.plan.clone(),
             provenance: self.provenance.clone(),
@@ -441,6 +457,7 @@ impl<'a> Run<'a> {
             ema: self.training.ema,
             clip: self.steps.stepper().clip().clone(),
             ledger: self.steps.ledger().head(),
+            stream: None,
         };
         let engine = self.steps.stepper().engine();
         let (parameters, states) = (engine.parameters()?, engine.states()?);
@@ -448,7 +465,12 @@ impl<'a> Run<'a> {
         if !what.is_empty() {
             return Err(self.not_finite(what)?);
         }
-        let directory = self.training.directory.checkpoints();
+        let mut context = context;
+        let id = self.steps.stream().map(str::to_owned);
+        // What has taken all its steps has no more to go on with.
+        if let (Some(id), Some(state), true) = (id, self.steps.stepper().noise_state(), goes_on) {
+            context.stream = Some(StreamContext { id, sha256: state.save(&directory, step)? });
+        }
         let context = serde_json::to_value(&context).map_err(|error| FileError::write(&directory, error.into()))?;
         self.checkpoints.save(&Checkpoint {
             step: self.steps.step(),
@@ -458,6 +480,10 @@ impl<'a> Run<'a> {
             averages: self.average.as_ref().map(|average| average.values().clone()).unwrap_or_default(),
             states,
         })?;
+        if self.training.plan.correlation.is_some() {
+            let kept = if goes_on { self.checkpoints.steps()? } else { Vec::new() };
+            NoiseState::remove_others(&directory, &kept)?;
+        }
         self.checkpointed = Instant::now();
         self.saved = self.steps.step();
         Ok(())

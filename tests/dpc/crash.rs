@@ -33,6 +33,13 @@ fn a_run_that_is_killed_ends_as_one_that_is_not() {
     kill_all(KILLS / 4, "--insecure-seed 7 --augment 3:noise=0.2");
 }
 
+/// The noise of the steps before, and the parts of the cycle.
+#[test]
+fn a_run_with_correlated_noise_that_is_killed_ends_as_one_that_is_not() {
+    kill_all(KILLS / 4, "--insecure-seed 7 --noise-correlation banded:3 --sampling cyclic");
+    kill_all(KILLS / 16, "--insecure-seed 7 --noise-correlation tree");
+}
+
 fn kill_all(kills: u64, flags: &str) {
     const THREADS: u64 = 4;
     let kills = std::env::var("DPC_KILLS").map_or(kills, |text| text.parse().expect("a number of kills"));

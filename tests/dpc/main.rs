@@ -6,6 +6,7 @@ mod cli;
 mod clipping;
 mod conformance;
 mod conformance_light;
+mod correlated;
 mod costs;
 mod crash;
 mod custom;

@@ -92,7 +92,7 @@ impl Place {
 }
 
 fn taken(plan: &PrivacyPlan, steps: u64) -> Vec<Mechanism> {
-    vec![Mechanism { steps, ..plan.mechanism(0) }]
+    plan.planned(0..steps)
 }
 
 fn epsilon(history: &[Mechanism], plan: &PrivacyPlan) -> f64 {

@@ -14,6 +14,7 @@ use crate::lower::program::{BufferId, Extent, Phase, Role};
 use crate::lower::scalar::{Expr, Func, Step, Value};
 use crate::lower::{host_inputs, memory};
 use crate::privacy::adjacency::Adjacency;
+use crate::privacy::correlation::Strategy;
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
 use edit::{Edit, elementwise};
@@ -26,6 +27,8 @@ pub struct Mutation {
     pub ghost: bool,
     /// Whether it is done to integer sums and their noise, which programs of floats do not have.
     pub exact: bool,
+    /// Whether it is done to steps with correlated noise.
+    pub correlated: bool,
     /// Does it; false where the subject has nothing to break in this way.
     pub apply: fn(&mut Subject) -> Result<bool, AuditError>,
 }
@@ -45,11 +48,19 @@ pub const MUTATIONS: &[Mutation] = &[
     Mutation { exact: true, ..of_any("floats between sum and noise", exact::float_sums) },
     Mutation { exact: true, ..of_any("noise without tails", exact::truncated_tails) },
     Mutation { exact: true, ..of_any("modulo bias of the noise", exact::modulo_bias) },
+    of_correlated("noise correlated by fewer bands", fewer_bands),
+    of_correlated("independent noise in place of correlated", independent),
+    of_correlated("correlated noise for one row of its matrix alone", one_row),
 ];
 
 /// What can be done to programs of floats and of integers.
 const fn of_any(name: &'static str, apply: fn(&mut Subject) -> Result<bool, AuditError>) -> Mutation {
-    Mutation { name, ghost: false, exact: false, apply }
+    Mutation { name, ghost: false, exact: false, correlated: false, apply }
+}
+
+/// What can be done to steps with correlated noise, which take sums of integers.
+const fn of_correlated(name: &'static str, apply: fn(&mut Subject) -> Result<bool, AuditError>) -> Mutation {
+    Mutation { name, ghost: false, exact: true, correlated: true, apply }
 }
 
 impl Mutation {
@@ -70,6 +81,36 @@ impl Mutation {
 fn half_noise(subject: &mut Subject) -> Result<bool, AuditError> {
     let spec = PlanSpec::from(subject.plan.clone());
     subject.plan = PrivacyPlan::new(PlanSpec { noise_multiplier: 0.5 * spec.noise_multiplier, ..spec })?;
+    Ok(true)
+}
+
+fn fewer_bands(subject: &mut Subject) -> Result<bool, AuditError> {
+    recorrelated(subject, |coefficients, sigma| (coefficients[..coefficients.len() / 2].to_vec(), sigma))
+}
+
+/// As much noise in each step as correlated noise has in the first.
+fn independent(subject: &mut Subject) -> Result<bool, AuditError> {
+    recorrelated(subject, |coefficients, sigma| {
+        let square: f64 = coefficients.iter().map(|&k| f64::from(k).powi(2)).sum();
+        (coefficients[..1].to_vec(), sigma * square.sqrt() / f64::from(coefficients[0]))
+    })
+}
+
+/// Noise for what a unit adds to one step, though later steps hold it too.
+fn one_row(subject: &mut Subject) -> Result<bool, AuditError> {
+    recorrelated(subject, |coefficients, sigma| {
+        let square: f64 = coefficients.iter().map(|&k| f64::from(k).powi(2)).sum();
+        (coefficients.to_vec(), sigma * f64::from(coefficients[0]) / square.sqrt())
+    })
+}
+
+/// Follows other coefficients and another σ, if noise is correlated.
+fn recorrelated(subject: &mut Subject, other: impl Fn(&[u32], f64) -> (Vec<u32>, f64)) -> Result<bool, AuditError> {
+    let spec = PlanSpec::from(subject.plan.clone());
+    let Some(Strategy::Banded { coefficients }) = &spec.correlation else { return Ok(false) };
+    let (coefficients, noise_multiplier) = other(coefficients, spec.noise_multiplier);
+    let correlation = Some(Strategy::Banded { coefficients });
+    subject.plan = PrivacyPlan::new(PlanSpec { correlation, noise_multiplier, ..spec })?;
     Ok(true)
 }
 

@@ -39,6 +39,9 @@ impl Claim {
         if plan.estimates.is_some() {
             items.push("the estimates of batch size and loss in the metrics, which are noisy and paid for");
         }
+        if plan.correlation.is_some() {
+            items.push("the correlation of the noise of steps, which is public: σ is the noise over what one participation of a unit moves");
+        }
         items.into_iter().map(str::to_owned).collect()
     }
 
@@ -59,6 +62,9 @@ impl Claim {
             },
             "observation of the computation itself: its memory and its timing",
         ];
+        if plan.correlation.is_some() {
+            items.push("the files of noise beside checkpoints, which exist while a run goes on, and which only its owner may read");
+        }
         if plan.grid.is_none() {
             items.push("the finite precision of floating-point noise and sums");
         }

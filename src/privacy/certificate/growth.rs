@@ -36,7 +36,8 @@ impl Certificate {
             }
         }
         let accountant = accountant::by_name(&self.accountant)?;
-        let all = epsilon(&self.plan, &ledger.history(&self.plan), accountant).map_err(super::NoCertificate::from)?;
+        let all = epsilon(&self.plan, &ledger.history(&self.plan), ledger.steps(), accountant)
+            .map_err(super::NoCertificate::from)?;
         let together = Claim::new(&self.plan, ledger.insecure(), all).statement(&self.plan);
         Ok(Some(Growth { steps: ledger.steps() - before.steps(), runs, together }))
     }

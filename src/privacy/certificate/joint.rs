@@ -39,7 +39,8 @@ pub fn together(ledgers: &[(&Certificate, &Contents)]) -> Result<Option<Joint>, 
     let Ok(plan) = crate::privacy::plan::PrivacyPlan::new(spec) else { return Ok(None) };
     let histories = ledgers.iter().flat_map(|(certificate, ledger)| ledger.history(&certificate.plan));
     let accountant = accountant::by_name(&first.accountant)?;
-    let found = epsilon(&plan, &histories.collect::<Vec<_>>(), accountant).map_err(super::NoCertificate::from)?;
     let steps = ledgers.iter().map(|(_, ledger)| ledger.steps()).sum();
+    let found =
+        epsilon(&plan, &histories.collect::<Vec<_>>(), steps, accountant).map_err(super::NoCertificate::from)?;
     Ok(found.map(|epsilon| Joint { epsilon, delta, steps }))
 }

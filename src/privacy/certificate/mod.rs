@@ -24,6 +24,7 @@ use words::Words;
 use crate::files::{self, FileError};
 
 use super::accountant::{self, Accountant, InvalidInput, Mechanism};
+use super::correlation::Correlation;
 use super::discrete::Smoothing;
 use super::ledger::{Contents, Head};
 use super::plan::PrivacyPlan;
@@ -97,7 +98,7 @@ impl Certificate {
             return Err(NoCertificate::Approximation { accountant: accountant.name() });
         }
         let history = ledger.history(plan);
-        let epsilon = epsilon(plan, &history, accountant)?;
+        let epsilon = epsilon(plan, &history, ledger.steps(), accountant)?;
         let claim = Claim::new(plan, ledger.insecure(), epsilon);
         let comparison = epsilon
             .zip(plan.delta)
@@ -209,6 +210,10 @@ impl Certificate {
         .collect()
     }
 
+    fn correlated(&self, correlation: Option<Correlation>) -> String {
+        correlation.map_or("none".to_owned(), |correlation| correlation.to_string())
+    }
+
     /// The plan's constants beside those with which the ledger's last step was taken.
     fn constants(&self, ledger: &Contents) -> Vec<(&'static str, String, String)> {
         let Some(last) = ledger.entries().iter().rfind(|entry| !entry.recovered) else {
@@ -219,6 +224,11 @@ impl Certificate {
             ("sampling", plan.sampling.to_string(), last.sampling.to_string()),
             ("expected_batch", plan.expected_batch.to_string(), last.expected_batch.to_string()),
             ("noise_multiplier", plan.noise_multiplier_at(last.step).to_string(), last.noise_multiplier.to_string()),
+            (
+                "noise_correlation",
+                self.correlated(plan.correlation.as_ref().map(|s| s.correlation())),
+                self.correlated(last.noise_correlation),
+            ),
             ("clip", plan.clip.to_string(), last.clip.clone()),
             ("unit", plan.unit.to_string(), last.unit.to_string()),
             ("insecure_seed", plan.insecure_seed.is_some().words(), last.insecure.words()),
@@ -229,13 +239,14 @@ impl Certificate {
 fn epsilon(
     plan: &PrivacyPlan,
     history: &[Mechanism],
+    releases: u64,
     accountant: &dyn Accountant,
 ) -> Result<Option<f64>, InvalidInput> {
     let Some(delta) = plan.delta else {
         return Ok(None);
     };
-    // Beside the gradient there are the counts and the estimates.
-    let steps = history.iter().map(|mechanism| mechanism.steps).sum();
+    // Beside the gradient there are the counts and the estimates. Steps of correlated noise are more than their participations.
+    let steps = history.iter().map(|mechanism| mechanism.steps).sum::<u64>().max(releases);
     let beside = (plan.clip_groups + Estimates::COUNT) as u64;
     let excess = plan.grid.as_ref().map(|grid| Smoothing::USUAL.excess(steps, grid.elements + beside));
     let continuous = accountant.epsilon(history, plan.adjacency, delta)?;

@@ -32,6 +32,9 @@ impl Certificate {
         );
         row("sampling", self.plan.sampling.to_string());
         row("noise multiplier σ", format!("{} ({})", self.plan.noise_multiplier, self.plan.noise_schedule));
+        if let Some(strategy) = &self.plan.correlation {
+            row("correlation of noise", strategy.to_string());
+        }
         row(
             "sums and noise",
             match &self.plan.grid {

@@ -5,12 +5,15 @@
 //! byte.
 
 use std::collections::{HashMap, hash_map};
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::privacy::accountant::Mechanism;
 use crate::privacy::adjacency::Unit;
+use crate::privacy::correlation::Correlation;
+use crate::privacy::correlation::participation::participations;
 use crate::privacy::keys::hex;
 use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::sampling::Sampling;
@@ -29,6 +32,13 @@ pub struct Entry {
     /// How the step's batch was drawn.
     #[serde(flatten)]
     pub sampling: Sampling,
+    /// How the noise of the steps of a stream is correlated, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_correlation: Option<Correlation>,
+    /// The stream of correlated noise that the step's is of: the run that began it. A run that goes on with it takes another name and keeps the
+    /// stream's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
     /// The clip rule.
     pub clip: String,
     /// The expected batch size L.
@@ -42,13 +52,15 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(seq: u64, run: &str, step: u64, plan: &PrivacyPlan) -> Entry {
+    pub(super) fn new(seq: u64, run: &str, step: u64, plan: &PrivacyPlan, stream: Option<&str>) -> Entry {
         Entry {
             seq,
             run: run.to_owned(),
             step,
             noise_multiplier: plan.noise_multiplier_at(step),
             sampling: plan.sampling,
+            noise_correlation: plan.correlation.as_ref().map(|strategy| strategy.correlation()),
+            stream: stream.map(str::to_owned),
             clip: plan.clip.to_string(),
             expected_batch: plan.expected_batch,
             unit: plan.unit,
@@ -122,7 +134,7 @@ impl Contents {
             noise_multiplier: charge.noise_multiplier,
             sampling: charge.sampling,
             recovered: true,
-            ..Entry::new(self.len(), run, step, plan)
+            ..Entry::new(self.len(), run, step, plan, None)
         };
         self.push(entry);
         self.torn = false;
@@ -193,11 +205,78 @@ impl Contents {
         history
     }
 
+    /// As [`Contents::history`], with the steps `steps` of `plan` to come, in the stream `stream` if it goes on with one.
+    pub fn history_then(&self, plan: &PrivacyPlan, steps: Range<u64>, stream: Option<&str>) -> Vec<Mechanism> {
+        if plan.correlation.is_none() || steps.is_empty() {
+            return [self.history(plan), plan.planned(steps)].concat();
+        }
+        let torn = if self.torn { vec![self.torn_charge(plan)] } else { Vec::new() };
+        let mut streams = self.streams();
+        match streams.iter_mut().find(|found| Some(found.name) == stream && found.sampling == plan.sampling) {
+            Some(found) => {
+                found.noise_multiplier = found.noise_multiplier.min(plan.noise_multiplier);
+                found.sessions.push(("", steps));
+            }
+            None => return [self.history(plan), plan.planned(steps)].concat(),
+        }
+        let correlated = streams.iter().flat_map(StreamSteps::mechanisms);
+        self.uncorrelated().into_iter().chain(correlated).chain(torn).collect()
+    }
+
     /// As [`Contents::history`], without a torn step.
     ///
     /// Of shuffled steps, those of one run and epoch are charged as one, at their smallest σ: a run draws
-    /// one permutation an epoch, and a resumed run is another run.
+    /// one permutation an epoch, and a resumed run is another run. Steps of correlated noise are charged by stream, as many as its participations.
     pub fn recorded(&self) -> Vec<Mechanism> {
+        let mut history = self.uncorrelated();
+        for mechanism in self.streams().iter().flat_map(StreamSteps::mechanisms) {
+            let alike = |other: &&mut Mechanism| Mechanism { steps: mechanism.steps, ..**other } == mechanism;
+            match history.iter_mut().find(alike) {
+                Some(other) => other.steps += mechanism.steps,
+                None => history.push(mechanism),
+            }
+        }
+        history
+    }
+
+    /// The streams of correlated noise, with the steps that each session of each took.
+    fn streams(&self) -> Vec<StreamSteps<'_>> {
+        let mut streams: Vec<StreamSteps<'_>> = Vec::new();
+        // The stream and the session of the line before.
+        let mut before: Option<(usize, u64)> = None;
+        for entry in &self.entries {
+            let of = entry.stream.as_deref().zip(entry.noise_correlation);
+            let Some((name, correlation)) = of else {
+                // A torn line stands for a step of whatever was before it, too.
+                if let (Some((at, step)), true) = (before.take(), entry.recovered)
+                    && step.checked_add(1) == Some(entry.step)
+                    && let Some((_, steps)) = streams[at].sessions.last_mut()
+                {
+                    steps.end = steps.end.max(entry.step + 1);
+                }
+                continue;
+            };
+            let known = streams.iter().position(|stream| {
+                (stream.name, stream.sampling, stream.correlation) == (name, entry.sampling, correlation)
+            });
+            let at = known.unwrap_or_else(|| {
+                let (noise_multiplier, sampling) = (entry.noise_multiplier, entry.sampling);
+                streams.push(StreamSteps { name, noise_multiplier, sampling, correlation, sessions: Vec::new() });
+                streams.len() - 1
+            });
+            let stream = &mut streams[at];
+            stream.noise_multiplier = stream.noise_multiplier.min(entry.noise_multiplier);
+            match stream.sessions.last_mut() {
+                Some((run, steps)) if *run == entry.run && steps.end == entry.step => steps.end += 1,
+                _ => stream.sessions.push((&entry.run, entry.step..entry.step + 1)),
+            }
+            before = Some((at, entry.step));
+        }
+        streams
+    }
+
+    /// The steps of independent noise, and torn lines.
+    fn uncorrelated(&self) -> Vec<Mechanism> {
         let mut history: Vec<Mechanism> = Vec::new();
         let mut groups: HashMap<(u64, String), usize> = HashMap::new();
         let mut add = |step: Mechanism| {
@@ -212,7 +291,7 @@ impl Contents {
         };
         let mut epochs: Vec<Mechanism> = Vec::new();
         let mut charged: HashMap<(&str, u64, String), usize> = HashMap::new();
-        for entry in &self.entries {
+        for entry in self.entries.iter().filter(|entry| entry.stream.is_none()) {
             let step = charge(entry);
             let Some(length) = entry.sampling.epoch().filter(|_| !entry.recovered) else {
                 add(step);
@@ -279,6 +358,29 @@ impl Contents {
     }
 }
 
+/// What the ledger holds of one stream of correlated noise.
+struct StreamSteps<'a> {
+    name: &'a str,
+    /// The least σ.
+    noise_multiplier: f64,
+    sampling: Sampling,
+    correlation: Correlation,
+    /// The steps that each run took without interruption.
+    sessions: Vec<(&'a str, Range<u64>)>,
+}
+
+impl StreamSteps<'_> {
+    fn mechanisms(&self) -> Vec<Mechanism> {
+        let Sampling::Cyclic { parts, .. } = self.sampling else {
+            // No plan is like that, and nothing is known of it.
+            return vec![Mechanism { noise_multiplier: 0.0, sampling: Sampling::Poisson { rate: 1.0 }, steps: 1 }];
+        };
+        let sessions: Vec<Range<u64>> = self.sessions.iter().map(|(_, steps)| steps.clone()).collect();
+        let all = participations(&sessions, parts, self.correlation);
+        all.iter().map(|found| found.mechanism(self.noise_multiplier, self.sampling)).collect()
+    }
+}
+
 /// The content of a line and its hash, if the line follows one of hash `previous`.
 fn chained(previous: &Hash, line: &str) -> Option<(String, Hash)> {
     let (content, tail) = line.split_at_checked(line.len().checked_sub(TAIL_LEN)?)?;
@@ -288,7 +390,7 @@ fn chained(previous: &Hash, line: &str) -> Option<(String, Hash)> {
 }
 
 fn charge(entry: &Entry) -> Mechanism {
-    Mechanism { noise_multiplier: entry.noise_multiplier, sampling: entry.sampling, steps: 1 }
+    Mechanism { noise_multiplier: entry.noise_multiplier, sampling: entry.sampling.participation(), steps: 1 }
 }
 
 /// A sampling that reveals at least as much as either: without any, every unit is in the batch.
@@ -339,7 +441,7 @@ mod tests {
     fn a_line_can_be_checked_by_hand() {
         let plan = PrivacyPlan::new(plan::example()).unwrap();
         let mut contents = Contents::default();
-        let line = contents.push(Entry::new(0, "0123456789abcdef", 0, &plan));
+        let line = contents.push(Entry::new(0, "0123456789abcdef", 0, &plan, None));
         assert_eq!(
             line,
             concat!(
@@ -359,7 +461,7 @@ mod tests {
         let mut contents = Contents::default();
         for step in 0..100_000 {
             let noise_multiplier = 1.0 + step as f64;
-            contents.entries.push(Entry { noise_multiplier, ..Entry::new(step, "run", step, &plan) });
+            contents.entries.push(Entry { noise_multiplier, ..Entry::new(step, "run", step, &plan, None) });
         }
         let started = std::time::Instant::now();
         assert_eq!(contents.history(&plan).len(), 100_000);
@@ -380,7 +482,7 @@ mod tests {
                 noise_multiplier: sigma,
                 sampling: Sampling::Poisson { rate: q },
                 expected_batch: batch,
-                ..Entry::new(0, "a \"run\"\n", 7, &plan)
+                ..Entry::new(0, "a \"run\"\n", 7, &plan, None)
             };
             let mut contents = Contents::default();
             let line = contents.push(entry);

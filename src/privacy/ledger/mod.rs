@@ -34,6 +34,8 @@ pub struct Ledger {
     store: Box<dyn LedgerStore>,
     contents: Contents,
     run: String,
+    /// The stream of correlated noise that steps are of, if they are of one.
+    stream: Option<String>,
     plan: PrivacyPlan,
     failed: bool,
 }
@@ -91,7 +93,19 @@ impl Ledger {
             store.replace(contents.to_text().as_bytes())?;
         }
         store.begin()?;
-        Ok(Ledger { store, contents, run: run.to_owned(), plan: plan.clone(), failed: false })
+        let stream = plan.correlation.as_ref().map(|_| run.to_owned());
+        Ok(Ledger { store, contents, run: run.to_owned(), stream, plan: plan.clone(), failed: false })
+    }
+
+    /// The same for a run that goes on with the stream of correlated noise `stream`.
+    #[must_use]
+    pub fn in_stream(self, stream: &str) -> Ledger {
+        Ledger { stream: self.stream.map(|_| stream.to_owned()), ..self }
+    }
+
+    /// The stream of correlated noise that steps are of.
+    pub fn stream(&self) -> Option<&str> {
+        self.stream.as_deref()
     }
 
     /// Pays for step number `step`: its line is on the disk on return.
@@ -103,7 +117,7 @@ impl Ledger {
         if self.failed {
             return Err(LedgerError::Failed { path: self.store.place().to_owned() });
         }
-        let entry = Entry::new(self.contents.len(), &self.run, step, &self.plan);
+        let entry = Entry::new(self.contents.len(), &self.run, step, &self.plan, self.stream.as_deref());
         let seq = entry.seq;
         let line = self.contents.push(entry);
         if let Err(error) = self.store.append(line.as_bytes()) {
@@ -172,6 +186,8 @@ mod tests {
     use crate::files::FileError;
     use crate::privacy::accountant::Mechanism;
     use crate::privacy::adjacency::{Adjacency, Unit};
+    use crate::privacy::correlation::Correlation;
+    use crate::privacy::grid::Grid;
     use crate::privacy::plan::{self, PlanSpec};
     use crate::privacy::sampling::Sampling;
     use std::fs;
@@ -255,6 +271,60 @@ mod tests {
         let of = |noise_multiplier, steps| Mechanism { noise_multiplier, sampling, steps };
         let history = Contents::read(&path).unwrap().history(&plan);
         assert_eq!(history, [of(1.5, 2), of(3.0, 2)]);
+    }
+
+    fn correlated() -> PrivacyPlan {
+        let sampling = Sampling::Cyclic { rate: 1.0, parts: 4 };
+        let correlation = Some(Correlation::Banded { bands: 3 }.strategy(4, 12));
+        let grid = Some(Grid::default());
+        PrivacyPlan::new(PlanSpec {
+            sampling,
+            correlation,
+            grid,
+            public_units: None,
+            planned_steps: 12,
+            ..plan::example()
+        })
+        .unwrap()
+    }
+
+    /// Steps of correlated noise are charged by cycle, whoever goes on with them; what is repeated by what it reaches.
+    #[test]
+    fn correlated_steps_are_charged_by_stream() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.jsonl");
+        let plan = correlated();
+        let participations =
+            |noise_multiplier, steps| Mechanism { noise_multiplier, sampling: Sampling::Poisson { rate: 1.0 }, steps };
+        let take = |run: &str, stream: Option<&str>, steps: std::ops::Range<u64>| {
+            let mut ledger = Ledger::open(&path, run, &plan).unwrap();
+            if let Some(stream) = stream {
+                ledger = ledger.in_stream(stream);
+            }
+            for step in steps {
+                let _ = ledger.record(step).unwrap();
+            }
+            ledger.contents().clone()
+        };
+        assert_eq!(take("first", None, 0..6).history(&plan), [participations(1.5, 2)]);
+        let whole = take("second", Some("first"), 6..7);
+        assert_eq!(whole.history(&plan), [participations(1.5, 2)]);
+        // The steps to come in the same stream, and in another.
+        assert_eq!(whole.history_then(&plan, 7..12, Some("first")), [participations(1.5, 3)]);
+        let cost = |history: Vec<Mechanism>| history.iter().map(|entry| entry.steps).sum::<u64>();
+        assert_eq!(cost(whole.history_then(&plan, 0..12, None)), 2 + 3);
+        // Step 6 again, which holds what steps 4 and 5 added before.
+        let repeated = take("third", Some("first"), 6..12);
+        let halved = (1.5 / f64::sqrt(2.0)).next_down();
+        assert_eq!(repeated.history(&plan), [participations(1.5, 3), participations(halved, 1)]);
+        assert_eq!(Contents::read(&path).unwrap(), repeated);
+        // Another run on the same data.
+        assert_eq!(cost(take("fourth", None, 0..1).history(&plan)), 4 + 1);
+        // A line that is torn is a turn more.
+        fs::write(&path, [fs::read(&path).unwrap(), b"{\"seq".to_vec()].concat()).unwrap();
+        assert_eq!(cost(Contents::read(&path).unwrap().history(&plan)), 4 + 1 + 1);
+        let repaired = take("fifth", None, 0..0);
+        assert_eq!(cost(repaired.history(&plan)), 4 + 1 + 1);
     }
 
     /// Cut at every byte: the whole lines count, a part of a line counts as one more. Opened again, at

@@ -4,10 +4,16 @@
 //! ChaCha20 stream, is below `floor(q·2⁶⁴)`. The probability is thus exactly q for q ≥ 2⁻¹², and below
 //! that less than 2⁻⁶⁴ under it; it is never above the q that the accountant is given. What the other kinds
 //! of [`Sampling`] draw beyond that comes from the upper half of the same stream, and is exactly uniform.
+//!
+//! The parts of cyclic sampling have a key of their own, [`Parts`], which sessions of one run share: a unit must be in the same part in
+//! all of them. They are as secret as the run key.
 
 mod uniform;
 
+use std::fmt;
+
 use miette::Diagnostic;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::keys::{Domain, RunKey, Stream};
@@ -20,6 +26,32 @@ pub struct Sampler {
     key: [u8; 32],
     sampling: Sampling,
     units: usize,
+    parts: Option<(Parts, Vec<Vec<usize>>)>,
+}
+
+/// What the parts of cyclic sampling follow from.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parts([u8; 32]);
+
+impl Parts {
+    /// Those of a run that begins.
+    pub fn of(run: &RunKey) -> Parts {
+        Parts(run.derive(Domain::Parts))
+    }
+
+    /// The units of each of `parts` parts, each unit in one of them by itself, uniformly.
+    fn split(&self, parts: u64, units: usize) -> Vec<Vec<usize>> {
+        let mut uniform = Uniform::new(Stream::at(&self.0, 0, 0));
+        let mut split = vec![Vec::new(); parts as usize];
+        (0..units).for_each(|unit| split[uniform.below(parts) as usize].push(unit));
+        split
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parts(secret)")
+    }
 }
 
 /// The data do not have as many units as the plan's sampling is for.
@@ -47,8 +79,26 @@ impl Sampler {
     pub fn new(run: &RunKey, plan: &PrivacyPlan, units: usize) -> Result<Sampler, UnitMismatch> {
         match plan.sampling.units() {
             Some(planned) if planned != units as u64 => Err(UnitMismatch { planned, found: units }),
-            _ => Ok(Sampler { key: run.derive(Domain::Sampling), sampling: plan.sampling, units }),
+            _ => {
+                let key = run.derive(Domain::Sampling);
+                let mut sampler = Sampler { key, sampling: plan.sampling, units, parts: None };
+                sampler.set_parts(Parts::of(run));
+                Ok(sampler)
+            }
         }
+    }
+
+    /// Takes the parts of a run that is gone on with, where sampling is cyclic.
+    pub fn set_parts(&mut self, parts: Parts) {
+        self.parts = match self.sampling {
+            Sampling::Cyclic { parts: count, .. } => Some((parts, parts.split(count, self.units))),
+            _ => None,
+        };
+    }
+
+    /// What the parts follow from, where sampling is cyclic.
+    pub fn parts(&self) -> Option<Parts> {
+        self.parts.as_ref().map(|(parts, _)| *parts)
     }
 
     /// The units of the logical batch of `step`, in increasing order; possibly none.
@@ -56,9 +106,9 @@ impl Sampler {
     /// A function of the run key and `step` alone.
     pub fn sample(&self, step: u64) -> Vec<usize> {
         match self.sampling {
-            Sampling::Poisson { rate } => self.poisson(step, rate),
+            Sampling::Poisson { rate } => self.poisson(step, self.units, rate),
             Sampling::TruncatedPoisson { rate, max_batch, .. } => {
-                let drawn = self.poisson(step, rate);
+                let drawn = self.poisson(step, self.units, rate);
                 let most = usize::try_from(max_batch).unwrap_or(usize::MAX);
                 match drawn.len() > most {
                     true => self.uniform(step).subset(drawn.len(), most).into_iter().map(|at| drawn[at]).collect(),
@@ -74,16 +124,20 @@ impl Sampler {
                 drawn.sort_unstable();
                 drawn
             }
+            Sampling::Cyclic { rate, parts } => {
+                let part = self.parts.as_ref().map_or(&[][..], |(_, split)| &split[(step % parts) as usize]);
+                self.poisson(step, part.len(), rate).into_iter().map(|at| part[at]).collect()
+            }
         }
     }
 
-    fn poisson(&self, step: u64, rate: f64) -> Vec<usize> {
+    fn poisson(&self, step: u64, units: usize, rate: f64) -> Vec<usize> {
         let threshold = threshold(rate);
         let mut stream = Stream::at(&self.key, step, 0);
         let mut bytes = [0; CHUNK * 8];
         let mut batch = Vec::new();
-        for first in (0..self.units).step_by(CHUNK) {
-            let count = CHUNK.min(self.units - first);
+        for first in (0..units).step_by(CHUNK) {
+            let count = CHUNK.min(units - first);
             stream.fill(&mut bytes[..count * 8]);
             for (i, word) in bytes[..count * 8].as_chunks::<8>().0.iter().enumerate() {
                 if u128::from(u64::from_le_bytes(*word)) < threshold {
@@ -108,6 +162,8 @@ fn threshold(q: f64) -> u128 {
 mod tests {
     use super::*;
     use crate::privacy::adjacency::Adjacency;
+    use crate::privacy::correlation::Correlation;
+    use crate::privacy::grid::Grid;
     use crate::privacy::plan::{self, PlanSpec};
 
     fn sampler(q: f64, seed: u64, units: usize) -> Sampler {
@@ -115,7 +171,10 @@ mod tests {
     }
 
     fn of(sampling: Sampling, seed: u64, units: usize) -> Sampler {
+        let cyclic = matches!(sampling, Sampling::Cyclic { .. });
         let plan = PlanSpec {
+            correlation: cyclic.then(|| Correlation::Banded { bands: 1 }.strategy(1, 1)),
+            grid: cyclic.then(Grid::default),
             public_units: sampling.units(),
             expected_batch: sampling.units().map_or(64.0, |units| sampling.rate() * units as f64),
             sampling,
@@ -248,6 +307,36 @@ mod tests {
         }
         orders.dedup();
         assert_eq!(orders.len(), 5);
+    }
+
+    /// A unit has its turns in one part, and there with the probability asked for; the parts are uniform, independent of each other and of how many units there are.
+    #[test]
+    fn units_of_a_cycle_keep_their_parts() {
+        let (parts, steps) = (5, 1000);
+        let sampler = of(Sampling::Cyclic { rate: 0.4, parts }, 6, 300);
+        let mut part = vec![None; 300];
+        let mut counts = [0.0_f64; 300];
+        for step in 0..steps {
+            let drawn = sampler.sample(step);
+            assert!(drawn.is_sorted_by(|a, b| a < b));
+            for unit in drawn {
+                counts[unit] += 1.0;
+                assert_eq!(*part[unit].get_or_insert(step % parts), step % parts);
+            }
+        }
+        let turns = (steps / parts) as f64;
+        let deviation = (turns * 0.24).sqrt();
+        assert!(counts.iter().all(|count| (count - turns * 0.4).abs() < 6.0 * deviation));
+        for wanted in 0..parts {
+            let size = part.iter().filter(|part| **part == Some(wanted)).count() as f64;
+            assert!((size - 60.0).abs() < 6.0 * (300.0_f64 * 0.16).sqrt(), "{size}");
+        }
+        let whole = |seed, units| of(Sampling::Cyclic { rate: 1.0, parts }, seed, units).sample(7);
+        assert_ne!(whole(6, 300), whole(7, 300));
+        assert!(whole(6, 400).starts_with(&whole(6, 300)));
+        let mut other = of(Sampling::Cyclic { rate: 1.0, parts }, 7, 300);
+        other.set_parts(sampler.parts().unwrap());
+        assert_eq!(other.sample(7), whole(6, 300));
     }
 
     #[test]

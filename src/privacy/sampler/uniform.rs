@@ -14,7 +14,7 @@ impl Uniform {
 
     /// A uniform integer below `bound`, which is above 0: 64-bit words above the largest multiple of
     /// `bound` are drawn again.
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         let excess = (u64::MAX % bound + 1) % bound;
         loop {
             let mut bytes = [0; 8];

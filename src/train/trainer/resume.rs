@@ -33,6 +33,18 @@ pub(super) struct Context {
     pub ema: Option<f64>,
     pub clip: ClipState,
     pub ledger: Head,
+    /// What correlated noise goes on from; none where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamContext>,
+}
+
+/// A stream of correlated noise that goes on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct StreamContext {
+    /// The run that began it, by which the ledger tells its steps.
+    pub id: String,
+    /// The digest of the file that holds it, in hexadecimal.
+    pub sha256: String,
 }
 
 /// The plan of the run in `directory` at its last checkpoint, which it can be resumed with.
@@ -56,12 +68,12 @@ pub fn ledger_at(checkpoint: &Checkpoint) -> Option<Head> {
     serde_json::from_value(checkpoint.context.get("ledger")?.clone()).ok()
 }
 
-/// The clip bounds of a checkpoint that `training` can go on from.
+/// The clip bounds of a checkpoint that `training` can go on from, and the stream of noise that it goes on with.
 pub(super) fn check_resumable(
     training: &Training<'_>,
     provenance: &Provenance,
     checkpoint: &Checkpoint,
-) -> Result<ClipState, TrainError> {
+) -> Result<(ClipState, Option<StreamContext>), TrainError> {
     let path = training.directory.path().to_owned();
     let Ok(context) = serde_json::from_value::<Context>(checkpoint.context.clone()) else {
         let what = vec!["by another version of dpc".to_owned()];
@@ -96,7 +108,7 @@ pub(super) fn check_resumable(
         what.push(now("decay of the moving average", text(context.ema), text(training.ema)));
     }
     match what.is_empty() {
-        true => Ok(context.clip),
+        true => Ok((context.clip, context.stream)),
         false => Err(TrainError::OtherRun { path, what }),
     }
 }

@@ -55,6 +55,7 @@ pub(in super::super) fn known(sampling: Sampling, adjacency: Adjacency) -> bool 
     match sampling {
         Sampling::Poisson { .. } | Sampling::TruncatedPoisson { .. } => true,
         Sampling::FixedSize { .. } | Sampling::Shuffle { .. } => adjacency == Adjacency::ReplaceOne,
+        Sampling::Cyclic { .. } => false,
     }
 }
 
@@ -106,7 +107,7 @@ fn step(mechanism: &Mechanism, change: Change, more: u64) -> Step {
     let alone = |rate: f64| Pair { shape: alone, shift, rate };
     let instead = |rate: f64| Pair { shape: instead, shift: 2.0 * shift, rate };
     let parts = match mechanism.sampling {
-        Sampling::Poisson { rate } => vec![(1.0, alone(rate))],
+        Sampling::Poisson { rate } | Sampling::Cyclic { rate, .. } => vec![(1.0, alone(rate))],
         Sampling::FixedSize { .. } => vec![(1.0, instead(mechanism.sampling.rate()))],
         Sampling::Shuffle { .. } => vec![(1.0, instead(1.0))],
         Sampling::TruncatedPoisson { rate, units, max_batch } => {

@@ -63,7 +63,7 @@ impl Accountant for Rdp {
     fn supports(&self, sampling: Sampling, adjacency: Adjacency) -> bool {
         match sampling {
             Sampling::Poisson { .. } => true,
-            Sampling::TruncatedPoisson { .. } => false,
+            Sampling::TruncatedPoisson { .. } | Sampling::Cyclic { .. } => false,
             Sampling::FixedSize { .. } | Sampling::Shuffle { .. } => adjacency == Adjacency::ReplaceOne,
         }
     }
