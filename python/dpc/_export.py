@@ -29,7 +29,8 @@ def exported(module, example, outputs=()):
                 module.train()
             torch.onnx.export(
                 module, arguments, path, dynamo=True, optimize=False, verbose=False, external_data=False,
-                input_names=_names(module, len(arguments)), output_names=list(outputs) or None, dynamic_shapes=tuple({0: batch} for _ in arguments))
+                input_names=_names(module, len(arguments)), output_names=list(outputs) or None,
+                dynamic_shapes=tuple({0: batch} for _ in arguments))
         except Exception as error:
             raise _refused(module, arguments, batch, error) from error
         finally:
