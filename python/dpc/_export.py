@@ -20,18 +20,19 @@ def exported(module, example, outputs=()):
         example = (example,)
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     arguments = tuple(_two_records(torch.as_tensor(value).to(device)) for value in example)
-    batch = torch.export.Dim("batch", min=1, max=65536)
+    shapes = _free_batch(module, len(arguments), torch.export.Dim("batch", min=1, max=65536))
     modes = {part: part.training for part in module.modules()}
-    with tempfile.TemporaryDirectory() as place, _quiet():
+    with tempfile.TemporaryDirectory() as place, quiet():
         path = os.path.join(place, "model.onnx")
         try:
             if not module.training:
                 module.train()
             torch.onnx.export(
                 module, arguments, path, dynamo=True, optimize=False, verbose=False, external_data=False,
-                input_names=_names(module, len(arguments)), output_names=list(outputs) or None, dynamic_shapes=tuple({0: batch} for _ in arguments))
+                input_names=_names(module, len(arguments)), output_names=list(outputs) or None,
+                dynamic_shapes=shapes)
         except Exception as error:
-            raise _refused(module, arguments, batch, error) from error
+            raise _refused(module, arguments, shapes, error) from error
         finally:
             for part, mode in modes.items():
                 part.training = mode
@@ -39,7 +40,7 @@ def exported(module, example, outputs=()):
             return file.read()
 
 
-def _refused(module, arguments, batch, error):
+def _refused(module, arguments, shapes, error):
     """The exception for a module that PyTorch does not export: the reason, and the layer and the line that it is in."""
     import torch
 
@@ -50,7 +51,7 @@ def _refused(module, arguments, batch, error):
         hooks.append(part.register_forward_hook(lambda *_: under_way.pop() and None))
     try:
         # Once more, to see how far it comes.
-        torch.export.export(module, arguments, dynamic_shapes=tuple({0: batch} for _ in arguments), strict=False)
+        torch.export.export(module, arguments, dynamic_shapes=shapes, strict=False)
     except Exception as again:
         cause = again
         layers = [name for name in under_way[-1:] if name]
@@ -88,17 +89,26 @@ def _two_records(value):
     return torch.cat([value, value])[:2] if value.shape[0] == 1 else value
 
 
+def _positional(module):
+    """The parameters of `forward` that have a place."""
+    parameters = inspect.signature(module.forward).parameters.items()
+    return [name for name, one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+
+
 def _names(module, count):
     """What the inputs are called: as the parameters of `forward`."""
-    names = []
-    for name, parameter in inspect.signature(module.forward).parameters.items():
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            names.append(name)
+    names = _positional(module)
     return names[:count] if len(names) >= count else [f"input{k}" for k in range(count)]
 
 
+def _free_batch(module, count, batch):
+    """That axis 0 of each input is the batch, in the form of the arguments: those of `*args` are a tuple of their own."""
+    each, own = [{0: batch}] * count, len(_positional(module))
+    return tuple(each) if own >= count else (*each[:own], tuple(each[own:]))
+
+
 @contextlib.contextmanager
-def _quiet():
+def quiet():
     """Without what the exporter has to say, of which nothing is to be done here."""
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)

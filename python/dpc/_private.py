@@ -23,7 +23,7 @@ Step = namedtuple("Step", ["number", "planned", "epoch"])
 def make_private(
     module, loss="cross-entropy", example=None, clip=1.0, optimizer=None, *, train=(), freeze=(), noise="exact", outputs=(),
 ):
-    """Compiles a torch module, or the ONNX file at a path, for private training.
+    """Compiles a torch module, a model of Keras 3 (on torch) or Flax (nnx, by jax2onnx), or the ONNX file at a path.
 
     `example` is a tuple of the module's inputs, with records on axis 0. `clip` is a bound, or the text of a clip rule.
     `train` and `freeze` are patterns of parameter names; parameters that require no gradient are frozen anyway. `outputs` are
@@ -33,12 +33,18 @@ def make_private(
     optimizer = SGD(lr=0.1) if optimizer is None else optimizer
     clip = clip if isinstance(clip, str) else f"flat:{clip}"
     train, freeze = list(train), list(freeze)
-    of_torch = not isinstance(module, (str, bytes, os.PathLike))
+    of_torch, adapter = not isinstance(module, (str, bytes, os.PathLike)), None
     if of_torch:
         from ._export import exported, with_layers
+        from ._frameworks import adapted
 
         if example is None:
             raise CompileError("a module needs an example of its inputs", "dpc::python::example", "give example=(x,)")
+        adapter = adapted(module)
+    if adapter is not None:
+        model, weights, others = adapter.exported(example, outputs)
+        train, freeze = train + weights, freeze + others
+    elif of_torch:
         model = exported(module, example, outputs)
         freeze += _without_gradient(module, model)
     elif isinstance(module, bytes):
@@ -55,13 +61,19 @@ def make_private(
         raise (with_layers(error, model) if of_torch else error) from None
     for notice in core.notices():
         logger.warning("%s", notice)
-    private = Private(core, optimizer.lr, module if of_torch else None)
+    private = Private(core, optimizer.lr, module if of_torch else None, adapter)
     private._check_names()
     return private
 
 
 def load(path, module=None):
     """What `Private.save` wrote, or the directory of a run. A `module` gets the trained parameters."""
+    from ._frameworks import adapted
+
+    if module is not None and adapted(module) is not None:
+        raise CompileError(
+            "weights are written back into models of Keras and Flax by what make_private made of them alone", "dpc::python::load",
+            "leave out the module; `parameters()` has the weights")
     private = Private(_dpc.Private.load(os.fspath(path)), None, module)
     private._check_names()
     private._write_back()
@@ -160,8 +172,8 @@ class Steps:
 class Private:
     """A model that is trained privately; made by `make_private` or `load`."""
 
-    def __init__(self, core, lr, module):
-        self._core, self._lr, self._module, self._session = core, lr, module, None
+    def __init__(self, core, lr, module, adapter=None):
+        self._core, self._lr, self._module, self._adapter, self._session = core, lr, module, adapter, None
         self._schema = json.loads(core.schema())
 
     def fit(self, data, *, on_step=None, on_epoch=None, progress=True, **plan):
@@ -336,10 +348,11 @@ class Private:
             for name in os.listdir(place):
                 with open(os.path.join(place, name), "rb") as file:
                     files[name] = file.read()
-        return _restored, (files, self._lr, self._module)
+        # Where weights belong in a model that is none of torch's, only the export shows.
+        return _restored, (files, self._lr, self._module if self._adapter is None else None)
 
     def _check_names(self):
-        if self._module is None:
+        if self._module is None or self._adapter is not None:
             return
         missing = sorted(set(self._core.parameters()) - set(self._module.state_dict(keep_vars=True)))
         if missing:
@@ -348,7 +361,9 @@ class Private:
                 "the exporter gave what is trained other names; freeze them, or train the ONNX file by its path")
 
     def _write_back(self):
-        if self._module is None:
+        if self._adapter is not None:
+            self._adapter.write_back(self.parameters())
+        if self._module is None or self._adapter is not None:
             return
         import torch
 
