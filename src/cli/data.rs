@@ -9,12 +9,13 @@ use miette::Result;
 
 use super::output;
 use crate::schema::Schema;
-use crate::train::data::{Columns, DataError, Dataset, Missing, Normalize, Preparing, Reading};
+use crate::train::data::{Columns, DataError, Dataset, Missing, Normalize, Preparing, Reading, Size};
 
 /// Flags that name a data set.
 #[derive(clap::Args, Clone, Debug)]
 pub struct DataArgs {
-    /// FILE.npz, FILE.safetensors, IMAGES,LABELS as two IDX files, or a table (CSV, TSV, Parquet, Arrow, Feather)
+    /// FILE.npz, FILE.safetensors, IMAGES,LABELS as two IDX files, a table (CSV, TSV, Parquet, Arrow, Feather),
+    /// or a folder with a subfolder of PNG and JPEG images for each class
     #[arg(long, value_name = "DATA")]
     pub data: String,
 
@@ -40,6 +41,10 @@ pub struct ReadingArgs {
     #[arg(long, value_name = "[COLUMN=]VALUE", allow_hyphen_values = true)]
     missing: Vec<Missing>,
 
+    /// Bring images to this size in pixels, as PIL's bilinear filter and torchvision's Resize do
+    #[arg(long, value_name = "HEIGHTxWIDTH")]
+    resize: Option<Size>,
+
     /// Prepare tables in this directory, at any size: their records are then read from there as they are needed. By default
     /// they are prepared beside the data, where they are larger than --in-memory
     #[arg(long, value_name = "DIR")]
@@ -62,6 +67,7 @@ impl ReadingArgs {
     pub fn reading(&self) -> Reading {
         let mut reading = Reading {
             cache: self.cache.clone(),
+            resize: self.resize,
             in_memory: self.in_memory.saturating_mul(1 << 20),
             ..Reading::default()
         };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use miette::Diagnostic;
 use thiserror::Error;
 
+use super::images::Size;
 use crate::files::FileError;
 use crate::options::Loss;
 use crate::schema::Dims;
@@ -21,7 +22,8 @@ pub enum DataError {
         code(dpc::data::format),
         help(
             "give FILE.npz or FILE.safetensors (arrays named as the model's inputs, the target named `label`), \
-             IMAGES,LABELS as two IDX files, FILE.csv or FILE.tsv with a header, or Parquet, Arrow and Feather files"
+             IMAGES,LABELS as two IDX files, FILE.csv or FILE.tsv with a header, Parquet, Arrow and Feather files, or a \
+             folder with a subfolder of PNG and JPEG images for each class"
         )
     )]
     Format { path: PathBuf, reason: String },
@@ -174,6 +176,27 @@ pub enum DataError {
     )]
     NotNumbers { path: PathBuf, column: String, integers: bool, cells: BadCells },
 
+    #[error("{} of column `{column}` in {} cannot be used: {cells}", cells.counted("image"), path.display())]
+    #[diagnostic(
+        code(dpc::data::bad_images),
+        help(
+            "the model takes images of {size} (height x width), to which --resize {size} brings all others; mend or remove \
+             those that are damaged"
+        )
+    )]
+    BadImages { path: PathBuf, column: String, size: Size, cells: BadCells },
+
+    #[error("the images of {} cannot become `{array}`: {what}", path.display())]
+    #[diagnostic(code(dpc::data::images), help("{help}"))]
+    Images { path: PathBuf, array: String, what: String, help: String },
+
+    #[error("{} has no images for {} of its classes: {}", path.display(), names.len(), Quoted(names))]
+    #[diagnostic(
+        code(dpc::data::empty_classes),
+        help("each subfolder is a class, whose images are in it: fill it, or take it away")
+    )]
+    EmptyClasses { path: PathBuf, names: Vec<String> },
+
     #[error("{} of column `{column}` in {} {} not of its vocabulary {}: {cells}",
         cells.counted("value"), path.display(), if cells.count == 1 { "is" } else { "are" }, Quoted(names))]
     #[diagnostic(
@@ -223,6 +246,7 @@ impl DataError {
                     Self::MissingValues { column, cells, .. },
                     Self::MissingValues { column: of_column, cells: more, .. },
                 )
+                | (Self::BadImages { column, cells, .. }, Self::BadImages { column: of_column, cells: more, .. })
                 | (Self::NotNumbers { column, cells, .. }, Self::NotNumbers { column: of_column, cells: more, .. })
                 | (
                     Self::NotInVocabulary { column, cells, .. },

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::super::error::BadCells;
+use super::super::images::Form;
 
 /// What a column is read as.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,8 +13,25 @@ pub enum Want<'a> {
     Integers,
     /// Texts, such as the names of classes.
     Texts,
+    /// The bytes of images in this form.
+    Pixels(Form),
     /// Integers as they are, and of anything else its texts.
     Labels,
+}
+
+/// Records that are in memory at a time.
+pub const ROWS: usize = 8192;
+/// Bytes of images that are, at least one.
+const IMAGE_BYTES: usize = 32 << 20;
+
+impl Want<'_> {
+    /// Records of such a column that are in memory at a time.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Pixels(form) => (IMAGE_BYTES / form.bytes().max(1)).clamp(1, ROWS),
+            _ => ROWS,
+        }
+    }
 }
 
 /// The cells of a column.
