@@ -19,6 +19,7 @@ mod safetensors;
 mod source;
 mod stored;
 mod table;
+mod tokens;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,7 @@ pub use error::{BadRows, DataError};
 pub use images::Size;
 pub use normalize::Normalize;
 pub use table::{Columns, Missing, Preparing, Reading};
+pub use tokens::Tokenizer;
 
 use source::Source;
 use stored::Stored;

@@ -101,7 +101,7 @@ impl Format {
         }
         if !reading.says_nothing_of_tables() {
             let what = "it holds arrays, which go by their names".to_owned();
-            let help = "leave out --columns and --missing, which are for tables such as CSV, and --resize, which is for images".to_owned();
+            let help = "leave out --columns and --missing, which are for tables such as CSV, --resize, which is for images, and --tokenizer, which is for texts".to_owned();
             return Err(DataError::Columns { path: path.to_owned(), what, help });
         }
         if let Some((images, labels)) = spec.split_once(',')

@@ -47,6 +47,7 @@ impl TableArrays {
                 }
             }
         }
+        problems.extend(unused_tokenizer(table, reading, &wanted).filter(|_| arrays.is_empty()));
         let is_whole = problems.is_empty() && arrays.is_empty();
         let place = place(table, reading, &wanted)?;
         if is_whole && let Some((arrays, fitted)) = place.open() {
@@ -67,7 +68,7 @@ impl TableArrays {
         let (path, names) = (table.path().to_owned(), table.columns().to_vec());
         let wants: Vec<(usize, Want<'_>)> = wanted.iter().flat_map(Wanted::wants).collect();
         table.read(&wants, &mut problems, &mut |part| {
-            let records = Records { path: &path, names: &names, reading, first: part.first, place: part.place };
+            let records = Records::new(&path, &names, reading, &part);
             let mut rest = part.cells;
             let mut end = part.first;
             for wanted in &wanted {
@@ -117,10 +118,20 @@ impl TableArrays {
     }
 }
 
+/// A tokenizer that nothing is made of.
+fn unused_tokenizer(table: &dyn Table, reading: &Reading, wanted: &[Wanted<'_>]) -> Option<DataError> {
+    let is_used = wanted.iter().flat_map(|wanted| &wanted.parts).any(|(_, how)| matches!(how, How::Tokens(_)));
+    (reading.tokenizer.is_some() && !is_used).then(|| DataError::Columns {
+        path: table.path().to_owned(),
+        what: "--tokenizer is given, but no column of texts feeds an input of several integers".to_owned(),
+        help: "say which column it is, as in --columns 'INPUT=COLUMN', or leave out --tokenizer".to_owned(),
+    })
+}
+
 /// Where what is wanted of a table is kept.
 fn place(table: &dyn Table, reading: &Reading, wanted: &[Wanted<'_>]) -> Result<Place, DataError> {
-    let Reading { columns, missing, fitted, .. } = reading;
-    let what = format!("{wanted:?} {:?} {columns:?} {missing:?} {fitted:?}", table.columns());
+    let Reading { columns, missing, fitted, tokenizer, .. } = reading;
+    let what = format!("{wanted:?} {:?} {columns:?} {missing:?} {fitted:?} {tokenizer:?}", table.columns());
     Place::new(table.path(), table.files(), &what, reading.cache.as_deref())
 }
 

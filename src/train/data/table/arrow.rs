@@ -201,6 +201,10 @@ impl Table for ArrowTable {
         &self.files
     }
 
+    fn is_text(&self, column: usize) -> bool {
+        is_text(&self.types[column])
+    }
+
     fn is_image(&self, column: usize) -> bool {
         arrow_images::is_image(&self.types[column])
     }

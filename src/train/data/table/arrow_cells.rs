@@ -135,6 +135,7 @@ fn empty(want: Want<'_>, kind: &DataType, is_list: bool) -> Numbers {
         Want::Integers => Numbers::Integers(vec![]),
         Want::Labels if kind.is_integer() => Numbers::Integers(vec![]),
         Want::Texts | Want::Labels => Numbers::Texts(Interned::default()),
+        Want::Passages => Numbers::Texts(Interned::passing()),
     }
 }
 

@@ -1,28 +1,38 @@
 //! From the cells of columns to some records of an array, and what is wrong with cells.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 
 use super::super::array::{Array, DType};
 use super::super::error::{BadCells, DataError};
+use super::super::tokens::{Tokens, TokensOf};
 use super::mapping::How;
 use super::missing::is_missing;
 use super::vocabulary::texts;
 use super::wanted::{Kind, Wanted};
-use super::{Cells, Numbers, Reading};
+use super::{Cells, Numbers, Part, Reading};
 
 /// Some records of a table.
 pub struct Records<'a> {
-    pub path: &'a Path,
+    path: &'a Path,
     /// Of all columns.
-    pub names: &'a [String],
-    pub reading: &'a Reading,
+    names: &'a [String],
+    reading: &'a Reading,
     /// The number of the first record.
-    pub first: usize,
-    pub place: &'a dyn Fn(usize) -> String,
+    first: usize,
+    place: &'a dyn Fn(usize) -> String,
+    /// Those of texts that have been made, by the column and how many of each.
+    tokens: RefCell<BTreeMap<(String, usize), Rc<Vec<Tokens>>>>,
 }
 
-impl Records<'_> {
+impl<'a> Records<'a> {
+    /// The records of a part of a table.
+    pub fn new(path: &'a Path, names: &'a [String], reading: &'a Reading, part: &Part<'a>) -> Self {
+        Self { path, names, reading, first: part.first, place: part.place, tokens: RefCell::default() }
+    }
+
     /// Where one of these records is.
     fn place(&self, record: usize) -> String {
         (self.place)(self.first + record)
@@ -73,7 +83,21 @@ impl Wanted<'_> {
             },
             How::Vocabulary { names, others } => self.coded(&whole, names, *others, cells),
             How::Sorted => self.coded(&whole, &fitted[column], false, cells),
+            How::Tokens(of) => self.tokens(&whole, *of, cells),
         }
+    }
+
+    /// Tokens of texts, as many of each.
+    fn tokens(&self, column: &Column<'_>, of: TokensOf, cells: &Cells) -> Result<Cells, DataError> {
+        let tokens = column.tokens(self.dims[0], cells)?;
+        let all = texts(cells).ids.iter().flat_map(|&id| tokens[id as usize].of(of));
+        Ok(Cells::new(
+            self.dims.to_vec(),
+            match self.kind {
+                Kind::Ids(_) | Kind::Groups => Numbers::Integers(all.map(|&value| value.into()).collect()),
+                Kind::Floats | Kind::Reals => Numbers::Floats(all.map(|&value| value as f32).collect()),
+            },
+        ))
     }
 
     /// Values of a vocabulary: a position each, or one number a value for an array of floats.
@@ -164,6 +188,42 @@ impl Column<'_> {
         let mut cells = BadCells::default();
         records.for_each(|record| cells.add(self.records.place(record)));
         DataError::MissingValues { path: self.records.path.to_owned(), column: self.name.to_owned(), cells }
+    }
+
+    /// The tokens of each text that there is of these cells. Those that an array before this one was made of are had again.
+    fn tokens(&self, length: usize, cells: &Cells) -> Result<Rc<Vec<Tokens>>, DataError> {
+        let key = (self.name.to_owned(), length);
+        if let Some(tokens) = self.records.tokens.borrow().get(&key) {
+            return Ok(tokens.clone());
+        }
+        let texts = texts(cells);
+        let is_nothing = |id: u32| texts.pool[id as usize].is_empty();
+        let stand_in = match self.missing {
+            Some(text) => text,
+            None => {
+                let missing: Vec<usize> = (0..texts.ids.len()).filter(|&at| is_nothing(texts.ids[at])).collect();
+                if !missing.is_empty() {
+                    return Err(self.missing(missing.into_iter()));
+                }
+                ""
+            }
+        };
+        let pool = texts.pool.iter().map(|text| if text.is_empty() { stand_in } else { text });
+        let tokenizer = self.records.reading.tokenizer.as_ref().expect("tokens are had by a tokenizer");
+        let encoded = tokenizer.encode(&pool.collect::<Vec<_>>(), length)?;
+        let mut bad = BadCells::default();
+        for (record, &id) in texts.ids.iter().enumerate() {
+            if let Err(what) = &encoded[id as usize] {
+                bad.add(format_args!("{} {what}", self.records.place(record)));
+            }
+        }
+        if bad.count > 0 {
+            let (path, column) = (self.records.path.to_owned(), self.name.to_owned());
+            return Err(DataError::BadTexts { path, column, cells: bad });
+        }
+        let tokens: Rc<Vec<Tokens>> = Rc::new(encoded.into_iter().filter_map(Result::ok).collect());
+        self.records.tokens.borrow_mut().insert(key, tokens.clone());
+        Ok(tokens)
     }
 
     /// The position of each record's value in a vocabulary.

@@ -13,6 +13,8 @@ pub enum Want<'a> {
     Integers,
     /// Texts, such as the names of classes.
     Texts,
+    /// Texts of any length, of which only those of a part are kept.
+    Passages,
     /// The bytes of images in this form.
     Pixels(Form),
     /// Integers as they are, and of anything else its texts.
@@ -73,12 +75,13 @@ impl Cells {
         Self { dims: self.dims.clone(), values, missing, bad }
     }
 
-    /// Removes all cells. Texts keep their numbers.
+    /// Removes all cells. Texts keep their numbers, unless they are passing.
     pub fn clear(&mut self) {
         match &mut self.values {
             Numbers::Floats(values) => values.clear(),
             Numbers::Bytes(values) => values.clear(),
             Numbers::Integers(values) => values.clear(),
+            Numbers::Texts(texts) if texts.passing => *texts = Interned::passing(),
             Numbers::Texts(texts) => texts.ids.clear(),
         }
         self.missing.clear();
@@ -108,9 +111,16 @@ pub struct Interned {
     pub pool: Vec<String>,
     pub ids: Vec<u32>,
     known: HashMap<String, u32>,
+    /// Whether none are kept from part to part.
+    passing: bool,
 }
 
 impl Interned {
+    /// Texts that are not kept from part to part.
+    pub fn passing() -> Self {
+        Self { passing: true, ..Self::default() }
+    }
+
     pub fn push(&mut self, text: &str) {
         let id = self.id_of(text);
         self.ids.push(id);

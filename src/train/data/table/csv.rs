@@ -126,6 +126,10 @@ impl Table for CsvTable {
         Some(Want::Texts)
     }
 
+    fn is_text(&self, _: usize) -> bool {
+        true
+    }
+
     fn files(&self) -> &[PathBuf] {
         &self.files
     }
@@ -186,6 +190,7 @@ fn empty(want: Want<'_>) -> Cells {
         Want::Floats(_) | Want::Pixels(_) => Numbers::Floats(vec![]),
         Want::Integers => Numbers::Integers(vec![]),
         Want::Texts | Want::Labels => Numbers::Texts(Interned::default()),
+        Want::Passages => Numbers::Texts(Interned::passing()),
     };
     Cells::new(vec![], values)
 }

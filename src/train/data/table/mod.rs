@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 use super::error::DataError;
 use super::images::Size;
 use super::stored::Stored;
+use super::tokens::Tokenizer;
 pub(super) use arrays::TableArrays;
 #[cfg(feature = "tables")]
 pub(super) use arrow::{ArrowTable, recognises as is_arrow};
@@ -57,6 +58,11 @@ pub(super) trait Table {
 
     /// Whether a column holds images as their files do.
     fn is_image(&self, _column: usize) -> bool {
+        false
+    }
+
+    /// Whether a column may hold texts, as all do of a file that knows no types.
+    fn is_text(&self, _column: usize) -> bool {
         false
     }
 
@@ -118,6 +124,8 @@ pub struct Reading {
     pub missing: Missing,
     /// What size images are brought to; otherwise they have that of the model.
     pub resize: Option<Size>,
+    /// What makes tokens of texts.
+    pub tokenizer: Option<Tokenizer>,
     /// Vocabularies that were taken from other data, by column.
     pub fitted: BTreeMap<String, Vec<String>>,
     /// Bytes of arrays that are kept in memory. Where a format allows it, what goes beyond stays in its files, and records
@@ -135,6 +143,7 @@ impl Default for Reading {
             columns: Columns::default(),
             missing: Missing::default(),
             resize: None,
+            tokenizer: None,
             fitted: BTreeMap::new(),
             in_memory,
             cache: None,

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use super::super::error::DataError;
 use super::super::images::{Form, Size};
+use super::super::tokens::TokensOf;
 use super::mapping::{Feed, How, Name, Part};
 use super::{Reading, Table, Want};
-use crate::schema::{GROUP, InputKind, Schema, TargetKind};
+use crate::schema::{Dims, GROUP, InputKind, Schema, TargetKind};
 
 /// What an array is to be made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,13 +52,86 @@ pub fn wanted<'a>(
             _ => array,
         };
         let own = Feed { array: array.to_owned(), parts: vec![Part::of(own)] };
-        let wanted = parts(table, reading, said.unwrap_or(&own), said.is_some()).and_then(|parts| {
+        let is_input = schema.inputs.iter().any(|input| input.name == array);
+        let wanted = parts(table, reading, said.unwrap_or(&own), said.is_some()).and_then(|mut parts| {
+            if is_input {
+                tokenized(table, reading, array, dims, kind, &mut parts);
+            }
+            check_tokens(table, reading, array, dims, kind, &parts)?;
             let form = form(table, reading.resize, array, dims, kind, &parts)?;
             Ok(Wanted { array, dims, kind, parts, form })
         });
         all.push((array, wanted));
     }
+    with_masks(reading, schema, &mut all);
     all
+}
+
+/// Takes a column of texts as tokens, where there is a tokenizer and an input takes several numbers of it.
+fn tokenized(
+    table: &dyn Table,
+    reading: &Reading,
+    array: &str,
+    dims: &[usize],
+    kind: Kind,
+    parts: &mut [(usize, How)],
+) {
+    let ([(column, how @ How::AsIs)], &[length], true) = (parts, dims, reading.tokenizer.is_some()) else { return };
+    let of = TokensOf::by_name(array);
+    let takes = matches!(kind, Kind::Ids(_)) || kind == Kind::Floats && of != TokensOf::Ids;
+    if length > 1 && takes && table.is_text(*column) {
+        *how = How::Tokens(of);
+    }
+}
+
+/// Whether tokens can be had where they are wanted.
+fn check_tokens(
+    table: &dyn Table,
+    reading: &Reading,
+    array: &str,
+    dims: &[usize],
+    kind: Kind,
+    parts: &[(usize, How)],
+) -> Result<(), DataError> {
+    let Some((column, _)) = parts.iter().find(|(_, how)| matches!(how, How::Tokens(_))) else { return Ok(()) };
+    let column = &table.columns()[*column];
+    let error = |what: String, help: &str| {
+        Err(DataError::Columns { path: table.path().to_owned(), what, help: help.to_owned() })
+    };
+    if reading.tokenizer.is_none() {
+        return error(format!("`{column}` is to become tokens"), "say which, with --tokenizer tokenizer.json");
+    }
+    if parts.len() > 1 || kind == Kind::Groups {
+        let help = "feed tokens to an array of their own";
+        return error(format!("`{array}` is made of more than the tokens of `{column}`"), help);
+    }
+    match dims {
+        [_] => Ok(()),
+        _ => {
+            let what = format!("`{array}` takes records of shape {}, and tokens are of shape [LENGTH]", Dims(dims));
+            error(what, "feed tokens to an array of one axis")
+        }
+    }
+}
+
+/// Feeds what the table does not have of masks and types from the only column that becomes ids of the same length.
+fn with_masks<'a>(reading: &Reading, schema: &'a Schema, all: &mut [(&'a str, Result<Wanted<'a>, DataError>)]) {
+    let mut ids: Vec<(usize, &[usize])> = Vec::new();
+    for wanted in all.iter().filter_map(|(_, wanted)| wanted.as_ref().ok()) {
+        if let [(column, How::Tokens(TokensOf::Ids))] = wanted.parts.as_slice() {
+            ids.push((*column, wanted.dims));
+        }
+    }
+    let &[(column, length)] = ids.as_slice() else { return };
+    let inputs = kinds(schema).take(schema.inputs.len());
+    for ((array, wanted), (_, dims, kind)) in all.iter_mut().zip(inputs) {
+        let of = TokensOf::by_name(array);
+        let is_free =
+            matches!(wanted, Err(DataError::NoColumn { said: false, .. })) && reading.columns.of(array).is_none();
+        if is_free && of != TokensOf::Ids && dims == length {
+            *wanted = Ok(Wanted { array, dims, kind, parts: vec![(column, How::Tokens(of))], form: None });
+        }
+    }
 }
 
 /// The arrays of `schema` that a table feeds, each with its columns. What lacks a column is left out.
@@ -190,6 +264,7 @@ impl Wanted<'_> {
         self.parts.iter().map(move |(column, how)| {
             let want = match (how, self.kind) {
                 (How::Vocabulary { .. } | How::Sorted, _) => Want::Texts,
+                (How::Tokens(_), _) => Want::Passages,
                 (_, Kind::Groups) => Want::Labels,
                 (How::AsIs, _) if let Some(form) = self.form => Want::Pixels(form),
                 (_, Kind::Ids(_)) => Want::Integers,
