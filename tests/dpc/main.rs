@@ -16,6 +16,7 @@ mod falling;
 mod faults;
 mod forms;
 mod gradients;
+mod initial;
 mod losses;
 mod mutations;
 mod noise;
