@@ -87,6 +87,7 @@ pub fn build(
         parameters: parameters.iter().map(entry).collect(),
         grid: compiled.grid,
         norms: compiled.choices,
+        initial_values: None,
         members: BTreeMap::new(),
     };
     let weights = weights(source, &compiled.program);

@@ -9,6 +9,7 @@ use crate::import::axes::Axes;
 use crate::options::optimizer::OptimizerSpec;
 use crate::options::{Loss, NormChoice, Precision};
 use crate::passes::privatize::Choice;
+use crate::privacy::certificate::InitialValues;
 use crate::privacy::clipping::{ClipGroup, ClipRule};
 use crate::privacy::grid::Grid;
 use crate::privacy::request::Clipped;
@@ -23,7 +24,7 @@ pub struct FormatVersion {
 
 impl FormatVersion {
     /// What this dpc writes.
-    pub const CURRENT: Self = Self { major: 8, minor: 0 };
+    pub const CURRENT: Self = Self { major: 8, minor: 1 };
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +60,9 @@ pub struct Manifest {
     pub grid: Option<Grid>,
     /// How the norm of each trained parameter's gradient is worked out.
     pub norms: Vec<Choice>,
+    /// The file that its initial values were taken from, where they are not the model's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_values: Option<InitialValues>,
     /// SHA-256 of every other member, in hexadecimal; filled in on writing.
     #[serde(default)]
     pub members: BTreeMap<String, String>,

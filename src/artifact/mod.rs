@@ -113,7 +113,12 @@ impl Artifact {
         let json = |e| FileError::write(Path::new(PROGRAM), io::Error::from(e));
         let program = serde_json::to_vec(&self.program).map_err(json)?;
         let schema = serde_json::to_vec(&self.manifest.schema).map_err(json)?;
-        Ok(Provenance { source_model: sha256(&self.source), program: sha256(&program), data_schema: sha256(&schema) })
+        Ok(Provenance {
+            source_model: sha256(&self.source),
+            program: sha256(&program),
+            data_schema: sha256(&schema),
+            initial_values: self.manifest.initial_values.clone(),
+        })
     }
 
     fn to_members(&self) -> io::Result<BTreeMap<String, Vec<u8>>> {
@@ -311,6 +316,7 @@ mod tests {
                 }],
                 grid: None,
                 norms: vec![],
+                initial_values: None,
                 members: BTreeMap::new(),
             },
             program: Program {

@@ -14,8 +14,10 @@ use crate::compile::{Options, PIPELINE, Pass, Stage};
 use crate::device::gpu;
 use crate::files::{self, FileError};
 use crate::lower::cost::CostModel;
+use crate::onnx::Given;
 use crate::options::optimizer::OptimizerSpec;
 use crate::options::{DeviceChoice, GRAMMAR, Loss, NoiseKind};
+use crate::privacy::certificate::InitialValues;
 
 /// Compile an ONNX model into a differentially private trainer
 #[derive(clap::Args)]
@@ -37,6 +39,12 @@ pub struct Args {
 
     #[command(flatten)]
     trained: Trained,
+
+    /// Begin with the values of this file, a .safetensors or another ONNX model, for the tensors that have the same name and
+    /// shape there, whether they are trained or frozen. The file is taken to be public: no guarantee covers what it was learned
+    /// from
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
 
     #[command(flatten)]
     private: Private,
@@ -92,7 +100,9 @@ fn pass_name(pass: &Pass) -> String {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let model = Model::open(&args.model, &args.trained)?;
+    let mut model = Model::open(&args.model, &args.trained)?;
+    let given = args.init.as_deref().map(Given::read).transpose()?;
+    let initial = given.as_ref().map(|given| model.begin_with(given, &args.trained)).transpose()?;
     let tuning = args.tune.as_ref().map(Tuning::open).transpose()?;
     let mut costs = tuning.as_ref().map_or_else(CostModel::default, |tuning| tuning.model(args.max_batch as usize));
     if let Some(memory) = args.memory {
@@ -148,7 +158,14 @@ pub fn run(args: &Args) -> Result<()> {
     };
     model.warn(&compiled);
     output::note(format_args!("{}", model.parameters));
+    if let Some(initial) = initial {
+        output::note(format_args!("{initial}"));
+    }
     let mut artifact = model.build(compiled, &options, args.max_batch as usize)?;
+    artifact.manifest.initial_values = given.map(|Given { path, sha256, .. }| InitialValues {
+        file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        sha256,
+    });
     artifact.shaders = shaders.into_iter().map(|shader| (shader.name, shader.wgsl)).collect();
     artifact.save(out)?;
     output::note(format_args!("wrote {}", out.display()));

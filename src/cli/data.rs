@@ -9,12 +9,13 @@ use miette::Result;
 
 use super::output;
 use crate::schema::Schema;
-use crate::train::data::{Columns, DataError, Dataset, Missing, Normalize, Preparing, Reading};
+use crate::train::data::{Columns, DataError, Dataset, Missing, Normalize, Preparing, Reading, Size, Tokenizer};
 
 /// Flags that name a data set.
 #[derive(clap::Args, Clone, Debug)]
 pub struct DataArgs {
-    /// FILE.npz, FILE.safetensors, IMAGES,LABELS as two IDX files, or a table (CSV, TSV, Parquet, Arrow, Feather)
+    /// FILE.npz, FILE.safetensors, IMAGES,LABELS as two IDX files, a table (CSV, TSV, Parquet, Arrow, Feather),
+    /// or a folder with a subfolder of PNG and JPEG images for each class
     #[arg(long, value_name = "DATA")]
     pub data: String,
 
@@ -31,14 +32,24 @@ pub struct ReadingArgs {
     normalize: Option<Normalize>,
 
     /// Which columns of a table feed which array, as in 'input=age[17:90],job{clerk|teacher|*},pixel*;label=income{no|yes}':
-    /// a column or a pattern, with a range that becomes [0, 1] (:log for a logarithmic scale), or with a vocabulary, where
-    /// * stands for all other values and {} for all that the file has (may be repeated)
+    /// a column or a pattern, with a range that becomes [0, 1] (:log for a logarithmic scale), with a vocabulary, where
+    /// * stands for all other values and {} for all that the file has, or as text[ids], text[mask] or text[types] of tokens (may
+    /// be repeated)
     #[arg(long, value_name = "ARRAY=COLUMN,…")]
     columns: Vec<Columns>,
 
     /// What stands for missing values of a table, in all columns or in one (may be repeated)
     #[arg(long, value_name = "[COLUMN=]VALUE", allow_hyphen_values = true)]
     missing: Vec<Missing>,
+
+    /// Bring images to this size in pixels, as PIL's bilinear filter and torchvision's Resize do
+    #[arg(long, value_name = "HEIGHTxWIDTH")]
+    resize: Option<Size>,
+
+    /// Make tokens of columns of texts: the tokenizer.json of Hugging Face's tokenizers. Inputs of integers get padded ids, and
+    /// those with `mask` or `type` in their names what these say
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
 
     /// Prepare tables in this directory, at any size: their records are then read from there as they are needed. By default
     /// they are prepared beside the data, where they are larger than --in-memory
@@ -59,15 +70,20 @@ impl DataArgs {
 
 impl ReadingArgs {
     /// What the flags say of tables.
-    pub fn reading(&self) -> Reading {
+    ///
+    /// # Errors
+    /// Where the tokenizer cannot be read.
+    pub fn reading(&self) -> Result<Reading, DataError> {
         let mut reading = Reading {
             cache: self.cache.clone(),
+            resize: self.resize,
+            tokenizer: self.tokenizer.as_deref().map(Tokenizer::open).transpose()?,
             in_memory: self.in_memory.saturating_mul(1 << 20),
             ..Reading::default()
         };
         self.columns.iter().for_each(|columns| reading.columns.extend(columns.clone()));
         self.missing.iter().for_each(|missing| reading.missing.extend(missing.clone()));
-        reading
+        Ok(reading)
     }
 
     /// The data set that `spec` names, scaled, with the vocabularies that were taken from `like`. Says what was divided by
@@ -75,7 +91,7 @@ impl ReadingArgs {
     /// not finite.
     pub fn load(&self, spec: &str, schema: &Schema, like: Option<&Dataset>) -> Result<Dataset, DataError> {
         let fitted = like.map(|data| data.fitted().clone()).unwrap_or_default();
-        let reading = Reading { fitted: fitted.clone(), ..self.reading() };
+        let reading = Reading { fitted: fitted.clone(), ..self.reading()? };
         let shown = Shown::default();
         let loaded = Dataset::load_watched(spec, schema, &reading, &|preparing| shown.update(spec, preparing));
         shown.clear();

@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Result<()> {
     let load = |path: &PathBuf| model::load(path, loss, &args.opening);
     let artifact = args.model.as_ref().map(load).transpose()?;
     let schema = artifact.as_ref().map(|artifact| &artifact.manifest.schema);
-    let description = describe(&args.data, schema, &args.reading.reading())?;
+    let description = describe(&args.data, schema, &args.reading.reading()?)?;
     match args.json {
         true => output::json(&Json { data: &args.data, private: false, description: &description })?,
         false => show(&args.data, schema.is_some(), &description)?,

@@ -11,7 +11,7 @@ use crate::compile::{Compilation, Compiled, Options, Pass, compile, compile_seen
 use crate::device::TARGETS;
 use crate::files;
 use crate::lower::cost::CostModel;
-use crate::onnx::{AxisFixes, BatchAxis, Fix, Glob, Padding, Parameters, Reading, Source, discover};
+use crate::onnx::{AxisFixes, BatchAxis, Fix, Given, Glob, Initial, Padding, Parameters, Reading, Source, discover};
 use crate::options::{GRAMMAR, Loss, NoiseKind, NormChoice, Precision};
 use crate::passes::attach_loss::LossError;
 use crate::privacy::ClipRule;
@@ -133,6 +133,16 @@ impl Model {
         let mut parameters = discover(&source, &globs(&trained.train), &globs(&trained.freeze))?;
         parameters.pad(&trained.padding_idx)?;
         Ok(Self { source, parameters })
+    }
+
+    /// Takes the values of another file where names and shapes agree.
+    pub fn begin_with(&mut self, given: &Given, trained: &Trained) -> Result<Initial> {
+        let (mut source, initial) = given.give(&self.source, &self.parameters)?;
+        let notes = std::mem::take(&mut source.notes);
+        source.take_batch(&trained.batch_axis)?;
+        source.notes = notes;
+        *self = Self::of(source, trained)?;
+        Ok(initial)
     }
 
     pub fn compile(&self, options: &Options) -> Result<Compiled> {

@@ -38,7 +38,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
 
-    /// FILE.npz, FILE.safetensors, IMAGES,LABELS as two IDX files, or a table (CSV, TSV, Parquet, Arrow, Feather)
+    /// FILE.npz, FILE.safetensors, IMAGES,LABELS as two IDX files, a table (CSV, TSV, Parquet, Arrow, Feather), or a
+    /// folder with a subfolder of PNG and JPEG images for each class
     #[arg(long, value_name = "DATA")]
     data: String,
 

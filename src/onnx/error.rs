@@ -112,6 +112,50 @@ pub enum OnnxError {
         inputs: Vec<String>,
     },
 
+    /// A file of initial values that holds none.
+    #[error("{} holds no initial values: {what}", path.display())]
+    #[diagnostic(
+        code(dpc::onnx::initial_file),
+        help("give a .safetensors file or an ONNX model, whose tensors have the names of this model's")
+    )]
+    InitialFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+
+    /// Initial values of which none goes into the model.
+    #[error(
+        "no tensor of {} goes into the model, which has {}; the file has {}",
+        path.display(), some(model), some(file)
+    )]
+    #[diagnostic(
+        code(dpc::onnx::initial_unmatched),
+        help(
+            "tensors are matched by name and shape: rename those of the file as the model has them, which `dpc inspect MODEL.onnx` \
+             prints"
+        )
+    )]
+    InitialUnmatched {
+        /// The file.
+        path: PathBuf,
+        /// `name shape` for each parameter of the model.
+        model: Vec<String>,
+        /// The same for each tensor of the file.
+        file: Vec<String>,
+    },
+
+    /// Initial values that are NaN or infinite.
+    #[error("initial values of {} that are NaN or infinite:\n{}", path.display(), list(tensors))]
+    #[diagnostic(code(dpc::onnx::initial_nonfinite), help("no training begins there: mend the file, or take another"))]
+    InitialNonfinite {
+        /// The file.
+        path: PathBuf,
+        /// `name: how many` for each.
+        tensors: Vec<String>,
+    },
+
     /// `--padding-idx` that fits no table.
     #[error("padding rows of no table:\n{}", list(problems))]
     #[diagnostic(
@@ -241,6 +285,17 @@ fn known(symbols: &[String]) -> String {
     match symbols.is_empty() {
         true => "no input has a named symbolic axis".to_owned(),
         false => format!("the inputs have the symbols {}", symbols.join(", ")),
+    }
+}
+
+/// The first of some names in a sentence.
+fn some(items: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let shown: Vec<String> = items.iter().take(SHOWN).map(|item| format!("`{item}`")).collect();
+    match items.len().checked_sub(SHOWN + 1) {
+        Some(more) => format!("{}, … ({} more)", shown.join(", "), more + 1),
+        None if items.is_empty() => "none".to_owned(),
+        None => shown.join(", "),
     }
 }
 

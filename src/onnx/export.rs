@@ -5,7 +5,7 @@ use prost::Message;
 use super::error::OnnxError;
 use super::lift::Lifted;
 use super::linear;
-use super::proto::{GraphProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto};
+use super::proto::{GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto};
 use super::source::Source;
 use super::tensor::{Elem, f32_to_raw};
 use crate::tensors::Tensors;
@@ -21,23 +21,40 @@ use crate::tensors::Tensors;
 /// [`OnnxError::ExportMismatch`] with every value that is no float initialiser of the source or has another shape,
 /// [`OnnxError::ExportSize`] for a model of 2 GiB or more.
 pub fn export(source: &Source, trained: &Tensors, metadata: &[(String, String)]) -> Result<Vec<u8>, OnnxError> {
-    check(source, trained)?;
-    let mut model = source.model.clone();
+    let mut model = with_values(source, trained)?;
     if let Some(graph) = &mut model.graph {
-        for tensor in &mut graph.initializer {
-            if let Some(values) = trained.get(tensor.name()) {
-                replace(tensor, &values.data);
-            }
-        }
-        constants(graph, source, trained);
-        linear::write_back(graph, |name| trained.get(name).map(|values| values.data.as_slice()));
-        copies(graph, model.ir_version.unwrap_or_default(), source, trained);
         infer_dropout(graph);
     }
     for (key, value) in metadata {
         model.metadata_props.retain(|entry| entry.key() != key);
         model.metadata_props.push(StringStringEntryProto { key: Some(key.clone()), value: Some(value.clone()) });
     }
+    encoded(&model)
+}
+
+/// The source model with `values` in place of its initialisers', and nothing else changed but as in [`export`].
+///
+/// # Errors
+///
+/// As [`export`].
+pub(super) fn with_values(source: &Source, values: &Tensors) -> Result<ModelProto, OnnxError> {
+    check(source, values)?;
+    let mut model = source.model.clone();
+    if let Some(graph) = &mut model.graph {
+        for tensor in &mut graph.initializer {
+            if let Some(values) = values.get(tensor.name()) {
+                replace(tensor, &values.data);
+            }
+        }
+        constants(graph, source, values);
+        linear::write_back(graph, |name| values.get(name).map(|values| values.data.as_slice()));
+        copies(graph, model.ir_version.unwrap_or_default(), source, values);
+    }
+    Ok(model)
+}
+
+/// The bytes of a model's file.
+pub(super) fn encoded(model: &ModelProto) -> Result<Vec<u8>, OnnxError> {
     match model.encoded_len() {
         bytes if bytes > LARGEST_FILE => Err(OnnxError::ExportSize { bytes }),
         _ => Ok(model.encode_to_vec()),

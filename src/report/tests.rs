@@ -44,7 +44,8 @@ fn run(name: &str, path: &Path, steps: u64) -> Run {
         let _ = ledger.record(step).unwrap();
     }
     let digest = || "0".repeat(64);
-    let provenance = Provenance { source_model: digest(), program: digest(), data_schema: digest() };
+    let provenance =
+        Provenance { source_model: digest(), program: digest(), data_schema: digest(), initial_values: None };
     let contents = ledger.contents().clone();
     Run {
         name: name.to_owned(),

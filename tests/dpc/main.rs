@@ -17,6 +17,7 @@ mod falling;
 mod faults;
 mod forms;
 mod gradients;
+mod initial;
 mod losses;
 mod mutations;
 mod noise;

@@ -38,6 +38,30 @@ fn what_does_not_fit_is_told_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn a_folder_of_images_trains_and_is_evaluated() {
+    let photos = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/photos");
+    let photos = photos.to_str().expect("a path in Unicode");
+    let train = TRAIN.replace("--batch 20", "--batch 5");
+    let place = Place::new();
+    place.ok(&format!("compile {} --loss cross-entropy -o m.dpc", models("digits_cnn.onnx")));
+    let error = place.fails(&format!("train m.dpc --data {photos} {TRAIN} --out run"), 1);
+    assert!(error.contains("dpc::data::bad_images") && error.contains("bird/0_rgb.png is 20x26"), "{error}");
+    assert!(!place.path("run").exists());
+    let output = place.run(&format!("train m.dpc --data {photos} --valid {photos} --resize 8x8 {train} --out run"));
+    let error = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
+    assert!(output.status.success() && error.contains("label{bird|cat|dog}"), "{error}");
+    let config = std::fs::read_to_string(place.path("run/config.toml")).expect("a configuration");
+    assert!(config.contains("resize = \"8x8\""), "{config}");
+    let text = place.ok(&format!("eval run --data {photos} --resize 8x8 --device cpu"));
+    assert!(text.contains("on 10 records"), "{text}");
+    // Larger than what is kept in memory: prepared, and the same.
+    let cached = place.ok(&format!("eval run --data {photos} --resize 8x8 --cache . --device cpu"));
+    assert_eq!(cached, text);
+    let text = place.ok(&format!("data {photos} --model m.dpc --resize 8x8"));
+    assert!(text.contains("10 records of 2 columns") && text.contains("20x26 colour PNG ×3"), "{text}");
+}
+
+#[test]
 fn a_table_is_described_with_what_it_feeds() {
     let place = place();
     let text = place.ok(&format!("data people.csv --model m.dpc --columns {COLUMNS}"));

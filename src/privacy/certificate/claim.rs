@@ -1,5 +1,6 @@
 //! What a certificate says in words.
 
+use super::InitialValues;
 use crate::privacy::adjacency::{Adjacency, Unit};
 use crate::privacy::plan::PrivacyPlan;
 
@@ -45,7 +46,7 @@ impl Claim {
         items.into_iter().map(str::to_owned).collect()
     }
 
-    pub(super) fn does_not_cover(&self, plan: &PrivacyPlan) -> Vec<String> {
+    pub(super) fn does_not_cover(&self, plan: &PrivacyPlan, initial: Option<&InitialValues>) -> Vec<String> {
         if !matches!(self, Claim::Private { .. }) {
             return vec!["anything: no guarantee is given".to_owned()];
         }
@@ -73,7 +74,10 @@ impl Claim {
         } else if plan.public_units.is_some() {
             items.push("the number of units, which is public: the sample rate was worked out from it");
         }
-        items.into_iter().map(str::to_owned).collect()
+        let initial = initial.map(|values| {
+            format!("what the initial values were learned from: they come from {values}, and are taken to be public")
+        });
+        items.into_iter().map(str::to_owned).chain(initial).collect()
     }
 
     /// The guarantee in words, or why there is none.

@@ -77,6 +77,24 @@ pub struct Provenance {
     pub program: String,
     /// Of the names, types and shapes of the data's arrays, without any value.
     pub data_schema: String,
+    /// The file that initial values were taken from, where they are not the source model's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_values: Option<InitialValues>,
+}
+
+/// A file of initial values, which were made before the run and are taken to be public.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitialValues {
+    /// Its name, without folders.
+    pub file: String,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: String,
+}
+
+impl fmt::Display for InitialValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (SHA-256 {})", self.file, self.sha256)
+    }
 }
 
 const VERSION: u32 = 3;
@@ -114,7 +132,7 @@ impl Certificate {
             plan: plan.clone(),
             history,
             covers: claim.covers(plan),
-            does_not_cover: claim.does_not_cover(plan),
+            does_not_cover: claim.does_not_cover(plan, provenance.initial_values.as_ref()),
             post_processing: Vec::new(),
             provenance,
             software: concat!("dpc ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -199,14 +217,19 @@ impl Certificate {
     /// Every digest that differs from those of `found`, what was really trained.
     pub fn provenance_mismatches(&self, found: &Provenance) -> Vec<Mismatch> {
         let stated = &self.provenance;
+        let initial = |values: &Option<InitialValues>| match values {
+            Some(values) => values.to_string(),
+            None => "none".to_owned(),
+        };
         [
-            ("source_model", &stated.source_model, &found.source_model),
-            ("program", &stated.program, &found.program),
-            ("data_schema", &stated.data_schema, &found.data_schema),
+            ("source_model", stated.source_model.clone(), found.source_model.clone()),
+            ("program", stated.program.clone(), found.program.clone()),
+            ("data_schema", stated.data_schema.clone(), found.data_schema.clone()),
+            ("initial_values", initial(&stated.initial_values), initial(&found.initial_values)),
         ]
         .into_iter()
         .filter(|(_, stated, found)| stated != found)
-        .map(|(member, stated, found)| Mismatch { member, stated: stated.clone(), recomputed: found.clone() })
+        .map(|(member, stated, recomputed)| Mismatch { member, stated, recomputed })
         .collect()
     }
 
@@ -301,6 +324,7 @@ mod tests {
             source_model: sha256_hex(b"model"),
             program: sha256_hex(b"program"),
             data_schema: sha256_hex(b"schema"),
+            initial_values: None,
         }
     }
 
@@ -504,6 +528,9 @@ mod tests {
         let other = Provenance { program: sha256_hex(b"other"), ..provenance() };
         let found = certificate.provenance_mismatches(&other);
         assert_eq!(found.iter().map(|mismatch| mismatch.member).collect::<Vec<_>>(), ["program"]);
+        let initial_values = Some(InitialValues { file: "a.safetensors".to_owned(), sha256: sha256_hex(b"a") });
+        let found = certificate.provenance_mismatches(&Provenance { initial_values, ..provenance() });
+        assert_eq!(found.iter().map(|mismatch| mismatch.member).collect::<Vec<_>>(), ["initial_values"]);
     }
 
     #[test]

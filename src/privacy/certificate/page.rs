@@ -48,6 +48,9 @@ impl Certificate {
         row("source model, SHA-256", self.provenance.source_model.clone());
         row("program, SHA-256", self.provenance.program.clone());
         row("data schema, SHA-256", self.provenance.data_schema.clone());
+        if let Some(initial) = &self.provenance.initial_values {
+            row("initial values, taken to be public", initial.to_string());
+        }
         row("ledger", format!("{} lines, the last of hash {}", self.ledger.entries, self.ledger.hash));
         row("software", self.software.clone());
         let list = |title: &str, items: &[String]| -> String {

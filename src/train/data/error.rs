@@ -1,11 +1,13 @@
 //! What can be wrong with data, said once, with the file, the array and the row.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
 use miette::Diagnostic;
 use thiserror::Error;
 
+use super::images::Size;
 use crate::files::FileError;
 use crate::options::Loss;
 use crate::schema::Dims;
@@ -21,7 +23,8 @@ pub enum DataError {
         code(dpc::data::format),
         help(
             "give FILE.npz or FILE.safetensors (arrays named as the model's inputs, the target named `label`), \
-             IMAGES,LABELS as two IDX files, FILE.csv or FILE.tsv with a header, or Parquet, Arrow and Feather files"
+             IMAGES,LABELS as two IDX files, FILE.csv or FILE.tsv with a header, Parquet, Arrow and Feather files, or a \
+             folder with a subfolder of PNG and JPEG images for each class"
         )
     )]
     Format { path: PathBuf, reason: String },
@@ -174,6 +177,38 @@ pub enum DataError {
     )]
     NotNumbers { path: PathBuf, column: String, integers: bool, cells: BadCells },
 
+    #[error("{} of column `{column}` in {} cannot be used: {cells}", cells.counted("image"), path.display())]
+    #[diagnostic(
+        code(dpc::data::bad_images),
+        help(
+            "the model takes images of {size} (height x width), to which --resize {size} brings all others; mend or remove \
+             those that are damaged"
+        )
+    )]
+    BadImages { path: PathBuf, column: String, size: Size, cells: BadCells },
+
+    #[error("the images of {} cannot become `{array}`: {what}", path.display())]
+    #[diagnostic(code(dpc::data::images), help("{help}"))]
+    Images { path: PathBuf, array: String, what: String, help: String },
+
+    #[error("tokenizer {} cannot be used: {what}", path.display())]
+    #[diagnostic(code(dpc::data::tokenizer), help("{help}"))]
+    Tokenizer { path: PathBuf, what: String, help: String },
+
+    #[error("{} of column `{column}` in {} cannot be made tokens: {cells}", cells.counted("text"), path.display())]
+    #[diagnostic(
+        code(dpc::data::bad_texts),
+        help("remove these texts, or mend the tokenizer, which has no token for what it does not know")
+    )]
+    BadTexts { path: PathBuf, column: String, cells: BadCells },
+
+    #[error("{} has no images for {} of its classes: {}", path.display(), names.len(), Quoted(names))]
+    #[diagnostic(
+        code(dpc::data::empty_classes),
+        help("each subfolder is a class, whose images are in it: fill it, or take it away")
+    )]
+    EmptyClasses { path: PathBuf, names: Vec<String> },
+
     #[error("{} of column `{column}` in {} {} not of its vocabulary {}: {cells}",
         cells.counted("value"), path.display(), if cells.count == 1 { "is" } else { "are" }, Quoted(names))]
     #[diagnostic(
@@ -223,6 +258,8 @@ impl DataError {
                     Self::MissingValues { column, cells, .. },
                     Self::MissingValues { column: of_column, cells: more, .. },
                 )
+                | (Self::BadImages { column, cells, .. }, Self::BadImages { column: of_column, cells: more, .. })
+                | (Self::BadTexts { column, cells, .. }, Self::BadTexts { column: of_column, cells: more, .. })
                 | (Self::NotNumbers { column, cells, .. }, Self::NotNumbers { column: of_column, cells: more, .. })
                 | (
                     Self::NotInVocabulary { column, cells, .. },
@@ -235,22 +272,22 @@ impl DataError {
         problems.push(later);
     }
 
-    /// One problem as itself, several as [`DataError::Several`].
+    /// One problem as itself, several as [`DataError::Several`]. One that several arrays of one column have is told once.
     ///
     /// # Panics
     /// If there is none.
     pub(super) fn all(source_name: &str, mut problems: Vec<DataError>) -> Self {
         assert!(!problems.is_empty(), "an error needs a problem");
-        if problems.len() == 1 {
-            return problems.remove(0);
-        }
-        let each = problems.into_iter().flat_map(|problem| match problem {
+        let each = problems.drain(..).flat_map(|problem| match problem {
             Self::Several { problems, .. } => problems,
             problem => vec![problem],
         });
-        let problems = each.collect();
-        let source_name = source_name.to_owned();
-        Self::Several { source_name, problems }
+        let mut told = BTreeSet::new();
+        let mut problems: Vec<Self> = each.filter(|problem| told.insert(problem.to_string())).collect();
+        if problems.len() == 1 {
+            return problems.remove(0);
+        }
+        Self::Several { source_name: source_name.to_owned(), problems }
     }
 }
 

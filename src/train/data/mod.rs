@@ -11,6 +11,7 @@ mod columns;
 mod describe;
 mod error;
 mod idx;
+mod images;
 mod normalize;
 pub mod npz;
 mod random;
@@ -18,6 +19,7 @@ mod safetensors;
 mod source;
 mod stored;
 mod table;
+mod tokens;
 
 use std::collections::BTreeMap;
 
@@ -27,8 +29,10 @@ pub use column::Column;
 pub use columns::is_bytes;
 pub use describe::{Described, Description, describe};
 pub use error::{BadRows, DataError};
+pub use images::Size;
 pub use normalize::Normalize;
 pub use table::{Columns, Missing, Preparing, Reading};
+pub use tokens::Tokenizer;
 
 use source::Source;
 use stored::Stored;
@@ -66,7 +70,7 @@ impl Dataset {
     /// Loads the data that `spec` names, for a model that takes `schema`.
     ///
     /// `spec` is `FILE.npz`, `IMAGES,LABELS` (two IDX files, gzipped or not),
-    /// `FILE.safetensors`, or a table such as `FILE.csv`; what a file is, its first bytes decide, and for CSV its name. Arrays are named as the model's
+    /// `FILE.safetensors`, a table such as `FILE.csv`, or a folder with a subfolder of images for each class; what a file is, its first bytes decide, and for CSV its name. Arrays are named as the model's
     /// inputs and the schema's targets, [`LABEL`](crate::schema::LABEL) first; integers in [`GROUP`] say which records belong together; others are ignored. Bytes (uint8) for an input of floats become floats in [0, 1], whatever the format; see [`Dataset::bytes`].
     ///
     /// # Errors

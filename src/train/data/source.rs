@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::DataError;
+#[cfg(feature = "images")]
+use super::images::{ImageFolder, holds_classes};
 use super::npz::Npz;
 use super::safetensors::SafetensorsFile;
 use super::stored::Stored;
@@ -99,7 +101,7 @@ impl Format {
         }
         if !reading.says_nothing_of_tables() {
             let what = "it holds arrays, which go by their names".to_owned();
-            let help = "leave out --columns and --missing, which are for tables such as CSV".to_owned();
+            let help = "leave out --columns and --missing, which are for tables such as CSV, --resize, which is for images, and --tokenizer, which is for texts".to_owned();
             return Err(DataError::Columns { path: path.to_owned(), what, help });
         }
         if let Some((images, labels)) = spec.split_once(',')
@@ -140,10 +142,20 @@ pub(super) fn table(spec: &str) -> Result<Option<Box<dyn Table>>, DataError> {
             return Ok(Some(Box::new(ArrowTable::open(path, files)?)));
         }
     }
-    Ok(None)
+    #[cfg(feature = "images")]
+    if holds_classes(path) {
+        return Ok(Some(Box::new(ImageFolder::open(path)?)));
+    }
+    match path.is_dir() {
+        true => {
+            let reason = "it is a folder that holds neither tables nor a folder of images for each class".to_owned();
+            Err(DataError::Format { path: path.to_owned(), reason })
+        }
+        false => Ok(None),
+    }
 }
 
-/// The files that a path names, a folder or a pattern for file names, sorted; none where it is two files of other formats.
+/// The tables that a path names, a folder or a pattern for file names, sorted; none where it is something else.
 #[cfg(feature = "tables")]
 fn files_of(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     if path.is_file() {
@@ -164,7 +176,7 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, DataError> {
             found.push(entry.path());
         }
     }
-    if found.is_empty() {
+    if found.is_empty() && !path.is_dir() {
         let reason = "no Parquet, Arrow or Feather file goes by that name".to_owned();
         return Err(DataError::Format { path: path.to_owned(), reason });
     }

@@ -223,6 +223,7 @@ fn artifact() -> Artifact {
             parameters: vec![],
             grid: None,
             norms: vec![],
+            initial_values: None,
             members: BTreeMap::new(),
         },
         program: program(),

@@ -12,12 +12,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::super::error::DataError;
 use super::super::stored::Stored;
 use super::arrow_cells::{Gathered, is_read, is_text};
-use super::{Cells, Part, Table, Take, Want, arrow_files};
+use super::{Cells, Part, ROWS, Table, Take, Want, arrow_files, arrow_images};
 use crate::files::{self, FileError};
 use crate::panics::contained;
-
-/// Rows that are in memory in the file's own form at a time.
-const ROWS: usize = 8192;
 
 /// Files of one schema, whose columns have been read.
 pub struct ArrowTable {
@@ -58,7 +55,7 @@ impl ArrowTable {
     /// The table of `files`, of which there is at least one; `path` stands for all of them in errors.
     pub fn open(path: &Path, files: Vec<PathBuf>) -> Result<Self, DataError> {
         let mut table = Self { path: path.to_owned(), files, names: vec![], types: vec![], starts: vec![] };
-        let (schema, _) = batches(&table.files[0], None)?;
+        let (schema, _) = batches(&table.files[0], None, ROWS)?;
         table.names = schema.fields().iter().map(|field| field.name().clone()).collect();
         table.types = schema.fields().iter().map(|field| field.data_type().clone()).collect();
         Ok(table)
@@ -73,7 +70,7 @@ impl ArrowTable {
         take: Take<'_>,
     ) -> Result<usize, DataError> {
         let damaged = |what: String| DataError::Damaged { path: file.to_owned(), what };
-        let (schema, _) = batches(file, None)?;
+        let (schema, _) = batches(file, None, ROWS)?;
         let mut columns = Vec::new();
         let mut missing = Vec::new();
         for (column, _) in wants {
@@ -93,7 +90,15 @@ impl ArrowTable {
         projected.dedup();
         let mut records = before;
         let place = |row: usize| self.place(row);
-        for batch in batches(file, Some(&projected))?.1 {
+        let rows = wants.iter().map(|(_, want)| want.rows()).fold(ROWS, usize::min);
+        let parts = |batch: RecordBatch| {
+            let starts = (0..batch.num_rows()).step_by(rows);
+            starts.map(|start| batch.slice(start, rows.min(batch.num_rows() - start))).collect::<Vec<_>>()
+        };
+        for batch in batches(file, Some(&projected), rows)?.1.flat_map(|batch| match batch {
+            Ok(batch) => parts(batch).into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        }) {
             let batch = batch.map_err(|error| damaged(error.to_string()))?;
             for ((at, gathered), (column, _)) in columns.iter().zip(&mut *gathered).zip(wants) {
                 let array = batch.column(projected.partition_point(|projected| projected < at));
@@ -132,8 +137,8 @@ impl ArrowTable {
     }
 }
 
-/// The schema of a file, and the batches of some of its columns, or of all.
-fn batches(path: &Path, columns: Option<&[usize]>) -> Result<(SchemaRef, Batches), DataError> {
+/// The schema of a file, and the batches of some of its columns, or of all; of Parquet with so many rows each.
+fn batches(path: &Path, columns: Option<&[usize]>, rows: usize) -> Result<(SchemaRef, Batches), DataError> {
     let magic = files::first_bytes(path, 8)?;
     let file = File::open(path).map_err(|source| FileError::read(path, source))?;
     let damaged = |what: String| DataError::Damaged { path: path.to_owned(), what };
@@ -151,7 +156,7 @@ fn batches(path: &Path, columns: Option<&[usize]>) -> Result<(SchemaRef, Batches
                     Some(columns) => ProjectionMask::roots(builder.parquet_schema(), columns),
                     None => ProjectionMask::all(),
                 };
-                let reader = builder.with_projection(mask).with_batch_size(ROWS).build();
+                let reader = builder.with_projection(mask).with_batch_size(rows).build();
                 (schema, Box::new(reader.map_err(|error| error.to_string())?))
             }
             Format::Feather => {
@@ -179,13 +184,14 @@ impl Table for ArrowTable {
     fn type_of(&self, column: usize) -> String {
         match &self.types[column] {
             kind if is_text(kind) => "text".to_owned(),
+            kind if arrow_images::is_image(kind) => "image".to_owned(),
             kind => kind.to_string().to_ascii_lowercase(),
         }
     }
 
     fn described_as(&self, column: usize) -> Option<Want<'static>> {
         match &self.types[column] {
-            kind if is_text(kind) => Some(Want::Texts),
+            kind if is_text(kind) || arrow_images::is_image(kind) => Some(Want::Texts),
             kind if kind.is_integer() || *kind == DataType::Boolean => Some(Want::Integers),
             kind => is_read(kind).then_some(Want::Floats(None)),
         }
@@ -193,6 +199,14 @@ impl Table for ArrowTable {
 
     fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    fn is_text(&self, column: usize) -> bool {
+        is_text(&self.types[column])
+    }
+
+    fn is_image(&self, column: usize) -> bool {
+        arrow_images::is_image(&self.types[column])
     }
 
     fn stored(&self, column: usize, want: Want<'_>) -> Option<Stored> {

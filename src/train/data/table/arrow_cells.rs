@@ -10,6 +10,7 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, OffsetSizeTrait};
 use arrow_schema::DataType;
 
+use super::arrow_images;
 use super::csv::{float, integer, whole};
 use super::{Cells, Interned, Numbers, Want};
 
@@ -49,6 +50,17 @@ impl<'a> Gathered<'a> {
     pub fn push(&mut self, array: &ArrayRef, place: &dyn Fn(usize) -> String) -> Result<(), String> {
         let before = self.records;
         self.records += array.len();
+        if arrow_images::is_image(array.data_type()) {
+            let dims = match self.want {
+                Want::Pixels(form) => form.dims(),
+                Want::Texts => vec![],
+                _ => return Err("image".to_owned()),
+            };
+            let new = || Cells::new(dims, empty(self.want, array.data_type(), false));
+            let cells = self.cells.get_or_insert_with(new);
+            arrow_images::push(array, self.want, cells, &|row| place(before + row));
+            return Ok(());
+        }
         let place = |element: usize, width: usize| place(before + element / width.max(1));
         let known = self.cells.as_ref().map(|cells| cells.dims.clone());
         let wanted = match self.want {
@@ -119,9 +131,11 @@ fn empty(want: Want<'_>, kind: &DataType, is_list: bool) -> Numbers {
         // Numbers of their own are numbers, whatever their type; lists of bytes are what arrays of bytes are.
         Want::Floats(_) if is_list && *kind == DataType::UInt8 => Numbers::Bytes(vec![]),
         Want::Floats(_) => Numbers::Floats(vec![]),
+        Want::Pixels(_) => Numbers::Bytes(vec![]),
         Want::Integers => Numbers::Integers(vec![]),
         Want::Labels if kind.is_integer() => Numbers::Integers(vec![]),
         Want::Texts | Want::Labels => Numbers::Texts(Interned::default()),
+        Want::Passages => Numbers::Texts(Interned::passing()),
     }
 }
 

@@ -110,7 +110,7 @@ fn elements(field: &Field, want: Want<'_>) -> Option<(DType, Vec<usize>)> {
         // Numbers of their own are numbers, whatever their type; lists of bytes are what arrays of bytes are.
         Want::Floats(_) => dtype != DType::U8 || !dims.is_empty(),
         Want::Integers => !dtype.is_float(),
-        Want::Texts | Want::Labels => false,
+        Want::Passages | Want::Pixels(_) | Want::Texts | Want::Labels => false,
     };
     as_it_is.then_some((dtype, dims))
 }

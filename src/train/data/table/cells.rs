@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::super::error::BadCells;
+use super::super::images::Form;
 
 /// What a column is read as.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,8 +13,27 @@ pub enum Want<'a> {
     Integers,
     /// Texts, such as the names of classes.
     Texts,
+    /// Texts of any length, of which only those of a part are kept.
+    Passages,
+    /// The bytes of images in this form.
+    Pixels(Form),
     /// Integers as they are, and of anything else its texts.
     Labels,
+}
+
+/// Records that are in memory at a time.
+pub const ROWS: usize = 8192;
+/// Bytes of images that are, at least one.
+const IMAGE_BYTES: usize = 32 << 20;
+
+impl Want<'_> {
+    /// Records of such a column that are in memory at a time.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Pixels(form) => (IMAGE_BYTES / form.bytes().max(1)).clamp(1, ROWS),
+            _ => ROWS,
+        }
+    }
 }
 
 /// The cells of a column.
@@ -55,12 +75,13 @@ impl Cells {
         Self { dims: self.dims.clone(), values, missing, bad }
     }
 
-    /// Removes all cells. Texts keep their numbers.
+    /// Removes all cells. Texts keep their numbers, unless they are passing.
     pub fn clear(&mut self) {
         match &mut self.values {
             Numbers::Floats(values) => values.clear(),
             Numbers::Bytes(values) => values.clear(),
             Numbers::Integers(values) => values.clear(),
+            Numbers::Texts(texts) if texts.passing => *texts = Interned::passing(),
             Numbers::Texts(texts) => texts.ids.clear(),
         }
         self.missing.clear();
@@ -90,9 +111,16 @@ pub struct Interned {
     pub pool: Vec<String>,
     pub ids: Vec<u32>,
     known: HashMap<String, u32>,
+    /// Whether none are kept from part to part.
+    passing: bool,
 }
 
 impl Interned {
+    /// Texts that are not kept from part to part.
+    pub fn passing() -> Self {
+        Self { passing: true, ..Self::default() }
+    }
+
     pub fn push(&mut self, text: &str) {
         let id = self.id_of(text);
         self.ids.push(id);

@@ -9,12 +9,10 @@ use flate2::read::MultiGzDecoder;
 
 use super::super::error::{BadCells, DataError};
 use super::missing::is_missing;
-use super::{Cells, Interned, Numbers, Part, Table, Take, Want};
+use super::{Cells, Interned, Numbers, Part, ROWS, Table, Take, Want};
 use crate::files::{self, FileError};
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-/// Records of a part.
-const ROWS: usize = 8192;
 
 /// A CSV file whose header has been read. Spaces around fields do not count.
 pub struct CsvTable {
@@ -128,6 +126,10 @@ impl Table for CsvTable {
         Some(Want::Texts)
     }
 
+    fn is_text(&self, _: usize) -> bool {
+        true
+    }
+
     fn files(&self) -> &[PathBuf] {
         &self.files
     }
@@ -184,9 +186,11 @@ impl Table for CsvTable {
 
 fn empty(want: Want<'_>) -> Cells {
     let values = match want {
-        Want::Floats(_) => Numbers::Floats(vec![]),
+        // No column of texts holds images.
+        Want::Floats(_) | Want::Pixels(_) => Numbers::Floats(vec![]),
         Want::Integers => Numbers::Integers(vec![]),
         Want::Texts | Want::Labels => Numbers::Texts(Interned::default()),
+        Want::Passages => Numbers::Texts(Interned::passing()),
     };
     Cells::new(vec![], values)
 }

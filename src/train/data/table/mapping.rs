@@ -4,6 +4,7 @@
 //! ARRAY=PART,PART,…;ARRAY=…        PART is a column, or a pattern with *, and what becomes of it:
 //! age                              a number, or a list of numbers, as it is
 //! age[17:90]                       limited to 17 and 90, which become 0 and 1; [0:99999:log] on a logarithmic scale
+//! text[ids]                        texts as tokens by --tokenizer: their ids, their mask or their types, as text[mask]
 //! job{clerk|teacher|*}             one of these: one number each for floats, its position for integers; * is all others
 //! job{}                            one of all values that the file has, in sorted order
 //! ```
@@ -12,6 +13,7 @@
 
 use std::str::FromStr;
 
+use super::super::tokens::TokensOf;
 use crate::glob::Glob;
 
 /// Which columns feed which arrays. What is not named is fed by the column of its own name.
@@ -55,10 +57,13 @@ pub enum How {
     },
     /// One of the values that the file has, in sorted order.
     Sorted,
+    /// Texts as tokens.
+    Tokens(TokensOf),
 }
 
 const GRAMMAR: &str = "expected ARRAY=COLUMN,COLUMN,… with arrays separated by `;`, where COLUMN may be a pattern as \
-                       pixel*, have a range as age[17:90] or gain[0:99999:log], or a vocabulary as job{clerk|teacher|*}; \
+                       pixel*, have a range as age[17:90] or gain[0:99999:log], a vocabulary as job{clerk|teacher|*}, or \
+                       become tokens as text[ids], text[mask] or text[types]; \
                        names that hold any of ,;={}[]|*\" stand between double quotes";
 
 impl Columns {
@@ -210,7 +215,14 @@ impl Scanner<'_> {
         let end = self.rest.find(']').ok_or("`]` is missing")?;
         let text = &self.rest[..end];
         self.rest = &self.rest[end + 1..];
-        let wrong = || format!("[{text}] is no range, as [17:90] or [0:99999:log]");
+        if let Some(of) = TokensOf::of_word(text.trim()) {
+            return Ok(How::Tokens(of));
+        }
+        let wrong = || {
+            format!(
+                "[{text}] is no range, as [17:90] or [0:99999:log], and none of [ids], [mask] and [types] of tokens"
+            )
+        };
         let mut numbers = text.split(':').map(str::trim);
         let mut number = || numbers.next()?.parse().ok().filter(|n: &f32| n.is_finite());
         let (low, high) = number().zip(number()).filter(|(low, high)| low < high).ok_or_else(wrong)?;
@@ -232,8 +244,7 @@ mod tests {
 
     #[test]
     fn the_grammar() {
-        let text =
-            r#"input = age[17:90], gain[0:99999:log],job{a b|"x|""y"|*} , pixel*,"p*";label=income{<=50K|>50K};z={}"#;
+        let text = r#"input = age[17:90], gain[0:99999:log],job{a b|"x|""y"|*} , pixel*,text[mask],"p*";label=income{<=50K|>50K};z={}"#;
         let error = text.parse::<Columns>().unwrap_err();
         assert!(error.starts_with("a name is missing before `{}`"), "{error}");
         let columns: Columns = text.replace("z={}", "z=y{};").parse().unwrap();
@@ -245,13 +256,14 @@ mod tests {
                 part("gain", How::Range { low: 0.0, high: 99999.0, log: true }),
                 part("job", How::Vocabulary { names: names(&["a b", "x|\"y"]), others: true }),
                 Part { column: Name::Pattern(Glob::new("pixel*")), how: How::AsIs },
+                part("text", How::Tokens(TokensOf::Mask)),
                 part("p*", How::AsIs),
             ]
         );
         let label = How::Vocabulary { names: names(&["<=50K", ">50K"]), others: false };
         assert_eq!(columns.of("label").unwrap().parts, [part("income", label)]);
         assert_eq!(columns.of("z").unwrap().parts, [part("y", How::Sorted)]);
-        assert_eq!(columns.named().collect::<Vec<_>>(), ["age", "gain", "job", "p*", "income", "y"]);
+        assert_eq!(columns.named().collect::<Vec<_>>(), ["age", "gain", "job", "text", "p*", "income", "y"]);
     }
 
     #[test]

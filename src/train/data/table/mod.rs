@@ -7,8 +7,11 @@ mod arrow;
 mod arrow_cells;
 #[cfg(feature = "tables")]
 mod arrow_files;
+#[cfg(feature = "tables")]
+mod arrow_images;
 #[cfg(all(test, feature = "tables"))]
 mod arrow_tests;
+mod blocks;
 mod cells;
 mod csv;
 mod mapping;
@@ -18,21 +21,26 @@ mod prepared;
 mod prepared_tests;
 #[cfg(test)]
 mod tests;
+mod vocabulary;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::DataError;
+use super::images::Size;
 use super::stored::Stored;
-pub(super) use arrays::{TableArrays, feeds};
+use super::tokens::Tokenizer;
+pub(super) use arrays::TableArrays;
 #[cfg(feature = "tables")]
 pub(super) use arrow::{ArrowTable, recognises as is_arrow};
-pub(super) use cells::{Cells, Interned, Numbers, Want};
+pub(super) use cells::{Cells, Interned, Numbers, ROWS, Want};
 pub(super) use csv::{CsvTable, recognises as is_csv};
 pub use mapping::Columns;
 pub use missing::Missing;
 pub(super) use missing::is_missing;
 pub(super) use prepared::ENDING as PREPARED;
+pub(super) use wanted::feeds;
 
 /// A file of named columns.
 pub(super) trait Table {
@@ -47,6 +55,21 @@ pub(super) trait Table {
 
     /// What a column is read as to be described, where its type is read at all.
     fn described_as(&self, column: usize) -> Option<Want<'static>>;
+
+    /// Whether a column holds images as their files do.
+    fn is_image(&self, _column: usize) -> bool {
+        false
+    }
+
+    /// Whether a column may hold texts, as all do of a file that knows no types.
+    fn is_text(&self, _column: usize) -> bool {
+        false
+    }
+
+    /// All values of a column, in their order, where the table knows them without being read.
+    fn vocabulary(&self, _column: usize) -> Option<&[String]> {
+        None
+    }
 
     /// The files that it is read from.
     fn files(&self) -> &[PathBuf];
@@ -99,6 +122,10 @@ pub struct Reading {
     pub columns: Columns,
     /// What stands for missing values.
     pub missing: Missing,
+    /// What size images are brought to; otherwise they have that of the model.
+    pub resize: Option<Size>,
+    /// What makes tokens of texts.
+    pub tokenizer: Option<Tokenizer>,
     /// Vocabularies that were taken from other data, by column.
     pub fitted: BTreeMap<String, Vec<String>>,
     /// Bytes of arrays that are kept in memory. Where a format allows it, what goes beyond stays in its files, and records
@@ -115,6 +142,8 @@ impl Default for Reading {
         Self {
             columns: Columns::default(),
             missing: Missing::default(),
+            resize: None,
+            tokenizer: None,
             fitted: BTreeMap::new(),
             in_memory,
             cache: None,

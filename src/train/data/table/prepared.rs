@@ -35,24 +35,17 @@ pub const ENDING: &str = ".prepared";
 pub struct Place {
     path: PathBuf,
     key: String,
-    stamps: Vec<Stamp>,
+    sources: String,
     /// Whether somebody chose the folder.
     chosen: bool,
 }
 
-/// A file as it was when it was read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Stamp {
-    path: PathBuf,
-    bytes: u64,
-    /// Since 1970.
-    modified_ns: u128,
-}
-
 #[derive(Serialize, Deserialize)]
 struct Contents {
+    /// What is kept: of which files, how they are read, and by which version.
     key: String,
-    stamps: Vec<Stamp>,
+    /// The files as they were: their sizes, and when they were last written.
+    sources: String,
     arrays: Vec<Kept>,
     fitted: Vocabularies,
 }
@@ -68,22 +61,33 @@ struct Kept {
 }
 
 impl Place {
-    /// For the table `table` of `sources`, read as `what` says: in `folder`, or beside the first source.
+    /// For the table `table` of `sources`, read as `what` says: in `folder`, in the table where it is one, or beside the first
+    /// source.
     pub fn new(table: &Path, sources: &[PathBuf], what: &str, folder: Option<&Path>) -> Result<Self, DataError> {
-        let stamp = |path: &PathBuf| -> io::Result<Stamp> {
+        let mut key = Sha256::new().chain_update(env!("CARGO_PKG_VERSION")).chain_update(what);
+        let mut state = Sha256::new();
+        let mut stamp = |path: &PathBuf| -> io::Result<()> {
             let metadata = fs::metadata(path)?;
             let modified_ns = metadata.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-            Ok(Stamp { path: fs::canonicalize(path)?, bytes: metadata.len(), modified_ns })
+            let path = fs::canonicalize(path)?;
+            let path = path.as_os_str().as_encoded_bytes();
+            key.update((path.len() as u64).to_le_bytes());
+            key.update(path);
+            state.update(metadata.len().to_le_bytes());
+            state.update(modified_ns.to_le_bytes());
+            Ok(())
         };
-        let stamps = sources.iter().map(|path| stamp(path).map_err(|source| FileError::read(path, source)));
-        let stamps = stamps.collect::<Result<Vec<Stamp>, _>>()?;
-        let mut digest = Sha256::new().chain_update(env!("CARGO_PKG_VERSION")).chain_update(what);
-        stamps.iter().for_each(|stamp| digest.update(stamp.path.as_os_str().as_encoded_bytes()));
-        let key: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        sources.iter().try_for_each(|path| stamp(path).map_err(|source| FileError::read(path, source)))?;
+        let hex = |digest: Sha256| digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let (key, sources_are) = (hex(key), hex(state));
         let name = table.file_name().unwrap_or_default().to_string_lossy().replace(['*', '?'], "_");
-        let beside = sources.first().and_then(|path| path.parent()).unwrap_or(Path::new(""));
+        let beside = match sources.first().and_then(|path| path.parent()) {
+            _ if table.is_dir() => table,
+            Some(folder) => folder,
+            None => Path::new(""),
+        };
         let path = folder.unwrap_or(beside).join(format!("{name}.{}{ENDING}", &key[..12]));
-        Ok(Self { path, key, stamps, chosen: folder.is_some() })
+        Ok(Self { path, key, sources: sources_are, chosen: folder.is_some() })
     }
 
     pub fn path(&self) -> &Path {
@@ -105,7 +109,7 @@ impl Place {
         let mut json = vec![0; usize::try_from(length).ok()?];
         file.read(start, &mut json).ok()?;
         let contents: Contents = serde_json::from_slice(&json).ok()?;
-        if contents.key != self.key || contents.stamps != self.stamps {
+        if contents.key != self.key || contents.sources != self.sources {
             return None;
         }
         let mut arrays = BTreeMap::new();
@@ -199,7 +203,7 @@ impl<'a> Growing<'a> {
         };
         let contents = Contents {
             key: place.key.clone(),
-            stamps: place.stamps.clone(),
+            sources: place.sources.clone(),
             arrays: self.arrays.iter().map(kept).collect(),
             fitted: fitted.clone(),
         };
