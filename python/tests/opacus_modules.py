@@ -248,7 +248,7 @@ class Reviews(nn.Module):
         return self.second(self.first(x))
 
 
-@case()
+@case(always=True)
 def imdb_example():
     return Reviews(23, 6), ids(23, 9), ids(2)
 
