@@ -6,6 +6,7 @@
 mod adding;
 mod clock;
 mod convolve;
+mod double;
 mod image;
 mod lanes;
 mod matmul;

@@ -30,7 +30,33 @@ const BATCH: usize = 64;
 /// Invocations that a processor makes at once, as one vector.
 const VECTOR: usize = 8;
 
+/// Terms of a product that `shaders/shared/parts.wgsl` adds up at a time.
+pub const PART: usize = 64;
+
+/// Has a record's own product added up in parts, if it has more terms than one, or precisely.
+pub fn specialise_own(template: &mut Specialise, precise: bool, terms: usize) {
+    if precise {
+        template.snippets("own", &["precise", "precise_own"]);
+    } else if terms > PART {
+        template.snippet("own", "parts");
+    }
+}
+
+/// Roundings of a product of so many terms, in parts: of multiplications, a part's, and the parts'.
+pub fn own_roundings(terms: usize) -> usize {
+    1 + terms.min(PART) + terms.div_ceil(PART)
+}
+
+/// Roundings of a sum in pairs, in unit roundoffs u of `f32`: what a product is besides its upper halves is rounded a few times, and is
+/// 2⁻¹¹ of it; each addition loses twice u of what it makes. Four times that is for what depends on the result.
+pub fn pair_roundings(terms: usize) -> f64 {
+    (1.0 / 128.0) + terms as f64 / f64::from(1 << 21)
+}
+
 impl Tile {
+    /// The tile of sums in pairs: 32 by 32 results a workgroup, four by four an invocation, which reads on its own.
+    pub const PRECISE: Tile = Tile { lanes: 64, ..DIRECT };
+
     /// The tile for results of `rows` by `cols`, each a sum of `inner` terms; `None` for the rows of a batch.
     pub fn of(class: Class, rows: Option<usize>, cols: usize, inner: usize) -> Tile {
         let rows = rows.unwrap_or(BATCH);
@@ -66,14 +92,6 @@ impl Tile {
         match class {
             Class::Cpu => Tile { tall: true, wide: true, across: 4, lanes: 16, ..DIRECT },
             Class::Integrated | Class::Discrete => BLOCK,
-        }
-    }
-
-    /// The same, whose invocations do not share what they load.
-    pub fn direct_square(class: Class) -> Tile {
-        match class {
-            Class::Cpu => Tile::square(class),
-            Class::Integrated | Class::Discrete => Tile { tall: true, ..DIRECT },
         }
     }
 
