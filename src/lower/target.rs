@@ -45,9 +45,12 @@ impl Rounding {
 
 /// A kind of device that a program is compiled for.
 pub trait Target: Sync {
-    /// A name for it and the version of the bounds that [`Target::rounding`] gives: another number with every change that
-    /// makes one larger, so that no device runs a program that allows for less than it needs.
+    /// A name for it and the version of the bounds that [`Target::rounding`] gives: another number with every change, so that no
+    /// device of another version runs a program that allows for less than it needs.
     fn id(&self) -> &'static str;
+
+    /// Versions of before, whose bounds were nowhere smaller: what was compiled for them can be run.
+    fn earlier(&self) -> &'static [&'static str];
 
     /// What keeps every device of the kind from running a dispatch, whatever the physical batch.
     fn refusal(&self, dispatch: &Dispatch) -> Option<Refusal>;

@@ -164,9 +164,9 @@ pub fn matmul_by_parts(out: MatrixMut, a: Matrix, b: Matrix) {
     }
 }
 
-/// Roundings of [`matmul_by_parts`] with so many terms: of multiplications, a part's, and the parts'.
+/// Roundings of [`matmul_by_parts`] with so many terms: of the multiplications and of a part's additions, then of the parts'.
 pub fn roundings(terms: usize) -> usize {
-    1 + terms.min(PART) + terms.div_ceil(PART)
+    terms.min(PART) + terms.div_ceil(PART) - usize::from(terms <= PART)
 }
 
 /// `out = a b` for a left operand whose rows are records: where the machine has the microkernel, each row is the same to the last

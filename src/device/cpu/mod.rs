@@ -105,7 +105,11 @@ fn available() -> Option<u64> {
 
 impl Target for Cpu {
     fn id(&self) -> &'static str {
-        "cpu 1"
+        "cpu 2"
+    }
+
+    fn earlier(&self) -> &'static [&'static str] {
+        &["cpu 1"]
     }
 
     fn refusal(&self, _dispatch: &Dispatch) -> Option<Refusal> {

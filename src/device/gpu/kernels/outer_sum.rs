@@ -131,12 +131,13 @@ impl Schedule for On<'_, OuterSum> {
     }
 
     fn rounding(&self) -> Rounding {
-        // A record's own terms, in parts where launches cut them, after the weight where there is one position; then the records
-        // of a chunk, and the chunks.
+        // A record's own terms, in parts where launches cut them, after the weight but for integers of several positions; then the
+        // records of a chunk, and the chunks.
+        let weighted = usize::from(self.steps == 1 || !self.sums.integers());
         let element = match Span::split(1, self.steps, 1).len() {
             1 if self.precise() => pair_roundings(self.steps),
             launches if self.precise() => launches as f64 + 1.0,
-            launches => (own_roundings(self.steps) + launches) as f64,
+            launches => (own_roundings(self.steps) + weighted + launches - 1) as f64,
         };
         let records = match self.sums {
             Sums::Floats => Extent { per_row: 1, fixed: chunk(self) },

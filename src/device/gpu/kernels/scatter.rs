@@ -1,6 +1,6 @@
 //! Schedule of [`Scatter`].
 
-use super::tile::pair_roundings;
+use super::tile::pair_sum_roundings;
 use super::{Launch, On, Schedule, Span, Specialise, Template, linear_grid, words};
 use crate::lower::kernels::{Records, Scatter};
 use crate::lower::program::Extent;
@@ -75,7 +75,7 @@ impl Schedule for On<'_, Scatter> {
             false => self.count,
         };
         // A run is summed in pairs.
-        let element = if self.ordered { pair_roundings(self.count) } else { self.count as f64 + 1.0 };
+        let element = if self.ordered { pair_sum_roundings(self.count) } else { self.count as f64 + 1.0 };
         Rounding { element, records: Extent { per_row, fixed: 0 }, ..Rounding::sum(0) }
     }
 }

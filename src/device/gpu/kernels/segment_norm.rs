@@ -1,6 +1,6 @@
 //! Schedule of [`SegmentNorm`].
 
-use super::tile::pair_roundings;
+use super::tile::pair_sum_roundings;
 use super::{Lanes, Launch, On, Schedule, Span, Specialise, Template, linear_grid, words};
 use crate::lower::kernels::SegmentNorm;
 use crate::lower::target::Rounding;
@@ -35,10 +35,9 @@ impl Schedule for On<'_, SegmentNorm> {
     }
 
     fn rounding(&self) -> Rounding {
-        // Runs and their squares in pairs, of which numbers are made three times: squared, and added up by lanes and launches.
+        // Runs in pairs, of which numbers are made and squared; the squares in pairs too, then by lanes and launches.
         let (lanes, steps) = (self.lanes(), self.lanes().steps(self.width));
-        let square = 4 + lanes.halvings() + Span::split(steps, self.count, 1).len();
-        let runs = pair_roundings(self.count) + pair_roundings(steps.saturating_mul(self.count));
-        Rounding { element: runs, ..Rounding::sum(square) }
+        let square = 5 + lanes.halvings() + Span::split(steps, self.count, 1).len();
+        Rounding { element: pair_sum_roundings(self.count), ..Rounding::sum(square) }
     }
 }

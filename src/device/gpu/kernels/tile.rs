@@ -42,15 +42,20 @@ pub fn specialise_own(template: &mut Specialise, precise: bool, terms: usize) {
     }
 }
 
-/// Roundings of a product of so many terms, in parts: of multiplications, a part's, and the parts'.
+/// Roundings of a product of so many terms: of the multiplications and of a part's additions, then of the parts'.
 pub fn own_roundings(terms: usize) -> usize {
-    1 + terms.min(PART) + terms.div_ceil(PART)
+    terms.min(PART) + terms.div_ceil(PART) - usize::from(terms <= PART)
 }
 
-/// Roundings of a sum in pairs, in unit roundoffs u of `f32`: what a product is besides its upper halves is rounded a few times, and is
-/// 2⁻¹¹ of it; each addition loses twice u of what it makes. Four times that is for what depends on the result.
+/// Roundings of a sum in pairs, in unit roundoffs u of `f32`. An addition rounds what is missing, up to twice u of the sum, twice;
+/// as much again is for what depends on the result.
+pub fn pair_sum_roundings(terms: usize) -> f64 {
+    terms as f64 / f64::from(1 << 21)
+}
+
+/// The same of products: what one is besides the product of the upper halves is at most 2⁻¹⁰ of it, and is rounded four times.
 pub fn pair_roundings(terms: usize) -> f64 {
-    (1.0 / 128.0) + terms as f64 / f64::from(1 << 21)
+    1.0 / 256.0 + pair_sum_roundings(terms)
 }
 
 impl Tile {
