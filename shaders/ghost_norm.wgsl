@@ -1,9 +1,9 @@
 // GhostNorm: y[n, q] = s Σ (Σ_i a[n, g](i, t) · c[n, g](i, u)) (Σ_j b[n, g](j, t) · d[n, g](j, u)) over the pairs of
 // positions (t, u) of tile q of 32 × 32. SYMMETRIC: tiles below the diagonal are 0, those above it count twice.
 
-const LANES: u32 = 32u;
+const LANES: u32 = 64u;
 const ACROSS: u32 = 8u;
-const TALL: bool = true;
+const TALL: bool = false;
 const WIDE: bool = false;
 const A_VIEW: u32 = STRIDED;
 const B_VIEW: u32 = STRIDED;
@@ -16,6 +16,9 @@ const SYMMETRIC: bool = false;
 
 // begin tile
 // end tile
+
+// begin precise
+// end precise
 
 // begin total
 // end total
@@ -34,6 +37,7 @@ struct Params {
     steps_t: u32,
     steps_u: u32,
     scale: f32,
+    zero: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -51,23 +55,13 @@ fn at_a(base: u32, row: Place, col: Place) -> f32 {
     return a[base + at];
 }
 
-fn load_a(base: u32, places: Places, k: Place) -> Values {
-    let low = vec4<f32>(
+fn load_a(base: u32, places: Places, k: Place) -> vec4<f32> {
+    return vec4<f32>(
         at_a(base, k, places.p0),
         at_a(base, k, places.p1),
         at_a(base, k, places.p2),
         at_a(base, k, places.p3),
     );
-    if (!TALL) {
-        return Values(low, low);
-    }
-    let high = vec4<f32>(
-        at_a(base, k, places.p4),
-        at_a(base, k, places.p5),
-        at_a(base, k, places.p6),
-        at_a(base, k, places.p7),
-    );
-    return Values(low, high);
 }
 
 fn at_b(base: u32, row: Place, col: Place) -> f32 {
@@ -78,23 +72,13 @@ fn at_b(base: u32, row: Place, col: Place) -> f32 {
     return b[base + at];
 }
 
-fn load_b(base: u32, places: Places, k: Place) -> Values {
-    let low = vec4<f32>(
+fn load_b(base: u32, places: Places, k: Place) -> vec4<f32> {
+    return vec4<f32>(
         at_b(base, k, places.p0),
         at_b(base, k, places.p1),
         at_b(base, k, places.p2),
         at_b(base, k, places.p3),
     );
-    if (!TALL) {
-        return Values(low, low);
-    }
-    let high = vec4<f32>(
-        at_b(base, k, places.p4),
-        at_b(base, k, places.p5),
-        at_b(base, k, places.p6),
-        at_b(base, k, places.p7),
-    );
-    return Values(low, high);
 }
 
 fn at_c(base: u32, row: Place, col: Place) -> f32 {
@@ -105,23 +89,13 @@ fn at_c(base: u32, row: Place, col: Place) -> f32 {
     return c[base + at];
 }
 
-fn load_c(base: u32, places: Places, k: Place) -> Values {
-    let low = vec4<f32>(
+fn load_c(base: u32, places: Places, k: Place) -> vec4<f32> {
+    return vec4<f32>(
         at_c(base, k, places.p0),
         at_c(base, k, places.p1),
         at_c(base, k, places.p2),
         at_c(base, k, places.p3),
     );
-    if (!WIDE) {
-        return Values(low, low);
-    }
-    let high = vec4<f32>(
-        at_c(base, k, places.p4),
-        at_c(base, k, places.p5),
-        at_c(base, k, places.p6),
-        at_c(base, k, places.p7),
-    );
-    return Values(low, high);
 }
 
 fn at_d(base: u32, row: Place, col: Place) -> f32 {
@@ -132,57 +106,47 @@ fn at_d(base: u32, row: Place, col: Place) -> f32 {
     return d[base + at];
 }
 
-fn load_d(base: u32, places: Places, k: Place) -> Values {
-    let low = vec4<f32>(
+fn load_d(base: u32, places: Places, k: Place) -> vec4<f32> {
+    return vec4<f32>(
         at_d(base, k, places.p0),
         at_d(base, k, places.p1),
         at_d(base, k, places.p2),
         at_d(base, k, places.p3),
     );
-    if (!WIDE) {
-        return Values(low, low);
-    }
-    let high = vec4<f32>(
-        at_d(base, k, places.p4),
-        at_d(base, k, places.p5),
-        at_d(base, k, places.p6),
-        at_d(base, k, places.p7),
-    );
-    return Values(low, high);
 }
 
 // Σ_i a(i, t) · c(i, u) for the pairs of an invocation.
-fn gram_ac(n: u32, g: u32, t: Indices, u: Indices) -> Tile {
+fn gram_ac(n: u32, g: u32, t: Indices, u: Indices) -> mat4x4<f32> {
     let base_a = n * params.a.record + g * params.a.group;
     let base_c = n * params.c.record + g * params.c.group;
     let places_a = col_places(A_VIEW, params.a, t, params.steps_t);
     let places_c = col_places(C_VIEW, params.c, u, params.steps_u);
     var i_a = row_place(A_VIEW, params.a, 0u);
     var i_c = row_place(C_VIEW, params.c, 0u);
-    var tile = Tile();
+    var sums = PairTile();
     for (var i = 0u; i < params.rows; i += 1u) {
-        accumulate(&tile, load_a(base_a, places_a, i_a), load_c(base_c, places_c, i_c));
+        sums = plus_outer(sums, load_a(base_a, places_a, i_a), load_c(base_c, places_c, i_c));
         i_a = row_next(A_VIEW, params.a, i_a);
         i_c = row_next(C_VIEW, params.c, i_c);
     }
-    return tile;
+    return sums.high;
 }
 
 // Σ_j b(j, t) · d(j, u) for the pairs of an invocation.
-fn gram_bd(n: u32, g: u32, t: Indices, u: Indices) -> Tile {
+fn gram_bd(n: u32, g: u32, t: Indices, u: Indices) -> mat4x4<f32> {
     let base_b = n * params.b.record + g * params.b.group;
     let base_d = n * params.d.record + g * params.d.group;
     let places_b = col_places(B_VIEW, params.b, t, params.steps_t);
     let places_d = col_places(D_VIEW, params.d, u, params.steps_u);
     var j_b = row_place(B_VIEW, params.b, 0u);
     var j_d = row_place(D_VIEW, params.d, 0u);
-    var tile = Tile();
+    var sums = PairTile();
     for (var j = 0u; j < params.cols; j += 1u) {
-        accumulate(&tile, load_b(base_b, places_b, j_b), load_d(base_d, places_d, j_d));
+        sums = plus_outer(sums, load_b(base_b, places_b, j_b), load_d(base_d, places_d, j_d));
         j_b = row_next(B_VIEW, params.b, j_b);
         j_d = row_next(D_VIEW, params.d, j_d);
     }
-    return tile;
+    return sums.high;
 }
 
 // The inner product of each pair of rows.
@@ -220,13 +184,7 @@ fn main(
     let u = tile_cols(tile_u * WIDTH, lane);
     let ac = gram_ac(n, g, t, u);
     let bd = gram_bd(n, g, t, u);
-    var low = products(ac.low_low, bd.low_low, u.low);
-    var high = products(ac.high_low, bd.high_low, u.low);
-    if (WIDE) {
-        low += products(ac.low_high, bd.low_high, u.high);
-        high += products(ac.high_high, bd.high_high, u.high);
-    }
-    let share = sum_below(low, t.low, params.steps_t) + sum_below(high, t.high, params.steps_t);
+    let share = sum_below(products(ac, bd, u.low), t.low, params.steps_t);
     let result = total(lane, share);
     if (lane == 0u) {
         y[at] = params.scale * result * select(1.0, 2.0, SYMMETRIC && tile_t < tile_u);

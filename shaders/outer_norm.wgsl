@@ -1,9 +1,12 @@
 // OuterNorm: y[n] = Σ_g (Σ_it a[n, g](i, t)²) (Σ_jt b[n, g](j, t)²), groups `begin` to `end` a launch, with UNDERFLOW more
-// for each term of the inner sums. A workgroup makes a record's.
+// for each term of the inner sums. A workgroup makes a record's. What an invocation adds up it does in blocks, so that small
+// terms are not lost beside what went before.
 
 const UNDERFLOW: f32 = 0.0;
 
 const LANES: u32 = 64u;
+const BLOCK: u32 = 64u;
+const GROUPS: u32 = 64u;
 const A_VIEW: u32 = STRIDED;
 const B_VIEW: u32 = STRIDED;
 
@@ -47,6 +50,40 @@ fn at_b(base: u32, row: Place, col: Place) -> f32 {
     return b[base + at];
 }
 
+fn squares_a(base: u32, lane: u32) -> f32 {
+    let size = ROWS * STEPS;
+    var sum = 0.0;
+    for (var first = lane; first < size; first += BLOCK * LANES) {
+        let last = min(first + BLOCK * LANES, size);
+        var part = 0.0;
+        for (var k = first; k < last; k += LANES) {
+            let t = k / ROWS;
+            let i = k - t * ROWS;
+            let x = at_a(base, row_place(A_VIEW, A, i), col_place(A_VIEW, A, t));
+            part += x * x;
+        }
+        sum += part;
+    }
+    return sum;
+}
+
+fn squares_b(base: u32, lane: u32) -> f32 {
+    let size = COLS * STEPS;
+    var sum = 0.0;
+    for (var first = lane; first < size; first += BLOCK * LANES) {
+        let last = min(first + BLOCK * LANES, size);
+        var part = 0.0;
+        for (var k = first; k < last; k += LANES) {
+            let t = k / COLS;
+            let j = k - t * COLS;
+            let x = at_b(base, row_place(B_VIEW, B, j), col_place(B_VIEW, B, t));
+            part += x * x;
+        }
+        sum += part;
+    }
+    return sum;
+}
+
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -57,29 +94,16 @@ fn main(
     if (n >= params.count) {
         return;
     }
-    let size_a = ROWS * STEPS;
-    let size_b = COLS * STEPS;
     var sum = 0.0;
-    for (var g = params.begin; g < params.end; g += 1u) {
-        let base_a = n * A.record + g * A.group;
-        let base_b = n * B.record + g * B.group;
-        var squares_a = 0.0;
-        for (var k = lane; k < size_a; k += LANES) {
-            let t = k / ROWS;
-            let i = k - t * ROWS;
-            let x = at_a(base_a, row_place(A_VIEW, A, i), col_place(A_VIEW, A, t));
-            squares_a += x * x;
+    for (var first = params.begin; first < params.end; first += GROUPS) {
+        let last = min(first + GROUPS, params.end);
+        var part = 0.0;
+        for (var g = first; g < last; g += 1u) {
+            let a_norm = total(lane, squares_a(n * A.record + g * A.group, lane)) + f32(ROWS * STEPS) * UNDERFLOW;
+            let b_norm = total(lane, squares_b(n * B.record + g * B.group, lane)) + f32(COLS * STEPS) * UNDERFLOW;
+            part += a_norm * b_norm;
         }
-        var squares_b = 0.0;
-        for (var k = lane; k < size_b; k += LANES) {
-            let t = k / COLS;
-            let j = k - t * COLS;
-            let x = at_b(base_b, row_place(B_VIEW, B, j), col_place(B_VIEW, B, t));
-            squares_b += x * x;
-        }
-        let norm_a = total(lane, squares_a) + f32(size_a) * UNDERFLOW;
-        let norm_b = total(lane, squares_b) + f32(size_b) * UNDERFLOW;
-        sum += norm_a * norm_b;
+        sum += part;
     }
     if (lane == 0u) {
         if (params.begin > 0u) {

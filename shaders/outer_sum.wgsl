@@ -36,6 +36,7 @@ struct Params {
     begin: u32,
     end: u32,
     adds: u32,
+    zero: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -104,6 +105,9 @@ fn step_b(k: Place) -> Place {
 
 // begin direct
 // end direct
+
+// begin own
+// end own
 
 // begin grid
 // end grid
@@ -184,10 +188,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         // begin record
         if (SEVERAL) {
             var sums = Tile();
-            add_product(&sums, own, base, params.begin, params.end, weight, lane);
+            add_own(&sums, own, base, params.begin, params.end, weight, lane);
             add(&tile, sums);
         } else {
-            add_product(&tile, own, base, params.begin, params.end, weight, lane);
+            add_own(&tile, own, base, params.begin, params.end, weight, lane);
         }
         // end record
     }

@@ -7,6 +7,9 @@ const SHARDS: u32 = 16u;
 const EACH: bool = true;
 const ORDERED: bool = false;
 
+// begin pairs
+// end pairs
+
 // begin row
 // end row
 
@@ -21,6 +24,7 @@ struct Params {
     record_end: u32,
     begin: u32,
     end: u32,
+    zero: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -53,7 +57,7 @@ fn position(n: u32, r: u32) -> u32 {
 
 // Adds the positions of record n, those of one id as one, to column j of the table.
 fn add_runs(n: u32, weight: f32, j: u32, shard: u32) {
-    var run = 0.0;
+    var run = Pair(0.0, 0.0);
     var current = params.table_rows;
     for (var r = params.begin; r < params.end; r += 1u) {
         let t = position(n, r);
@@ -61,16 +65,16 @@ fn add_runs(n: u32, weight: f32, j: u32, shard: u32) {
         if (id % SHARDS == shard && id < params.table_rows) {
             if (id != current) {
                 if (current < params.table_rows) {
-                    y[current * params.width + j] += element(run);
+                    y[current * params.width + j] += element(weight * run.high);
                 }
                 current = id;
-                run = 0.0;
+                run = Pair(0.0, 0.0);
             }
-            run += weight * x[n * params.record + t * params.width + j];
+            run = plus(run, x[n * params.record + t * params.width + j]);
         }
     }
     if (current < params.table_rows) {
-        y[current * params.width + j] += element(run);
+        y[current * params.width + j] += element(weight * run.high);
     }
 }
 

@@ -6,6 +6,9 @@ const LANES: u32 = 64u;
 // begin row
 // end row
 
+// begin pairs
+// end pairs
+
 // begin total
 // end total
 
@@ -16,6 +19,7 @@ struct Params {
     table_rows: u32,
     begin: u32,
     end: u32,
+    zero: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -34,24 +38,24 @@ fn main(
     if (n >= params.count) {
         return;
     }
-    var squares = 0.0;
+    var squares = Pair(0.0, 0.0);
     let last = min(params.end * LANES, params.width);
     for (var j = params.begin * LANES + lane; j < last; j += LANES) {
-        var run = 0.0;
+        var run = Pair(0.0, 0.0);
         var current = 0u;
         for (var r = 0u; r < params.len; r += 1u) {
             let t = n * params.len + u32(order[n * params.len + r]);
             let row = row_of_id(ids[t], params.table_rows);
             if (row != current) {
-                squares += run * run;
-                run = 0.0;
+                squares = plus(squares, run.high * run.high);
+                run = Pair(0.0, 0.0);
                 current = row;
             }
-            run += x[t * params.width + j];
+            run = plus(run, x[t * params.width + j]);
         }
-        squares += run * run;
+        squares = plus(squares, run.high * run.high);
     }
-    let sum = total(lane, squares);
+    let sum = total(lane, squares.high);
     if (lane == 0u) {
         y[n] = select(0.0, y[n], params.begin > 0u) + sum;
     }

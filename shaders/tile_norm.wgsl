@@ -29,6 +29,7 @@ struct Params {
     rows: u32,
     cols: u32,
     steps: u32,
+    zero: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -99,6 +100,9 @@ fn step_b(k: Place) -> Place {
 // begin direct
 // end direct
 
+// begin own
+// end own
+
 // The sum of squares of each row.
 fn squares(part: mat4x4<f32>, cols: vec4<u32>) -> vec4<f32> {
     return vec4<f32>(
@@ -132,7 +136,7 @@ fn main(
         n * params.b.record + g * params.b.group,
     );
     var tile = Tile();
-    add_product(&tile, lines(first, lane), base, 0u, params.steps, 1.0, lane);
+    add_own(&tile, lines(first, lane), base, 0u, params.steps, 1.0, lane);
     var low = squares(tile.low_low, cols.low);
     var high = squares(tile.high_low, cols.low);
     if (WIDE) {

@@ -223,7 +223,8 @@ impl Program {
     pub fn allows_for(&self, target: &dyn Target) -> Result<(), OtherTarget> {
         let clips = self.phases.values().flatten().any(|d| matches!(d.kernel, Kernel::ClipFactor(_)));
         let id = target.id();
-        match clips && !self.targets.iter().any(|own| own == id) {
+        let allows = |own: &String| own == id || target.earlier().contains(&own.as_str());
+        match clips && !self.targets.iter().any(allows) {
             true => Err(OtherTarget { target: id.to_owned(), targets: self.targets.clone() }),
             false => Ok(()),
         }

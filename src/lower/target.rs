@@ -6,12 +6,13 @@ use thiserror::Error;
 use super::kernels::Kernel;
 use super::program::{Dispatch, Extent, Program};
 
-/// How often what is added up may be rounded on its way into a result of a kernel, one multiplication a term aside. Each
-/// rounding may take a unit roundoff of all that is added up, signs aside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How often what is added up may be rounded on its way into a result of a kernel. Each rounding may take a unit roundoff of
+/// all that is added up, signs aside; the last one, to the number that is stored, takes one of the result and does not count.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rounding {
-    /// On its way into what is then squared or multiplied: an element of a gradient, or two inner products.
-    pub element: usize,
+    /// On its way into what is then squared or multiplied: an element of a gradient, or two inner products; and into what a
+    /// record adds to a sum over records. In unit roundoffs of `f32`: less than one where it is worked out in more bits.
+    pub element: f64,
     /// From there on its way to the result; where nothing is squared, all the way.
     pub square: usize,
     /// On its way through a sum over records, where it meets what others add.
@@ -21,14 +22,14 @@ pub struct Rounding {
 impl Rounding {
     /// Of a kernel that no bound is known for: a record whose norm depended on it would never count.
     pub const UNBOUNDED: Rounding = Rounding {
-        element: usize::MAX,
+        element: f64::INFINITY,
         square: usize::MAX,
         records: Extent { per_row: usize::MAX, fixed: usize::MAX },
     };
 
     /// Of a sum of `square` additions.
     pub const fn sum(square: usize) -> Rounding {
-        Rounding { element: 0, square, records: Extent::fixed(0) }
+        Rounding { element: 0.0, square, records: Extent::fixed(0) }
     }
 
     /// The larger of each.
@@ -44,9 +45,12 @@ impl Rounding {
 
 /// A kind of device that a program is compiled for.
 pub trait Target: Sync {
-    /// A name for it and the version of the bounds that [`Target::rounding`] gives: another number with every change that
-    /// makes one larger, so that no device runs a program that allows for less than it needs.
+    /// A name for it and the version of the bounds that [`Target::rounding`] gives: another number with every change, so that no
+    /// device of another version runs a program that allows for less than it needs.
     fn id(&self) -> &'static str;
+
+    /// Versions of before, whose bounds were nowhere smaller: what was compiled for them can be run.
+    fn earlier(&self) -> &'static [&'static str];
 
     /// What keeps every device of the kind from running a dispatch, whatever the physical batch.
     fn refusal(&self, dispatch: &Dispatch) -> Option<Refusal>;

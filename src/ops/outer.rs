@@ -5,7 +5,7 @@
 
 use super::OpRules;
 use crate::graph::{DType, Type};
-use crate::lower::kernels::{Gemm, View};
+use crate::lower::kernels::{Gemm, View, is_long};
 use crate::lower::program::Extent;
 use crate::lower::{LowerError, Lowering};
 
@@ -32,6 +32,11 @@ impl Outer {
     /// The same products with the sides exchanged: the transposed gradient.
     pub fn exchanged(&self) -> Outer {
         Outer { rows: self.cols, cols: self.rows, a: self.b, b: self.a, ..self.clone() }
+    }
+
+    /// Whether a group's gradient is no larger than its sides, see [`is_long`].
+    pub fn is_long(&self) -> bool {
+        is_long(self.rows, self.cols, self.steps)
     }
 
     /// The two operands as the textual form shows them, with patches named.

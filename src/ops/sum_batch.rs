@@ -24,6 +24,8 @@ pub struct SumBatch {
     pub weighted: bool,
     /// What weighted sums are made of.
     pub sums: Sums,
+    /// Whether the weights are clip factors.
+    pub clipped: bool,
 }
 
 /// What a [`SumBatch`] sums.
@@ -56,9 +58,9 @@ impl Terms {
 }
 
 impl SumBatch {
-    /// The weighted sum of a value that is there.
+    /// The sum of a value that is there, weighted by clip factors.
     pub fn weighted(sums: Sums) -> SumBatch {
-        SumBatch { terms: Terms::Stored, weighted: true, sums }
+        SumBatch { terms: Terms::Stored, weighted: true, sums, clipped: true }
     }
 }
 
@@ -114,7 +116,7 @@ impl OpRules for SumBatch {
             }
             _ if !self.weighted => Err(cx.no_kernel("a sum over the batch without weights")),
             Terms::Products(outer) => {
-                products(cx, outer, self.sums);
+                products(cx, outer, self.sums, self.clipped);
                 Ok(())
             }
             Terms::Rows(scatter) => {
@@ -145,18 +147,18 @@ pub fn stored_kernel(len: usize, records: Records) -> kernels::Reduce {
     kernels::Reduce { records, record: len, kept, reduced: vec![], square: false }
 }
 
-fn products(cx: &mut Lowering<'_>, outer: &Outer, sums: Sums) {
+fn products(cx: &mut Lowering<'_>, outer: &Outer, sums: Sums, clipped: bool) {
     let a = with_record(outer.a, cx.record_stride(0));
     let b = with_record(outer.b, cx.record_stride(1));
     let reads: Vec<_> = (0..3).map(|i| cx.operand(i)).collect();
     let out = cx.output();
-    cx.launch(products_kernel(outer, [a, b], sums), &reads, &[out]);
+    cx.launch(kernels::OuterSum { clipped, ..products_kernel(outer, [a, b], sums) }, &reads, &[out]);
 }
 
-/// The kernel of a sum of products, whose sides are read by `views`.
+/// The kernel of a clipped sum of products, whose sides are read by `views`.
 pub fn products_kernel(outer: &Outer, [a, b]: [View; 2], sums: Sums) -> kernels::OuterSum {
     let Outer { groups, rows, cols, steps, .. } = *outer;
-    kernels::OuterSum { groups, rows, cols, steps, a, b, packed: [None; 2], sums }
+    kernels::OuterSum { groups, rows, cols, steps, a, b, packed: [None; 2], sums, clipped: true }
 }
 
 #[cfg(test)]
@@ -167,7 +169,7 @@ mod tests {
     fn the_batch_is_dropped_from_whatever_is_summed() {
         let (ids, d) = (Type::batched([4]).of(DType::I32), Type::batched([4, 3]));
         let weight = Type::batched([]);
-        let rows = SumBatch { terms: Terms::Rows(Scatter { table: vec![9, 3] }), weighted: true, sums: Sums::Floats };
+        let rows = SumBatch { terms: Terms::Rows(Scatter { table: vec![9, 3] }), weighted: true, ..Default::default() };
         assert_eq!(rows.infer(&[&ids, &d, &weight]), Ok(Type::shared([9, 3])));
         assert!(rows.infer(&[&ids, &d]).is_err());
         assert!(rows.infer(&[&ids, &d, &Type::batched([1])]).is_err());

@@ -20,7 +20,7 @@ pub fn fuse_sums(graph: &Graph) -> Result<Graph, TypeError> {
             Op::SumBatch(sum) if sum.weighted && sum.terms == Terms::Stored => {
                 let kept = before_permutations(graph, graph.operands(id)[0]);
                 let stored = graph.users(kept).iter().any(|&user| matches!(graph.op(user), Op::SquareNorm(_)));
-                total(out, operands[0], operands[1], (stored, sum.sums), &node.origin)
+                total(out, operands[0], operands[1], (stored, sum.sums, sum.clipped), &node.origin)
             }
             _ => out.add(node.op.clone(), &operands, node.origin.clone()),
         }
@@ -33,13 +33,13 @@ fn total(
     graph: &mut Graph,
     each: NodeId,
     weight: NodeId,
-    (stored, sums): (bool, Sums),
+    (stored, sums, clipped): (bool, Sums, bool),
     origin: &Origin,
 ) -> Result<NodeId, TypeError> {
     let (op, operands) = (graph.op(each).clone(), graph.operands(each));
     let terms = match &op {
         op if is_permutation(op) => {
-            let sum = total(graph, operands[0], weight, (stored, sums), &origin.named(""))?;
+            let sum = total(graph, operands[0], weight, (stored, sums, clipped), &origin.named(""))?;
             return graph.add(op.clone(), &[sum], origin.clone());
         }
         op if !stored && is_sum_of_terms(graph, each) && as_add(op) => {
@@ -48,7 +48,7 @@ fn total(
                 Sums::Floats => (Sums::Floats, op.clone()),
                 _ => (Sums::WideGrid, Elementwise::call(Func::AddI32).into()),
             };
-            let sums = operands.iter().map(|&o| total(graph, o, weight, (stored, wide), &origin.named("")));
+            let sums = operands.iter().map(|&o| total(graph, o, weight, (stored, wide, clipped), &origin.named("")));
             let sums = sums.collect::<Result<Vec<_>, _>>()?;
             return graph.add(add, &sums, origin.clone());
         }
@@ -61,7 +61,7 @@ fn total(
     let sums = if apart && sums.integers() { Sums::WideGrid } else { sums };
     let mut read = if terms == Terms::Stored { vec![each] } else { operands };
     read.push(weight);
-    graph.add(SumBatch { terms, weighted: true, sums }, &read, origin.clone())
+    graph.add(SumBatch { terms, weighted: true, sums, clipped }, &read, origin.clone())
 }
 
 /// Whether an op adds its two operands.

@@ -12,8 +12,11 @@
 //! Each strategy is a list of kernels, the weighted sum included, and a [`CostModel`] says what those cost: by rates where
 //! nothing is known of the device, by their measured times where a device is tuned for.
 //!
+//! A gradient is stored without being asked for if it is small, or if it is no larger than its sides ([`Outer::is_long`]), which
+//! wait for the sum otherwise: that takes one product in place of two.
+//!
 //! Ghost norms are out of the question where rounding could hide a share of the square, since that is added to it
-//! (see [`ghost_rounding`]).
+//! (see [`ghost_rounding`]): [`allows_ghost`] decides that for a strategy that is forced, too.
 
 use std::collections::BTreeSet;
 
@@ -57,8 +60,14 @@ impl NormStrategy {
 /// 64 MiB, half of what one binding holds at least.
 const LARGEST_STORED: usize = 1 << 18;
 
-/// What rounding may hide of a square without making much of a difference, where nothing cancels.
-const LARGEST_ROUNDING: f64 = 1e-2;
+/// What rounding may hide of a square without making much of a difference, where terms point in any direction.
+const LARGEST_ROUNDING: f64 = 2e-5;
+
+/// Whether a ghost norm says enough: what rounding may hide of the square is little of it.
+pub fn allows_ghost(outer: &Outer, bounds: Bounds<'_>) -> bool {
+    // The square of the terms' total length is about T times that of the gradient.
+    outer.steps as f64 * ghost_rounding(bounds, outer) <= LARGEST_ROUNDING
+}
 
 /// The strategies that there are, each with its kernels from the norm to the weighted sum, for sides that are read by `views`.
 pub fn alternatives(outer: &Outer, views: [View; 2], bounds: Bounds<'_>) -> Vec<(NormStrategy, Vec<Kernel>)> {
@@ -70,17 +79,15 @@ pub fn alternatives(outer: &Outer, views: [View; 2], bounds: Bounds<'_>) -> Vec<
         kernels.into_iter().flatten().chain([length.clone(), sum.clone()]).collect()
     };
     let mut out = vec![(NormStrategy::Tile, of_tiles(TileNorm(outer.clone()).kernels(views)))];
-    // Where no terms cancel, the square of their total length is about T times that of the gradient.
-    let hidden = outer.steps as f64 * ghost_rounding(bounds, outer);
     match outer.steps {
         1 => out.push((NormStrategy::Outer, vec![OuterNorm(outer.clone()).kernel(views).into(), sum.clone()])),
-        _ if hidden > LARGEST_ROUNDING => {}
+        _ if !allows_ghost(outer, bounds) => {}
         _ => {
             let ghost = GhostNorm { first: outer.clone(), second: None };
             out.push((NormStrategy::Ghost, of_tiles(ghost.kernels([a, b, a, b]))));
         }
     }
-    if let Some(product) = outer.kernel(views).filter(|_| len <= LARGEST_STORED) {
+    if let Some(product) = outer.kernel(views).filter(|_| len <= LARGEST_STORED || outer.is_long()) {
         let (square, sum) = (SquareNorm::kernel(len), stored_kernel(len, Records::Weighted(bounds.1)));
         out.push((NormStrategy::Materialize, vec![product.into(), square.into(), sum.into()]));
     }
@@ -144,7 +151,9 @@ mod tests {
         assert_eq!(chosen(&outer(1, 32, 512)), NormStrategy::Outer);
         assert_eq!(chosen(&outer(196, 16, 64)), NormStrategy::Materialize);
         assert_eq!(chosen(&outer(4, 768, 2304)), NormStrategy::Ghost);
-        assert_eq!(chosen(&outer(4096, 768, 2304)), NormStrategy::Tile);
+        assert_eq!(chosen(&outer(512, 768, 2304)), NormStrategy::Tile);
+        // No larger than what it is made of.
+        assert_eq!(chosen(&outer(4096, 768, 2304)), NormStrategy::Materialize);
     }
 
     #[test]
@@ -176,7 +185,7 @@ mod tests {
 
     #[test]
     fn the_cheapest_kernels_on_the_device_decide() {
-        let outer = outer(32, 64, 64);
+        let outer = outer(8, 64, 64);
         let ways = [("tile_norm", NormStrategy::Tile), ("ghost_norm", NormStrategy::Ghost)];
         for (kernel, strategy) in ways.into_iter().chain([("gemm", NormStrategy::Materialize)]) {
             let model = CostModel { costs: Arc::new(Cheap(kernel)), ..CostModel::default() };

@@ -9,5 +9,6 @@ mod devices;
 mod evaluate;
 mod ops;
 mod passes;
+mod precise;
 mod random;
 mod sketch;

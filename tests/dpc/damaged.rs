@@ -35,7 +35,7 @@ fn a_program_that_clips_is_refused_by_a_device_that_it_was_not_compiled_for() {
     Cpu.load(program.clone(), ROWS).expect("it was compiled for this device");
     let gpu = Gpu::open(None).expect("a gpu");
     let refused = gpu.load(program.clone(), ROWS).map(|_| ()).expect_err("it was not compiled for this device");
-    assert_eq!(refused.to_string(), "the program was compiled for `cpu 1`, and not for `gpu 1`");
+    assert_eq!(refused.to_string(), "the program was compiled for `cpu 2`, and not for `gpu 2`");
     // What is only run forward does not clip.
     gpu.load(Arc::new(program.restricted(&[Phase::Forward])), ROWS).expect("nothing depends on the device");
 }

@@ -28,7 +28,8 @@ pub fn cases() -> Vec<Case> {
     for (steps, rows, cols) in [(2, 1, 1), (4, 3, 70), (37, 9, 5)] {
         let view = |width: usize| View::Strided { record: steps * width, group: 0, row: 1, col: width };
         let (a, b) = (view(rows), view(cols));
-        let kernel = OuterSum { groups: 1, rows, cols, steps, a, b, packed: [None; 2], sums: Sums::Floats };
+        let kernel =
+            OuterSum { groups: 1, rows, cols, steps, a, b, packed: [None; 2], sums: Sums::Floats, clipped: false };
         let ones = Data::F32(vec![1.0; ROWS * steps * cols]);
         let read = vec![cancelling(ROWS, steps, rows), ones, weights.clone()];
         all.push(Case::new(steps.to_string(), ROWS, kernel, read, vec![Data::F32(vec![0.0; rows * cols])]));

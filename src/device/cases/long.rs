@@ -49,7 +49,17 @@ fn sums() -> Vec<Case> {
     all.push(Case::new("inner", 2, gemm, read, vec![output(6)]));
     for (steps, rows) in [(1_000, 130), (LONG, 2), (1, LONG)] {
         let (a, b) = (matrix(steps, 0, 0, 1), matrix(2 * steps, 0, 1, 2));
-        let kernel = OuterSum { groups: 1, rows: 1, cols: 2, steps, a, b, packed: [None; 2], sums: Sums::Floats };
+        let kernel = OuterSum {
+            groups: 1,
+            rows: 1,
+            cols: 2,
+            steps,
+            a,
+            b,
+            packed: [None; 2],
+            sums: Sums::Floats,
+            clipped: false,
+        };
         let read = vec![small(&mut v, rows * steps), small(&mut v, 2 * rows * steps), Data::F32(vec![1.0; rows])];
         all.push(Case::new(format!("{steps}x{rows}"), rows, kernel, read, vec![output(2)]));
     }

@@ -322,7 +322,8 @@ fn outer_sums() -> Vec<Case> {
                 continue;
             }
             let w = if batch == 1 { vec![0.5] } else { weights(batch) };
-            let kernel = OuterSum { groups, rows, cols, steps, a, b, packed: [None; 2], sums: Sums::Floats };
+            let kernel =
+                OuterSum { groups, rows, cols, steps, a, b, packed: [None; 2], sums: Sums::Floats, clipped: false };
             let read = vec![v.poisoned(&w, records[0]), v.poisoned(&w, records[1]), Data::F32(w)];
             let out = output(groups * rows * cols);
             all.push(Case::new(format!("{name}_{batch}"), batch, kernel, read, vec![out]));
@@ -338,7 +339,16 @@ fn outer_sums() -> Vec<Case> {
         b: transposed(true, 1, 4, 2),
         sums: Sums::Floats,
         packed: [None; 2],
+        clipped: false,
     };
+    // Of more positions than are added up at a time, and still no long products; and a long one whose floats are clipped.
+    for (rows, cols, steps, clipped) in [(150, 151, 67, false), (37, 3, 131, true), (1, 65, 7, true)] {
+        let (a, b) = (transposed(true, 1, rows, steps), transposed(true, 1, cols, steps));
+        let kernel = OuterSum { rows, cols, steps, a, b, clipped, ..kernel.clone() };
+        let w = weights(2);
+        let read = vec![v.poisoned(&w, rows * steps), v.poisoned(&w, cols * steps), Data::F32(w)];
+        all.push(Case::new(format!("{rows}x{cols}x{steps}"), 2, kernel, read, vec![output(rows * cols)]));
+    }
     let w = vec![0.0; 3];
     let read = vec![v.poisoned(&w, 6), v.poisoned(&w, 8), Data::F32(w)];
     all.push(Case::new("no_rows", 3, kernel.clone(), read, vec![output(12)]));
@@ -418,6 +428,13 @@ fn norms() -> Vec<Case> {
             }
         }
     }
+    // In parts.
+    let (rows, cols, steps) = (150, 151, 67);
+    let (a, b) = (transposed(true, 1, rows, steps), transposed(true, 1, cols, steps));
+    let kernel = TileNorm { groups: 1, rows, cols, steps, a, b };
+    assert!(!kernel.precise());
+    let (read, out) = ([rows, cols].map(|n| v.floats(n * steps)).to_vec(), output(kernel.tiles()));
+    all.push(Case::new("parts", 1, kernel, read, vec![out]));
     // A cross term of layers with different numbers of positions.
     for [t, u] in [[1, 5], [33, 2], [40, 70]] {
         let (rows, cols, batch) = (6, 5, 3);

@@ -1,6 +1,6 @@
 //! Native twin of [`GhostNorm`].
 
-use super::matmul::{Into, MatrixMut, matmul};
+use super::double::{self, Columns};
 use super::operand::Operand;
 use super::{Buffers, Native, parallel};
 use crate::lower::kernels::GhostNorm;
@@ -8,14 +8,14 @@ use crate::lower::target::Rounding;
 
 const TILE: usize = GhostNorm::TILE;
 
-/// Room for the four operands and the two Gram matrices of a stripe of tiles.
-type Scratch = [Vec<f32>; 6];
+/// Room for the four operands, for columns, and for the two Gram matrices and the sums of a stripe of tiles.
+type Scratch = ([Vec<f32>; 4], Columns, [Vec<f64>; 3]);
 
 impl Native for GhostNorm {
     fn rounding(&self) -> Rounding {
-        // Line after line of a tile.
-        let square = TILE + parallel::roundings(TILE);
-        Rounding { element: self.rows.saturating_add(self.cols), ..Rounding::sum(square) }
+        // In `f64` all the way, and then a number.
+        let element = double::roundings(self.rows) + double::roundings(self.cols) + double::roundings(TILE * TILE);
+        Rounding { element, ..Rounding::sum(1) }
     }
 
     fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
@@ -25,7 +25,7 @@ impl Native for GhostNorm {
         let operands: [Operand; 4] = std::array::from_fn(operand);
         let (tiles, across) = (self.tiles(), self.steps[1].div_ceil(TILE));
         parallel::pieces(written[0].f32(), rows, tiles, tiles, |scratch: &mut Scratch, n, y| {
-            let [s0, s1, s2, s3, left, right] = scratch;
+            let ([s0, s1, s2, s3], columns, [left, right, sums]) = scratch;
             let mut stripes = y[..tiles].chunks_exact_mut(across.max(1));
             for g in 0..self.groups {
                 let (a, b) = (operands[0].matrix(n, g, s0), operands[1].matrix(n, g, s1));
@@ -38,20 +38,22 @@ impl Native for GhostNorm {
                     let skip = if self.symmetric { i } else { 0 };
                     let width = self.steps[1] - skip * TILE;
                     for (gram, from, to) in [(&mut *left, a, c), (&mut *right, b, d)] {
-                        let gram = parallel::room(gram, count * width);
-                        let from = from.cols(first, count).transposed();
-                        let out = MatrixMut::contiguous(gram, count, width);
-                        matmul(out, Into::Set, 1.0, from, to.cols(skip * TILE, width));
+                        gram.clear();
+                        gram.resize(count * width, 0.0);
+                        let (from, to) = (from.cols(first, count), to.cols(skip * TILE, width));
+                        double::products(from.transposed(), to.transposed(), columns, gram);
                     }
-                    stripe.fill(0.0);
-                    for (x, y) in left[..count * width].chunks_exact(width).zip(right.chunks_exact(width)) {
+                    sums.clear();
+                    sums.resize(across, 0.0);
+                    for (x, y) in left.chunks_exact(width).zip(right.chunks_exact(width)) {
                         let parts = x.chunks(TILE).zip(y.chunks(TILE));
-                        for (tile, (x, y)) in stripe[skip..].iter_mut().zip(parts) {
-                            *tile += parallel::sum(x.len(), |i| x[i] * y[i]);
+                        for (sum, (x, y)) in sums[skip..].iter_mut().zip(parts) {
+                            *sum += x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
                         }
                     }
-                    for (j, tile) in stripe.iter_mut().enumerate() {
-                        *tile *= if self.symmetric && j > i { 2.0 * self.scale } else { self.scale };
+                    for (j, (tile, sum)) in stripe.iter_mut().zip(sums.iter()).enumerate() {
+                        let scale = if self.symmetric && j > i { 2.0 * self.scale } else { self.scale };
+                        *tile = (sum * f64::from(scale)) as f32;
                     }
                 }
             }

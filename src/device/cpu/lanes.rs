@@ -57,6 +57,14 @@ const LANES: usize = 64;
 // No chain of additions is longer than that of [`parallel::sum`].
 const _: () = assert!(BLOCK / LANES + LANES.ilog2() as usize <= BLOCK / parallel::LANES);
 
+/// Roundings of a [`sum_of`] over `len` terms: a lane's, the lanes', and one of the blocks' sum.
+pub fn roundings(len: usize) -> usize {
+    if len < LANES {
+        return parallel::roundings(len);
+    }
+    len.min(BLOCK).div_ceil(LANES) + LANES.ilog2() as usize + 1
+}
+
 /// Sum of `f(x)`, in a fixed order: in lanes, by blocks.
 #[inline(always)]
 pub fn sum_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
@@ -146,7 +154,7 @@ mod tests {
             let x: Vec<f32> = (0..len).map(|i| (i * 37 % 101) as f32 / 7.0 - 6.0).collect();
             let exact = |f: fn(f64) -> f64| x.iter().map(|&x| f(x.into())).sum::<f64>();
             let within = |found: f32, exact: f64, terms: f64| {
-                let roundings = (parallel::roundings(len) + 1) as f64;
+                let roundings = (super::roundings(len) + 1) as f64;
                 assert!((f64::from(found) - exact).abs() <= roundings * terms / f64::from(1 << 24), "{len}: {found}");
             };
             let (mut of_squares, mut of_terms) = (f32::NAN, f32::NAN);

@@ -147,6 +147,28 @@ pub fn matmul(out: MatrixMut, into: Into, scale: f32, a: Matrix, b: Matrix) {
     }
 }
 
+/// Terms that [`matmul_by_parts`] adds up at a time.
+const PART: usize = 64;
+
+/// `out = a b`, whose terms are added up in parts and these one after the other.
+///
+/// # Panics
+/// As [`matmul`].
+pub fn matmul_by_parts(out: MatrixMut, a: Matrix, b: Matrix) {
+    let terms = a.cols;
+    for first in (0..terms.max(1)).step_by(PART) {
+        let count = PART.min(terms - first);
+        let into = if first == 0 { Into::Set } else { Into::Add };
+        let part = MatrixMut { data: &mut *out.data, ..out };
+        matmul(part, into, 1.0, a.cols(first, count), b.rows(first, count));
+    }
+}
+
+/// Roundings of [`matmul_by_parts`] with so many terms: of the multiplications and of a part's additions, then of the parts'.
+pub fn roundings(terms: usize) -> usize {
+    terms.min(PART) + terms.div_ceil(PART) - usize::from(terms <= PART)
+}
+
 /// `out = a b` for a left operand whose rows are records: where the machine has the microkernel, each row is the same to the last
 /// bit whatever other rows there are. `out` has its rows one after the other.
 ///

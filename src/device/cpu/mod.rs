@@ -6,6 +6,7 @@
 mod adding;
 mod clock;
 mod convolve;
+mod double;
 mod image;
 mod lanes;
 mod matmul;
@@ -104,7 +105,11 @@ fn available() -> Option<u64> {
 
 impl Target for Cpu {
     fn id(&self) -> &'static str {
-        "cpu 1"
+        "cpu 2"
+    }
+
+    fn earlier(&self) -> &'static [&'static str] {
+        &["cpu 1"]
     }
 
     fn refusal(&self, _dispatch: &Dispatch) -> Option<Refusal> {

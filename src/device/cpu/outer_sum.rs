@@ -2,13 +2,14 @@
 
 use super::adding::{Grid, Sum, WideGrid, holds_none, leave_out};
 use super::convolve::{Summand, sum_transposed};
-use super::matmul::{Into, MatrixMut, matmul};
+use super::double::{self, Columns};
+use super::matmul::{self, MatrixMut, matmul_by_parts};
 use super::microkernel;
 use super::operand::Operand;
 use super::panels::Part;
 use super::parallel::GRAIN;
 use super::{Buffers, Native, Read, parallel};
-use crate::lower::kernels::{OuterSum, Sums};
+use crate::lower::kernels::{OuterSum, Sums, View};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
 
@@ -31,8 +32,8 @@ const CACHED: usize = 1 << 17;
 /// Elements that are unpacked at a time.
 const UNPACKED: usize = 1 << 17;
 
-/// Room for the two operands and for what one record adds, and for images.
-type Room = ([Vec<f32>; 3], [Vec<f32>; BESIDE]);
+/// Room for the two operands and for what one record adds, for images, and for columns and what a record adds in `f64`.
+type Room = ([Vec<f32>; 3], [Vec<f32>; BESIDE], (Columns, Vec<f64>));
 /// The same, and room for operands that are kept in words.
 type Scratch = (Room, [Vec<f32>; 2]);
 
@@ -43,12 +44,19 @@ fn chunk(kernel: &OuterSum) -> usize {
 
 impl Native for OuterSum {
     fn rounding(&self) -> Rounding {
-        // A record's own terms; then the records of a part of a chunk, the parts, and the chunks.
+        // A record's own terms, of patches one by one; then the records of a part of a chunk, the parts, and the chunks.
+        let element = match (self.steps, self.b) {
+            (steps, _) if self.precise() => double::roundings(steps),
+            // The weight is multiplied first.
+            (1, _) => 2.0,
+            (steps, View::Patches { .. }) => steps as f64 + 1.0,
+            (steps, _) => matmul::roundings(steps) as f64,
+        };
         let records = match self.sums {
             Sums::Floats => Extent { per_row: 1, fixed: chunk(self) + PARTS },
             _ => Extent::fixed(0),
         };
-        Rounding { element: self.steps + 1, records, ..Rounding::sum(0) }
+        Rounding { element, records, ..Rounding::sum(0) }
     }
 
     fn scratch(&self, rows: usize) -> usize {
@@ -180,9 +188,22 @@ impl OuterSum {
         records: &[(usize, f32)],
         g: usize,
         [first, count]: [usize; 2],
-        ([s, t, own], images): &mut Room,
+        ([s, t, own], images, (columns, precise)): &mut Room,
         y: &mut [T],
     ) {
+        if self.precise() {
+            for &(n, w) in records {
+                let (a, b) = (a.matrix(n, g, s), b.matrix(n, g, t));
+                precise.clear();
+                precise.resize(y.len(), 0.0);
+                double::products(a.rows(first, count), b, columns, precise);
+                let own = parallel::room(own, y.len());
+                own.iter_mut().zip(precise.iter()).for_each(|(own, sum)| *own = *sum as f32);
+                leave_out(own, w);
+                T::add_scaled(y, own, w);
+            }
+            return;
+        }
         if self.steps > 1 {
             if count >= microkernel::ROWS / 2 && self.sum_patches([a, b], records, g, [first, count], images, t, y) {
                 return;
@@ -191,7 +212,7 @@ impl OuterSum {
                 let (a, b) = (a.matrix(n, g, s), b.matrix(n, g, t));
                 let own = parallel::room(own, y.len());
                 let out = MatrixMut::contiguous(own, count, self.cols);
-                matmul(out, Into::Set, 1.0, a.rows(first, count), b.transposed());
+                matmul_by_parts(out, a.rows(first, count), b.transposed());
                 leave_out(own, w);
                 T::add_scaled(y, own, w);
             }

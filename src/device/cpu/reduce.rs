@@ -25,7 +25,12 @@ impl Native for Reduce {
         };
         // Line by line, or of neighbouring results term by term.
         let beside = self.kept.last().is_some_and(|kept| kept.stride == 1);
-        let line = if beside { last.max(parallel::roundings(last)) } else { parallel::roundings(last) };
+        let squares = self.square && self.elements() == 1 && self.reduced.last().is_none_or(|walk| walk.stride == 1);
+        let line = match (beside, squares) {
+            (true, _) => last.max(parallel::roundings(last)),
+            (_, true) => lanes::roundings(last),
+            _ => parallel::roundings(last),
+        };
         let square = if beside && outer > 1 { outer.saturating_mul(line) } else { outer + line };
         let each = matches!(self.records, Records::Each(_));
         let per_row = usize::from(!each && !self.records.sums().integers());

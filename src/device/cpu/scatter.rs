@@ -1,13 +1,16 @@
 //! Native twin of [`Scatter`].
 
 use super::adding::{Grid, Sum, WideGrid, holds_none, leave_out};
-use super::{Buffers, Native, parallel};
+use super::{Buffers, Native, double, parallel};
 use crate::lower::kernels::{Records, Scatter, Sums, row_of_id};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
 
 /// Parts of a table that are filled at the same time.
 const PARTS: usize = 16;
+
+/// Room for a run of positions of one id, and for its sum in `f64`.
+type Run = (Vec<f32>, Vec<f64>);
 
 /// What is read.
 struct Sources<'a> {
@@ -25,7 +28,9 @@ impl Native for Scatter {
             true => 1,
             false => self.count,
         };
-        Rounding { element: self.count, records: Extent { per_row, fixed: 0 }, ..Rounding::sum(0) }
+        // A run is summed in `f64`.
+        let element = if self.ordered { double::roundings(self.count) } else { self.count as f64 + 1.0 };
+        Rounding { element, records: Extent { per_row, fixed: 0 }, ..Rounding::sum(0) }
     }
 
     fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {
@@ -34,7 +39,7 @@ impl Native for Scatter {
         let Scatter { width, table_rows, .. } = *self;
         let table = table_rows * width;
         if let Records::Each(records) = self.records {
-            parallel::pieces(written[0].f32(), records.at(rows), table, table, |run: &mut Vec<f32>, n, y| {
+            parallel::pieces(written[0].f32(), records.at(rows), table, table, |run: &mut Run, n, y| {
                 let y = &mut y[..table];
                 y.fill(0.0);
                 self.add(&sources, n, 1.0, 0, run, y);
@@ -70,7 +75,7 @@ impl Scatter {
         let Scatter { width, table_rows, .. } = *self;
         let part = table_rows.div_ceil(PARTS);
         let parts = table_rows.div_ceil(part.max(1));
-        parallel::pieces(out, parts, part * width, part * width, |run: &mut Vec<f32>, i, y| {
+        parallel::pieces(out, parts, part * width, part * width, |run: &mut Run, i, y| {
             let len = y.len().min(part * width);
             let y = &mut y[..len];
             y.fill(T::default());
@@ -85,7 +90,7 @@ impl Scatter {
 
     /// Adds the positions of record `n` whose ids fall into `y`, the rows of the table from `first` on, those of one id
     /// summed in `run` first where they are ordered.
-    fn add<T: Sum>(&self, sources: &Sources<'_>, n: usize, w: f32, first: usize, run: &mut Vec<f32>, y: &mut [T]) {
+    fn add<T: Sum>(&self, sources: &Sources<'_>, n: usize, w: f32, first: usize, (run, sum): &mut Run, y: &mut [T]) {
         let ids = &sources.ids[n * self.ids_record..][..self.count];
         let x = |t: usize| &sources.x[n * self.record + t * self.width..][..self.width];
         let row = |id: i32| {
@@ -115,12 +120,18 @@ impl Scatter {
         for same in order.chunk_by(|&s, &t| named(s) == named(t)) {
             let Some(y) = row(id(same[0])).and_then(|row| y.get_mut(row)) else { continue };
             run.clear();
-            run.resize(self.width, 0.0);
-            for &t in same {
-                run.iter_mut().zip(x(t as usize)).for_each(|(run, x)| *run += w * x);
+            if let [t] = same {
+                run.extend_from_slice(x(*t as usize));
+            } else {
+                sum.clear();
+                sum.resize(self.width, 0.0);
+                for &t in same {
+                    sum.iter_mut().zip(x(t as usize)).for_each(|(sum, x)| *sum += f64::from(*x));
+                }
+                run.extend(sum.iter().map(|sum| *sum as f32));
             }
             leave_out(run, w);
-            T::add_scaled(y, run, 1.0);
+            T::add_scaled(y, run, w);
         }
     }
 }

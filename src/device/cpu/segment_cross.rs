@@ -8,7 +8,7 @@ use crate::lower::target::Rounding;
 
 impl Native for SegmentCross {
     fn rounding(&self) -> Rounding {
-        Rounding { element: self.width, ..Rounding::sum(self.count + parallel::roundings(self.steps)) }
+        Rounding { element: self.width as f64 + 1.0, ..Rounding::sum(self.count + parallel::roundings(self.steps)) }
     }
 
     fn run(&self, rows: usize, Buffers { read, written, .. }: Buffers) {

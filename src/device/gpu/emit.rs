@@ -30,8 +30,8 @@ macro_rules! embed {
 
 /// The shared snippets by name.
 const SNIPPETS: &[(&str, &str)] = embed![
-    "blocked" "direct" "elements" "grid" "grid_sums" "grid_wide" "half" "math" "planes" "row" "serial" "threefry" "tile" "tokens" "total" "view"
-    "window"
+    "blocked" "direct" "elements" "grid" "grid_sums" "grid_wide" "half" "math" "own" "pairs" "parts" "planes" "precise"
+    "precise_own" "row" "serial" "threefry" "tile" "tokens" "total" "view" "window"
 ];
 
 /// The most storage buffers of a dispatch that WebGPU guarantees.
@@ -178,8 +178,13 @@ impl Specialise {
 
     /// Replaces a block by a shared snippet.
     pub fn snippet(&mut self, block: &str, snippet: &str) {
-        let text = SNIPPETS.iter().find(|(n, _)| *n == snippet).map_or("", |(_, text)| text);
-        self.block(block, text);
+        self.snippets(block, &[snippet]);
+    }
+
+    /// Replaces a block by shared snippets, one after the other.
+    pub fn snippets(&mut self, block: &str, snippets: &[&str]) {
+        let text = |snippet: &&str| SNIPPETS.iter().find(|(name, _)| name == snippet).map_or("", |(_, text)| text);
+        self.block(block, &snippets.iter().map(text).collect::<String>());
     }
 
     /// The specialised text.

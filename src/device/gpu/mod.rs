@@ -34,7 +34,11 @@ pub struct WebGpu;
 
 impl Target for WebGpu {
     fn id(&self) -> &'static str {
-        "gpu 1"
+        "gpu 2"
+    }
+
+    fn earlier(&self) -> &'static [&'static str] {
+        &["gpu 1"]
     }
 
     fn refusal(&self, dispatch: &Dispatch) -> Option<Refusal> {

@@ -52,10 +52,15 @@ impl ClipFactor {
     }
 
     /// What the bound on the norm is multiplied by: each addition may take a unit roundoff from the square, and so half of it
-    /// from the root, and a few more are for the operations here.
+    /// from the root. As many as [`ClipFactor::OTHERS`] are for the rest.
     pub fn excess(&self) -> f32 {
-        1.0 + (self.additions as f32 + 16.0) / (1 << 25) as f32
+        1.0 + (self.additions as f32 + ClipFactor::OTHERS) / (1 << 25) as f32
     }
+
+    /// Halves of a unit roundoff that norm and share may lose in proportion to themselves beside those of `additions`: two for each
+    /// element of the norm and of the share that is rounded to a number, and two for its product with the factor; of the operations
+    /// here a few for the additions, and by WGSL's accuracy 18 for the root (`1 / inverseSqrt`) and 10 for each division.
+    const OTHERS: f32 = 64.0;
 }
 
 impl KernelRules for ClipFactor {

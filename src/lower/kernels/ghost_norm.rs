@@ -12,6 +12,8 @@ use crate::lower::program::Extent;
 /// `Σ_t a_t ⊗ b_t` and `Σ_u c_u ⊗ d_u`, tile by tile.
 ///
 /// Tiles are [`GhostNorm::TILE`] by [`GhostNorm::TILE`] positions, numbered row-major within a group, groups in order.
+/// The inner sums are worked out in more bits than `f32` has: what is added up of their products is far larger than the result.
+///
 /// If `symmetric`, `c` is `a` and `d` is `b`: tiles below the diagonal are 0 and those above it count twice.
 ///
 /// Buffers: `a`, `b`, `c`, `d`; then `y`, `f32[P, tiles]`.

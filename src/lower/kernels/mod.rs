@@ -12,7 +12,7 @@ pub mod sums;
 pub mod window;
 
 pub use contract::{Access, Binding};
-pub use operand::{ConvGeometry, View};
+pub use operand::{ConvGeometry, View, is_long};
 pub use sums::Sums;
 pub use window::Window;
 

@@ -201,3 +201,10 @@ pub(super) fn pair_problem(views: [&View; 2], groups: usize, items: [usize; 2], 
     }
     zero(&sizes).or_else(|| (0..2).find_map(|k| views[k].problem(groups, [items[k], steps])))
 }
+
+/// Whether a product is long: each matrix of `rows` by `cols` that `steps` positions add up to is no larger than what it is made
+/// of. To store such a gradient takes no more than its sides do. Where it is not stored, its norm and its share of the sum are
+/// worked out in more bits than `f32` has, so that it does not matter how many positions there are and how much of them cancels.
+pub fn is_long(rows: usize, cols: usize, steps: usize) -> bool {
+    steps > 1 && steps.saturating_mul(rows.saturating_add(cols)) >= rows.saturating_mul(cols)
+}

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::contract::work;
-use super::operand::{pair, pair_problem};
+use super::operand::{is_long, pair, pair_problem};
 use super::{Binding, KernelRules, Packing, Sums, View};
 use crate::graph::product;
 use crate::lower::program::Extent;
@@ -11,7 +11,7 @@ use crate::lower::program::Extent;
 /// `y[g, i, j] = Σ_n w[n] Σ_t a[n, g](i, t) · b[n, g](j, t)`. A row of weight 0 is skipped, whatever it holds. A row's
 /// positions are summed apart from other rows' and then added, so that what it adds does not depend on them but for the
 /// rounding of one sum. Of integers ([`Sums`]), what is rounded is a row's own sum times its weight; of a row with one position
-/// `(w · a) · b`.
+/// `(w · a) · b`. Of a long product ([`OuterSum::precise`]), the row's own sum is worked out in more bits than `f32` has.
 ///
 /// Buffers: `a`, `b`; `w`, an `f32[P]`; then `y`, contiguous. An operand that is packed is the words of a
 /// [`Narrow`](super::Narrow).
@@ -32,6 +32,9 @@ pub struct OuterSum {
     /// What is summed over records.
     #[serde(default)]
     pub sums: Sums,
+    /// Whether the weights are clip factors: what a row adds is then bounded by its norm, to the last bit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clipped: bool,
     /// How `a` and `b` are kept in words, where they are: all of a record's elements, which the views are of.
     #[serde(default, skip_serializing_if = "is_plain")]
     pub packed: [Option<Packing>; 2],
@@ -42,6 +45,11 @@ fn is_plain(packed: &[Option<Packing>; 2]) -> bool {
 }
 
 impl OuterSum {
+    /// Whether a row's own sums are worked out in more bits than `f32` has: of long products ([`is_long`]), where they are clipped.
+    pub fn precise(&self) -> bool {
+        (self.clipped || self.sums.integers()) && is_long(self.rows, self.cols, self.steps)
+    }
+
     /// Elements of the result.
     pub fn size(&self) -> usize {
         product(&[self.groups, self.rows, self.cols])

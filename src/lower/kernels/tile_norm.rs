@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::contract::work;
-use super::operand::{pair, pair_problem};
+use super::operand::{is_long, pair, pair_problem};
 use super::{Binding, KernelRules, View};
 use crate::graph::product;
 use crate::lower::program::Extent;
 
 /// `y[n, q] = Σ (Σ_t a[n, g](i, t) · b[n, g](j, t))²` over the pairs `(i, j)` of tile `q`: tiles of [`TileNorm::TILE`]
-/// by [`TileNorm::TILE`] items, numbered row-major within a group, groups in order.
+/// by [`TileNorm::TILE`] items, numbered row-major within a group, groups in order. Of a long product ([`TileNorm::precise`])
+/// the inner sums are worked out in more bits than `f32` has.
 ///
 /// Buffers: `a`, `b`; then `y`, `f32[P, tiles]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,11 @@ pub struct TileNorm {
 impl TileNorm {
     /// Items along each side of a tile.
     pub const TILE: usize = 32;
+
+    /// Whether the sums over positions are worked out in more bits than `f32` has, see [`is_long`].
+    pub fn precise(&self) -> bool {
+        is_long(self.rows, self.cols, self.steps)
+    }
 
     /// Tiles per record.
     pub fn tiles(&self) -> usize {

@@ -115,11 +115,6 @@ impl Lanes {
         items.div_ceil(self.0)
     }
 
-    /// Roundings of a sum over `items`: of an invocation's own, then of the invocations' by halves.
-    pub fn roundings(self, items: usize) -> usize {
-        self.steps(items) + self.halvings()
-    }
-
     /// Roundings of the sum over the invocations.
     pub const fn halvings(self) -> usize {
         self.0.ilog2() as usize

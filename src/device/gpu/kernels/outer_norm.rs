@@ -8,6 +8,12 @@ use crate::lower::target::Rounding;
 /// Elements of both sides from which on a workgroup is as large as any adapter allows.
 const MANY: usize = 1 << 20;
 
+/// Terms that an invocation adds up before it adds their sum to that of others.
+const BLOCK: usize = 64;
+
+/// Groups whose products are added up so.
+const GROUPS: usize = 64;
+
 /// Invocations that share a side's sum.
 fn lanes(kernel: &OuterNorm) -> Lanes {
     let elements = kernel.rows.saturating_add(kernel.cols).saturating_mul(kernel.steps);
@@ -21,6 +27,8 @@ impl Template for OuterNorm {
 impl Schedule for On<'_, OuterNorm> {
     fn specialise(&self, template: &mut Specialise) {
         lanes(self).specialise(template);
+        template.constant("BLOCK", format!("{BLOCK}u"));
+        template.constant("GROUPS", format!("{GROUPS}u"));
         template.constant("UNDERFLOW", format!("{:?}", OuterNorm::UNDERFLOW));
         specialise_views(template, [("A_VIEW", &self.a), ("B_VIEW", &self.b)]);
         template.constant("A", ViewWords::from(&self.a).literal());
@@ -37,11 +45,20 @@ impl Schedule for On<'_, OuterNorm> {
 
     fn iterations(&self) -> usize {
         let lanes = lanes(self);
-        lanes.steps(self.rows * self.steps) + lanes.steps(self.cols * self.steps) + 16
+        let side = |items: usize| {
+            let steps = lanes.steps(items * self.steps);
+            steps + 2 * steps.div_ceil(BLOCK)
+        };
+        side(self.rows) + side(self.cols) + 16
     }
 
     fn rounding(&self) -> Rounding {
-        let side = |items: usize| lanes(self).roundings(items.saturating_mul(self.steps)) + 1;
-        Rounding::sum(side(self.rows) + side(self.cols) + self.groups)
+        let side = |items: usize| {
+            let steps = lanes(self).steps(items.saturating_mul(self.steps));
+            steps.min(BLOCK) + steps.div_ceil(BLOCK) + lanes(self).halvings() + 1
+        };
+        let launches = Span::split(self.groups, 1, self.iterations()).len();
+        let groups = self.groups.min(GROUPS) + self.groups.div_ceil(GROUPS) + 2 * launches;
+        Rounding::sum(side(self.rows) + side(self.cols) + groups)
     }
 }

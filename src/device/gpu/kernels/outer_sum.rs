@@ -1,6 +1,7 @@
 //! Schedule of [`OuterSum`]: chunks of records are summed apart, then their sums.
 
 use super::tile::Axis;
+use super::tile::{PART, own_roundings, pair_roundings, specialise_own};
 use super::{Launch, On, Schedule, Span, Specialise, Template, Tile, specialise_grid, specialise_views, words};
 use crate::lower::kernels::{Half, OuterSum, Packing, Records, Reduce, Sums, View, Walk};
 use crate::lower::program::Extent;
@@ -20,6 +21,9 @@ fn chunk(kernel: &OuterSum) -> usize {
 
 impl On<'_, OuterSum> {
     fn tile(&self) -> Tile {
+        if self.precise() {
+            return Tile::PRECISE;
+        }
         Tile::of_sums(self.class, self.rows, self.cols, self.steps)
     }
 }
@@ -27,8 +31,15 @@ impl On<'_, OuterSum> {
 /// Adds a record's own sums to those of integers, weighted before or after.
 const RECORD: &str = "\
         var sums = Tile();
-        add_product(&sums, own, base, params.begin, params.end, select(weight, 1.0, SEVERAL), lane);
+        add_own(&sums, own, base, params.begin, params.end, select(weight, 1.0, SEVERAL), lane);
         add(&tile, sums, select(1.0, weight, SEVERAL));";
+
+/// Adds a record's own sums, which are weighted afterwards.
+const PRECISE_RECORD: &str = "\
+        var sums = Tile();
+        add_own(&sums, own, base, params.begin, params.end, 1.0, lane);
+        sums.low_low = weight * sums.low_low;
+        add(&tile, sums);";
 
 /// How an operand is read that is kept in words, whose records begin at whole ones.
 fn read_packed(name: &str, binding: usize, packing: Packing) -> String {
@@ -55,12 +66,15 @@ impl Schedule for On<'_, OuterSum> {
     fn specialise(&self, template: &mut Specialise) {
         self.tile().specialise(template);
         self.tile().specialise_reads(template, [(&self.a, Axis::Cols), (&self.b, Axis::Cols)], self.steps);
+        specialise_own(template, self.precise(), self.steps);
         template.constant("SEVERAL", self.steps > 1);
         specialise_views(template, [("A_VIEW", &self.a), ("B_VIEW", &self.b)]);
         if self.sums.integers() {
             template.snippet("sums", "grid_sums");
             template.block("record", RECORD);
             template.block("place", "    let at = g;");
+        } else if self.precise() {
+            template.block("record", PRECISE_RECORD);
         }
         specialise_grid(template, self.sums);
         for (k, name) in ["a", "b"].into_iter().enumerate() {
@@ -81,14 +95,14 @@ impl Schedule for On<'_, OuterSum> {
         if self.sums.integers() {
             // The first launch clears the sums, and the others add to them.
             for (first, grid) in self.tile().grids(self.groups, self.rows, self.cols) {
-                let part = words(&[0, 0, 0, 0, 0]);
+                let part = words(&[0; 6]);
                 launches.push(Launch::new([a.clone(), b.clone(), words(&sizes(first)), part].concat(), grid));
             }
         }
         for (first, grid) in self.tile().grids(matrices, self.rows, self.cols) {
             for part in Span::split(chunk.min(rows), self.steps, 1) {
                 let adds = self.sums.integers() || !part.is_first();
-                let part = words(&[&part.outer[..], &part.inner, &[usize::from(adds)]].concat());
+                let part = words(&[&part.outer[..], &part.inner, &[usize::from(adds), 0]].concat());
                 launches.push(Launch::new([a.clone(), b.clone(), words(&sizes(first)), part].concat(), grid));
             }
         }
@@ -110,16 +124,23 @@ impl Schedule for On<'_, OuterSum> {
 
     fn iterations(&self) -> usize {
         // A record's own sum is rounded once, where all of it is in one launch.
-        if self.sums.integers() { self.steps.saturating_mul(2).saturating_add(2) } else { 0 }
+        let own = self.steps.saturating_add(self.steps.div_ceil(PART));
+        if self.sums.integers() { own.saturating_mul(2).saturating_add(2) } else { 0 }
     }
 
     fn rounding(&self) -> Rounding {
-        // A record's own terms, in parts where launches cut them; then the records of a chunk, and the chunks.
-        let launches = Span::split(1, self.steps, 1).len();
+        // A record's own terms, in parts where launches cut them, after the weight but for integers of several positions; then the
+        // records of a chunk, and the chunks.
+        let weighted = usize::from(self.steps == 1 || !self.sums.integers());
+        let element = match Span::split(1, self.steps, 1).len() {
+            1 if self.precise() => pair_roundings(self.steps),
+            launches if self.precise() => launches as f64 + 1.0,
+            launches => (own_roundings(self.steps) + weighted + launches - 1) as f64,
+        };
         let records = match self.sums {
             Sums::Floats => Extent { per_row: 1, fixed: chunk(self) },
             _ => Extent::fixed(0),
         };
-        Rounding { element: self.steps + launches, records, ..Rounding::sum(0) }
+        Rounding { element, records, ..Rounding::sum(0) }
     }
 }

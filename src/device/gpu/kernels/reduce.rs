@@ -7,18 +7,21 @@ use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
 
 impl On<'_, Reduce> {
-    /// Invocations that share a sum: on a processor as many as it has in a vector, or one where the sums fill vectors.
+    /// Invocations that share a sum: on a processor as many as it has in a vector, or one where the sums fill vectors and are
+    /// not so long that more of them round less.
     fn lanes(&self) -> Lanes {
         match (Lanes::of(self.terms()), self.class) {
             (Lanes(1), _) => Lanes(1),
-            (_, Class::Cpu) => Lanes(if self.elements() < 8 { 8 } else { 1 }),
+            (_, Class::Cpu) => Lanes(if self.elements() < 8 || self.terms() > 1024 { 8 } else { 1 }),
             (lanes, _) => lanes,
         }
     }
-}
 
-/// Terms that an invocation adds up before it adds their sum to that of others.
-const BLOCK: usize = 256;
+    /// Terms that an invocation adds up before it adds their sum to that of others: about as many as there are such sums.
+    fn block(&self) -> usize {
+        self.lanes().steps(self.terms()).isqrt().max(64)
+    }
+}
 
 /// Sums of integers.
 const SUMMED: &str = "\
@@ -45,7 +48,7 @@ impl Schedule for On<'_, Reduce> {
         template.constant("REDUCED", format!("{}u", self.reduced.len().max(1)));
         template.constant("SQUARE", self.square);
         template.constant("SINGLE", self.terms() == 1);
-        template.constant("BLOCK", format!("{BLOCK}u"));
+        template.constant("BLOCK", format!("{}u", self.block()));
         template.constant("EACH", matches!(self.records, Records::Each(_)));
         let integers = self.records.sums().integers();
         if integers {
@@ -93,7 +96,7 @@ impl Schedule for On<'_, Reduce> {
         // Blocks of terms, the blocks, the lanes, and the launches.
         let (lanes, steps) = (self.lanes(), self.lanes().steps(self.terms()));
         let launches = Span::split(1, steps, 1 + self.reduced.len() + self.kept.len()).len();
-        let square = steps.min(BLOCK) + steps.div_ceil(BLOCK) + lanes.halvings() + launches;
+        let square = steps.min(self.block()) + steps.div_ceil(self.block()) + lanes.halvings() + launches;
         let each = matches!(self.records, Records::Each(_));
         let per_row = usize::from(!each && !self.records.sums().integers());
         Rounding { records: Extent { per_row, fixed: 0 }, ..Rounding::sum(square) }

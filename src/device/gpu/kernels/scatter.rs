@@ -1,5 +1,6 @@
 //! Schedule of [`Scatter`].
 
+use super::tile::pair_sum_roundings;
 use super::{Launch, On, Schedule, Span, Specialise, Template, linear_grid, specialise_grid, words};
 use crate::lower::kernels::{Records, Scatter};
 use crate::lower::program::Extent;
@@ -51,7 +52,7 @@ impl Schedule for On<'_, Scatter> {
         };
         let launch = |adds: usize, count: usize, part: &Span| {
             let sizes = [count, adds, self.ids_record, self.record, self.width, self.table_rows];
-            Launch::new(words(&[&sizes[..], &part.outer, &part.inner].concat()), linear_grid(count, 64))
+            Launch::new(words(&[&sizes[..], &part.outer, &part.inner, &[0]].concat()), linear_grid(count, 64))
         };
         let nothing = Span { outer: [0; 2], inner: [0; 2] };
         let mut launches = vec![launch(0, tables * self.table_rows * self.width, &nothing)];
@@ -72,6 +73,8 @@ impl Schedule for On<'_, Scatter> {
             true => 1,
             false => self.count,
         };
-        Rounding { element: self.count, records: Extent { per_row, fixed: 0 }, ..Rounding::sum(0) }
+        // A run is summed in pairs.
+        let element = if self.ordered { pair_sum_roundings(self.count) } else { self.count as f64 + 1.0 };
+        Rounding { element, records: Extent { per_row, fixed: 0 }, ..Rounding::sum(0) }
     }
 }

@@ -33,6 +33,6 @@ impl Schedule for On<'_, SegmentCross> {
     fn rounding(&self) -> Rounding {
         let blocks = LANES.steps(self.count.saturating_mul(self.steps));
         let square = blocks + LANES.halvings() + Span::split(blocks, self.width, 1).len();
-        Rounding { element: self.width, ..Rounding::sum(square) }
+        Rounding { element: self.width as f64 + 1.0, ..Rounding::sum(square) }
     }
 }

@@ -1,5 +1,6 @@
 //! Schedule of [`SegmentNorm`].
 
+use super::tile::pair_sum_roundings;
 use super::{Lanes, Launch, On, Schedule, Span, Specialise, Template, linear_grid, words};
 use crate::lower::kernels::SegmentNorm;
 use crate::lower::target::Rounding;
@@ -22,7 +23,7 @@ impl Schedule for On<'_, SegmentNorm> {
 
     fn launches(&self, rows: usize) -> Vec<Launch> {
         let launch = |part: &Span| {
-            let sizes = [rows, self.count, self.width, self.table_rows, part.outer[0], part.outer[1]];
+            let sizes = [rows, self.count, self.width, self.table_rows, part.outer[0], part.outer[1], 0];
             Launch::new(words(&sizes), linear_grid(rows, 1))
         };
         let blocks = self.lanes().steps(self.width);
@@ -34,10 +35,9 @@ impl Schedule for On<'_, SegmentNorm> {
     }
 
     fn rounding(&self) -> Rounding {
-        // A run that is one term, and the squares of an invocation's runs, column by column.
+        // Runs in pairs, of which numbers are made and squared; the squares in pairs too, then by lanes and launches.
         let (lanes, steps) = (self.lanes(), self.lanes().steps(self.width));
-        let launches = Span::split(steps, self.count, 1).len();
-        let square = steps.saturating_mul(self.count) + lanes.halvings() + launches;
-        Rounding { element: self.count, ..Rounding::sum(square) }
+        let square = 5 + lanes.halvings() + Span::split(steps, self.count, 1).len();
+        Rounding { element: pair_sum_roundings(self.count), ..Rounding::sum(square) }
     }
 }

@@ -30,7 +30,38 @@ const BATCH: usize = 64;
 /// Invocations that a processor makes at once, as one vector.
 const VECTOR: usize = 8;
 
+/// Terms of a product that `shaders/shared/parts.wgsl` adds up at a time.
+pub const PART: usize = 64;
+
+/// Has a record's own product added up in parts, if it has more terms than one, or precisely.
+pub fn specialise_own(template: &mut Specialise, precise: bool, terms: usize) {
+    if precise {
+        template.snippets("own", &["precise", "precise_own"]);
+    } else if terms > PART {
+        template.snippet("own", "parts");
+    }
+}
+
+/// Roundings of a product of so many terms: of the multiplications and of a part's additions, then of the parts'.
+pub fn own_roundings(terms: usize) -> usize {
+    terms.min(PART) + terms.div_ceil(PART) - usize::from(terms <= PART)
+}
+
+/// Roundings of a sum in pairs, in unit roundoffs u of `f32`. An addition rounds what is missing, up to twice u of the sum, twice;
+/// as much again is for what depends on the result.
+pub fn pair_sum_roundings(terms: usize) -> f64 {
+    terms as f64 / f64::from(1 << 21)
+}
+
+/// The same of products: what one is besides the product of the upper halves is at most 2⁻¹⁰ of it, and is rounded four times.
+pub fn pair_roundings(terms: usize) -> f64 {
+    1.0 / 256.0 + pair_sum_roundings(terms)
+}
+
 impl Tile {
+    /// The tile of sums in pairs: 32 by 32 results a workgroup, four by four an invocation, which reads on its own.
+    pub const PRECISE: Tile = Tile { lanes: 64, ..DIRECT };
+
     /// The tile for results of `rows` by `cols`, each a sum of `inner` terms; `None` for the rows of a batch.
     pub fn of(class: Class, rows: Option<usize>, cols: usize, inner: usize) -> Tile {
         let rows = rows.unwrap_or(BATCH);
@@ -66,14 +97,6 @@ impl Tile {
         match class {
             Class::Cpu => Tile { tall: true, wide: true, across: 4, lanes: 16, ..DIRECT },
             Class::Integrated | Class::Discrete => BLOCK,
-        }
-    }
-
-    /// The same, whose invocations do not share what they load.
-    pub fn direct_square(class: Class) -> Tile {
-        match class {
-            Class::Cpu => Tile::square(class),
-            Class::Integrated | Class::Discrete => Tile { tall: true, ..DIRECT },
         }
     }
 
