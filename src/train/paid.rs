@@ -166,7 +166,7 @@ mod tests {
         let left = |ledger: &Contents, step, stream| affordable(&plan, accountant, ledger, step, stream).unwrap();
         assert_eq!(left(first.contents(), 0, None), Affordable::Until(10));
         assert_eq!(left(first.contents(), 25, Some("first")), Affordable::Until(40));
-        // Steps 23 and 24 again: their parts have had three turns and a piece, and step 22 is in rows that come twice.
-        assert_eq!(left(first.contents(), 23, Some("first")), Affordable::Until(32));
+        // Step 23 again, whose row holds what step 20 added: the part of step 20 has no turn left in full.
+        assert_eq!(left(first.contents(), 23, Some("first")), Affordable::Until(30));
     }
 }
