@@ -12,7 +12,7 @@ use crate::privacy::accountant::{ACCOUNTANTS, Accountant, Mechanism};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::calibrate::{self, Target};
 use crate::privacy::correlation::Correlation;
-use crate::privacy::correlation::participation::participations;
+use crate::privacy::correlation::participation::Participations;
 use crate::privacy::request::{Kind, cycle};
 use crate::privacy::sampling::Sampling;
 
@@ -262,7 +262,7 @@ impl Args {
         Ok(Some(Correlated {
             parts,
             part_rate,
-            participations: steps.div_ceil(parts),
+            participations: Participations::of_run(steps, parts).count,
             prefix_rmse: rmse(correlation),
             independent_prefix_rmse: rmse(Correlation::Banded { bands: 1 }),
         }))
@@ -332,9 +332,8 @@ impl Args {
 
     /// The whole training.
     fn history(&self, noise_multiplier: f64, sampling: Sampling, steps: u64) -> Vec<Mechanism> {
-        if let (Some(correlation), Sampling::Cyclic { parts, .. }) = (self.noise_correlation, sampling) {
-            let all = participations(&[0..steps], parts, correlation);
-            return all.iter().map(|found| found.mechanism(noise_multiplier, sampling)).collect();
+        if let Sampling::Cyclic { parts, .. } = sampling {
+            return vec![Participations::of_run(steps, parts).mechanism(noise_multiplier, sampling)];
         }
         let charged = steps.div_ceil(sampling.epoch().unwrap_or(1));
         let further = self.then.iter().map(|further| Mechanism {

@@ -294,11 +294,11 @@ pub fn correlated(
     sampling: Sampling,
     sessions: &[Range<u64>],
 ) -> Vec<Mechanism> {
-    let Sampling::Cyclic { parts, .. } = sampling else {
+    let Sampling::Cyclic { rate, parts } = sampling else {
         // No plan is like that, and nothing is known of it.
         return vec![Mechanism { noise_multiplier: 0.0, sampling: Sampling::Poisson { rate: 1.0 }, steps: 1 }];
     };
-    let all = participations(sessions, parts, strategy.correlation());
+    let all = participations(sessions, (rate, parts), strategy);
     all.iter().map(|found| found.mechanism(noise_multiplier, sampling)).collect()
 }
 

@@ -19,12 +19,13 @@ use thiserror::Error;
 
 use super::released::NoiseState;
 use crate::files::{self, FileError};
-use crate::privacy::correlation::StreamState;
-use crate::privacy::keys::sha256_hex;
+use crate::privacy::correlation::{NoiseStream, StreamState};
 use crate::privacy::sampler::Parts;
 
 const FORMAT: &[u8] = b"dpc noise state 1\n";
 const DIGEST: usize = 32;
+/// Integers that are written together.
+const BLOCK: usize = 1 << 13;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -57,20 +58,25 @@ impl NoiseState {
         directory.join(format!("noise-{step:010}.state"))
     }
 
-    /// Writes it beside the checkpoint of `step` that is to come, and yields its digest.
-    pub fn save(&self, directory: &Path, step: u64) -> Result<String, NoiseStateError> {
+    /// Writes `parts` and what `stream` goes on from beside the checkpoint of `step` that is to come, and yields its
+    /// digest.
+    pub fn save(parts: Parts, stream: &NoiseStream, directory: &Path, step: u64) -> Result<String, NoiseStateError> {
         let path = NoiseState::path(directory, step);
-        let bytes = self.to_bytes().map_err(|error| FileError::write(&path, error))?;
         files::create_directory(directory)?;
-        files::write_atomic_private(&path, |file| file.write_all(&bytes))?;
-        Ok(sha256_hex(&bytes))
+        let mut digest = Vec::new();
+        files::write_atomic_private(&path, |file| {
+            digest = write(file, parts, stream)?;
+            Ok(())
+        })?;
+        Ok(hexadecimal(&digest))
     }
 
     /// That beside the checkpoint of `step`, of this digest.
     pub fn load(directory: &Path, step: u64, digest: &str) -> Result<NoiseState, NoiseStateError> {
         let path = NoiseState::path(directory, step);
         let bytes = files::read(&path)?;
-        let state = if sha256_hex(&bytes) == digest { NoiseState::parse(&bytes) } else { None };
+        let own = bytes.len().checked_sub(DIGEST).map(|at| hexadecimal(&bytes[at..]));
+        let state = if own.as_deref() == Some(digest) { NoiseState::parse(&bytes) } else { None };
         state.ok_or(NoiseStateError::Damaged { path })
     }
 
@@ -89,17 +95,6 @@ impl NoiseState {
             }
         }
         Ok(())
-    }
-
-    fn to_bytes(&self) -> std::io::Result<Vec<u8>> {
-        let StreamState { next, history } = &self.stream;
-        let sizes = history.iter().map(|slot| slot.iter().map(Vec::len).collect()).collect();
-        let header = serde_json::to_string(&Header { parts: self.parts, next: *next, sizes })?;
-        let mut bytes = [FORMAT, header.as_bytes(), b"\n"].concat();
-        bytes.extend(history.iter().flatten().flatten().flat_map(|value| value.to_le_bytes()));
-        let digest = Sha256::digest(&bytes);
-        bytes.extend(digest);
-        Ok(bytes)
     }
 
     fn parse(bytes: &[u8]) -> Option<NoiseState> {
@@ -122,29 +117,65 @@ impl NoiseState {
     }
 }
 
+/// Writes a state, and yields its digest.
+fn write(file: &mut dyn Write, parts: Parts, stream: &NoiseStream) -> std::io::Result<Vec<u8>> {
+    let history = stream.history();
+    let sizes = history.iter().map(|slot| slot.iter().map(Vec::len).collect()).collect();
+    let header = serde_json::to_string(&Header { parts, next: stream.next(), sizes })?;
+    let mut hash = Sha256::new();
+    let mut put = |bytes: &[u8]| {
+        hash.update(bytes);
+        file.write_all(bytes)
+    };
+    put(FORMAT)?;
+    put(header.as_bytes())?;
+    put(b"\n")?;
+    for values in history.iter().flatten().flat_map(|values| values.chunks(BLOCK)) {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        put(&bytes)?;
+    }
+    let digest = hash.finalize().to_vec();
+    file.write_all(&digest)?;
+    Ok(digest)
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::correlation::Correlation;
     use crate::privacy::keys::RunKey;
 
-    fn state() -> NoiseState {
-        let history = vec![vec![vec![1, -2, i64::MAX], vec![]], vec![vec![3, 4, i64::MIN], vec![]]];
-        NoiseState { parts: Parts::of(&RunKey::insecure(1)), stream: StreamState { next: 9, history } }
+    fn parts() -> Parts {
+        Parts::of(&RunKey::insecure(1))
+    }
+
+    /// A stream that has taken nine steps.
+    fn stream() -> NoiseStream {
+        let mut stream = NoiseStream::new(&Correlation::Banded { bands: 3 }.strategy(3, 20), &[3, 0]);
+        for step in 0..9 {
+            stream.correlate(step, &[vec![1 << 40, -2, step as i64], vec![]]).unwrap();
+        }
+        stream
     }
 
     #[test]
     fn it_reads_back_and_is_for_its_owner_alone() {
         let place = tempfile::tempdir().unwrap();
-        let digest = state().save(place.path(), 9).unwrap();
-        assert_eq!(NoiseState::load(place.path(), 9, &digest).unwrap(), state());
+        let digest = NoiseState::save(parts(), &stream(), place.path(), 9).unwrap();
+        let read = NoiseState::load(place.path(), 9, &digest).unwrap();
+        assert_eq!((read.parts, &read.stream), (parts(), &stream().state()));
+        assert!(format!("{read:?}").contains("secret"));
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             let mode = std::fs::metadata(NoiseState::path(place.path(), 9)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
-        assert!(format!("{:?}", state()).contains("secret"));
-        state().save(place.path(), 10).unwrap();
+        NoiseState::save(parts(), &stream(), place.path(), 10).unwrap();
         NoiseState::remove_others(place.path(), &[10]).unwrap();
         assert!(matches!(NoiseState::load(place.path(), 9, &digest), Err(NoiseStateError::File(_))));
         assert!(matches!(NoiseState::load(place.path(), 10, "0"), Err(NoiseStateError::Damaged { .. })));
@@ -152,7 +183,9 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_and_every_cut_is_found() {
-        let whole = state().to_bytes().unwrap();
+        let mut whole = Vec::new();
+        write(&mut whole, parts(), &stream()).unwrap();
+        assert!(NoiseState::parse(&whole).is_some());
         for at in 0..whole.len() {
             let mut flipped = whole.clone();
             flipped[at] ^= 1;

@@ -136,3 +136,42 @@ pub fn affordable(
         _ => Ok(Affordable::Until(low)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::privacy::accountant::ACCOUNTANTS;
+    use crate::privacy::correlation::Correlation;
+    use crate::privacy::grid::Grid;
+    use crate::privacy::ledger::MemoryStore;
+    use crate::privacy::plan::PlanSpec;
+    use crate::privacy::sampling::Sampling;
+
+    /// A run with correlated noise that was stopped has its own steps left, and another run on the same ledger has not; what
+    /// is repeated is paid for, and ends it when its parts have their next turn.
+    #[test]
+    fn a_stream_goes_on_where_it_was() {
+        let spec = PlanSpec {
+            noise_multiplier: 4.0,
+            delta: Some(1e-5),
+            planned_steps: 40,
+            correlation: Some(Correlation::Banded { bands: 4 }.strategy(10, 40)),
+            grid: Some(Grid::default()),
+            ..PlanSpec::new(Sampling::Cyclic { rate: 1.0, parts: 10 }, 10.0, "flat:1".parse().unwrap())
+        };
+        let accountant = ACCOUNTANTS[0];
+        let epsilon = {
+            let plan = PrivacyPlan::new(spec.clone()).unwrap();
+            accountant.epsilon(&plan.planned(0..40), plan.adjacency, 1e-5).unwrap()
+        };
+        let plan = PrivacyPlan::new(PlanSpec { target_epsilon: Some(epsilon), ..spec }).unwrap();
+        let store = MemoryStore::default();
+        let mut first = Ledger::on(Box::new(store.clone()), "first", &plan).unwrap();
+        (0..25).for_each(|step| drop(first.record(step).unwrap()));
+        let left = |ledger: &Contents, step, stream| affordable(&plan, accountant, ledger, step, stream).unwrap();
+        assert_eq!(left(first.contents(), 0, None), Affordable::Until(10));
+        assert_eq!(left(first.contents(), 25, Some("first")), Affordable::Until(40));
+        // Step 23 again, whose row holds what step 20 added: the part of step 20 has no turn left in full.
+        assert_eq!(left(first.contents(), 23, Some("first")), Affordable::Until(30));
+    }
+}

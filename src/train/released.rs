@@ -7,7 +7,7 @@ use super::lr_for::Rate;
 use super::step::StepError;
 use crate::options::optimizer::OptimizerSpec;
 use crate::privacy::clipping::{ClipState, count_sensitivity};
-use crate::privacy::correlation::{NoiseStream, StreamState};
+use crate::privacy::correlation::{NoiseStream, StreamError, StreamState};
 use crate::privacy::discrete::DiscreteNoise;
 use crate::privacy::grid::{self, Grid};
 use crate::privacy::grid_noise::{GridNoise, Sampled};
@@ -88,10 +88,21 @@ impl Releaser {
     }
 
     /// What correlates the noise over the steps, if it is.
-    pub fn stream(&mut self) -> Option<&mut NoiseStream> {
+    pub fn stream(&self) -> Option<&NoiseStream> {
         match self {
             Releaser::Floats(_) => None,
-            Releaser::Integers { stream, .. } => stream.as_mut(),
+            Releaser::Integers { stream, .. } => stream.as_ref(),
+        }
+    }
+
+    /// Goes on with that from `state`.
+    ///
+    /// # Errors
+    /// When it is of another plan.
+    pub fn restore(&mut self, state: StreamState) -> Result<(), StreamError> {
+        match self {
+            Releaser::Integers { stream: Some(stream), .. } => stream.restore(state),
+            _ => Err(StreamError::Other),
         }
     }
 

@@ -21,14 +21,14 @@ use super::units::Units;
 use crate::lower::program::Phase;
 use crate::options::optimizer::OptimizerSpec;
 use crate::privacy::clipping::ClipState;
-use crate::privacy::correlation::StreamError;
+use crate::privacy::correlation::{NoiseStream, StreamError};
 use crate::privacy::discrete::ParameterError;
 use crate::privacy::keys::RunKey;
 use crate::privacy::ledger::{LedgerError, Receipt};
 use crate::privacy::noise::NoiseError;
 use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::release::Estimates;
-use crate::privacy::sampler::{Sampler, UnitMismatch};
+use crate::privacy::sampler::{Parts, Sampler, UnitMismatch};
 use crate::privacy::scales;
 
 /// What a step works with.
@@ -185,10 +185,9 @@ impl<'a> Stepper<'a> {
         &mut self.engine
     }
 
-    /// What correlated noise and the sampling that goes with it go on from; secret. `None` where noise is independent.
-    pub fn noise_state(&mut self) -> Option<NoiseState> {
-        let stream = self.noise.as_mut()?.stream()?.state();
-        Some(NoiseState { parts: self.sampler.parts()?, stream })
+    /// The parts of the cycle and the noise that correlated noise goes on from, both secret. `None` where noise is independent.
+    pub fn noise_state(&self) -> Option<(Parts, &NoiseStream)> {
+        Some((self.sampler.parts()?, self.noise.as_ref()?.stream()?))
     }
 
     /// Goes on from `state`, that of the same plan.
@@ -196,8 +195,7 @@ impl<'a> Stepper<'a> {
     /// # Errors
     /// When it is of another.
     pub fn set_noise_state(&mut self, state: NoiseState) -> Result<(), StepError> {
-        let stream = self.noise.as_mut().and_then(Releaser::stream).ok_or(StreamError::Other)?;
-        stream.restore(state.stream)?;
+        self.noise.as_mut().ok_or(StreamError::Other)?.restore(state.stream)?;
         self.sampler.set_parts(state.parts);
         Ok(())
     }

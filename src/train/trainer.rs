@@ -468,8 +468,8 @@ impl<'a> Run<'a> {
         let mut context = context;
         let id = self.steps.stream().map(str::to_owned);
         // What has taken all its steps has no more to go on with.
-        if let (Some(id), Some(state), true) = (id, self.steps.stepper().noise_state(), goes_on) {
-            context.stream = Some(StreamContext { id, sha256: state.save(&directory, step)? });
+        if let (Some(id), Some((parts, stream)), true) = (id, self.steps.stepper().noise_state(), goes_on) {
+            context.stream = Some(StreamContext { id, sha256: NoiseState::save(parts, stream, &directory, step)? });
         }
         let context = serde_json::to_value(&context).map_err(|error| FileError::write(&directory, error.into()))?;
         self.checkpoints.save(&Checkpoint {

@@ -38,7 +38,7 @@
 //! *A unit that takes part at steps `i_1 < … < i_k`, at least B apart, moves `K X` by at most `√(Σ_j ‖K e_(i_j)‖²)`
 //! times its bound Δ, so by at most `√k κ Δ` with the largest norm κ of a column.* Column i of a banded K is 0 outside
 //! of rows i to i + B - 1, and such of a tree outside of the rest of its cycle: the columns of one unit have no row in
-//! common, and squares add up (ibid., Theorem 2). ∎ So s is σκΔ for the noise multiplier σ ([`super::scales`]), in the
+//! common, and squares add up (ibid., section 3). ∎ So s is σκΔ for the noise multiplier σ ([`super::scales`]), in the
 //! grid of each clip group: σ is the noise of `K X + Z` over what *one participation* moves it by. `κ² = Σ_j k_j²` for
 //! banded matrices; a leaf is in at most `⌊log₂ p⌋ + 1` of the sums of a tree.
 //!

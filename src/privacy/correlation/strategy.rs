@@ -41,14 +41,6 @@ impl Correlation {
         }
     }
 
-    /// The end of the steps whose releases may hold what a unit added at `step`, in cycles of `parts` steps.
-    pub fn reach(self, step: u64, parts: u64) -> u64 {
-        match self {
-            Correlation::Banded { bands } => step.saturating_add(bands),
-            Correlation::Tree => (step / parts.max(1) + 1).saturating_mul(parts.max(1)),
-        }
-    }
-
     /// The fewest parts of a cycle that keep participations of a unit apart.
     pub fn least_parts(self) -> u64 {
         match self {
@@ -145,6 +137,33 @@ impl Strategy {
         }
     }
 
+    /// The square of the element of K in row `row` and column `step`, at most `row`.
+    pub fn square(&self, row: u64, step: u64) -> u64 {
+        match self {
+            Strategy::Banded { coefficients } => {
+                let k = usize::try_from(row - step).ok().and_then(|back| coefficients.get(back));
+                k.map_or(0, |&k| u64::from(k) * u64::from(k))
+            }
+            Strategy::Tree { leaves } => u64::from(row - step < width(row, *leaves)),
+        }
+    }
+
+    /// The end of the rows that hold what a unit added at `step`, in cycles of `parts` steps.
+    pub fn reach(&self, step: u64, parts: u64) -> u64 {
+        match self {
+            Strategy::Banded { coefficients } => step.saturating_add(coefficients.len() as u64),
+            Strategy::Tree { .. } => (step / parts.max(1) + 1).saturating_mul(parts.max(1)),
+        }
+    }
+
+    /// The first step that is in a row from `row` on.
+    pub fn first_reaching(&self, row: u64, parts: u64) -> u64 {
+        match self {
+            Strategy::Banded { coefficients } => (row + 1).saturating_sub(coefficients.len() as u64),
+            Strategy::Tree { .. } => row / parts.max(1) * parts.max(1),
+        }
+    }
+
     /// The root of [`Strategy::column_square`], rounded up.
     pub fn column_norm(&self) -> f64 {
         // The square is below 2⁵³, so that only the root is rounded.
@@ -183,6 +202,11 @@ impl Strategy {
         };
         of_unit_noise * self.column_square() as f64
     }
+}
+
+/// The steps that the sum of row `row` is of, in trees over `leaves` steps.
+pub(super) fn width(row: u64, leaves: u64) -> u64 {
+    1 << (row % leaves + 1).trailing_zeros()
 }
 
 /// The levels of a binary tree over `leaves` leaves whose sums prefixes are made of: a leaf is in at most one of each.

@@ -4,7 +4,7 @@ use miette::Diagnostic;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::strategy::{Strategy, levels};
+use super::strategy::{Strategy, levels, width};
 
 /// The noise of successive steps, correlated by a [`Strategy`].
 ///
@@ -50,7 +50,18 @@ impl NoiseStream {
         NoiseStream { strategy: strategy.clone(), next: 0, history: vec![zeros(); slots], current: zeros() }
     }
 
+    /// The step whose noise comes next.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// What it goes on from beside that, by slot and parameter.
+    pub fn history(&self) -> &[Vec<Vec<i64>>] {
+        &self.history
+    }
+
     /// What it goes on from.
+    #[cfg(test)]
     pub fn state(&self) -> StreamState {
         StreamState { next: self.next, history: self.history.clone() }
     }
@@ -96,7 +107,7 @@ impl NoiseStream {
                 }
             }
             Strategy::Tree { leaves } => {
-                let level = (step % leaves + 1).trailing_zeros() as usize;
+                let level = width(step, *leaves).ilog2() as usize;
                 let (below, from) = self.history.split_at_mut(level);
                 for (parameter, (fresh, out)) in fresh.iter().zip(&mut self.current).enumerate() {
                     out.copy_from_slice(fresh);
@@ -185,7 +196,7 @@ mod tests {
                     (2 * rest + diagonal).div_euclid(2 * diagonal)
                 }
                 Strategy::Tree { leaves } => {
-                    let width = 1_usize << (step as u64 % leaves + 1).trailing_zeros();
+                    let width = width(step as u64, *leaves) as usize;
                     m - released[step + 1 - width..].iter().sum::<i128>()
                 }
             };
@@ -201,7 +212,7 @@ mod tests {
                 .map(|back| (step - back, i128::from(coefficients[back])))
                 .collect(),
             Strategy::Tree { leaves } => {
-                let width = 1_usize << (step as u64 % leaves + 1).trailing_zeros();
+                let width = width(step as u64, *leaves) as usize;
                 (step + 1 - width..=step).map(|leaf| (leaf, 1)).collect()
             }
         }

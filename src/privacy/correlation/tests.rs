@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use super::participation::participations;
+use super::participation::{Participations, participations};
 use super::strategy::{Correlation, Strategy, UNIT};
-use crate::privacy::accountant::{ACCOUNTANTS, Mechanism};
+use crate::privacy::accountant::ACCOUNTANTS;
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::sampling::Sampling;
 
@@ -70,12 +70,10 @@ fn banded_strategies_are_those_of_jax_privacy() {
 #[test]
 fn participations_are_those_of_jax_privacy() {
     for golden in goldens().factorisations {
-        let correlation = Correlation::Banded { bands: golden.bands };
-        let found = participations(&[0..golden.steps], golden.parts, correlation);
-        assert_eq!(
-            found.iter().map(|found| (found.times, found.count)).collect::<Vec<_>>(),
-            [(1, golden.participations)]
-        );
+        let strategy = Correlation::Banded { bands: golden.bands }.strategy(golden.parts, golden.steps);
+        let found = participations(&[0..golden.steps], (0.5, golden.parts), &strategy);
+        assert_eq!(found, [Participations::of_run(golden.steps, golden.parts)]);
+        assert_eq!(found[0].count, golden.participations);
         let most = (golden.participations as f64).sqrt();
         assert!(golden.sensitivity <= most * (1.0 + 1e-9) && golden.sensitivity > 0.9 * most);
     }
@@ -84,15 +82,9 @@ fn participations_are_those_of_jax_privacy() {
 #[test]
 fn epsilons_are_those_of_jax_privacy() {
     for golden in goldens().events {
-        let correlation = Correlation::Banded { bands: golden.bands };
-        let history: Vec<Mechanism> = participations(&[0..golden.steps], golden.bands, correlation)
-            .iter()
-            .map(|found| Mechanism {
-                noise_multiplier: golden.noise_multiplier,
-                sampling: Sampling::Poisson { rate: golden.rate },
-                steps: found.count,
-            })
-            .collect();
+        let found = Participations::of_run(golden.steps, golden.bands);
+        let sampling = Sampling::Cyclic { rate: golden.rate, parts: golden.bands };
+        let history = [found.mechanism(golden.noise_multiplier, sampling)];
         let epsilon = ACCOUNTANTS[0].epsilon(&history, Adjacency::AddRemove, golden.delta).unwrap();
         assert!((epsilon / golden.epsilon - 1.0).abs() < 2e-3, "{epsilon} {}", golden.epsilon);
     }
@@ -137,9 +129,13 @@ fn no_unit_moves_more_than_its_columns() {
             }
             for turn in turns {
                 let square: f64 = rows.iter().map(|row| row[turn] * row[turn]).sum();
+                for (at, row) in rows.iter().enumerate().skip(turn) {
+                    assert_eq!(row[turn] * row[turn], strategy.square(at as u64, turn as u64) as f64);
+                    assert!(row[turn] == 0.0 || strategy.first_reaching(at as u64, parts) <= turn as u64);
+                }
                 assert!(square <= strategy.column_square() as f64);
                 let reached = rows.iter().rposition(|row| row[turn] != 0.0).unwrap() as u64;
-                assert!(reached < correlation.reach(turn as u64, parts));
+                assert!(reached < strategy.reach(turn as u64, parts));
             }
         }
         let first: f64 = rows.iter().map(|row| row[0] * row[0]).sum();
@@ -156,14 +152,14 @@ fn errors_are_those_of_the_matrices() {
         // Column j of K⁻¹, by forward substitution.
         let mut inverse = vec![vec![0.0; steps]; steps];
         for j in 0..steps {
-            for t in j..steps {
-                let before: f64 = (j..t).map(|i| rows[t][i] * inverse[i][j]).sum();
-                inverse[t][j] = (f64::from(u8::from(t == j)) - before) / rows[t][t];
+            for (t, row) in rows.iter().enumerate().skip(j) {
+                let before: f64 = (j..t).map(|i| row[i] * inverse[i][j]).sum();
+                inverse[t][j] = (f64::from(u8::from(t == j)) - before) / row[t];
             }
         }
         let square = strategy.column_square() as f64;
-        for t in 0..steps {
-            let expected: f64 = inverse[t].iter().map(|value| value * value).sum::<f64>() * square;
+        for (t, row) in inverse.iter().enumerate() {
+            let expected: f64 = row.iter().map(|value| value * value).sum::<f64>() * square;
             assert!((strategy.step_square(t as u64) / expected - 1.0).abs() < 1e-9, "{strategy} {t}");
         }
         let mut mean = 0.0;

@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 
 use crate::privacy::accountant::Mechanism;
 use crate::privacy::adjacency::Unit;
-use crate::privacy::correlation::Correlation;
 use crate::privacy::correlation::participation::participations;
+use crate::privacy::correlation::{Correlation, Strategy};
 use crate::privacy::keys::hex;
 use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::sampling::Sampling;
@@ -35,6 +35,9 @@ pub struct Entry {
     /// How the noise of the steps of a stream is correlated, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_correlation: Option<Correlation>,
+    /// The matrix of that, in the first line of each session of a stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_matrix: Option<Strategy>,
     /// The stream of correlated noise that the step's is of: the run that began it. A run that goes on with it takes another name and keeps the
     /// stream's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,6 +63,7 @@ impl Entry {
             noise_multiplier: plan.noise_multiplier_at(step),
             sampling: plan.sampling,
             noise_correlation: plan.correlation.as_ref().map(|strategy| strategy.correlation()),
+            noise_matrix: None,
             stream: stream.map(str::to_owned),
             clip: plan.clip.to_string(),
             expected_batch: plan.expected_batch,
@@ -258,10 +262,12 @@ impl Contents {
             };
             let known = streams.iter().position(|stream| {
                 (stream.name, stream.sampling, stream.correlation) == (name, entry.sampling, correlation)
+                    && (entry.noise_matrix.is_none() || stream.matrix == entry.noise_matrix.as_ref())
             });
             let at = known.unwrap_or_else(|| {
                 let (noise_multiplier, sampling) = (entry.noise_multiplier, entry.sampling);
-                streams.push(StreamSteps { name, noise_multiplier, sampling, correlation, sessions: Vec::new() });
+                let (matrix, sessions) = (entry.noise_matrix.as_ref(), Vec::new());
+                streams.push(StreamSteps { name, noise_multiplier, sampling, correlation, matrix, sessions });
                 streams.len() - 1
             });
             let stream = &mut streams[at];
@@ -365,18 +371,19 @@ struct StreamSteps<'a> {
     noise_multiplier: f64,
     sampling: Sampling,
     correlation: Correlation,
+    matrix: Option<&'a Strategy>,
     /// The steps that each run took without interruption.
     sessions: Vec<(&'a str, Range<u64>)>,
 }
 
 impl StreamSteps<'_> {
     fn mechanisms(&self) -> Vec<Mechanism> {
-        let Sampling::Cyclic { parts, .. } = self.sampling else {
+        let (Sampling::Cyclic { rate, parts }, Some(matrix)) = (self.sampling, self.matrix) else {
             // No plan is like that, and nothing is known of it.
             return vec![Mechanism { noise_multiplier: 0.0, sampling: Sampling::Poisson { rate: 1.0 }, steps: 1 }];
         };
         let sessions: Vec<Range<u64>> = self.sessions.iter().map(|(_, steps)| steps.clone()).collect();
-        let all = participations(&sessions, parts, self.correlation);
+        let all = participations(&sessions, (rate, parts), matrix);
         all.iter().map(|found| found.mechanism(self.noise_multiplier, self.sampling)).collect()
     }
 }

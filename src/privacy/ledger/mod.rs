@@ -117,7 +117,10 @@ impl Ledger {
         if self.failed {
             return Err(LedgerError::Failed { path: self.store.place().to_owned() });
         }
-        let entry = Entry::new(self.contents.len(), &self.run, step, &self.plan, self.stream.as_deref());
+        let mut entry = Entry::new(self.contents.len(), &self.run, step, &self.plan, self.stream.as_deref());
+        if !self.contents.entries().last().is_some_and(|last| last.run == self.run) {
+            entry.noise_matrix.clone_from(&self.plan.correlation);
+        }
         let seq = entry.seq;
         let line = self.contents.push(entry);
         if let Err(error) = self.store.append(line.as_bytes()) {
@@ -274,7 +277,7 @@ mod tests {
     }
 
     fn correlated() -> PrivacyPlan {
-        let sampling = Sampling::Cyclic { rate: 1.0, parts: 4 };
+        let sampling = Sampling::Cyclic { rate: 0.9, parts: 4 };
         let correlation = Some(Correlation::Banded { bands: 3 }.strategy(4, 12));
         let grid = Some(Grid::default());
         PrivacyPlan::new(PlanSpec {
@@ -295,7 +298,7 @@ mod tests {
         let path = dir.path().join("ledger.jsonl");
         let plan = correlated();
         let participations =
-            |noise_multiplier, steps| Mechanism { noise_multiplier, sampling: Sampling::Poisson { rate: 1.0 }, steps };
+            |noise_multiplier, steps| Mechanism { noise_multiplier, sampling: Sampling::Poisson { rate: 0.9 }, steps };
         let take = |run: &str, stream: Option<&str>, steps: std::ops::Range<u64>| {
             let mut ledger = Ledger::open(&path, run, &plan).unwrap();
             if let Some(stream) = stream {
@@ -313,10 +316,13 @@ mod tests {
         assert_eq!(whole.history_then(&plan, 7..12, Some("first")), [participations(1.5, 3)]);
         let cost = |history: Vec<Mechanism>| history.iter().map(|entry| entry.steps).sum::<u64>();
         assert_eq!(cost(whole.history_then(&plan, 0..12, None)), 2 + 3);
-        // Step 6 again, which holds what steps 4 and 5 added before.
+        // Step 6 again, which holds what steps 4 and 5 added before, and was cut short.
         let repeated = take("third", Some("first"), 6..12);
-        let halved = (1.5 / f64::sqrt(2.0)).next_down();
-        assert_eq!(repeated.history(&plan), [participations(1.5, 3), participations(halved, 1)]);
+        let found = repeated.history(&plan);
+        assert_eq!(found.iter().map(|entry| entry.steps).collect::<Vec<_>>(), [1, 2, 1]);
+        assert_eq!(found[1], participations(1.5, 2));
+        assert!(found[0].noise_multiplier < 1.5 && found[0].noise_multiplier > 1.5 / f64::sqrt(1.5));
+        assert!(found[2].noise_multiplier > 1.5);
         assert_eq!(Contents::read(&path).unwrap(), repeated);
         // Another run on the same data.
         assert_eq!(cost(take("fourth", None, 0..1).history(&plan)), 4 + 1);
