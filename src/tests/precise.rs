@@ -9,7 +9,7 @@ use crate::device::gpu::Gpu;
 use crate::device::{Device, TARGETS};
 use crate::graph::{DType, Type};
 use crate::lower::cost::CostModel;
-use crate::lower::kernels::Sums;
+use crate::lower::kernels::{Kernel, Sums};
 use crate::lower::program::{Phase, Program, Role};
 use crate::lower::{host_inputs, lower_graph};
 use crate::ops::contract::Contract;
@@ -122,13 +122,14 @@ fn length(x: impl IntoIterator<Item = f64>) -> f64 {
     x.into_iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// The largest deviation of a record's share, relative to its length, and the norm strategies that were chosen.
-fn deviation(
+/// The share of each record where it is alone, and the norm strategies that were chosen; `change` may break the program.
+fn shares(
     device: &dyn Device,
-    (sketch, gradients): &(Sketch, Vec<Vec<f64>>),
+    sketch: &Sketch,
     strategy: Option<NormStrategy>,
     sums: Sums,
-) -> (f64, Vec<NormStrategy>) {
+    change: impl Fn(&mut Program),
+) -> (Vec<Vec<f64>>, Vec<NormStrategy>) {
     let differentiated = differentiate(&sketch.graph).unwrap_or_else(|e| panic!("{}: {}", sketch.name, e[0]));
     let clip = ClipRule::flat(BOUND).expect("a bound");
     let groups = clip.resolve(with_gradient(&differentiated).map(|(name, _)| name)).expect("groups");
@@ -141,6 +142,7 @@ fn deviation(
         program.buffers[id.0 as usize].role = Role::Output(name.clone());
     }
     let sum = *outputs.iter().find(|(name, _)| name.starts_with(SUM)).expect("a sum").1;
+    change(&mut program);
     let program = Arc::new(program);
     let mut session = device.load(program.clone(), ROWS).unwrap_or_else(|e| panic!("{}: {e}", sketch.name));
     let mut weight = None;
@@ -161,22 +163,34 @@ fn deviation(
         };
         session.write(id, &words).expect("a write");
     }
-    let mut worst = 0.0f64;
-    for (n, gradient) in gradients.iter().enumerate() {
+    let share = |n: usize| {
         let alone: Vec<f32> = (0..ROWS).map(|row| f32::from(row == n)).collect();
         session.write(weight.expect("weights"), &bytemuck::cast_vec(alone)).expect("a write");
         session.run(Phase::Forward).expect("a run");
-        let words = session.read(sum).expect("a read");
-        let share = words.into_iter().map(|word| match sums {
+        let words = session.read(sum).expect("a read").into_iter();
+        let share = words.map(|word| match sums {
             Sums::Floats => f64::from(f32::from_bits(word)),
             _ => f64::from(word as i32) * grid::unit(BOUND),
         });
+        share.collect()
+    };
+    ((0..ROWS).map(share).collect(), private.choices.into_iter().flat_map(|choice| choice.strategies).collect())
+}
+
+/// The largest deviation of a record's share, relative to its length, and the norm strategies that were chosen.
+fn deviation(
+    device: &dyn Device,
+    (sketch, gradients): &(Sketch, Vec<Vec<f64>>),
+    strategy: Option<NormStrategy>,
+    sums: Sums,
+) -> (f64, Vec<NormStrategy>) {
+    let (shares, chosen) = shares(device, sketch, strategy, sums, |_| {});
+    let lost = shares.iter().zip(gradients).map(|(share, gradient)| {
         let norm = length(gradient.iter().copied());
         assert!(norm > BOUND, "{}: {norm} is not clipped", sketch.name);
-        let lost = share.zip(gradient).map(|(share, g)| share - g * BOUND / norm);
-        worst = worst.max(length(lost) / BOUND);
-    }
-    (worst, private.choices.into_iter().flat_map(|choice| choice.strategies).collect())
+        length(share.iter().zip(gradient).map(|(share, g)| share - g * BOUND / norm)) / BOUND
+    });
+    (lost.fold(0.0, f64::max), chosen)
 }
 
 /// Holds layers to a tolerance by every strategy.
@@ -232,4 +246,28 @@ fn gram_matrices_are_for_few_positions() {
     };
     assert_eq!(chosen(16), [NormStrategy::Ghost]);
     assert_eq!(chosen(64), [NormStrategy::Tile]);
+}
+
+/// A share that is summed in `f32` is made longer by what it loses, where little but that is left of the terms: clip factors allow for
+/// it, and the records of the tests would pass their bound if they did not.
+#[test]
+fn what_sums_in_floats_lose_is_allowed_for() {
+    let (mut sketch, _) = sketch(Layer::Linear(40, 50), Terms::Cancelling(1e-7), 16);
+    // What is left is longer than the bound.
+    sketch.values.entry("cotangent".into()).or_default().iter_mut().for_each(|d| *d *= f64::from(1 << 20));
+    let longest = |change: fn(&mut Program)| {
+        let (shares, chosen) = shares(&Cpu, &sketch, Some(NormStrategy::Ghost), Sums::Grid, change);
+        assert_eq!(chosen, [NormStrategy::Ghost]);
+        shares.into_iter().map(length).fold(0.0, f64::max)
+    };
+    assert!(longest(|_| {}) <= BOUND);
+    let allow_nothing = |program: &mut Program| {
+        for dispatch in program.phases.values_mut().flatten() {
+            if let Kernel::ClipFactor(factor) = &mut dispatch.kernel {
+                factor.errors = 0;
+            }
+        }
+    };
+    let found = longest(allow_nothing);
+    assert!(found > 1.01 * BOUND, "{found}");
 }

@@ -265,13 +265,15 @@ fn check_rounding_all(device: &dyn Device) {
     }
 }
 
-/// The records of [`defeats`] do defeat a norm where rounding is not allowed for: the tests below would see it if the allowance
-/// were gone. Ghost norms show it; tiles are added up by this device as their sum is, and lose the same.
+/// Of long products and ids next to nothing is lost in `f64`, so that these records defeat no norm even where nothing is allowed for. What
+/// sums in `f32` allow for is needed, as `src/tests/precise.rs` shows.
 #[test]
-fn factors_that_allow_for_no_rounding_are_defeated() {
+fn long_products_need_no_allowance_for_rounding() {
     let rule = "flat:0.5".parse().expect("a clip rule");
-    let problems = defeats(&Cpu, ("regression_sequence", NormChoice::Ghost, &rule), true, allow_nothing);
-    assert!(!problems.is_empty());
+    for way in WAYS {
+        let problems = defeats(&Cpu, ("regression_sequence", way, &rule), true, allow_nothing);
+        assert!(problems.is_empty(), "{}", problems.join("\n"));
+    }
 }
 
 #[test]

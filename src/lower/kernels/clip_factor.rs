@@ -58,9 +58,9 @@ impl ClipFactor {
     }
 
     /// Halves of a unit roundoff that norm and share may lose in proportion to themselves beside those of `additions`: two for each
-    /// element of the norm and of the share that is rounded to a number, and two for its product with the factor; of the operations
-    /// here a few for the additions, and by WGSL's accuracy 18 for the root (`1 / inverseSqrt`) and 10 for each division.
-    const OTHERS: f32 = 64.0;
+    /// element of either that is rounded to a number, 18 for the root by WGSL's accuracy (`1 / inverseSqrt`), and a few for the additions
+    /// here. What comes after, to the share itself, is [`grid::SLACK`].
+    const OTHERS: f32 = 32.0;
 }
 
 impl KernelRules for ClipFactor {
