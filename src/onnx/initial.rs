@@ -133,7 +133,10 @@ impl Given {
                 file: self.tensors.iter().map(|(name, tensor)| shown(name, &tensor.dims)).collect(),
             });
         }
-        let nonfinite = values.iter().filter_map(|(name, tensor)| {
+        // A mask may be infinite, in the model as well.
+        let finite =
+            |name: &str| source.initializers[name].floats().is_some_and(|own| own.iter().all(|v| v.is_finite()));
+        let nonfinite = values.iter().filter(|(name, _)| finite(name)).filter_map(|(name, tensor)| {
             let count = tensor.data.iter().filter(|value| !value.is_finite()).count();
             (count > 0).then(|| format!("`{name}`: {count} of {}", tensor.data.len()))
         });
@@ -221,6 +224,11 @@ mod tests {
         let made_up = ["onnx::MatMul_11", "onnx::MatMul_12"];
         let all = taken(&given);
         assert!(made_up.iter().all(|name| all.iter().any(|taken| taken == name)) && all.len() > 2, "{all:?}");
+        // A number that is infinite where the model's is not is none to begin with.
+        let mut infinite = given.clone();
+        infinite.tensors.get_mut(made_up[0]).unwrap().data[3] = f32::INFINITY;
+        let error = infinite.give(&source, &parameters).unwrap_err();
+        assert!(error.to_string().contains("`onnx::MatMul_11`: 1 of 49"), "{error}");
         given.tensors.insert(made_up[1].to_owned(), Tensor { dims: vec![1], data: vec![0.5] });
         let without: Vec<String> = all.into_iter().filter(|name| !made_up.contains(&name.as_str())).collect();
         assert_eq!(taken(&given), without);
