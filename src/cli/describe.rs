@@ -95,7 +95,8 @@ fn values(column: &Described) -> String {
     let mut parts = Vec::new();
     match column.different {
         Some(different) => {
-            let counts: Vec<String> = column.counts.iter().map(|(value, count)| format!("{value} ×{count}")).collect();
+            let count = |(value, count): &(String, usize)| format!("{} ×{count}", clipped(value));
+            let counts: Vec<String> = column.counts.iter().map(count).collect();
             let more = if different > counts.len() { ", …" } else { "" };
             parts.push(format!("{different} different: {}{more}", counts.join(", ")));
         }
@@ -108,4 +109,14 @@ fn values(column: &Described) -> String {
         parts.push(format!("{} NaN or infinite", column.nonfinite));
     }
     parts.join("; ")
+}
+
+/// The beginning of a long value, in one line.
+fn clipped(value: &str) -> String {
+    const MOST: usize = 40;
+    let line: String = value.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }

@@ -2,8 +2,11 @@
 //!
 //! They take the place of the values in the model's own file, so that what is trained, what is frozen and what is a buffer
 //! all begin with them, and so does everything that comes after, as if the model had been exported with them.
+//!
+//! Names that an exporter made up, as `onnx::MatMul_88`, count layers and constants, and are another tensor's in another
+//! model. They are matched only where all of them agree, as in two files of one module, and constants by such names never.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +16,7 @@ use tract_onnx::tract_hir::internal::f16;
 
 use super::error::OnnxError;
 use super::export::{encoded, with_values};
-use super::parameters::Parameters;
+use super::parameters::{Parameters, is_anonymous};
 use super::source::Source;
 use crate::tensors::{Tensor, Tensors};
 
@@ -45,13 +48,14 @@ pub struct Matched {
     pub name: String,
     /// Its shape in the model.
     pub dims: Vec<usize>,
-    /// Its shape in the file, if that has it. Where it is another, the model's own values stay.
+    /// Its shape in the file, if that has it.
     pub found: Option<Vec<usize>>,
+    /// Whether its values are those of the file; otherwise the model's own stay.
+    pub taken: bool,
 }
 
 impl Matched {
-    /// Whether its values are those of the file.
-    pub fn is_taken(&self) -> bool {
+    fn agrees(&self) -> bool {
         self.found.as_ref() == Some(&self.dims)
     }
 }
@@ -97,21 +101,28 @@ impl Given {
     ///
     /// [`OnnxError::InitialUnmatched`] if there is none, [`OnnxError::InitialNonfinite`] with those that hold NaN or infinities.
     pub fn give(&self, source: &Source, parameters: &Parameters) -> Result<(Source, Initial), OnnxError> {
-        let (mut values, mut tensors, mut used) = (Tensors::new(), Vec::new(), BTreeSet::new());
+        let (mut tensors, mut used) = (Vec::new(), BTreeMap::new());
         for (name, own) in source.initializers.iter().filter(|(_, own)| own.floats().is_some()) {
             let parameter = parameters.iter().find(|parameter| parameter.name == *name);
+            let is_trained = parameter.is_some_and(|parameter| parameter.trainable);
+            if is_anonymous(name) && !is_trained && own.dims.len() < 2 {
+                continue;
+            }
             let mut names = [name].into_iter().chain(parameter.iter().flat_map(|parameter| &parameter.aliases));
-            let found = names.find_map(|name| Some((name, self.tensors.get(name)?)));
-            used.extend(found.map(|(name, _)| name.clone()));
-            // Constants of the exporter's are no concern of anybody's where they are not in the file.
-            if found.is_some() || parameter.is_some_and(|parameter| parameter.trainable) {
-                let found = found.map(|(_, tensor)| tensor);
-                let matched =
-                    Matched { name: name.clone(), dims: own.dims.clone(), found: found.map(|t| t.dims.clone()) };
-                if let (Some(tensor), true) = (found, matched.is_taken()) {
-                    values.insert(name.clone(), tensor.clone());
-                }
-                tensors.push(matched);
+            let found = names.find_map(|name| self.tensors.get_key_value(name));
+            // Constants are no concern of anybody's where they are not in the file.
+            if found.is_some() || is_trained {
+                used.extend(found.map(|(there, _)| (name.clone(), there.clone())));
+                let found = found.map(|(_, tensor)| tensor.dims.clone());
+                tensors.push(Matched { name: name.clone(), dims: own.dims.clone(), found, taken: false });
+            }
+        }
+        let same_module = tensors.iter().filter(|tensor| is_anonymous(&tensor.name)).all(Matched::agrees);
+        let mut values = Tensors::new();
+        for tensor in &mut tensors {
+            tensor.taken = tensor.agrees() && (same_module || !is_anonymous(&tensor.name));
+            if let (true, Some(there)) = (tensor.taken, used.get(&tensor.name)) {
+                values.insert(tensor.name.clone(), self.tensors[there].clone());
             }
         }
         if values.is_empty() {
@@ -122,7 +133,10 @@ impl Given {
                 file: self.tensors.iter().map(|(name, tensor)| shown(name, &tensor.dims)).collect(),
             });
         }
-        let nonfinite = values.iter().filter_map(|(name, tensor)| {
+        // A mask may be infinite, in the model as well.
+        let finite =
+            |name: &str| source.initializers[name].floats().is_some_and(|own| own.iter().all(|v| v.is_finite()));
+        let nonfinite = values.iter().filter(|(name, _)| finite(name)).filter_map(|(name, tensor)| {
             let count = tensor.data.iter().filter(|value| !value.is_finite()).count();
             (count > 0).then(|| format!("`{name}`: {count} of {}", tensor.data.len()))
         });
@@ -134,7 +148,8 @@ impl Given {
         // What was said of the file holds of it still.
         let mut given = Source::from_bytes(bytes.into(), &source.path)?;
         given.notes.clone_from(&source.notes);
-        let unused = self.tensors.keys().filter(|name| !used.contains(*name)).cloned().collect();
+        let used: BTreeSet<&String> = used.values().collect();
+        let unused = self.tensors.keys().filter(|name| !used.contains(name)).cloned().collect();
         Ok((given, Initial { path: self.path.clone(), tensors, unused }))
     }
 }
@@ -171,12 +186,15 @@ impl fmt::Display for Initial {
         for (tensor, dims) in self.tensors.iter().zip(&shapes) {
             write!(f, "{:name$}  {dims:shape$}  ", tensor.name)?;
             match &tensor.found {
-                Some(_) if tensor.is_taken() => writeln!(f, "yes")?,
+                Some(_) if tensor.taken => writeln!(f, "yes")?,
+                Some(_) if tensor.agrees() => {
+                    writeln!(f, "no, its name is made up by the exporter, and others such differ")?
+                }
                 Some(found) => writeln!(f, "no, it has the shape {found:?} there")?,
                 None => writeln!(f, "no, it is not there")?,
             }
         }
-        let taken = self.tensors.iter().filter(|tensor| tensor.is_taken()).count();
+        let taken = self.tensors.iter().filter(|tensor| tensor.taken).count();
         write!(f, "{taken} of {} tensors begin with the values of {file}", self.tensors.len())?;
         if !self.unused.is_empty() {
             let more = if self.unused.len() > SHOWN { ", …" } else { "" };
@@ -190,6 +208,31 @@ impl fmt::Display for Initial {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::onnx::discover;
+
+    /// Two folded weights go by names of the exporter's making.
+    #[test]
+    fn names_that_an_exporter_made_up_are_matched_together_or_not_at_all() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/hazards/untied_head.ts.onnx");
+        let source = Source::open(&path).unwrap();
+        let parameters = discover(&source, &[], &[]).unwrap();
+        let taken = |given: &Given| -> Vec<String> {
+            let (_, initial) = given.give(&source, &parameters).unwrap();
+            initial.tensors.into_iter().filter(|tensor| tensor.taken).map(|tensor| tensor.name).collect()
+        };
+        let mut given = Given::read(&path).unwrap();
+        let made_up = ["onnx::MatMul_11", "onnx::MatMul_12"];
+        let all = taken(&given);
+        assert!(made_up.iter().all(|name| all.iter().any(|taken| taken == name)) && all.len() > 2, "{all:?}");
+        // A number that is infinite where the model's is not is none to begin with.
+        let mut infinite = given.clone();
+        infinite.tensors.get_mut(made_up[0]).unwrap().data[3] = f32::INFINITY;
+        let error = infinite.give(&source, &parameters).unwrap_err();
+        assert!(error.to_string().contains("`onnx::MatMul_11`: 1 of 49"), "{error}");
+        given.tensors.insert(made_up[1].to_owned(), Tensor { dims: vec![1], data: vec![0.5] });
+        let without: Vec<String> = all.into_iter().filter(|name| !made_up.contains(&name.as_str())).collect();
+        assert_eq!(taken(&given), without);
+    }
 
     #[test]
     fn floats_of_every_size_become_f32() {

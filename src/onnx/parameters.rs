@@ -212,7 +212,7 @@ pub(super) fn constants(source: &Source) -> BTreeSet<String> {
 }
 
 /// Whether an exporter made the name up: the value is a constant, or a weight that was folded into another.
-fn is_anonymous(name: &str) -> bool {
+pub(super) fn is_anonymous(name: &str) -> bool {
     let numbered = |prefix: &str| {
         name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
     };

@@ -62,6 +62,28 @@ fn a_folder_of_images_trains_and_is_evaluated() {
 }
 
 #[test]
+fn texts_train_by_their_tokens() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/text");
+    let file = |name: &str| folder.join(name).to_str().expect("a path in Unicode").to_owned();
+    let (texts, tokenizer) = (file("texts.csv"), file("bpe.json"));
+    let train = TRAIN.replace("--batch 20", "--batch 6");
+    let place = Place::new();
+    place.ok(&format!("compile {} --loss cross-entropy -o m.dpc", models("imdb_embedding.onnx")));
+    let error = place.fails(&format!("train m.dpc --data {texts} --columns tokens=text {train} --out run"), 1);
+    let error = error.replace('│', "").split_whitespace().collect::<Vec<_>>().join(" ");
+    let fox = "\"The quick brown fox jumps over the lazy …\" in line 2";
+    assert!(error.contains(fox) && error.contains("--tokenizer tokenizer.json"), "{error}");
+    let tokens = format!("--tokenizer {tokenizer} --columns tokens=text");
+    place.ok(&format!("train m.dpc --data {texts} --valid {texts} {tokens} {train} --out run"));
+    let text = place.ok(&format!("eval run --data {texts} {tokens} --device cpu"));
+    assert!(text.contains("on 12 records"), "{text}");
+    let config = std::fs::read_to_string(place.path("run/config.toml")).expect("a configuration");
+    assert!(config.contains("tokenizer = "), "{config}");
+    let text = place.ok(&format!("data {texts} --model m.dpc {tokens}"));
+    assert!(text.contains("tokens") && text.contains("12 different"), "{text}");
+}
+
+#[test]
 fn a_table_is_described_with_what_it_feeds() {
     let place = place();
     let text = place.ok(&format!("data people.csv --model m.dpc --columns {COLUMNS}"));

@@ -172,7 +172,8 @@ pub enum DataError {
     #[diagnostic(
         code(dpc::data::not_numbers),
         help(
-            "correct them; for names, state all there may be, in their order: --columns '…={column}{{FIRST|SECOND|…}}'"
+            "correct them; for names, state all there may be, in their order: --columns '…={column}{{FIRST|SECOND|…}}'; texts become \
+             tokens with --tokenizer tokenizer.json"
         )
     )]
     NotNumbers { path: PathBuf, column: String, integers: bool, cells: BadCells },
@@ -337,6 +338,15 @@ impl BadCells {
             self.first.push(cell.to_string());
         }
         self.count += 1;
+    }
+
+    /// A value as it is shown: the beginning of a long one.
+    pub(super) fn shown(value: &str) -> String {
+        const MOST: usize = 40;
+        match value.char_indices().nth(MOST) {
+            Some((end, _)) => format!("\"{}…\"", &value[..end]),
+            None => format!("\"{value}\""),
+        }
     }
 
     /// Adds those of later records.

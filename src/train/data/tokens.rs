@@ -72,7 +72,6 @@ pub struct Tokenizer {
     path: PathBuf,
     /// SHA-256 of the file.
     digest: [u8; 32],
-    #[cfg_attr(not(feature = "text"), expect(dead_code, reason = "nothing is made tokens of"))]
     inner: Arc<Inner>,
 }
 
@@ -106,8 +105,9 @@ impl Tokenizer {
     }
 }
 
+/// There is none.
 #[cfg(not(feature = "text"))]
-struct Inner;
+enum Inner {}
 
 #[cfg(not(feature = "text"))]
 impl Inner {
@@ -119,8 +119,9 @@ impl Inner {
 
 #[cfg(not(feature = "text"))]
 impl Tokenizer {
+    /// The tokens of each text.
     pub fn encode(&self, _: &[&str], _: usize) -> Result<Vec<Result<Tokens, String>>, DataError> {
-        unreachable!("none could be opened")
+        match *self.inner {}
     }
 }
 

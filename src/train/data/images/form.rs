@@ -13,6 +13,7 @@ pub struct Size {
 }
 
 /// How an image becomes the bytes of a record.
+#[cfg_attr(not(any(feature = "images", feature = "tables")), expect(dead_code, reason = "no data hold images"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
     /// 1 for grey, 3 for red, green and blue.
@@ -70,6 +71,7 @@ impl Form {
     }
 
     /// The shape of a record.
+    #[cfg(any(feature = "images", feature = "tables"))]
     pub fn dims(&self) -> Vec<usize> {
         let (channels, Size { height, width }) = (self.channels, self.size);
         if self.channels_last { vec![height, width, channels] } else { vec![channels, height, width] }

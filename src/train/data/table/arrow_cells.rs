@@ -10,6 +10,7 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, OffsetSizeTrait};
 use arrow_schema::DataType;
 
+use super::super::error::BadCells;
 use super::arrow_images;
 use super::csv::{float, integer, whole};
 use super::{Cells, Interned, Numbers, Want};
@@ -88,7 +89,7 @@ impl<'a> Gathered<'a> {
                     Some(Value::Float(value)) => Some(value as f32),
                     Some(Value::Integer(value)) => Some(value as f32),
                     Some(Value::Text(text)) => float(text).or_else(|| {
-                        bad.add(format_args!("\"{text}\" in {}", place(element, width)));
+                        bad.add(format_args!("{} in {}", BadCells::shown(text), place(element, width)));
                         None
                     }),
                 };
@@ -108,7 +109,7 @@ impl<'a> Gathered<'a> {
                     Some(Value::Text(text)) => integer(text),
                 };
                 if let (None, Some(value)) = (found, value) {
-                    bad.add(format_args!("\"{value}\" in {}", place(element, width)));
+                    bad.add(format_args!("{} in {}", BadCells::shown(&value.to_string()), place(element, width)));
                 }
                 values.push(found.unwrap_or_default());
             })?,

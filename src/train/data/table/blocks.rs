@@ -257,7 +257,11 @@ impl Column<'_> {
                 Place::At(at) => positions.push(at),
                 Place::Missing => missing.push(record),
                 Place::Unknown => {
-                    unknown.add(format_args!("\"{}\" in {}", texts.pool[id as usize], self.records.place(record)));
+                    unknown.add(format_args!(
+                        "{} in {}",
+                        BadCells::shown(&texts.pool[id as usize]),
+                        self.records.place(record)
+                    ));
                 }
             }
         }

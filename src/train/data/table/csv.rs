@@ -210,7 +210,7 @@ fn push(cells: &mut Cells, at: usize, field: &[u8], line: u64) {
     }
     let mut bad = || {
         if cells.missing.last() != Some(&at) {
-            cells.bad.add(format_args!("\"{}\" in line {line}", String::from_utf8_lossy(field)));
+            cells.bad.add(format_args!("{} in line {line}", BadCells::shown(&String::from_utf8_lossy(field))));
         }
     };
     match &mut cells.values {
