@@ -6,7 +6,8 @@ _SAME = {"epsilon", "noise-multiplier", "delta", "epochs", "steps", "lr", "lr-sc
          "freeze", "train", "device", "sampling", "adjacency", "sample-rate", "noise-schedule", "clip-schedule", "ema"}
 
 
-def _in_python(text):
+def in_python(text):
+    """A text of the library in words of Python, not of the command line."""
     import re
 
     def keyword(found):
@@ -18,6 +19,9 @@ def _in_python(text):
     # A module is what is trained, so that no file is rewritten.
     text = re.sub(
         r"have it rewritten by --fix batch-norm=[^;]*; or", "put GroupNorm in its place, as is usual in private training; or", text)
+    text = text.replace(
+        "call .eval() on the BatchNorm layers before the export",
+        "have the module in training mode and call .eval() on its BatchNorm layers")
     return re.sub(r"--[a-z][a-z-]*[a-z]", keyword, text)
 
 
@@ -25,9 +29,9 @@ class DpcError(Exception):
     """An error of dpc; `code` says which, `help` what to do about it."""
 
     def __init__(self, message, code="dpc::error", help=None):
-        self.message = _in_python(message)
+        self.message = in_python(message)
         self.code = code
-        self.help = _in_python(help) if help else None
+        self.help = in_python(help) if help else None
         super().__init__(self.message)
 
     def __str__(self):

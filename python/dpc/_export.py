@@ -5,6 +5,7 @@ import inspect
 import logging
 import os
 import re
+import sysconfig
 import tempfile
 import traceback
 import warnings
@@ -74,10 +75,9 @@ def _refused(module, arguments, shapes, error):
 
 
 def _of_a_package(file):
-    """Whether a file is of PyTorch or of the exporter."""
-    import torch
-
-    return file.startswith((os.path.dirname(torch.__file__), os.path.dirname(__file__), "<"))
+    """Whether a file is none of the user's: of Python, of a package that is installed, or of dpc."""
+    paths = sysconfig.get_paths()
+    return file.startswith((paths["stdlib"], paths["platstdlib"], paths["purelib"], os.path.dirname(__file__), "<"))
 
 
 def _two_records(value):

@@ -7,7 +7,7 @@ import time
 from collections import namedtuple
 
 from . import _data, _dpc
-from ._errors import CompileError, PlanError
+from ._errors import CompileError, PlanError, in_python
 from ._optimizers import SGD
 
 #: What is done, and what there is to be known of it.
@@ -41,6 +41,10 @@ def make_private(
         if example is None:
             raise CompileError("a module needs an example of its inputs", "dpc::python::example", "give example=(x,)")
         adapter = adapted(module)
+        if adapter is None and not hasattr(module, "named_parameters"):
+            raise CompileError(
+                f"a {type(module).__name__} is no model that dpc reads", "dpc::python::module",
+                "give a torch module, a model of Keras or Flax, or the path of an ONNX file")
     if adapter is not None:
         model, weights, others = adapter.exported(example, outputs)
         train, freeze = train + weights, freeze + others
@@ -60,7 +64,7 @@ def make_private(
     except CompileError as error:
         raise (with_layers(error, model) if of_torch else error) from None
     for notice in core.notices():
-        logger.warning("%s", notice)
+        logger.warning("%s", in_python(notice))
     private = Private(core, optimizer.lr, module if of_torch else None, adapter)
     private._check_names()
     return private
@@ -262,7 +266,7 @@ class Private:
         session = self._core.begin(_data.given(data, self._schema, workers, cache), options)
         plan = session.planned()
         for warning in plan["warnings"]:
-            logger.warning("%s", warning)
+            logger.warning("%s", in_python(warning))
         for name in plan["bytes"]:
             logger.info("bytes (uint8) of `%s` are divided by 255", name)
         logger.info(

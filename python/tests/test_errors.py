@@ -29,12 +29,17 @@ def test_a_refused_layer_is_named():
 
 
 def test_options_of_compiling(mlp):
-    for options, said in [(dict(loss="crossentropy"), "loss"), (dict(clip="flat"), ""), (dict(noise="none"), "noise")]:
+    for options, said in [(dict(loss="crossentropy"), "loss"), (dict(clip="flat"), "clip"), (dict(noise="none"), "noise")]:
         with pytest.raises(dpc.CompileError, match=said) as raised:
             dpc.make_private(mlp, example=(torch.zeros(2, 6),), **options)
         assert raised.value.code.startswith("dpc::")
     with pytest.raises(dpc.CompileError, match="example"):
         dpc.make_private(mlp)
+    with pytest.raises(dpc.CompileError, match="no model that dpc reads"):
+        dpc.make_private(lambda x: x, example=(torch.zeros(2, 6),))
+    with pytest.raises(dpc.CompileError, match="too many positional arguments") as raised:
+        dpc.make_private(mlp, example=(torch.zeros(2, 6), torch.zeros(2, 6)))
+    assert "line" not in str(raised.value)
     with pytest.raises(dpc.CompileError, match="none.onnx"):
         dpc.make_private("none.onnx")
     with pytest.raises(dpc.CompileError):

@@ -279,6 +279,13 @@ def test_what_is_done_is_logged(mlp, data, caplog):
     assert said[-1][0] == "INFO" and "fixed by a seed" in said[-1][1]
 
 
+def test_a_loss_that_does_not_fit_is_told(caplog):
+    net = nn.Sequential(nn.Linear(6, 3), nn.Softmax(1))
+    dpc.make_private(net, example=(torch.zeros(2, 6),))
+    [record] = [record for record in caplog.records if record.name == "dpc"]
+    assert record.levelname == "WARNING" and "is a softmax" in record.getMessage() and "--" not in record.getMessage()
+
+
 def test_bytes_are_told(data, caplog):
     net = nn.Sequential(nn.Linear(6, 3))
     x = (data[0] * 20 + 100).clip(0, 255).astype(np.uint8)
