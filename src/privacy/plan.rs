@@ -215,8 +215,9 @@ fn problems(spec: &PlanSpec) -> Vec<PlanProblem> {
     let rate = spec.sampling.rate();
     // That of a cycle is a quotient of a product.
     let off = if matches!(spec.sampling, Sampling::Cyclic { .. }) { 1e-12 * rate } else { 0.0 };
+    let stated = |units: u64| (rate - spec.expected_batch / units as f64).abs() <= off;
     if let Some(units) = spec.public_units
-        && !((rate - spec.expected_batch / units as f64).abs() <= off)
+        && !stated(units)
     {
         problems.push(PlanProblem::PublicRate { rate, expected_batch: spec.expected_batch, units });
     }

@@ -121,7 +121,7 @@ impl NoiseState {
 fn write(file: &mut dyn Write, parts: Parts, stream: &NoiseStream) -> std::io::Result<Vec<u8>> {
     let history = stream.history();
     let sizes = history.iter().map(|slot| slot.iter().map(Vec::len).collect()).collect();
-    let header = serde_json::to_string(&Header { parts, next: stream.next(), sizes })?;
+    let header = serde_json::to_string(&Header { parts, next: stream.next_step(), sizes })?;
     let mut hash = Sha256::new();
     let mut put = |bytes: &[u8]| {
         hash.update(bytes);

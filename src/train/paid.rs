@@ -167,7 +167,9 @@ mod tests {
         let plan = PrivacyPlan::new(PlanSpec { target_epsilon: Some(epsilon), ..spec }).unwrap();
         let store = MemoryStore::default();
         let mut first = Ledger::on(Box::new(store.clone()), "first", &plan).unwrap();
-        (0..25).for_each(|step| drop(first.record(step).unwrap()));
+        for step in 0..25 {
+            let _ = first.record(step).unwrap();
+        }
         let left = |ledger: &Contents, step, stream| affordable(&plan, accountant, ledger, step, stream).unwrap();
         assert_eq!(left(first.contents(), 0, None), Affordable::Until(10));
         assert_eq!(left(first.contents(), 25, Some("first")), Affordable::Until(40));

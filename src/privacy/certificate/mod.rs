@@ -233,10 +233,6 @@ impl Certificate {
         .collect()
     }
 
-    fn correlated(&self, correlation: Option<Correlation>) -> String {
-        correlation.map_or("none".to_owned(), |correlation| correlation.to_string())
-    }
-
     /// The plan's constants beside those with which the ledger's last step was taken.
     fn constants(&self, ledger: &Contents) -> Vec<(&'static str, String, String)> {
         let Some(last) = ledger.entries().iter().rfind(|entry| !entry.recovered) else {
@@ -249,8 +245,8 @@ impl Certificate {
             ("noise_multiplier", plan.noise_multiplier_at(last.step).to_string(), last.noise_multiplier.to_string()),
             (
                 "noise_correlation",
-                self.correlated(plan.correlation.as_ref().map(|s| s.correlation())),
-                self.correlated(last.noise_correlation),
+                correlated(plan.correlation.as_ref().map(|s| s.correlation())),
+                correlated(last.noise_correlation),
             ),
             ("clip", plan.clip.to_string(), last.clip.clone()),
             ("unit", plan.unit.to_string(), last.unit.to_string()),
@@ -282,6 +278,10 @@ fn epsilon(
         None => continuous,
     };
     Ok(Some(epsilon).filter(|epsilon| epsilon.is_finite()))
+}
+
+fn correlated(correlation: Option<Correlation>) -> String {
+    correlation.map_or("none".to_owned(), |correlation| correlation.to_string())
 }
 
 fn same_epsilon(stated: Option<f64>, recomputed: Option<f64>) -> bool {

@@ -51,7 +51,7 @@ impl NoiseStream {
     }
 
     /// The step whose noise comes next.
-    pub fn next(&self) -> u64 {
+    pub fn next_step(&self) -> u64 {
         self.next
     }
 

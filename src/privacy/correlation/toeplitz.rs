@@ -22,10 +22,9 @@ const ENOUGH: f64 = 1e-13;
 /// β: the coefficients of `A C⁻¹` for n prefix sums.
 pub(super) fn factor(c: &[f64], n: usize) -> Vec<f64> {
     let mut beta: Vec<f64> = Vec::with_capacity(n);
-    for t in 0..n {
+    for _ in 0..n {
         let before: f64 = c[1..].iter().zip(beta.iter().rev()).map(|(c, beta)| c * beta).sum();
         beta.push((1.0 - before) / c[0]);
-        debug_assert_eq!(beta.len(), t + 1);
     }
     beta
 }
