@@ -60,13 +60,17 @@ impl NormStrategy {
 /// 64 MiB, half of what one binding holds at least.
 const LARGEST_STORED: usize = 1 << 18;
 
-/// What rounding may hide of a square without making much of a difference, where terms point in any direction.
+/// What rounding may hide of a square without making a difference, where terms point in any direction.
 const LARGEST_ROUNDING: f64 = 2e-5;
 
-/// Whether a ghost norm says enough: what rounding may hide of the square is little of it.
-pub fn allows_ghost(outer: &Outer, bounds: Bounds<'_>) -> bool {
+/// What it may hide where Gram matrices are asked for.
+const LARGEST_FORCED: f64 = 1e-3;
+
+/// Whether a ghost norm says enough: what rounding may hide of the square is little of it, or not much where it is `forced`.
+pub fn allows_ghost(outer: &Outer, bounds: Bounds<'_>, forced: bool) -> bool {
     // The square of the terms' total length is about T times that of the gradient.
-    outer.steps as f64 * ghost_rounding(bounds, outer) <= LARGEST_ROUNDING
+    let most = if forced { LARGEST_FORCED } else { LARGEST_ROUNDING };
+    outer.steps as f64 * ghost_rounding(bounds, outer) <= most
 }
 
 /// The strategies that there are, each with its kernels from the norm to the weighted sum, for sides that are read by `views`.
@@ -81,7 +85,7 @@ pub fn alternatives(outer: &Outer, views: [View; 2], bounds: Bounds<'_>) -> Vec<
     let mut out = vec![(NormStrategy::Tile, of_tiles(TileNorm(outer.clone()).kernels(views)))];
     match outer.steps {
         1 => out.push((NormStrategy::Outer, vec![OuterNorm(outer.clone()).kernel(views).into(), sum.clone()])),
-        _ if !allows_ghost(outer, bounds) => {}
+        _ if !allows_ghost(outer, bounds, false) => {}
         _ => {
             let ghost = GhostNorm { first: outer.clone(), second: None };
             out.push((NormStrategy::Ghost, of_tiles(ghost.kernels([a, b, a, b]))));

@@ -245,7 +245,7 @@ fn gram_matrices_are_for_few_positions() {
         deviation(&Cpu, &sketch, Some(NormStrategy::Ghost), Sums::Grid).1
     };
     assert_eq!(chosen(16), [NormStrategy::Ghost]);
-    assert_eq!(chosen(64), [NormStrategy::Tile]);
+    assert_eq!(chosen(2048), [NormStrategy::Tile]);
 }
 
 /// A share that is summed in `f32` is made longer by what it loses, where little but that is left of the terms: clip factors allow for

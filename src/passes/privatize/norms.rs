@@ -116,7 +116,7 @@ impl Rewrite<'_> {
         let (square, strategy, why, rounding) = match &used.op {
             Op::Outer(outer) => {
                 let strategy = match forced {
-                    Some(NormStrategy::Ghost) if allows_ghost(outer, self.bounds) => NormStrategy::Ghost,
+                    Some(NormStrategy::Ghost) if allows_ghost(outer, self.bounds, true) => NormStrategy::Ghost,
                     Some(NormStrategy::Ghost | NormStrategy::Tile) => NormStrategy::Tile,
                     _ => {
                         let may_store = self.stored.contains(&term.node);
