@@ -50,7 +50,7 @@ pub const MUTATIONS: &[Mutation] = &[
     Mutation { exact: true, ..of_any("modulo bias of the noise", exact::modulo_bias) },
     of_correlated("noise correlated by fewer bands", fewer_bands),
     of_correlated("independent noise in place of correlated", independent),
-    of_correlated("correlated noise for one row of its matrix alone", one_row),
+    of_correlated("correlated noise for one row alone", one_row),
 ];
 
 /// What can be done to programs of floats and of integers.
