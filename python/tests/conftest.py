@@ -2,6 +2,7 @@
 
 import faulthandler
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -19,6 +20,14 @@ def timeout():
     faulthandler.dump_traceback_later(600, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(autouse=True)
+def interrupts():
+    """SIGINT is heeded, though a shell has what it runs in the background ignore it, and Python leaves that so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
