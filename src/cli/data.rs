@@ -32,8 +32,8 @@ pub struct ReadingArgs {
     normalize: Option<Normalize>,
 
     /// Which columns of a table feed which array, as in 'input=age[17:90],job{clerk|teacher|*},pixel*;label=income{no|yes}':
-    /// a column or a pattern, with a range that becomes [0, 1] (:log for a logarithmic scale), with a vocabulary, where
-    /// * stands for all other values and {} for all that the file has, or as text[ids], text[mask] or text[types] of tokens (may
+    /// a column or a pattern, with a range that becomes [0, 1] (:log for a logarithmic scale), with a vocabulary,
+    /// where * stands for all other values and {} for all that the file has, or as text[ids], text[mask] or text[types] of tokens (may
     /// be repeated)
     #[arg(long, value_name = "ARRAY=COLUMN,…")]
     columns: Vec<Columns>,

@@ -258,7 +258,7 @@ impl PlanRequest {
                     return Err(RequestError::Spent { epsilon, cost });
                 }
                 let planned = |sigma| match &strategy {
-                    Some(strategy) => correlated(sigma, strategy, sampling, &[0..steps]),
+                    Some(strategy) => correlated(sigma, strategy, sampling, std::slice::from_ref(&(0..steps))),
                     None => planned(sigma, &self.noise_schedule, sampling, 0..steps),
                 };
                 calibrate::noise_multiplier(self.accountant, target, |sigma| [spent, &planned(sigma)].concat())?

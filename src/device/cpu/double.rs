@@ -84,7 +84,7 @@ mod tests {
         for [rows, cols, terms] in [[1, 1, 1], [3, 17, 5], [4, 16, 64], [9, 33, 130], [1, 40, 7]] {
             let term = |i: usize| {
                 let small = (i * 37 % 101) as f32 / 7.0 - 5.0;
-                if i % 3 == 0 { 1e12 + small } else { small }
+                if i.is_multiple_of(3) { 1e12 + small } else { small }
             };
             let a: Vec<f32> = (0..rows * terms).map(term).collect();
             let b: Vec<f32> = (0..cols * terms).map(|i| term(i + 5)).collect();

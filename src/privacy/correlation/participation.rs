@@ -142,6 +142,8 @@ fn weight(step: u64, session: &Range<u64>, later: &[Range<u64>], parts: u64, str
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
     use crate::privacy::correlation::Correlation;
     use proptest::{prop_assert_eq, proptest};
@@ -158,10 +160,10 @@ mod tests {
     fn a_run_has_a_participation_a_cycle() {
         let strategy = banded(&[4, 3, 2, 1]);
         for steps in [400, 401, 1] {
-            let found = participations(&[0..steps], (0.5, 100), &strategy);
+            let found = participations(from_ref(&(0..steps)), (0.5, 100), &strategy);
             assert_eq!(found, [Participations::of_run(steps, 100)]);
         }
-        assert_eq!(of(&[0..0], 100, &strategy), []);
+        assert_eq!(of(from_ref(&(0..0)), 100, &strategy), []);
         assert_eq!(of(&[], 7, &strategy), []);
     }
 

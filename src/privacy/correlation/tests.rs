@@ -71,7 +71,7 @@ fn banded_strategies_are_those_of_jax_privacy() {
 fn participations_are_those_of_jax_privacy() {
     for golden in goldens().factorisations {
         let strategy = Correlation::Banded { bands: golden.bands }.strategy(golden.parts, golden.steps);
-        let found = participations(&[0..golden.steps], (0.5, golden.parts), &strategy);
+        let found = participations(std::slice::from_ref(&(0..golden.steps)), (0.5, golden.parts), &strategy);
         assert_eq!(found, [Participations::of_run(golden.steps, golden.parts)]);
         assert_eq!(found[0].count, golden.participations);
         let most = (golden.participations as f64).sqrt();
@@ -149,13 +149,14 @@ fn errors_are_those_of_the_matrices() {
     for (correlation, parts, steps) in [(Correlation::Banded { bands: 4 }, 4, 20), (Correlation::Tree, 7, 20)] {
         let strategy = correlation.strategy(parts, steps as u64);
         let rows = matrix(&strategy, steps);
-        // Column j of K⁻¹, by forward substitution.
-        let mut inverse = vec![vec![0.0; steps]; steps];
-        for j in 0..steps {
-            for (t, row) in rows.iter().enumerate().skip(j) {
+        // K⁻¹, row by row, by forward substitution.
+        let mut inverse: Vec<Vec<f64>> = Vec::new();
+        for (t, row) in rows.iter().enumerate() {
+            let element = |j: usize| {
                 let before: f64 = (j..t).map(|i| row[i] * inverse[i][j]).sum();
-                inverse[t][j] = (f64::from(u8::from(t == j)) - before) / row[t];
-            }
+                if j > t { 0.0 } else { (f64::from(u8::from(t == j)) - before) / row[t] }
+            };
+            inverse.push((0..steps).map(element).collect());
         }
         let square = strategy.column_square() as f64;
         for (t, row) in inverse.iter().enumerate() {

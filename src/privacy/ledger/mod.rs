@@ -118,7 +118,7 @@ impl Ledger {
             return Err(LedgerError::Failed { path: self.store.place().to_owned() });
         }
         let mut entry = Entry::new(self.contents.len(), &self.run, step, &self.plan, self.stream.as_deref());
-        if !self.contents.entries().last().is_some_and(|last| last.run == self.run) {
+        if self.contents.entries().last().is_none_or(|last| last.run != self.run) {
             entry.noise_matrix.clone_from(&self.plan.correlation);
         }
         let seq = entry.seq;

@@ -24,8 +24,11 @@ pub struct Records<'a> {
     first: usize,
     place: &'a dyn Fn(usize) -> String,
     /// Those of texts that have been made, by the column and how many of each.
-    tokens: RefCell<BTreeMap<(String, usize), Rc<Vec<Tokens>>>>,
+    tokens: RefCell<BTreeMap<(String, usize), TokenLists>>,
 }
+
+/// The tokens of a column's texts, in order.
+type TokenLists = Rc<Vec<Tokens>>;
 
 impl<'a> Records<'a> {
     /// The records of a part of a table.
