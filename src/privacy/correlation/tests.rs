@@ -156,7 +156,8 @@ fn errors_are_those_of_the_matrices() {
                 let before: f64 = (j..t).map(|i| row[i] * inverse[i][j]).sum();
                 if j > t { 0.0 } else { (f64::from(u8::from(t == j)) - before) / row[t] }
             };
-            inverse.push((0..steps).map(element).collect());
+            let next = (0..steps).map(element).collect();
+            inverse.push(next);
         }
         let square = strategy.column_square() as f64;
         for (t, row) in inverse.iter().enumerate() {
