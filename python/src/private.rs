@@ -217,7 +217,7 @@ impl Private {
     ) -> PyResult<BTreeMap<&'static str, BTreeMap<String, Given<'py>>>> {
         let (data, device) = (self.dataset(data)?, opened(device)?);
         let compiled = dpc::Compiled::from(self.artifact.clone());
-        let found = py.detach(|| compiled.gradients(&data, &*device, per_sample));
+        let found = py.detach(|| compiled.gradients(&data, &*device, per_sample).map_err(Box::new));
         let found = found.map_err(|error| errors::library(&error))?;
         let of_records = |(name, values): (String, Vec<f32>)| {
             (name, arrays::given(py, &Array::from_f32(vec![values.len()], &values)))
