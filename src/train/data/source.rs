@@ -10,8 +10,8 @@ use super::npz::Npz;
 use super::safetensors::SafetensorsFile;
 use super::stored::Stored;
 #[cfg(feature = "tables")]
-use super::table::{ArrowTable, is_arrow};
-use super::table::{CsvTable, PREPARED, Preparing, Reading, Table, TableArrays, is_csv};
+use super::table::{ArrowTable, PREPARED, is_arrow};
+use super::table::{CsvTable, Preparing, Reading, Table, TableArrays, is_csv};
 use super::{idx, safetensors};
 use crate::files;
 #[cfg(feature = "tables")]

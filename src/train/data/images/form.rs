@@ -13,7 +13,6 @@ pub struct Size {
 }
 
 /// How an image becomes the bytes of a record.
-#[cfg_attr(not(any(feature = "images", feature = "tables")), expect(dead_code, reason = "no data hold images"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
     /// 1 for grey, 3 for red, green and blue.
@@ -78,6 +77,7 @@ impl Form {
     }
 
     /// Bytes of a record.
+    #[cfg(any(feature = "images", feature = "tables"))]
     pub fn bytes(&self) -> usize {
         self.channels * self.size.pixels()
     }

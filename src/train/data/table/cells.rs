@@ -24,8 +24,10 @@ pub enum Want<'a> {
 /// Records that are in memory at a time.
 pub const ROWS: usize = 8192;
 /// Bytes of images that are, at least one.
+#[cfg(any(feature = "images", feature = "tables"))]
 const IMAGE_BYTES: usize = 32 << 20;
 
+#[cfg(any(feature = "images", feature = "tables"))]
 impl Want<'_> {
     /// Records of such a column that are in memory at a time.
     pub fn rows(&self) -> usize {
@@ -52,6 +54,7 @@ pub struct Cells {
 pub enum Numbers {
     Floats(Vec<f32>),
     /// Pixels and what else is measured in bytes.
+    #[cfg_attr(not(any(feature = "images", feature = "tables")), expect(dead_code, reason = "no data hold images"))]
     Bytes(Vec<u8>),
     Integers(Vec<i64>),
     Texts(Interned),

@@ -39,6 +39,7 @@ pub(super) use csv::{CsvTable, recognises as is_csv};
 pub use mapping::Columns;
 pub use missing::Missing;
 pub(super) use missing::is_missing;
+#[cfg(feature = "tables")]
 pub(super) use prepared::ENDING as PREPARED;
 pub(super) use wanted::feeds;
 
