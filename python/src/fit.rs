@@ -315,6 +315,7 @@ impl Job {
             progress: false,
             record_private_metrics: false,
             tensorboard: self.fit.tensorboard.clone(),
+            trial_of: None,
             config: None,
         };
         let mut begun = false;
