@@ -163,7 +163,10 @@ fn memory(artifact: &Artifact) -> String {
 /// What the noise of earlier steps takes, where it is correlated: integers of 8 bytes for each trained element.
 fn correlated(artifact: &Artifact) -> String {
     let Some(grid) = &artifact.manifest.grid else { return String::new() };
-    let once = format!("{:.1} MiB", 8.0 * grid.elements as f64 / f64::from(1 << 20));
+    let once = match 8.0 * grid.elements as f64 / f64::from(1 << 10) {
+        small if small < 1024.0 => format!("{small:.1} KiB"),
+        large => format!("{:.1} MiB", large / 1024.0),
+    };
     let rows = vec![
         ["banded:B".to_owned(), format!("{once} for each band but one")],
         ["tree".to_owned(), format!("{once} for each level of the tree")],

@@ -23,6 +23,7 @@ enum Part {
     Forward,
     Backward,
     Norm,
+    Rounding,
     Clip,
     Sum,
 }
@@ -33,7 +34,7 @@ impl Part {
             Part::Input => Tone::Interface,
             Part::Forward => Tone::Plain,
             Part::Backward => Tone::Backward,
-            Part::Norm => Tone::Norm,
+            Part::Norm | Part::Rounding => Tone::Norm,
             Part::Clip => Tone::Clip,
             Part::Sum => Tone::Sum,
         }
@@ -163,6 +164,7 @@ fn boxes(graph: &Graph) -> Boxes {
             Part::Forward => ops + if group.ops.len() > OPS { ", …" } else { "" },
             Part::Backward => "backward".to_owned(),
             Part::Norm => "square norms".to_owned(),
+            Part::Rounding => "bound of what rounding hides".to_owned(),
             Part::Clip => "clip factor".to_owned(),
             Part::Sum => "clipped sums".to_owned(),
         };
@@ -180,7 +182,9 @@ fn parts(graph: &Graph) -> Vec<Option<(Part, String)>> {
     let clipped = graph.dependents(clips.iter().copied());
     let before_clip = graph.ancestors(clips.iter().copied());
     let of_norms = graph.dependents(norms.iter().copied());
-    let outputs = graph.outputs.values().copied().filter(|id| !clipped[id.index()] && !of_norms[id.index()]);
+    let of_bounds = graph.dependents(of(|op| matches!(op, Op::LengthBound(_))));
+    let beside = |id: &NodeId| clipped[id.index()] || of_norms[id.index()] || of_bounds[id.index()];
+    let outputs = graph.outputs.values().copied().filter(|id| !beside(id));
     let forward = graph.ancestors(outputs);
     let of_clip: Vec<(NodeId, Vec<bool>)> = clips.iter().map(|&clip| (clip, graph.ancestors([clip]))).collect();
     let part = |id: NodeId| {
@@ -202,6 +206,7 @@ fn parts(graph: &Graph) -> Vec<Option<(Part, String)>> {
                 let (clip, _) = of_clip.iter().find(|(_, before)| before[at])?;
                 Some((Part::Clip, graph.node(*clip).origin.value.clone()))
             }
+            _ if of_bounds[at] => Some((Part::Rounding, String::new())),
             _ if forward[at] => Some((Part::Forward, of_model())),
             _ => Some((Part::Backward, of_model())),
         }
@@ -218,7 +223,6 @@ fn is_norm(op: &Op) -> bool {
             | Op::TileNorm(_)
             | Op::SegmentNorm(_)
             | Op::SegmentCross(_)
-            | Op::LengthBound(_)
     )
 }
 
@@ -282,6 +286,9 @@ mod tests {
                 assert!(found.edges.iter().any(clipped), "{model}: {}", shape.name);
             }
             assert!(found.shapes.len() < 60, "{model}: {}", found.shapes.len());
+            let nameless =
+                found.shapes.iter().filter(|shape| shape.name.is_empty() && !shape.title.starts_with("bound"));
+            assert_eq!(nameless.count(), 0, "{model}");
         }
     }
 
