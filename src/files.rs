@@ -256,6 +256,29 @@ pub fn create_directory(directory: &Path) -> Result<(), FileError> {
     made.and_then(|()| sync_directory(above)).map_err(|source| FileError::write(directory, source))
 }
 
+/// Makes `directory`, which nobody but its owner may look into, where there is none.
+pub fn create_private_directory(directory: &Path) -> Result<(), FileError> {
+    create_directory(directory_of(directory))?;
+    #[cfg_attr(not(unix), allow(unused_mut))]
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    let made = match builder.create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+        made => made.and_then(|()| sync_directory(directory_of(directory))),
+    };
+    made.map_err(|source| FileError::write(directory, source))
+}
+
+/// Removes `directory` with all that is in it, durably, if it exists.
+pub fn remove_directory(directory: &Path) -> Result<(), FileError> {
+    match std::fs::remove_dir_all(directory) {
+        Ok(()) => sync_directory_of(directory),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(FileError::write(directory, error)),
+    }
+}
+
 /// Removes `path`, durably, if it exists.
 pub fn remove(path: &Path) -> Result<(), FileError> {
     match std::fs::remove_file(path) {

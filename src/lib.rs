@@ -23,8 +23,8 @@ pub mod ops;
 pub mod options;
 mod panics;
 pub mod passes;
-#[cfg(all(feature = "cpu", feature = "gpu", feature = "host"))]
-mod picture;
+#[cfg(feature = "host")]
+pub mod picture;
 pub mod privacy;
 #[cfg(feature = "host")]
 pub mod report;

@@ -47,8 +47,8 @@ class Private:
         lr_for: Mapping[str, float] | None = None, tensorboard: str | os.PathLike[str] | None = None,
         out: str | os.PathLike[str] | None = None, resume: bool | str | os.PathLike[str] = False,
         checkpoint_interval: float = 10.0, sample_rate: float | None = None, adjacency: str = "add-remove",
-        noise_schedule: str = "constant", clip_schedule: str = "constant", workers: int = 1,
-        cache: str | os.PathLike[str] | None = None,
+        noise_schedule: str = "constant", clip_schedule: str = "constant", noise_correlation: str | None = None,
+        workers: int = 1, cache: str | os.PathLike[str] | None = None,
         on_step: Callable[[Step], bool | None] | None = None, on_epoch: Callable[[Step], bool | None] | None = None,
         progress: bool = True,
     ) -> Private: ...
@@ -60,8 +60,8 @@ class Private:
         lr_for: Mapping[str, float] | None = None, tensorboard: str | os.PathLike[str] | None = None,
         out: str | os.PathLike[str] | None = None, resume: bool | str | os.PathLike[str] = False,
         checkpoint_interval: float = 10.0, sample_rate: float | None = None, adjacency: str = "add-remove",
-        noise_schedule: str = "constant", clip_schedule: str = "constant", workers: int = 1,
-        cache: str | os.PathLike[str] | None = None,
+        noise_schedule: str = "constant", clip_schedule: str = "constant", noise_correlation: str | None = None,
+        workers: int = 1, cache: str | os.PathLike[str] | None = None,
     ) -> Steps: ...
     def epsilon(self, delta: float) -> float: ...
     def certificate(self) -> dict[str, Any] | None: ...
@@ -74,7 +74,7 @@ class Private:
 def make_private(
     module: Any, loss: str = "cross-entropy", example: Any = None, clip: float | str = 1.0,
     optimizer: SGD | Adam | None = None, *, train: Sequence[str] = (), freeze: Sequence[str] = (), noise: str = "exact",
-    outputs: Sequence[str] = (),
+    outputs: Sequence[str] = (), init: str | os.PathLike[str] | None = None,
 ) -> Private: ...
 class Audit(NamedTuple):
     passed: bool

@@ -22,13 +22,15 @@ Step = namedtuple("Step", ["number", "planned", "epoch"])
 
 def make_private(
     module, loss="cross-entropy", example=None, clip=1.0, optimizer=None, *, train=(), freeze=(), noise="exact", outputs=(),
+    init=None,
 ):
     """Compiles a torch module, a model of Keras 3 (on torch) or Flax (nnx, by jax2onnx), or the ONNX file at a path.
 
     `example` is a tuple of the module's inputs, with records on axis 0. `clip` is a bound, or the text of a clip rule.
     `train` and `freeze` are patterns of parameter names; parameters that require no gradient are frozen anyway. `outputs` are
     names for what a module returns, in its order, by which a loss can name them ("output:loss", "logits=cross-entropy +
-    0.3*aux=mse").
+    0.3*aux=mse"). `init` is a `.safetensors` file or an ONNX model, taken to be public, whose values parameters and buffers of the
+    same name and shape begin with; the log (INFO) has a table of them, and the certificate names the file.
     """
     optimizer = SGD(lr=0.1) if optimizer is None else optimizer
     clip = clip if isinstance(clip, str) else f"flat:{clip}"
@@ -60,11 +62,14 @@ def make_private(
         except OSError as error:
             raise CompileError(f"{os.fspath(module)} cannot be read: {error.strerror}", "dpc::file") from None
     try:
-        core = _dpc.Private.compile(model, loss, clip, optimizer._text(), train, freeze, noise)
+        core = _dpc.Private.compile(
+            model, loss, clip, optimizer._text(), train, freeze, noise, None if init is None else os.fspath(init))
     except CompileError as error:
         raise (with_layers(error, model) if of_torch else error) from None
     for notice in core.notices():
         logger.warning("%s", in_python(notice))
+    if (initial := core.initial()) is not None:
+        logger.info("%s", initial)
     private = Private(core, optimizer.lr, module if of_torch else None, adapter)
     private._check_names()
     return private
@@ -227,6 +232,9 @@ class Private:
         epochs, steps: how long. One of both.
         lr, lr_for, lr_schedule: the learning rate, by default the optimizer's; those of parameters that have their own, by
             patterns of their names; and how they change ("cosine:warmup=100").
+        noise_correlation: "banded:B" or "tree", noise that later steps take away in part. With it, sampling is "poisson", of the
+            parts of a cycle in turn, as many as bands, or "cyclic", of as many as batches make a pass ("cyclic:PARTS" says how
+            many).
         sampling: "poisson", "truncated-poisson", "fixed-size" or "shuffle". `sample_rate` is by default `batch_size` over the
             number of records, which is public then; `adjacency` is "add-remove" or "replace-one".
         noise_schedule, clip_schedule: how the noise multiplier and the clip bound change ("step:every=100,factor=0.9").
@@ -248,7 +256,8 @@ class Private:
         self, data, *, epsilon=None, noise_multiplier=None, delta=None, batch_size, epochs=None, steps=None, lr=None,
         lr_schedule="constant", sampling="poisson", seed=None, device="auto", physical_batch=None, augment=None, ema=None,
         lr_for=None, out=None, resume=False, checkpoint_interval=10.0, tensorboard=None, sample_rate=None,
-        adjacency="add-remove", noise_schedule="constant", clip_schedule="constant", workers=1, cache=None,
+        adjacency="add-remove", noise_schedule="constant", clip_schedule="constant", noise_correlation=None, workers=1,
+        cache=None,
     ):
         if self._session is not None:
             raise PlanError("a training is under way already", "dpc::python::under_way", "let its steps end")
@@ -259,7 +268,8 @@ class Private:
         options = dict(
             epsilon=epsilon, noise_multiplier=noise_multiplier, delta=delta, batch_size=batch_size, epochs=epochs,
             steps=steps, seed=seed, sampling=sampling, sample_rate=sample_rate, adjacency=adjacency,
-            noise_schedule=noise_schedule, clip_schedule=clip_schedule, lr=lr, lr_schedule=lr_schedule, device=device,
+            noise_correlation=noise_correlation, noise_schedule=noise_schedule, clip_schedule=clip_schedule, lr=lr,
+            lr_schedule=lr_schedule, device=device,
             physical_batch=physical_batch, augment=augment, ema=ema, out=None if out is None else os.fspath(out),
             lr_for=[f"{pattern}={rate}" for pattern, rate in (lr_for or {}).items()], resume=resume,
             tensorboard=None if tensorboard is None else os.fspath(tensorboard), checkpoint_interval=checkpoint_interval)

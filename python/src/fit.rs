@@ -9,6 +9,7 @@ use dpc::library::{Setup, Trainer};
 use dpc::privacy::accountant::ACCOUNTANTS;
 use dpc::privacy::adjacency::Unit;
 use dpc::privacy::certificate::Certificate;
+use dpc::privacy::correlation::Correlation;
 use dpc::privacy::ledger::{Contents, MemoryStore};
 use dpc::privacy::plan::{PlanWarning, PrivacyPlan};
 use dpc::privacy::request::{Amount, Length, PlanRequest};
@@ -43,6 +44,7 @@ pub struct Fit {
     sampling: String,
     sample_rate: Option<f64>,
     adjacency: String,
+    noise_correlation: Option<String>,
     noise_schedule: String,
     clip_schedule: String,
     lr: f64,
@@ -144,6 +146,7 @@ impl Fit {
                 .adjacency
                 .parse()
                 .map_err(|error: String| errors::option("adjacency", error, Kind::Plan))?,
+            correlation: self.correlation()?,
             noise_schedule: schedule(&self.noise_schedule)?,
             clip_schedule: schedule(&self.clip_schedule)?,
             sampling: self.sampling.parse().map_err(|error: String| errors::option("sampling", error, Kind::Plan))?,
@@ -155,6 +158,11 @@ impl Fit {
             request.views = augment.views as u64;
         }
         Ok(request)
+    }
+
+    fn correlation(&self) -> PyResult<Option<Correlation>> {
+        let read = |text: &String| text.parse().map_err(|error| errors::option("noise_correlation", error, Kind::Plan));
+        self.noise_correlation.as_ref().map(read).transpose()
     }
 
     fn augment(&self) -> PyResult<Option<Augment>> {
@@ -315,6 +323,7 @@ impl Job {
             progress: false,
             record_private_metrics: false,
             tensorboard: self.fit.tensorboard.clone(),
+            trial_of: None,
             config: None,
         };
         let mut begun = false;

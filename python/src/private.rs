@@ -41,6 +41,8 @@ pub struct Private {
     pub ledger: Option<MemoryStore>,
     /// What is to be known of the model before training.
     notices: Vec<String>,
+    /// Which tensors begin with values of another file.
+    initial: Option<String>,
 }
 
 /// Data from Python: what the command line's `--data` names, or arrays by name.
@@ -52,9 +54,9 @@ pub enum Data {
 
 #[pymethods]
 impl Private {
-    /// Compiles the bytes of an ONNX file; parameters in `train` are trained and those in `freeze` are not.
+    /// Compiles the bytes of an ONNX file, with the values of the file `init`; parameters in `train` are trained and those in `freeze` are not.
     #[staticmethod]
-    #[pyo3(signature = (model, loss, clip, optimizer, train, freeze, noise))]
+    #[pyo3(signature = (model, loss, clip, optimizer, train, freeze, noise, init))]
     #[allow(clippy::too_many_arguments)]
     fn compile(
         py: Python<'_>,
@@ -65,6 +67,7 @@ impl Private {
         train: Vec<String>,
         freeze: Vec<String>,
         noise: &str,
+        init: Option<PathBuf>,
     ) -> PyResult<Private> {
         let read = |name, error: String| errors::option(name, error, Kind::Compile);
         let options = Options {
@@ -79,19 +82,24 @@ impl Private {
         };
         let compile = || -> Result<_, Box<dpc::Error>> {
             let model = Model::from_bytes(model)?;
+            let (model, initial) = match &init {
+                Some(init) => model.begin_with(init).map(|(model, initial)| (model, Some(initial.to_string())))?,
+                None => (model, None),
+            };
             let [train, freeze] = [&train, &freeze].map(|all| all.iter().map(String::as_str).collect::<Vec<_>>());
             let model = match train.is_empty() && freeze.is_empty() {
                 true => model,
                 false => model.choosing(&train, &freeze)?,
             };
-            Ok(model.compile(&options)?)
+            Ok((model.compile(&options)?, initial))
         };
-        let compiled = py.detach(compile).map_err(|error| errors::library(&error))?;
+        let (compiled, initial) = py.detach(compile).map_err(|error| errors::library(&error))?;
         Ok(Private {
             artifact: compiled.artifact().clone(),
             certificate: None,
             ledger: Some(MemoryStore::default()),
             notices: compiled.notices().to_vec(),
+            initial,
         })
     }
 
@@ -111,7 +119,7 @@ impl Private {
                 false => None,
             };
             let ledger = certificate.is_none().then(MemoryStore::default);
-            Ok(Private { artifact, certificate, ledger, notices: Vec::new() })
+            Ok(Private { artifact, certificate, ledger, notices: Vec::new(), initial: None })
         })
     }
 
@@ -146,6 +154,11 @@ impl Private {
         self.notices.clone()
     }
 
+    /// Which tensors begin with values of another file, as a table; none where no file was named.
+    fn initial(&self) -> Option<String> {
+        self.initial.clone()
+    }
+
     /// The arrays that data need, as JSON.
     fn schema(&self) -> PyResult<String> {
         json(&self.artifact.manifest.schema)
@@ -171,6 +184,10 @@ impl Private {
     fn epsilon(&self, py: Python<'_>, delta: f64) -> PyResult<f64> {
         let (history, adjacency): (&[Mechanism], Adjacency) = match &self.certificate {
             Some(certificate) if certificate.plan.non_private => return Ok(f64::INFINITY),
+            Some(Certificate { selection: Some(selection), plan, .. }) => {
+                let epsilon = py.detach(|| selection.epsilon(plan.adjacency, delta));
+                return epsilon.map_err(|error| Kind::Plan.of(&error));
+            }
             Some(certificate) => (&certificate.history, certificate.plan.adjacency),
             None => return Ok(0.0),
         };

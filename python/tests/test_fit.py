@@ -151,6 +151,55 @@ def test_augmentation(digits):
     assert private.certificate()["views"] == 4
 
 
+@pytest.mark.parametrize("noise", [
+    dict(noise_correlation="banded:4"), dict(noise_correlation="banded:3", sampling="cyclic"),
+    dict(noise_correlation="tree", sampling="cyclic:5"), dict(sampling="truncated-poisson:90"),
+])
+def test_noise_and_sampling_are_those_of_the_command_line(noise, mlp, data, command, tmp_path):
+    from dpc._export import exported
+
+    (tmp_path / "net.onnx").write_bytes(exported(mlp, (torch.zeros(2, 6),)))
+    np.savez(tmp_path / "data.npz", input=data[0], label=data[1])
+    command("compile", tmp_path / "net.onnx", "-o", tmp_path / "net.dpc", "--loss", "cross-entropy", "--clip", "flat:1")
+    flags = [word for name, value in noise.items() for word in (f"--{name.replace('_', '-')}", value)]
+    command("train", tmp_path / "net.dpc", "--data", tmp_path / "data.npz", "--noise-multiplier", 2, "--delta", 1e-4, "--batch",
+            64, "--steps", 12, "--lr", 0.5, "--insecure-seed", 5, "--device", "cpu", "--out", tmp_path / "net.run", *flags)
+    expected = dpc.load(tmp_path / "net.run")
+    for out in (None, tmp_path / "python.run"):
+        private = private_of(copy.deepcopy(mlp), data, optimizer=dpc.SGD(lr=0.5))
+        private.fit(data, noise_multiplier=2.0, out=out, **noise, **PLAN)
+        for name, value in expected.parameters().items():
+            assert np.array_equal(value, private.parameters()[name]), name
+        assert private.certificate()["history"] == expected.certificate()["history"]
+
+
+def test_a_correlation_that_there_is_none_of(mlp, data):
+    with pytest.raises(dpc.PlanError, match="noise_correlation: `banded` is no correlation"):
+        private_of(mlp, data).fit(data, noise_multiplier=1.0, noise_correlation="banded", **PLAN)
+    with pytest.raises(dpc.PlanError, match="cyclic sampling"):
+        private_of(mlp, data).fit(data, noise_multiplier=1.0, sampling="cyclic", **PLAN)
+
+
+def test_initial_values(mlp, data, tmp_path, caplog):
+    public = copy.deepcopy(mlp)
+    with torch.no_grad():
+        public[0].weight.fill_(0.25)
+    private_of(public, data).save(tmp_path / "public.safetensors")
+    with caplog.at_level("INFO", "dpc"):
+        private = private_of(mlp, data, init=tmp_path / "public.safetensors")
+    assert "4 of 4 tensors begin with the values" in caplog.text
+    for name, value in public.state_dict().items():
+        assert np.array_equal(private.parameters()[name], value.numpy()), name
+    private.fit(data, epsilon=3, **dict(PLAN, seed=None))
+    certificate = private.certificate()
+    assert certificate["provenance"]["initial_values"]["file"] == "public.safetensors"
+    assert "public.safetensors" in str(certificate["does_not_cover"])
+    with pytest.raises(dpc.CompileError):
+        private_of(mlp, data, init=tmp_path / "nowhere.safetensors")
+    with pytest.raises(dpc.CompileError):
+        private_of(nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3)), data, init=tmp_path / "public.safetensors")
+
+
 def test_a_loop_of_ones_own(mlp, data):
     whole = private_of(copy.deepcopy(mlp), data)
     whole.fit(data, noise_multiplier=1.0, **PLAN)

@@ -8,13 +8,15 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::{output, values};
-use crate::privacy::accountant::{ACCOUNTANTS, Accountant, Mechanism};
+use crate::privacy::accountant::selection::BestOf;
+use crate::privacy::accountant::{ACCOUNTANTS, Accountant, Mechanism, Rdp};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::calibrate::{self, Target};
 use crate::privacy::correlation::Correlation;
 use crate::privacy::correlation::participation::Participations;
 use crate::privacy::request::{Kind, cycle};
 use crate::privacy::sampling::Sampling;
+use crate::privacy::trials::Trials;
 
 const ALL_BUT_ONE: &str = "Of --noise-multiplier, --sample-rate, --steps, --delta and --epsilon give all but one: \
      that one is worked out, and rounded to the safe side.";
@@ -71,6 +73,11 @@ pub struct Args {
     /// How the privacy loss is worked out: pld, rdp or prv bound it, gdp only approximates it
     #[arg(long, value_name = "NAME", value_parser = values::accountant)]
     accountant: Option<&'static dyn Accountant>,
+
+    /// Of the release of the best of this many such trainings, as `dpc tune` makes it: how many are expected, as in 20, geometric:20,
+    /// logarithmic:20, poisson:20 or negative-binomial:20,shape=0.5
+    #[arg(long, value_name = "TRIALS", value_parser = values::with_help::<Trials>)]
+    trials: Option<Trials>,
 
     /// Print one JSON object
     #[arg(long)]
@@ -136,6 +143,10 @@ enum AccountError {
     #[diagnostic(code(dpc::account::correlated_rate), help("give --sample-rate, or --batch and --records"))]
     CorrelatedRate,
 
+    #[error("the {name} accountant has no bound for the best of several trials")]
+    #[diagnostic(code(dpc::account::trials), help("leave --accountant out: it is accounted for by rdp"))]
+    Trials { name: &'static str },
+
     #[error("{name} does not go with {sampling} sampling")]
     #[diagnostic(code(dpc::account::rate), help("give --records and --batch, or sample with poisson"))]
     Misplaced { sampling: &'static str, name: &'static str },
@@ -181,7 +192,14 @@ struct Correlated {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let accountant = args.accountant.unwrap_or(ACCOUNTANTS[0]);
+    let best = args.trials.map(|trials| BestOf { trials, steps: args.steps.unwrap_or(1), numbers: None });
+    let accountant: &dyn Accountant = match (&best, args.accountant) {
+        (Some(_), Some(other)) if other.name() != Rdp.name() => {
+            return Err(AccountError::Trials { name: other.name() }.into());
+        }
+        (Some(best), _) => best,
+        (None, accountant) => accountant.unwrap_or(ACCOUNTANTS[0]),
+    };
     let answer = args.answer(accountant)?;
     if args.json {
         let correlated = args.correlated(&answer)?;
@@ -191,6 +209,7 @@ pub fn run(args: &Args) -> Result<()> {
         true => format!("{} accountant", accountant.name()),
         false => format!("{} accountant: an approximation, not a bound", accountant.name()),
     }];
+    setting.extend(args.trials.map(|trials| format!("best of {trials} trials")));
     setting.push(format!("{} adjacency", args.adjacency));
     let of = |name: &str, value: f64| format!("{name} = {value}");
     setting.extend(args.epsilon.map(|epsilon| of("ε", epsilon)));

@@ -19,7 +19,7 @@ use toml::{Table, Value};
 use crate::files;
 
 /// The command whose flags a file may hold.
-const COMMAND: &str = "train";
+pub const COMMAND: &str = "train";
 /// The flag that names the file.
 const CONFIG: &str = "config";
 /// Flags that say where and how a run is seen, and not what it is: a run's own file leaves them out.
@@ -68,7 +68,7 @@ pub fn expand(command: &Command, given: Vec<OsString>) -> Result<Vec<OsString>> 
 }
 
 /// What a flag is called in a file.
-fn key(arg: &Arg) -> &str {
+pub fn key(arg: &Arg) -> &str {
     arg.get_long().unwrap_or(arg.get_id().as_str())
 }
 
@@ -98,7 +98,7 @@ fn closed(command: &Command, matches: &ArgMatches) -> BTreeSet<Id> {
 }
 
 /// The arguments that `table` stands for, without flags that are `closed`; all that is wrong with it otherwise.
-fn arguments(command: &Command, closed: &BTreeSet<Id>, table: &Table) -> Result<Vec<OsString>, Vec<String>> {
+pub fn arguments(command: &Command, closed: &BTreeSet<Id>, table: &Table) -> Result<Vec<OsString>, Vec<String>> {
     let (mut added, mut problems) = (Vec::new(), Vec::new());
     for (name, value) in table {
         let of_file = |arg: &&Arg| key(arg) == name && ![CONFIG, "help"].contains(&key(arg));

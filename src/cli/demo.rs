@@ -90,6 +90,7 @@ pub fn run(args: &Args) -> Result<()> {
         progress: true,
         record_private_metrics: false,
         tensorboard: None,
+        trial_of: None,
         config: None,
     })?;
 

@@ -62,6 +62,7 @@ mod tests {
             noise_multiplier: None,
             clip_bounds: vec![],
             learning_rate: None,
+            lr_for: Default::default(),
             steps_per_second: None,
             samples_per_second: 1.0,
             valid: Some(valid),

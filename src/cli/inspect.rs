@@ -1,16 +1,21 @@
 //! `dpc inspect`: what a compiled model is made of, and what it costs.
 
+use std::io::Write;
 use std::path::PathBuf;
 
-use miette::Result;
+use miette::{Diagnostic, Result};
+use thiserror::Error;
 
 use super::model::LossArgs;
 use super::{costs, model, output};
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, Reopened};
+use crate::compile::compile;
 use crate::device::TARGETS;
+use crate::files;
 use crate::graph::product;
 use crate::lower::program::{Phase, Program};
 use crate::options::{DeviceChoice, Loss};
+use crate::picture;
 
 /// Show parameters, norm strategies, kernels, FLOPs and memory
 #[derive(clap::Args)]
@@ -36,6 +41,17 @@ pub struct Args {
     /// Run the step too, and show what each kernel took beside what was predicted
     #[arg(long, requires = "device")]
     measure: bool,
+
+    /// Draw the graph that private training runs, by layers: what they compute, their norms, the clip factor and the clipped sums
+    #[arg(long, value_name = "FILE.svg", conflicts_with = "device")]
+    svg: Option<PathBuf>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("{} has no loss, and so no gradients to draw", path.display())]
+#[diagnostic(code(dpc::inspect::loss), help("give one by --loss"))]
+struct NoLoss {
+    path: PathBuf,
 }
 
 /// Below the largest of the artifact.
@@ -43,6 +59,18 @@ const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
 
 pub fn run(args: &Args) -> Result<()> {
     let artifact = model::load(&args.model, args.loss.named()?, &args.opening)?;
+    if let Some(path) = &args.svg {
+        if artifact.manifest.loss.is_none() {
+            return Err(NoLoss { path: args.model.clone() }.into());
+        }
+        let Reopened { source, parameters, options } = artifact.reopened()?;
+        let compiled = compile(&source, &parameters, &options, TARGETS)?;
+        let text = picture::draw_private(&compiled.private)
+            .map_err(|why| miette::miette!("{} cannot be drawn: {why}", args.model.display()))?;
+        files::write_atomic(path, |file| file.write_all(text.as_bytes()))?;
+        output::note(format_args!("wrote {}", path.display()));
+        return Ok(());
+    }
     match &args.device {
         Some(device) => output::line(costs::text(&artifact, device, args.batch as usize, args.measure)?.trim_end()),
         None => output::line(text(&artifact).trim_end()),
@@ -130,7 +158,7 @@ fn memory(artifact: &Artifact) -> String {
         let [records, units] = [&records, &units].map(|program| format!("{:.1} MiB", mib(program, batch)));
         [format!("physical batch {batch}"), records, format!("{units} with units of several records")]
     });
-    format!("device memory in training\n{}{}", table(rows.collect()), host_memory(artifact))
+    format!("device memory in training\n{}{}", table(rows.collect()), host_memory(artifact) + &correlated(artifact))
 }
 
 /// What training keeps in the memory of the machine itself, whatever the batch.
@@ -144,6 +172,20 @@ fn host_memory(artifact: &Artifact) -> String {
     let rows = parts.iter().chain([&together]);
     let rows = rows.map(|(what, bytes)| [(*what).to_owned(), format!("{:.1} MiB", *bytes as f64 / f64::from(1 << 20))]);
     format!("host memory in training, without data\n{}", table(rows.collect()))
+}
+
+/// What the noise of earlier steps takes, where it is correlated: integers of 8 bytes for each trained element.
+fn correlated(artifact: &Artifact) -> String {
+    let Some(grid) = &artifact.manifest.grid else { return String::new() };
+    let once = match 8.0 * grid.elements as f64 / f64::from(1 << 10) {
+        small if small < 1024.0 => format!("{small:.1} KiB"),
+        large => format!("{:.1} MiB", large / 1024.0),
+    };
+    let rows = vec![
+        ["banded:B".to_owned(), format!("{once} for each band but one")],
+        ["tree".to_owned(), format!("{once} for each level of the tree")],
+    ];
+    format!("memory of the host for --noise-correlation, and as much beside each checkpoint\n{}", table(rows))
 }
 
 /// Indented rows with aligned columns.

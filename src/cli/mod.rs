@@ -27,8 +27,12 @@ mod output;
 mod plan_args;
 mod report;
 mod run;
+mod score;
 mod shell;
+mod space;
 mod train;
+mod tune;
+mod tune_public;
 mod tuning;
 mod values;
 mod verify_certificate;
@@ -51,6 +55,7 @@ enum Command {
     Compile(compile::Args),
     Check(check::Args),
     Train(Box<train::Args>),
+    Tune(tune::Args),
     Eval(eval::Args),
     Run(run::Args),
     Grads(grads::Args),
@@ -96,6 +101,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<()> {
             let used = matches.subcommand_matches("train").map(|matches| config::used(&Cli::command(), matches));
             train::run(&args, used.as_deref())
         }
+        Command::Tune(args) => tune::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Grads(args) => grads::run(&args),

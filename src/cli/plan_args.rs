@@ -101,6 +101,11 @@ impl PlanArgs {
         self.accountant.unwrap_or(ACCOUNTANTS[0])
     }
 
+    /// The accountant, where one is named.
+    pub fn named_accountant(&self) -> Option<&'static dyn Accountant> {
+        self.accountant
+    }
+
     /// Whether the run is to guarantee anything.
     pub fn is_private(&self) -> bool {
         !self.privacy.non_private

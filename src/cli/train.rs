@@ -10,11 +10,13 @@ use super::data::ReadingArgs;
 use super::plan_args::PlanArgs;
 use super::{evaluations, output, values};
 use crate::artifact::Artifact;
-use crate::device;
+use crate::device::{self, Device};
 use crate::options::DeviceChoice;
+use crate::privacy::accountant::Accountant;
 use crate::privacy::adjacency::Unit;
-use crate::privacy::ledger::Contents;
+use crate::privacy::ledger::{Contents, LedgerError};
 use crate::privacy::plan::PrivacyPlan;
+use crate::privacy::request::PlanRequest;
 use crate::train::augment::Augment;
 use crate::train::data::Dataset;
 use crate::train::every::Every;
@@ -140,14 +142,14 @@ enum TrainArgsError {
 
 /// Trains by `args`, and leaves `config`, the file that repeats it.
 pub fn run(args: &Args, config: Option<&str>) -> Result<()> {
-    let artifact = Artifact::load(&args.artifact)?;
-    if artifact.manifest.loss.is_none() {
-        return Err(TrainArgsError::NoLoss { path: args.artifact.clone() }.into());
-    }
-    let schema = &artifact.manifest.schema;
-    let data = args.reading.load(&args.data, schema, None)?;
-    let valid = args.valid.as_ref().map(|spec| args.reading.load(spec, schema, Some(&data))).transpose()?;
-    let (unit, units) = units(args, &data)?;
+    let summary = run_quietly(args, config)?;
+    if args.json { output::json(&summary) } else { conclude(&summary) }
+}
+
+/// As [`run`], without saying how it ended.
+pub fn run_quietly(args: &Args, config: Option<&str>) -> Result<Summary> {
+    let opened = args.open()?;
+    let artifact = &opened.artifact;
     let accountant = args.plan.accountant();
     let directory = RunDir::new(&args.out.clone().unwrap_or_else(|| default_out(&args.artifact)));
     let ledger = match &args.ledger {
@@ -157,49 +159,134 @@ pub fn run(args: &Args, config: Option<&str>) -> Result<()> {
     };
     let begun = if args.resume { plan_of(&directory)? } else { None };
     let spent = if args.resume { Contents::default() } else { Contents::read_if_any(&ledger)? };
-    let manifest = &artifact.manifest;
-    let mut request = args.plan.request();
-    if let Some(augment) = &args.augment {
-        augment.check(schema)?;
-        request.views = augment.views as u64;
+    if spent.selection().is_some() {
+        return Err(LedgerError::Selection { path: ledger }.into());
     }
-    let plan = request.plan(manifest.clipped(), (unit, units.len()), &spent.recorded(), begun.as_ref())?;
-    for warning in plan.warnings(units.len() as u64) {
+    let units = (opened.unit, opened.units.len());
+    let request = args.request(artifact)?;
+    let plan = request.plan(artifact.manifest.clipped(), units, &spent.recorded(), begun.as_ref())?;
+    for warning in plan.warnings(units.1 as u64) {
         output::report(&Report::new(warning));
     }
     let device = device::open(&args.device)?;
-    let rows = args.physical_batch.map(|rows| rows as usize);
-    let physical_batch = rows.unwrap_or_else(|| physical::suited(&*device, &artifact, &plan, &units));
-    let most = if plan.non_private { None } else { artifact.program.most_rows() };
-    let physical_batch = most.map_or(physical_batch, |most| physical_batch.min(most));
+    let physical_batch = args.physical_batch(&opened, &plan, &*device);
     if !args.json {
-        announce(args, &plan, units.len(), &device.name(), physical_batch);
+        announce(args, &plan, units.1, &device.name(), physical_batch);
     }
-    let summary = train(&Training {
-        artifact: &artifact,
-        device: &*device,
-        data: &data,
-        units: &units,
-        augment: args.augment,
-        valid: valid.as_ref(),
-        valid_every: args.valid_every,
-        plan: &plan,
+    Ok(train(&Training {
         accountant,
-        learning_rate: args.lr,
-        lr_for: args.lr_for.clone(),
-        lr_schedule: args.lr_schedule.clone(),
-        ema: args.ema,
-        physical_batch,
         ledger,
-        directory,
         resume: args.resume,
-        checkpoint_interval: args.checkpoint_interval,
         progress: !args.json,
         record_private_metrics: args.record_private_metrics,
         tensorboard: args.tensorboard.clone(),
         config,
-    })?;
-    if args.json { output::json(&summary) } else { conclude(&summary) }
+        ..args.training(&opened, &plan, &*device, physical_batch, directory)
+    })?)
+}
+
+/// What a run is made from, as its flags name it.
+pub struct Opened {
+    pub artifact: Artifact,
+    pub data: Dataset,
+    pub valid: Option<Dataset>,
+    pub unit: Unit,
+    pub units: Units,
+}
+
+impl Args {
+    /// Reads the artifact and the data.
+    pub fn open(&self) -> Result<Opened> {
+        let artifact = Artifact::load(&self.artifact)?;
+        if artifact.manifest.loss.is_none() {
+            return Err(TrainArgsError::NoLoss { path: self.artifact.clone() }.into());
+        }
+        let schema = &artifact.manifest.schema;
+        let data = self.reading.load(&self.data, schema, None)?;
+        let valid = self.valid.as_ref().map(|spec| self.reading.load(spec, schema, Some(&data))).transpose()?;
+        let (unit, units) = units(self, &data)?;
+        Ok(Opened { artifact, data, valid, unit, units })
+    }
+
+    /// What tells apart what is opened by the flags of several runs.
+    pub fn opens(&self) -> String {
+        format!("{:?} {:?} {:?} {:?}", self.artifact, self.data, self.valid, self.reading)
+    }
+
+    /// What is asked of the run's privacy.
+    pub fn request(&self, artifact: &Artifact) -> Result<PlanRequest> {
+        let mut request = self.plan.request();
+        if let Some(augment) = &self.augment {
+            augment.check(&artifact.manifest.schema)?;
+            request.views = augment.views as u64;
+        }
+        Ok(request)
+    }
+
+    /// Rows of a physical batch of `plan`.
+    pub fn physical_batch(&self, opened: &Opened, plan: &PrivacyPlan, device: &dyn Device) -> usize {
+        let rows = self.physical_batch.map(|rows| rows as usize);
+        let rows = rows.unwrap_or_else(|| physical::suited(device, &opened.artifact, plan, &opened.units));
+        let most = if plan.non_private { None } else { opened.artifact.program.most_rows() };
+        most.map_or(rows, |most| rows.min(most))
+    }
+
+    /// A run by these flags into `directory`, from its beginning, with a ledger of its own, unseen.
+    pub fn training<'a>(
+        &'a self,
+        opened: &'a Opened,
+        plan: &'a PrivacyPlan,
+        device: &'a dyn Device,
+        physical_batch: usize,
+        directory: RunDir,
+    ) -> Training<'a> {
+        Training {
+            artifact: &opened.artifact,
+            device,
+            data: &opened.data,
+            units: &opened.units,
+            augment: self.augment,
+            valid: opened.valid.as_ref(),
+            valid_every: self.valid_every,
+            plan,
+            accountant: self.plan.accountant(),
+            learning_rate: self.lr,
+            lr_for: self.lr_for.clone(),
+            lr_schedule: self.lr_schedule.clone(),
+            ema: self.ema,
+            physical_batch,
+            ledger: directory.ledger(),
+            directory,
+            resume: false,
+            checkpoint_interval: self.checkpoint_interval,
+            progress: false,
+            record_private_metrics: false,
+            tensorboard: None,
+            trial_of: None,
+            config: None,
+        }
+    }
+
+    /// Which device it is to run on.
+    pub fn device(&self) -> &DeviceChoice {
+        &self.device
+    }
+
+    /// Whether there is something to evaluate on.
+    pub fn is_validated(&self) -> bool {
+        self.valid.is_some()
+    }
+
+    /// The accountant, where one is named.
+    pub fn named_accountant(&self) -> Option<&'static dyn Accountant> {
+        self.plan.named_accountant()
+    }
+
+    /// The same run, into `directory`; with `resume` what was begun there goes on.
+    #[must_use]
+    pub fn into_directory(self, directory: &Path, resume: bool) -> Args {
+        Args { out: Some(directory.to_owned()), resume, ..self }
+    }
 }
 
 fn default_out(artifact: &Path) -> PathBuf {

@@ -131,11 +131,14 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     let growth = certificate.growth(&ledger)?;
+    let of = match &certificate.selection {
+        Some(selection) => {
+            format!("choice of the best of a random number of trials ({}) in its ledger", selection.trials)
+        }
+        None => format!("{} steps of its ledger", certificate.steps),
+    };
     let holds = if growth.is_some() { "held when it was written, for the" } else { "holds for the" };
-    output::line(format!(
-        "the certificate {holds} {} steps of its ledger\n{}",
-        certificate.steps, certificate.statement
-    ))?;
+    output::line(format!("the certificate {holds} {of}\n{}", certificate.statement))?;
     if let Some(growth) = growth {
         output::line(&growth)?;
         return Err(Grown { steps: growth.steps }.into());

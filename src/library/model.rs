@@ -9,9 +9,10 @@ use crate::device::{Device, TARGETS};
 use crate::glob::Glob;
 use crate::import::custom::CustomOps;
 use crate::import::{Proved, prove_with_ops};
-use crate::onnx::{Parameters, Source, discover};
+use crate::onnx::{Given, Initial, Parameters, Source, discover};
 use crate::options::NoiseKind;
 use crate::privacy::adjacency::Unit;
+use crate::privacy::certificate::InitialValues;
 use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::request::PlanRequest;
 use crate::schema::Schema;
@@ -34,6 +35,7 @@ pub struct Model {
     source: Source,
     parameters: Parameters,
     ops: CustomOps,
+    initial: Option<InitialValues>,
 }
 
 impl Model {
@@ -53,7 +55,24 @@ impl Model {
         let mut source = Source::from_bytes(bytes.into(), in_memory())?;
         source.take_batch(&[])?;
         let parameters = discover(&source, &[], &[])?;
-        Ok(Model { source, parameters, ops: ops.clone() })
+        Ok(Model { source, parameters, ops: ops.clone(), initial: None })
+    }
+
+    /// The model with the values of another file, `.safetensors` or ONNX, where names and shapes agree, and what became of each tensor. The file
+    /// is taken to be public, and certificates name it. What is trained is decided by [`Model::choosing`] after it.
+    ///
+    /// # Errors
+    /// When the file cannot be read, nothing in it fits, or what fits is not finite.
+    pub fn begin_with(self, path: &Path) -> Result<(Model, Initial), Error> {
+        let given = Given::read(path)?;
+        let (mut source, initial) = given.give(&self.source, &self.parameters)?;
+        let notes = std::mem::take(&mut source.notes);
+        source.take_batch(&[])?;
+        source.notes = notes;
+        let parameters = discover(&source, &[], &[])?;
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let values = InitialValues { file, sha256: given.sha256 };
+        Ok((Model { source, parameters, ops: self.ops, initial: Some(values) }, initial))
     }
 
     /// Trains the parameters whose names match one of `train`, beside those that are trained anyway, and none that match
@@ -88,7 +107,8 @@ impl Model {
         let compiled = compile_with_ops(&self.source, &self.parameters, options, TARGETS, &self.ops)?;
         let said = [&self.source.notes, &self.parameters.warnings, &compiled.proved.notes];
         let notices = said.into_iter().flatten().cloned().collect();
-        let artifact = artifact::build(&self.source, &self.parameters, compiled, options, MAX_BATCH)?;
+        let mut artifact = artifact::build(&self.source, &self.parameters, compiled, options, MAX_BATCH)?;
+        artifact.manifest.initial_values.clone_from(&self.initial);
         Ok(Compiled { artifact: Artifact { ops: self.ops.clone(), ..artifact }, notices })
     }
 }

@@ -1,7 +1,8 @@
 //! A picture of a model as an SVG file: what depends on its inputs, from top to bottom, with the nodes that are refused
-//! marked and the reasons below.
+//! marked and the reasons below; and pictures of what it is compiled to, the [private graph](private).
 
 mod layout;
+mod private;
 mod svg;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::import::Refusal;
 use crate::onnx::{OnnxNode, Source};
 use layout::{Size, layout};
+pub use private::{draw_largest_layer, draw_private};
 use svg::{Shape, Tone};
 
 /// The most nodes that a picture has.

@@ -18,6 +18,8 @@ const STYLE: &str = "text { font: 12px ui-monospace, Menlo, Consolas, monospace;
 .title { font-weight: bold } .small { fill: #57606a } .mark { fill: #fff; font-weight: bold }
 rect { fill: #f6f8fa; stroke: #8c959f } .interface rect { fill: #ddf4ff; stroke: #0969da }
 .mixes rect { fill: #ffebe9; stroke: #cf222e; stroke-width: 2 } .refused rect { fill: #fff1e5; stroke: #bc4c00; stroke-width: 2 }
+.backward rect { fill: #f6f0ff; stroke: #8250df } .norm rect { fill: #fff8c5; stroke: #9a6700 }
+.clip rect { fill: #ffebe9; stroke: #cf222e; stroke-width: 2 } .sum rect { fill: #dafbe1; stroke: #1a7f37 }
 .mixes circle { fill: #cf222e } .refused circle { fill: #bc4c00 }
 path { fill: none; stroke: #8c959f } .head { fill: #8c959f; stroke: none }";
 
@@ -31,6 +33,14 @@ pub enum Tone {
     Mixes,
     /// Refused for another reason.
     Refused,
+    /// On the way back from the loss.
+    Backward,
+    /// Norms of records' gradients.
+    Norm,
+    /// What records' gradients are scaled by.
+    Clip,
+    /// Where records meet.
+    Sum,
 }
 
 impl Tone {
@@ -40,6 +50,10 @@ impl Tone {
             Tone::Interface => "interface",
             Tone::Mixes => "mixes",
             Tone::Refused => "refused",
+            Tone::Backward => "backward",
+            Tone::Norm => "norm",
+            Tone::Clip => "clip",
+            Tone::Sum => "sum",
         }
     }
 }

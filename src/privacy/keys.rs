@@ -81,6 +81,8 @@ pub enum Domain {
     Views,
     /// Which units are in which part of a cycle.
     Parts,
+    /// How many trials a selection makes, and of what.
+    Trials,
 }
 
 impl Domain {
@@ -92,6 +94,7 @@ impl Domain {
             Domain::Dropout => b"dropout",
             Domain::Views => b"views",
             Domain::Parts => b"parts",
+            Domain::Trials => b"trials",
         }
     }
 }

@@ -19,6 +19,8 @@
 //! | [`noise`] | fresh `N(0, 1)` noise for every step, parameter and element, scaled once |
 //! | [`accountant`] | an upper bound on ε for the steps taken, or an error |
 //! | [`calibrate`] | a noise multiplier, a number of steps or a sample rate whose ε does not exceed the target |
+//! | [`trials`] | the number of trials is drawn as the accountant charges, and without looking at the data |
+//! | [`tuning`] | noise with which the choice of the best trial does not exceed the target |
 //! | [`ledger`] | every step that could have been observed is on disk before it can be |
 //! | [`certificate`] | the claim, what it covers, and how to check it from the ledger |
 //!
@@ -30,7 +32,7 @@
 //!   for each logical step;
 //! - **divides** is by [`plan::PrivacyPlan::divisor`], a constant;
 //! - **accounts** is [`ledger::Ledger::record`], and then an [`accountant::Accountant`] over
-//!   [`ledger::Contents::history`].
+//!   [`ledger::Contents::history`]; for a choice among trials [`ledger::Ledger::select`], and then [`accountant::Selection::epsilon`].
 
 pub mod accountant;
 pub mod adjacency;
@@ -53,5 +55,7 @@ pub mod sampler;
 pub mod sampling;
 pub mod scales;
 pub mod schedule;
+pub mod trials;
+pub mod tuning;
 
 pub use clipping::ClipRule;

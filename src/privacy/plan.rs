@@ -143,6 +143,12 @@ impl PrivacyPlan {
         divided.expect("a plan is checked to leave a share for the gradient in every step")
     }
 
+    /// The integers that a step releases: sums, the counts of adaptive bounds, and estimates; none where sums are of floats.
+    pub fn released_numbers(&self) -> Option<u64> {
+        let beside = (self.clip_groups + Estimates::COUNT) as u64;
+        self.grid.as_ref().map(|grid| grid.elements + beside)
+    }
+
     /// What step number `step` is to an accountant.
     pub fn mechanism(&self, step: u64) -> Mechanism {
         let sampling = self.sampling.participation();
@@ -434,7 +440,7 @@ pub enum PlanWarning {
 
 /// A valid plan for tests of other modules.
 #[cfg(test)]
-pub(super) fn example() -> PlanSpec {
+pub(crate) fn example() -> PlanSpec {
     PlanSpec {
         noise_multiplier: 1.5,
         delta: Some(1e-5),

@@ -6,6 +6,7 @@
 mod axis;
 mod charts;
 mod html;
+mod layer;
 mod plot;
 mod run;
 mod thin;
@@ -16,6 +17,7 @@ pub use run::{ReportError, Run};
 
 use axis::{bound, number};
 use html::{escape, list, pairs};
+use layer::Layer;
 
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::certificate::{Certificate, Joint, together};
@@ -51,11 +53,12 @@ fn one(run: &Run) -> String {
         return statement("This run has not ended, and has no certificate.", false);
     };
     format!(
-        "<section>\n{}{}{}</section>\n<section>\n<h2>What is covered, and what is not</h2>\n{}</section>\n",
+        "<section>\n{}{}{}</section>\n<section>\n<h2>What is covered, and what is not</h2>\n{}</section>\n{}",
         statement(&certificate.statement, certificate.guarantee),
         tiles(run, certificate),
         settings(certificate),
-        coverage(certificate)
+        coverage(certificate),
+        run.layer.as_ref().map_or(String::new(), Layer::section)
     )
 }
 
@@ -71,7 +74,10 @@ fn tiles(run: &Run, certificate: &Certificate) -> String {
         ("ε".to_owned(), certificate.epsilon.map_or("none".to_owned(), bound)),
         ("δ".to_owned(), plan.delta.map_or("none".to_owned(), |delta| format!("{delta:e}"))),
         ("noise multiplier σ".to_owned(), number(plan.noise_multiplier)),
-        ("steps counted".to_owned(), number(certificate.steps as f64)),
+        match certificate.selection {
+            Some(_) => ("steps of the chosen run".to_owned(), number(plan.planned_steps as f64)),
+            None => ("steps counted".to_owned(), number(certificate.steps as f64)),
+        },
     ];
     let figures = run.evaluated().and_then(|line| line.valid.as_ref()).map(|valid| valid.figures()).unwrap_or_default();
     all.extend(figures.iter().map(|figure| (format!("validation {}", figure.title), figure.number())));
@@ -104,6 +110,8 @@ fn settings(certificate: &Certificate) -> String {
         ("ledger", format!("{} lines, the last of hash {}", certificate.ledger.entries, certificate.ledger.hash)),
         ("software", certificate.software.clone()),
     ];
+    let chosen = certificate.selection.as_ref();
+    rows.extend(chosen.map(|selection| ("best of a random number of trials", selection.trials.to_string())));
     rows.extend(certificate.post_processing.iter().map(|what| ("made of what was released", what.clone())));
     pairs(&rows)
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use miette::Diagnostic;
 use thiserror::Error;
 
+use super::layer::Layer;
+use crate::artifact::Artifact;
 use crate::files::{self, FileError};
 use crate::privacy::certificate::{Certificate, CertificateError, VerifyError};
 use crate::privacy::ledger::{Contents, LedgerError};
@@ -47,6 +49,8 @@ pub struct Run {
     pub metrics: Vec<StepMetrics>,
     /// The flags that it was made by.
     pub config: Option<String>,
+    /// The private graph of one of its layers, where it is reported alone and was private.
+    pub layer: Option<Layer>,
 }
 
 impl Run {
@@ -60,7 +64,13 @@ impl Run {
         if !paths.is_empty() {
             return Err(ReportError::NoRun { paths });
         }
-        directories.iter().map(|directory| Run::read(directory)).collect()
+        let mut runs = directories.iter().map(|directory| Run::read(directory)).collect::<Result<Vec<Run>, _>>()?;
+        if let ([run], [directory]) = (&mut runs[..], directories)
+            && run.guaranteed().is_some()
+        {
+            run.layer = Artifact::load(&RunDir::new(directory).artifact()).ok().as_ref().and_then(Layer::of);
+        }
+        Ok(runs)
     }
 
     fn read(path: &Path) -> Result<Run, ReportError> {
@@ -80,6 +90,7 @@ impl Run {
             ledger,
             metrics: MetricsLog::read(&directory.metrics())?,
             config: config.map(|text| String::from_utf8_lossy(&text).into_owned()),
+            layer: None,
         })
     }
 

@@ -28,6 +28,7 @@ fn line(step: u64, observed: bool) -> StepMetrics {
         noise_multiplier: Some(1.5),
         clip_bounds: vec![0.5],
         learning_rate: Some(0.1),
+        lr_for: Default::default(),
         steps_per_second: Some(10.0),
         samples_per_second: 1000.0 + (x * 0.7).sin(),
         valid: (step.is_multiple_of(7)).then_some(valid),
@@ -53,6 +54,7 @@ fn run(name: &str, path: &Path, steps: u64) -> Run {
         ledger: Some((path.to_owned(), contents)),
         metrics: (1..=steps).map(|step| line(step, false)).collect(),
         config: Some("lr = 0.1\n".to_owned()),
+        layer: None,
     }
 }
 

@@ -75,6 +75,18 @@ pub fn resolve(rates: &[LrFor], program: &Program) -> Result<BTreeMap<String, f6
     Ok(trained.into_iter().filter_map(|name| rate(&name).map(|rate| (name, rate))).collect())
 }
 
+impl LrFor {
+    /// The pattern of the parameters' names.
+    pub fn pattern(&self) -> String {
+        self.glob.to_string()
+    }
+
+    /// Their learning rate, before the schedule.
+    pub fn rate(&self) -> f64 {
+        self.rate
+    }
+}
+
 impl FromStr for LrFor {
     type Err = InvalidLrFor;
 

@@ -13,6 +13,7 @@
 //! that. `estimates` are noisy and paid for; they are there only where the plan has them. `valid` is on the validation data, which
 //! are taken to be public, after steps that these were evaluated at.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,9 @@ pub struct StepMetrics {
     /// The learning rate of the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
+    /// Those of parameters that have their own, by pattern.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lr_for: BTreeMap<String, f64>,
     /// Logical steps over wall time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps_per_second: Option<f64>,
@@ -146,6 +150,7 @@ mod tests {
             noise_multiplier: Some(1.0),
             clip_bounds: vec![0.5],
             learning_rate: Some(0.1),
+            lr_for: BTreeMap::from([("a.*".to_owned(), 0.05)]),
             steps_per_second: Some(2.0),
             samples_per_second: 10.0,
             valid: None,

@@ -27,6 +27,8 @@ pub mod progress;
 pub mod released;
 #[cfg(feature = "host")]
 pub mod run_dir;
+#[cfg(feature = "host")]
+pub mod selection;
 pub mod step;
 #[cfg(feature = "host")]
 pub mod tensorboard;

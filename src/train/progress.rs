@@ -149,6 +149,7 @@ mod tests {
             noise_multiplier: Some(1.0),
             clip_bounds: vec![0.5],
             learning_rate: Some(0.1),
+            lr_for: Default::default(),
             steps_per_second: Some(2.0),
             samples_per_second: 3412.4,
             valid: None,

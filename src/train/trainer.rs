@@ -97,6 +97,8 @@ pub struct Training<'a> {
     pub tensorboard: Option<PathBuf>,
     /// The text of the file that repeats the run, which goes into its directory.
     pub config: Option<&'a str>,
+    /// The selection that the run is a trial of. It has no certificate then, and nothing of it may be shown before the best is chosen.
+    pub trial_of: Option<&'a str>,
 }
 
 /// How a run ended.
@@ -339,7 +341,7 @@ impl<'a> Run<'a> {
         files::create_directory(directory.path())?;
         let lock = files::lock(&directory.lock())?.ok_or_else(|| TrainError::InUse { path: path() })?;
         let id = run_id(&SystemEntropy)?;
-        let ledger = Ledger::open(&training.ledger, &id, plan)?;
+        let ledger = Ledger::open(&training.ledger, &id, plan)?.in_trial_of(training.trial_of);
         let ledger = match stream {
             Some(stream) => ledger.in_stream(stream),
             None => ledger,
@@ -492,15 +494,21 @@ impl<'a> Run<'a> {
     fn finish(mut self) -> Result<Summary, TrainError> {
         self.progress.finish();
         let training = self.training;
-        let certificate = self.certificate()?;
-        certificate.write(&training.directory.certificate())?;
-        certificate.write_page(&training.directory.certificate_page())?;
+        let epsilon = match training.trial_of {
+            Some(_) => None,
+            None => {
+                let certificate = self.certificate()?;
+                certificate.write(&training.directory.certificate())?;
+                certificate.write_page(&training.directory.certificate_page())?;
+                certificate.epsilon.filter(|_| certificate.guarantee)
+            }
+        };
         let valid = self.validate()?;
         let log = MetricsLog::read(&training.directory.metrics())?;
         Ok(Summary {
             steps: self.steps.step(),
             planned_steps: training.plan.planned_steps,
-            epsilon: certificate.epsilon.filter(|_| certificate.guarantee),
+            epsilon,
             delta: training.plan.delta,
             valid,
             evaluated: log.into_iter().filter(|line| line.valid.is_some()).collect(),

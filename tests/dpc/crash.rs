@@ -1,10 +1,13 @@
 //! `kill -9` at any moment of a run: what reached the disk has been paid for, and the run goes on.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::place::{Place, TINY, checkpoints, files};
 use dpc::train::checkpoint::Checkpoint;
+use dpc::train::evaluate::Evaluation;
+use dpc::train::metrics::MetricsLog;
 use dpc::train::run_dir::RunDir;
 
 /// How many kills; the environment variable `DPC_KILLS` gives another number.
@@ -38,6 +41,17 @@ fn a_run_that_is_killed_ends_as_one_that_is_not() {
 fn a_run_with_correlated_noise_that_is_killed_ends_as_one_that_is_not() {
     kill_all(KILLS / 4, "--insecure-seed 7 --noise-correlation banded:3 --sampling cyclic");
     kill_all(KILLS / 16, "--insecure-seed 7 --noise-correlation tree");
+}
+
+/// Records that stay in their files, averages of the parameters, views, learning rates by name, and what is written to be watched.
+#[test]
+fn a_run_with_all_that_people_add_that_is_killed_ends_as_one_that_is_not() {
+    let watched = "--valid data.npz --valid-every 3 --tensorboard board --lr-for *bias=0.5";
+    kill_all(KILLS / 4, &format!("--insecure-seed 7 --in-memory 0 --ema 0.9 --augment 3:noise=0.2 {watched}"));
+    kill_all(
+        KILLS / 16,
+        &format!("--insecure-seed 7 --in-memory 0 --ema 0.9 --noise-correlation banded:3 --sampling cyclic {watched}"),
+    );
 }
 
 fn kill_all(kills: u64, flags: &str) {
@@ -89,6 +103,11 @@ fn kill(kills: u64, flags: &str) -> Met {
         assert!(paid >= STEPS);
         if flags.contains("--insecure-seed") {
             assert_eq!(trained(&place, "run"), whole);
+            let all = evaluations(&place, "whole");
+            assert!(evaluations(&place, "run").iter().all(|evaluated| all.contains(evaluated)));
+        }
+        if flags.contains("--tensorboard") {
+            files(&place.path("board"), |_| true).iter().for_each(|path| whole_events(path));
         }
         place.ok("verify-certificate run");
         assert_eq!(half_written(&place), 0);
@@ -108,8 +127,28 @@ fn command(place: &Place, flags: &str) -> std::process::Command {
 /// The bits of the parameters that a run ended with.
 fn trained(place: &Place, name: &str) -> Vec<Vec<u32>> {
     let last = checkpoints(&RunDir::new(&place.path(name))).pop().expect("a checkpoint");
-    let parameters = Checkpoint::load(&last).expect("a whole checkpoint").parameters;
-    parameters.values().map(|tensor| tensor.data.iter().map(|value| value.to_bits()).collect()).collect()
+    let Checkpoint { parameters, averages, states, .. } = Checkpoint::load(&last).expect("a whole checkpoint");
+    let all = [parameters, averages, states];
+    let tensors = all.iter().flat_map(|tensors| tensors.values());
+    tensors.map(|tensor| tensor.data.iter().map(|value| value.to_bits()).collect()).collect()
+}
+
+/// The steps after which a run was evaluated, each with what came of it.
+fn evaluations(place: &Place, name: &str) -> Vec<(u64, Evaluation)> {
+    let lines = MetricsLog::read(&RunDir::new(&place.path(name)).metrics()).expect("metrics");
+    lines.into_iter().filter_map(|line| Some((line.step, line.valid?))).collect()
+}
+
+/// Checks that an event file is records after records, of which a kill may have cut the last.
+fn whole_events(path: &Path) {
+    let bytes = std::fs::read(path).expect("a file");
+    let mut rest = &bytes[..];
+    while let Some((length, after)) = rest.split_first_chunk::<8>() {
+        let length = u64::from_le_bytes(*length) as usize;
+        assert!(length < 1 << 20, "{}: a record of {length} bytes", path.display());
+        // Two checksums.
+        rest = after.get(4 + length + 4..).unwrap_or_default();
+    }
 }
 
 fn half_written(place: &Place) -> usize {

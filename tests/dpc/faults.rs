@@ -355,6 +355,7 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
             progress: false,
             record_private_metrics: false,
             tensorboard: None,
+            trial_of: None,
             config: None,
         })
     };

@@ -37,6 +37,7 @@ mod shapes;
 mod situations;
 mod snapshots;
 mod tables;
+mod tune;
 mod units;
 mod watching;
 mod zoo;

@@ -172,6 +172,7 @@ fn help() {
         "compile",
         "check",
         "train",
+        "tune",
         "eval",
         "run",
         "grads",

@@ -54,8 +54,8 @@ pub const LAYERS: &[(&str, &[&str])] = &[
             "schema", "tensors", "train",
         ],
     ),
-    ("picture", &["import", "onnx"]),
-    ("report", &["files", "privacy", "train"]),
+    ("picture", &["graph", "import", "onnx", "ops"]),
+    ("report", &["artifact", "compile", "device", "files", "picture", "privacy", "train"]),
     // The program.
     (
         "cli",

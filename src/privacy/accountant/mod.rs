@@ -9,6 +9,7 @@ mod logspace;
 mod pld;
 mod prv;
 mod rdp;
+pub mod selection;
 
 use std::fmt;
 
@@ -22,6 +23,7 @@ pub use gdp::Gdp;
 pub use pld::Pld;
 pub use prv::Prv;
 pub use rdp::Rdp;
+pub use selection::Selection;
 
 /// Steps of the subsampled Gaussian mechanism that share their parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -134,6 +136,18 @@ pub enum InputProblem {
         help("give a finite number of at least 0; a target must be above 0")
     )]
     Epsilon { value: f64 },
+    #[error("the numbers of trials are not distributed by any distribution that there is")]
+    #[diagnostic(
+        code(dpc::privacy::accounting::trials),
+        help("it was changed after it was written; restore it from a copy")
+    )]
+    Trials,
+    #[error("a selection is among no candidates at all")]
+    #[diagnostic(
+        code(dpc::privacy::accounting::candidates),
+        help("it was changed after it was written; restore it from a copy")
+    )]
+    NoCandidate,
 }
 
 impl InvalidInput {
@@ -164,7 +178,7 @@ fn check(
     accountant: &dyn Accountant,
     history: &[Mechanism],
     adjacency: Adjacency,
-    problem: Option<InputProblem>,
+    problem: impl IntoIterator<Item = InputProblem>,
 ) -> Result<(), InvalidInput> {
     let mut problems = Vec::new();
     for entry in history {

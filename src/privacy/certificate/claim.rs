@@ -1,6 +1,7 @@
 //! What a certificate says in words.
 
 use super::InitialValues;
+use crate::privacy::accountant::Selection;
 use crate::privacy::adjacency::{Adjacency, Unit};
 use crate::privacy::plan::PrivacyPlan;
 
@@ -23,14 +24,19 @@ impl Claim {
         }
     }
 
-    pub(super) fn covers(&self, plan: &PrivacyPlan) -> Vec<String> {
+    pub(super) fn covers(&self, plan: &PrivacyPlan, selection: Option<&Selection>) -> Vec<String> {
         if !matches!(self, Claim::Private { .. }) {
             return vec![];
         }
-        let mut items = vec![
-            "the trained parameters, every checkpoint of them, and anything computed from them alone",
-            "every step in the ledger, of all runs that share it, repeated and torn ones included",
-        ];
+        let mut items = vec!["the trained parameters, every checkpoint of them, and anything computed from them alone"];
+        let paid: &[&str] = match selection {
+            Some(_) => &[
+                "the choice of the released run, with its hyper-parameters, as the best of a random number of trials",
+                "every step of all trials, interrupted ones included",
+            ],
+            None => &["every step in the ledger, of all runs that share it, repeated and torn ones included"],
+        };
+        items.extend(paid);
         if plan.clip.adaptive().is_some() {
             items.push("the clip bounds of every step, which follow noisy counts that are paid for");
         }
@@ -46,13 +52,25 @@ impl Claim {
         items.into_iter().map(str::to_owned).collect()
     }
 
-    pub(super) fn does_not_cover(&self, plan: &PrivacyPlan, initial: Option<&InitialValues>) -> Vec<String> {
+    pub(super) fn does_not_cover(
+        &self,
+        plan: &PrivacyPlan,
+        selection: Option<&Selection>,
+        initial: Option<&InitialValues>,
+    ) -> Vec<String> {
         if !matches!(self, Claim::Private { .. }) {
             return vec!["anything: no guarantee is given".to_owned()];
         }
         let mut items = vec![
             "training loss, accuracy and batch sizes worked out on the private data and shown, or stored on request",
-            "choices made by looking at the private data: hyper-parameters, architecture, early stopping, other runs on the same data",
+            match selection {
+                Some(_) => {
+                    "other choices made by looking at the private data: of what is tried, whether the trials go on, other runs on the same data"
+                }
+                None => {
+                    "choices made by looking at the private data: hyper-parameters, architecture, early stopping, other runs on the same data"
+                }
+            },
             "pre-processing fitted on the private data, such as vocabularies and normalisation constants",
             "data used for pre-training, and validation and test data",
             match plan.unit {
@@ -63,6 +81,10 @@ impl Claim {
             },
             "observation of the computation itself: its memory and its timing",
         ];
+        if selection.is_some() {
+            items.push("the trials that are not released, what was seen of them, and how many there were: they must stay secret, and how long they took with them");
+            items.push("the data that the trials were scored on, which are taken to be public");
+        }
         if plan.correlation.is_some() {
             items.push("the files of noise beside checkpoints, which exist while a run goes on, and which only its owner may read");
         }

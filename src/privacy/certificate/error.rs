@@ -34,6 +34,15 @@ pub enum NoCertificate {
         help("a certificate rests on an upper bound: use the pld or rdp accountant")
     )]
     Approximation { accountant: &'static str },
+    #[error("the ledger counts steps of trials, of which the best is to be chosen")]
+    #[diagnostic(
+        code(dpc::privacy::certificate::trial),
+        help(
+            "a trial has no certificate of its own, as which is best was found by looking at all of them: `dpc tune --resume` \
+             ends the choice, and certifies what is chosen with what choosing costs"
+        )
+    )]
+    Trial,
     #[error(transparent)]
     #[diagnostic(transparent)]
     Input(#[from] InvalidInput),

@@ -23,12 +23,12 @@ use words::Words;
 
 use crate::files::{self, FileError};
 
-use super::accountant::{self, Accountant, InvalidInput, Mechanism};
+use super::accountant::selection::Candidate;
+use super::accountant::{self, Accountant, InvalidInput, Mechanism, Rdp, Selection};
 use super::correlation::Correlation;
 use super::discrete::Smoothing;
 use super::ledger::{Contents, Head};
 use super::plan::PrivacyPlan;
-use super::release::Estimates;
 
 /// The content of `certificate.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,8 +51,11 @@ pub struct Certificate {
     /// The plan that sampling, clipping, noise and division took their numbers from.
     #[serde(flatten)]
     pub plan: PrivacyPlan,
-    /// The steps as the accountant was given them.
+    /// The steps as the accountant was given them; of a selection none, as its candidates have them.
     pub history: Vec<Mechanism>,
+    /// The choice among trials that the released parameters are of, where they are of one. ε is then that of the choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Selection>,
     /// What the guarantee covers.
     pub covers: Vec<String>,
     /// What it does not.
@@ -115,8 +118,18 @@ impl Certificate {
         if !accountant.is_bound() {
             return Err(NoCertificate::Approximation { accountant: accountant.name() });
         }
-        let history = ledger.history(plan);
-        let epsilon = epsilon(plan, &history, ledger.steps(), accountant)?;
+        if ledger.has_trials() {
+            return Err(NoCertificate::Trial);
+        }
+        let selection = ledger.selection();
+        let (accountant, history, epsilon) = match selection {
+            Some(selection) => (&Rdp as &dyn Accountant, Vec::new(), selected(plan, ledger, selection)?),
+            None => {
+                let history = ledger.history(plan);
+                let epsilon = epsilon(plan, &history, ledger.steps(), accountant)?;
+                (accountant, history, epsilon)
+            }
+        };
         let claim = Claim::new(plan, ledger.insecure(), epsilon);
         let comparison = epsilon
             .zip(plan.delta)
@@ -131,8 +144,9 @@ impl Certificate {
             steps: ledger.steps(),
             plan: plan.clone(),
             history,
-            covers: claim.covers(plan),
-            does_not_cover: claim.does_not_cover(plan, provenance.initial_values.as_ref()),
+            covers: claim.covers(plan, selection),
+            does_not_cover: claim.does_not_cover(plan, selection, provenance.initial_values.as_ref()),
+            selection: selection.cloned(),
             post_processing: Vec::new(),
             provenance,
             software: concat!("dpc ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -202,7 +216,9 @@ impl Certificate {
         };
         compare("comparison", self.comparison.words(), again.comparison.words(), same_comparison);
         equal!(steps);
+        equal!(accountant);
         equal!(history);
+        equal!(selection);
         equal!(ledger);
         equal!(covers);
         equal!(does_not_cover);
@@ -239,6 +255,16 @@ impl Certificate {
             return vec![];
         };
         let plan = &self.plan;
+        if let Some(selection) = &last.selection {
+            let own = Candidate::of(plan);
+            let among = selection.candidates.contains(&own);
+            let recorded = if among { own.words() } else { selection.candidates.words() };
+            return vec![
+                ("trial", own.words(), recorded),
+                ("unit", plan.unit.to_string(), last.unit.to_string()),
+                ("insecure_seed", plan.insecure_seed.is_some().words(), last.insecure.words()),
+            ];
+        }
         vec![
             ("sampling", plan.sampling.to_string(), last.sampling.to_string()),
             ("expected_batch", plan.expected_batch.to_string(), last.expected_batch.to_string()),
@@ -264,10 +290,9 @@ fn epsilon(
     let Some(delta) = plan.delta else {
         return Ok(None);
     };
-    // Beside the gradient there are the counts and the estimates. Steps of correlated noise are more than their participations.
+    // Steps of correlated noise are more than their participations.
     let steps = history.iter().map(|mechanism| mechanism.steps).sum::<u64>().max(releases);
-    let beside = (plan.clip_groups + Estimates::COUNT) as u64;
-    let excess = plan.grid.as_ref().map(|grid| Smoothing::USUAL.excess(steps, grid.elements + beside));
+    let excess = plan.released_numbers().map(|numbers| Smoothing::USUAL.excess(steps, numbers));
     let continuous = accountant.epsilon(history, plan.adjacency, delta)?;
     let epsilon = match excess {
         Some(excess) => {
@@ -278,6 +303,14 @@ fn epsilon(
         None => continuous,
     };
     Ok(Some(epsilon).filter(|epsilon| epsilon.is_finite()))
+}
+
+/// ε of the selection that is all that the ledger holds; none where there is more, to which nothing adds it up.
+fn selected(plan: &PrivacyPlan, ledger: &Contents, selection: &Selection) -> Result<Option<f64>, InvalidInput> {
+    match plan.delta.filter(|_| ledger.steps() == 1) {
+        Some(delta) => Ok(Some(selection.epsilon(plan.adjacency, delta)?).filter(|epsilon| epsilon.is_finite())),
+        None => Ok(None),
+    }
 }
 
 fn correlated(correlation: Option<Correlation>) -> String {

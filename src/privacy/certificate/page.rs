@@ -42,9 +42,15 @@ impl Certificate {
                 None => "floating point".to_owned(),
             },
         );
+        if let Some(selection) = &self.selection {
+            row("chosen as the best of a random number of trials", selection.trials.to_string());
+        }
         row("clip rule", format!("{} ({})", self.plan.clip, self.plan.clip_schedule));
         row("divisor (expected batch)", self.plan.expected_batch.to_string());
-        row("steps in the ledger", self.steps.to_string());
+        match &self.selection {
+            Some(_) => row("steps of the released run", self.plan.planned_steps.to_string()),
+            None => row("steps in the ledger", self.steps.to_string()),
+        }
         row("source model, SHA-256", self.provenance.source_model.clone());
         row("program, SHA-256", self.provenance.program.clone());
         row("data schema, SHA-256", self.provenance.data_schema.clone());

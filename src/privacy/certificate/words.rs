@@ -1,7 +1,8 @@
 //! The members of a certificate in words, for those who are told which of them does not hold.
 
 use super::Comparison;
-use crate::privacy::accountant::Mechanism;
+use crate::privacy::accountant::selection::Candidate;
+use crate::privacy::accountant::{Mechanism, Selection};
 use crate::privacy::ledger::Head;
 
 /// A member in words.
@@ -54,6 +55,33 @@ impl Words for Vec<Mechanism> {
             [] => "no step".to_owned(),
             steps => steps.iter().map(Words::words).collect::<Vec<_>>().join(", then "),
         }
+    }
+}
+
+impl Words for String {
+    fn words(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Words for Candidate {
+    fn words(&self) -> String {
+        let numbers = self.numbers.map_or(String::new(), |numbers| format!(", {numbers} integers each"));
+        format!("{}{numbers}", self.history.words())
+    }
+}
+
+impl Words for Vec<Candidate> {
+    fn words(&self) -> String {
+        self.iter().map(Words::words).collect::<Vec<_>>().join("; or ")
+    }
+}
+
+impl Words for Option<Selection> {
+    fn words(&self) -> String {
+        self.as_ref().map_or("none".to_owned(), |selection| {
+            format!("the best of {} trials of {}", selection.trials, selection.candidates.words())
+        })
     }
 }
 

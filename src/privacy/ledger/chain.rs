@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::privacy::accountant::Mechanism;
+use crate::privacy::accountant::{Mechanism, Selection};
 use crate::privacy::adjacency::Unit;
 use crate::privacy::correlation::participation::participations;
 use crate::privacy::correlation::{Correlation, Strategy};
@@ -42,6 +42,12 @@ pub struct Entry {
     /// stream's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
+    /// The selection among trials that the line pays for, in place of a step. Its σ is 0, so that who does not know of selections bounds nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Selection>,
+    /// The selection that the step's run is a trial of, which alone may be released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_of: Option<String>,
     /// The clip rule.
     pub clip: String,
     /// The expected batch size L.
@@ -65,6 +71,8 @@ impl Entry {
             noise_correlation: plan.correlation.as_ref().map(|strategy| strategy.correlation()),
             noise_matrix: None,
             stream: stream.map(str::to_owned),
+            selection: None,
+            trial_of: None,
             clip: plan.clip.to_string(),
             expected_batch: plan.expected_batch,
             unit: plan.unit,
@@ -171,6 +179,16 @@ impl Contents {
     /// How many whole lines there are.
     pub fn len(&self) -> u64 {
         self.entries.len() as u64
+    }
+
+    /// The selection among trials that the ledger counts, if it does. It is then alone there.
+    pub fn selection(&self) -> Option<&Selection> {
+        self.entries.iter().find_map(|entry| entry.selection.as_ref())
+    }
+
+    /// Whether there are steps of trials, which are paid for by the selection among them.
+    pub fn has_trials(&self) -> bool {
+        self.entries.iter().any(|entry| entry.trial_of.is_some())
     }
 
     /// The kind of unit that the steps are for; `None` where there is no step.

@@ -43,6 +43,18 @@ pub enum LedgerError {
         )
     )]
     Unit { path: PathBuf, ledger: Unit, plan: Unit },
+    #[error("the ledger {} counts a choice among trials, to which no steps are added", path.display())]
+    #[diagnostic(
+        code(dpc::privacy::ledger::selection),
+        help("train with a ledger of its own. What holds for both together is that their ε and their δ add up")
+    )]
+    Selection { path: PathBuf },
+    #[error("the ledger {} holds steps, and a choice among trials has one for itself", path.display())]
+    #[diagnostic(
+        code(dpc::privacy::ledger::not_alone),
+        help("choose in another folder. What holds for both together is that their ε and their δ add up")
+    )]
+    NotAlone { path: PathBuf },
     #[error("the ledger {} lost lines: {expected} were there before, {found} are there now", path.display())]
     #[diagnostic(
         code(dpc::privacy::ledger::rewound),

@@ -10,6 +10,9 @@
 //!
 //! All steps of a ledger are for one kind of unit, since the guarantee is for one.
 //!
+//! A choice among trials has a ledger of its own, with one line for all of it: what it costs is worked out by Rényi divergences alone, and no other
+//! step is added to it. The steps of the trials themselves are on a ledger that stays with them.
+//!
 //! One process at a time can have a ledger open, by a lock on a file beside it that the system releases
 //! when the process ends, however it ends. Links are followed first, so that all names of a ledger are one. A caller of the
 //! library may keep the lines elsewhere, see [`LedgerStore`].
@@ -25,7 +28,9 @@ pub use error::LedgerError;
 use store::{FileStore, exists};
 pub use store::{LedgerStore, MemoryStore};
 
+use super::accountant::Selection;
 use super::plan::PrivacyPlan;
+use super::sampling::Sampling;
 use crate::files;
 
 /// A ledger open for recording. Nobody else has it open until it is dropped.
@@ -36,6 +41,8 @@ pub struct Ledger {
     run: String,
     /// The stream of correlated noise that steps are of, if they are of one.
     stream: Option<String>,
+    /// The selection that steps are of a trial of, if they are.
+    trial_of: Option<String>,
     plan: PrivacyPlan,
     failed: bool,
 }
@@ -69,7 +76,8 @@ impl Ledger {
     /// run `run`. A torn last line is first replaced by a whole one that counts as a step.
     ///
     /// # Errors
-    /// When another process has it open, it is corrupt, its steps are for other units, or it cannot be read or written.
+    /// When another process has it open, it is corrupt, its steps are for other units, it counts a selection, or it cannot be read or
+    /// written.
     pub fn open(path: &Path, run: &str, plan: &PrivacyPlan) -> Result<Ledger, LedgerError> {
         Ledger::on(Box::new(FileStore::lock(path)?), run, plan)
     }
@@ -85,6 +93,9 @@ impl Ledger {
         if let Some(unit) = contents.unit().filter(|unit| *unit != plan.unit) {
             return Err(LedgerError::Unit { path: place, ledger: unit, plan: plan.unit });
         }
+        if contents.selection().is_some() {
+            return Err(LedgerError::Selection { path: place });
+        }
         if contents.torn || contents.unended || fresh {
             if contents.torn {
                 contents = contents.repaired(run, plan);
@@ -94,13 +105,40 @@ impl Ledger {
         }
         store.begin()?;
         let stream = plan.correlation.as_ref().map(|_| run.to_owned());
-        Ok(Ledger { store, contents, run: run.to_owned(), stream, plan: plan.clone(), failed: false })
+        Ok(Ledger { store, contents, run: run.to_owned(), stream, trial_of: None, plan: plan.clone(), failed: false })
     }
 
     /// The same for a run that goes on with the stream of correlated noise `stream`.
     #[must_use]
     pub fn in_stream(self, stream: &str) -> Ledger {
         Ledger { stream: self.stream.map(|_| stream.to_owned()), ..self }
+    }
+
+    /// The same for a run that is a trial of `selection`, if it is of one.
+    #[must_use]
+    pub fn in_trial_of(self, selection: Option<&str>) -> Ledger {
+        Ledger { trial_of: selection.map(str::to_owned), ..self }
+    }
+
+    /// Pays for a selection among trials of the plan and others, in a ledger that holds nothing else, now and later. Its line is on the disk on
+    /// return.
+    ///
+    /// # Errors
+    /// When there is something in it, or the line could not be written or synced. No trial may begin then.
+    pub fn select(mut self, selection: Selection) -> Result<Contents, LedgerError> {
+        if !self.contents.is_empty() {
+            return Err(LedgerError::NotAlone { path: self.store.place().to_owned() });
+        }
+        let entry = Entry {
+            noise_multiplier: 0.0,
+            sampling: Sampling::Poisson { rate: 1.0 },
+            noise_correlation: None,
+            selection: Some(selection),
+            ..Entry::new(0, &self.run, 0, &self.plan, None)
+        };
+        let line = self.contents.push(entry);
+        self.store.append(line.as_bytes())?;
+        Ok(self.contents)
     }
 
     /// The stream of correlated noise that steps are of.
@@ -121,6 +159,7 @@ impl Ledger {
         if self.contents.entries().last().is_none_or(|last| last.run != self.run) {
             entry.noise_matrix.clone_from(&self.plan.correlation);
         }
+        entry.trial_of.clone_from(&self.trial_of);
         let seq = entry.seq;
         let line = self.contents.push(entry);
         if let Err(error) = self.store.append(line.as_bytes()) {
@@ -192,7 +231,6 @@ mod tests {
     use crate::privacy::correlation::Correlation;
     use crate::privacy::grid::Grid;
     use crate::privacy::plan::{self, PlanSpec};
-    use crate::privacy::sampling::Sampling;
     use std::fs;
     use tempfile::TempDir;
 

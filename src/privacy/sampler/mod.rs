@@ -8,7 +8,7 @@
 //! The parts of cyclic sampling have a key of their own, [`Parts`], which sessions of one run share: a unit must be in the same part in
 //! all of them. They are as secret as the run key.
 
-mod uniform;
+pub(in crate::privacy) mod uniform;
 
 use std::fmt;
 

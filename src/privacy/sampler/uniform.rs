@@ -5,25 +5,51 @@ use std::collections::BTreeSet;
 use crate::privacy::keys::Stream;
 
 /// Uniform integers from a key stream.
-pub(super) struct Uniform(Stream);
+pub(in crate::privacy) struct Uniform(Stream);
 
 impl Uniform {
-    pub(super) fn new(stream: Stream) -> Uniform {
+    pub(in crate::privacy) fn new(stream: Stream) -> Uniform {
         Uniform(stream)
     }
 
     /// A uniform integer below `bound`, which is above 0: 64-bit words above the largest multiple of
     /// `bound` are drawn again.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(in crate::privacy) fn below(&mut self, bound: u64) -> u64 {
         let excess = (u64::MAX % bound + 1) % bound;
         loop {
-            let mut bytes = [0; 8];
-            self.0.fill(&mut bytes);
-            let word = u64::from_le_bytes(bytes);
+            let word = self.word();
             if word <= u64::MAX - excess {
                 return word % bound;
             }
         }
+    }
+
+    /// Whether something of this probability, in [0, 1], happens: the bits of a uniform number are compared with those of the
+    /// probability, 64 at a time, until they differ.
+    pub(in crate::privacy) fn chance(&mut self, probability: f64) -> bool {
+        const WORD: f64 = 18_446_744_073_709_551_616.0;
+        let mut left = probability;
+        loop {
+            if left >= 1.0 {
+                return true;
+            }
+            // Exact: a scaling by a power of two, a floor and a difference of numbers that share their bits.
+            let (shifted, drawn) = (left * WORD, self.word());
+            let digit = shifted.floor();
+            if drawn != digit as u64 {
+                return drawn < digit as u64;
+            }
+            left = shifted - digit;
+            if left == 0.0 {
+                return false;
+            }
+        }
+    }
+
+    fn word(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        self.0.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
     }
 
     /// A uniform subset of `0..count` of `size` numbers, at most `count`, in increasing order (Floyd's
@@ -89,6 +115,17 @@ mod tests {
             *outcomes.entry(uniform.permutation(4)).or_default() += 1;
         }
         assert_uniform(&outcomes, 24, 24_000);
+    }
+
+    #[test]
+    fn chances_are_those_asked_for() {
+        let mut uniform = uniform(3);
+        for probability in [0.5, 0.05, 1.0 / 3.0, 0.999] {
+            let happened = (0..20_000).filter(|_| uniform.chance(probability)).count() as f64;
+            let deviation = (20_000.0 * probability * (1.0 - probability)).sqrt();
+            assert!((happened - 20_000.0 * probability).abs() < 6.0 * deviation, "{probability}: {happened}");
+        }
+        assert!((0..100).all(|_| uniform.chance(1.0) && !uniform.chance(0.0) && !uniform.chance(1e-30)));
     }
 
     #[test]

@@ -79,6 +79,7 @@ fn scalars(metrics: &StepMetrics) -> Vec<(String, f64)> {
         ("train/steps_per_second".to_owned(), metrics.steps_per_second),
         ("train/samples_per_second".to_owned(), Some(metrics.samples_per_second)),
     ];
+    all.extend(metrics.lr_for.iter().map(|(pattern, rate)| (format!("train/learning_rate/{pattern}"), Some(*rate))));
     match &metrics.clip_bounds[..] {
         [only] => all.push(("privacy/clip_bound".to_owned(), Some(*only))),
         several => all.extend((1..).zip(several).map(|(k, bound)| (format!("privacy/clip_bound/{k}"), Some(*bound)))),

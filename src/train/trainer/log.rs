@@ -31,6 +31,7 @@ impl Run<'_> {
             noise_multiplier: private.then(|| plan.noise_multiplier_at(taken)),
             clip_bounds,
             learning_rate: Some(self.training.learning_rate * factor),
+            lr_for: self.training.lr_for.iter().map(|own| (own.pattern(), own.rate() * factor)).collect(),
             steps_per_second: Some(rate),
             samples_per_second: rate * plan.expected_batch,
             valid,
@@ -51,10 +52,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// ε of everything in the ledger.
+    /// ε of everything in the ledger; none of a trial, for which the choice among all of them has one.
     fn epsilon(&mut self) -> Result<Option<f64>, TrainError> {
-        let Training { plan, accountant, .. } = self.training;
-        let Some(delta) = plan.delta.filter(|_| plan.insecure_seed.is_none()) else {
+        let Training { plan, accountant, trial_of, .. } = self.training;
+        let Some(delta) = plan.delta.filter(|_| plan.insecure_seed.is_none() && trial_of.is_none()) else {
             return Ok(None);
         };
         let started = Instant::now();

@@ -325,6 +325,7 @@ impl Case {
             progress: false,
             record_private_metrics: self.record_private_metrics,
             tensorboard: None,
+            trial_of: None,
             config: Some("lr = 0.1\n"),
         })
     }

@@ -4,6 +4,7 @@
 mod calibration;
 mod distributions;
 mod rdp;
+mod selection;
 
 use dpc::privacy::accountant::Mechanism;
 use dpc::privacy::adjacency::Adjacency;

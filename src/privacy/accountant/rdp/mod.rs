@@ -81,12 +81,17 @@ impl Accountant for Rdp {
 
 /// The orders at which the divergence of `history` is known, with it.
 fn composed(history: &[Mechanism], adjacency: Adjacency) -> impl Iterator<Item = (f64, f64)> {
+    curve(history, adjacency).into_iter().filter_map(|(order, rdp)| Some((order, rdp?)))
+}
+
+/// The divergence of `history` at every order; `None` where no bound on it is known.
+pub(super) fn curve(history: &[Mechanism], adjacency: Adjacency) -> Vec<(f64, Option<f64>)> {
     let known: Vec<_> = few(history)
         .into_par_iter()
         .map(|entry| (divergences(entry.noise_multiplier, entry.sampling, adjacency, &ORDERS), entry.steps as f64))
         .collect();
-    let total = move |index: usize| known.iter().map(|(step, count)| Some(step[index]? * count)).sum::<Option<f64>>();
-    ORDERS.iter().enumerate().filter_map(move |(index, &order)| Some((order, total(index)?)))
+    let total = |index: usize| known.iter().map(|(step, count)| Some(step[index]? * count)).sum::<Option<f64>>();
+    ORDERS.iter().enumerate().map(|(index, &order)| (order, total(index))).collect()
 }
 
 /// The steps of `history`, those of many noise multipliers rounded down to about [`MOST_DISTINCT`].
@@ -115,7 +120,7 @@ fn divergences(sigma: f64, sampling: Sampling, adjacency: Adjacency, orders: &[f
     }
 }
 
-fn epsilon_at(order: f64, rdp: f64, delta: f64) -> f64 {
+pub(super) fn epsilon_at(order: f64, rdp: f64, delta: f64) -> f64 {
     if delta * delta > -libm::expm1(-rdp) {
         return 0.0;
     }
@@ -123,7 +128,7 @@ fn epsilon_at(order: f64, rdp: f64, delta: f64) -> f64 {
     epsilon.max(0.0)
 }
 
-fn delta_at(order: f64, rdp: f64, epsilon: f64) -> f64 {
+pub(super) fn delta_at(order: f64, rdp: f64, epsilon: f64) -> f64 {
     let huber = libm::sqrt(-libm::expm1(-rdp));
     let log_delta = (order - 1.0) * (rdp - epsilon + libm::log1p(-1.0 / order)) - libm::log(order);
     huber.min(libm::exp(log_delta)).min(1.0)
