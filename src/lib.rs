@@ -26,6 +26,7 @@ pub mod passes;
 #[cfg(all(feature = "cpu", feature = "gpu", feature = "host"))]
 mod picture;
 pub mod privacy;
+pub mod ranks;
 #[cfg(feature = "host")]
 pub mod report;
 pub mod schema;

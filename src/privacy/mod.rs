@@ -20,6 +20,7 @@
 //! | [`accountant`] | an upper bound on ε for the steps taken, or an error |
 //! | [`calibrate`] | a noise multiplier, a number of steps or a sample rate whose ε does not exceed the target |
 //! | [`ledger`] | every step that could have been observed is on disk before it can be |
+//! | [`shared`] | the ranks of a run have one key and one ledger, which rank 0 draws and writes |
 //! | [`certificate`] | the claim, what it covers, and how to check it from the ledger |
 //!
 //! The only places where a run
@@ -27,7 +28,7 @@
 //! - **clips** is the clip-factor kernel of the compiled program, which agrees with
 //!   [`clipping::ClipFunction::factor`];
 //! - **adds noise** is [`grid_noise::GridNoise::take`] to integer sums, or [`noise::NoiseSource::take`] to those of floats, once
-//!   for each logical step;
+//!   for each logical step, after the sums of all ranks are one;
 //! - **divides** is by [`plan::PrivacyPlan::divisor`], a constant;
 //! - **accounts** is [`ledger::Ledger::record`], and then an [`accountant::Accountant`] over
 //!   [`ledger::Contents::history`].
@@ -53,5 +54,6 @@ pub mod sampler;
 pub mod sampling;
 pub mod scales;
 pub mod schedule;
+pub mod shared;
 
 pub use clipping::ClipRule;

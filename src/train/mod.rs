@@ -1,5 +1,6 @@
 //! Training: the data, the optimizers, what a run writes, and the loop that ties them to a device.
 
+pub mod agreement;
 pub mod augment;
 pub mod average;
 pub mod chance;
@@ -27,6 +28,7 @@ pub mod progress;
 pub mod released;
 #[cfg(feature = "host")]
 pub mod run_dir;
+pub mod shards;
 pub mod step;
 #[cfg(feature = "host")]
 pub mod tensorboard;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::words::Words;
 use super::{Certificate, Comparison};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::grid;
@@ -45,6 +46,9 @@ impl Certificate {
         row("clip rule", format!("{} ({})", self.plan.clip, self.plan.clip_schedule));
         row("divisor (expected batch)", self.plan.expected_batch.to_string());
         row("steps in the ledger", self.steps.to_string());
+        if !self.ranks.is_empty() {
+            row("ranks that took each step together", self.ranks.words());
+        }
         row("source model, SHA-256", self.provenance.source_model.clone());
         row("program, SHA-256", self.provenance.program.clone());
         row("data schema, SHA-256", self.provenance.data_schema.clone());
