@@ -26,6 +26,7 @@ pub mod passes;
 #[cfg(feature = "host")]
 pub mod picture;
 pub mod privacy;
+pub mod ranks;
 #[cfg(feature = "host")]
 pub mod report;
 pub mod schema;

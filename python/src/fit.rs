@@ -1,6 +1,7 @@
 //! What is trained how: the options of `Private.fit`, and a training in memory or in the directory of a run.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dpc::artifact::Artifact;
@@ -14,6 +15,7 @@ use dpc::privacy::ledger::{Contents, MemoryStore};
 use dpc::privacy::plan::{PlanWarning, PrivacyPlan};
 use dpc::privacy::request::{Amount, Length, PlanRequest};
 use dpc::privacy::schedule::InvalidSchedule;
+use dpc::ranks::Alone;
 use dpc::train::augment::Augment;
 use dpc::train::data::Dataset;
 use dpc::train::lr_for::LrFor;
@@ -197,7 +199,7 @@ impl Job {
     }
 
     fn rows(&self, plan: &PrivacyPlan) -> usize {
-        let suited = || physical::suited(&*self.device, &self.artifact, plan, &self.units.1);
+        let suited = || physical::suited(&*self.device, &self.artifact, plan, &self.units.1, 1);
         let rows = self.fit.physical_batch.unwrap_or_else(suited);
         self.artifact.program.most_rows().map_or(rows, |most| rows.min(most))
     }
@@ -325,6 +327,7 @@ impl Job {
             tensorboard: self.fit.tensorboard.clone(),
             trial_of: None,
             config: None,
+            ranks: Arc::new(Alone),
         };
         let mut begun = false;
         let ended = train_while(&training, &mut |run| {

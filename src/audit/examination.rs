@@ -11,7 +11,8 @@ use super::sensitivity::{Places, Sensitivity};
 use super::subject::{Bench, Noise, Subject};
 use super::variants::{self, Variant, Variants};
 use super::{
-    AuditError, Settings, beside, correlated, data_flow, integers, low_bits, noise, one_run, sampling, section, update,
+    AuditError, Settings, beside, correlated, data_flow, integers, low_bits, noise, one_run, ranks, sampling, section,
+    update,
 };
 use crate::artifact::Artifact;
 use crate::device::Device;
@@ -100,6 +101,7 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         let subject = self.claim.of(self.artifact.program.clone());
         let mut sections = self.every_rule(device, reference)?;
         sections.extend(self.examine(device, &subject, reference, self.settings.replays)?);
+        sections.push(self.of_ranks(device, &subject, false)?);
         sections.push(self.low_bits(device, &subject)?);
         sections.push(self.updates(device, &subject)?);
         sections.push(self.units(device)?);
@@ -235,6 +237,17 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         ]
     }
 
+    /// The artifact's program on several ranks; where they are `broken`, each adds noise.
+    fn of_ranks(&mut self, device: &dyn Device, subject: &Subject, broken: bool) -> Result<Section, AuditError> {
+        (self.progress)(&format!("several ranks on {}", device.name()));
+        let (rows, records, key) = (self.rows(), self.records, self.key()?);
+        let keys = if broken { Some([self.key()?, self.key()?, self.key()?]) } else { None };
+        let on = Bench::new(device, self.artifact, records, subject, Noise::On, key.clone())?;
+        let off = Bench::new(device, self.artifact, records, subject, Noise::Off, key)?;
+        let checks = ranks::checks(&on, &off, rows, (records, self.claim), keys)?;
+        Ok(section("Sum and noise of several ranks", Some(device), checks))
+    }
+
     /// An attack on what the artifact's program releases.
     fn low_bits(&mut self, device: &dyn Device, subject: &Subject) -> Result<Section, AuditError> {
         (self.progress)(&format!("low bits on {}", device.name()));
@@ -360,6 +373,13 @@ impl<P: FnMut(&str)> Examination<'_, P> {
                 continue;
             }
             let unbroken = self.claim.of(program);
+            if mutation.ranks {
+                let found = self.of_ranks(device, &unbroken, true)?;
+                broken.by.extend(found.failures().cloned());
+                broken.caught = Some(!broken.by.is_empty());
+                all.push(broken);
+                continue;
+            }
             if let Some(subject) = mutation.of(&unbroken)? {
                 let (found, known) = match mutation.ghost {
                     // Only norms differ from the artifact's program.

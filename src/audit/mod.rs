@@ -8,6 +8,7 @@
 //! | [`noise`] | is the noise on every tensor as large, as normal and as independent as claimed, whatever the batch? | statistics |
 //! | [`integers`] | are integers of noise those of the discrete Gaussian, low bits and tails, and is nothing but a conversion after them? | statistics, exactly |
 //! | [`correlated`] | is the noise of steps correlated by the matrix that is claimed? | statistics |
+//! | [`ranks`] | is the sum of several ranks that of one process, and noise added to it once? | statistics, exactly |
 //! | [`low_bits`] | do the low bits of what is released tell whether a record is in? | an attack |
 //! | [`beside`] | the same of adaptive counts and estimates of metrics, and do all together cost what is charged? | both |
 //! | [`sampling`] | do units enter batches as claimed? | statistics |
@@ -33,6 +34,7 @@ mod low_bits;
 pub mod mutation;
 pub mod noise;
 pub mod one_run;
+mod ranks;
 pub mod records;
 pub mod report;
 pub mod sampling;

@@ -4,6 +4,7 @@
 //! subject, while the claim stays.
 
 use std::borrow::Cow;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use super::AuditError;
@@ -21,11 +22,12 @@ use crate::privacy::keys::RunKey;
 use crate::privacy::ledger::Receipt;
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
+use crate::ranks::{self, Ranks};
 use crate::tensors::Tensors;
 use crate::train::data::Values;
 use crate::train::engine::Engine;
 use crate::train::lr_schedule::LrSchedule;
-use crate::train::step::{Released, Setting, Stepper};
+use crate::train::step::{Released, Setting, StepError, Stepper};
 
 /// The prefix of the results that hold what a step releases of a parameter's gradient.
 const RELEASED: &str = "audit/";
@@ -130,13 +132,31 @@ impl<'a> Bench<'a> {
         };
         let sizes = engine.noise_lengths();
         let stepper = Stepper::new(setting, engine, self.clip.clone(), &self.key, 0)?;
-        Ok(Rig { stepper, clip: self.clip.clone(), groups: &self.groups, parameters, sizes })
+        let (clip, groups, others) = (self.clip.clone(), &self.groups, Vec::new());
+        Ok(Rig { stepper, others, clip, groups, parameters, sizes })
+    }
+
+    /// The same on as many ranks as there are `places`, each with its own copy on the device.
+    ///
+    /// # Errors
+    /// As [`Bench::rig`].
+    pub fn among(&self, rows: usize, places: Vec<Arc<dyn Ranks>>) -> Result<Rig<'_>, AuditError> {
+        let mut rig = self.rig(rows)?;
+        let mut steppers = Vec::with_capacity(places.len());
+        for place in places {
+            steppers.push(self.rig(rows)?.stepper.among(place));
+        }
+        rig.stepper = steppers.remove(0);
+        rig.others = steppers;
+        Ok(rig)
     }
 }
 
 /// A subject on a device, taking steps.
 pub struct Rig<'a> {
     stepper: Stepper<'a>,
+    /// Those of other ranks, if there are some.
+    others: Vec<Stepper<'a>>,
     /// The clip bounds of every step.
     clip: ClipState,
     groups: &'a [ClipGroup],
@@ -298,13 +318,31 @@ impl Rig<'_> {
     }
 
     fn accumulate(&mut self, step: u64, batches: &[&[usize]]) -> Result<(), AuditError> {
-        self.stepper.set_clip(&self.clip);
-        self.stepper.begin(step)?;
-        for batch in batches {
-            // The same dropout masks in every step: what differs is what the caller changes.
-            self.stepper.add(0, batch, |_, _, _| ())?;
-        }
-        Ok(self.stepper.collect()?)
+        let Self { stepper, others, clip, .. } = self;
+        let drawn = batches.iter().map(|batch| batch.len()).sum();
+        let sum = |stepper: &mut Stepper<'_>| {
+            let ranks = stepper.ranks().clone();
+            let mut summed = || {
+                stepper.set_clip(clip);
+                stepper.begin(step)?;
+                for batch in batches {
+                    let share = ranks::share(ranks.rank(), ranks.size(), batch.len());
+                    // The same dropout masks in every step: what differs is what the caller changes.
+                    stepper.add(0, &batch[share], |_, _, _| ())?;
+                }
+                stepper.collect()?;
+                stepper.reduce(drawn)
+            };
+            summed().inspect_err(|error: &StepError| ranks.leave(&error.to_string()))
+        };
+        std::thread::scope(|scope| {
+            let sum = &sum;
+            let threads: Vec<_> = others.iter_mut().map(|other| scope.spawn(move || sum(other))).collect();
+            sum(stepper)?;
+            let ended = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            ended.collect::<Result<(), StepError>>()
+        })?;
+        Ok(())
     }
 
     /// Takes step number `step` of the units in `batches`.
@@ -329,6 +367,9 @@ impl Rig<'_> {
     fn finish(&mut self, step: u64) -> Result<Step, AuditError> {
         // The records are made up, so there is nothing to pay for.
         let released = self.stepper.release(Receipt::of_made_up_records(step))?;
+        for other in &mut self.others {
+            other.release(Receipt::of_made_up_records(step))?;
+        }
         let mut gradient = Vec::new();
         for parameter in &self.parameters {
             gradient.extend(self.stepper.engine().floats(&self::released(parameter))?);

@@ -1,6 +1,7 @@
 //! `dpc demo`: a private training from end to end, with nothing but this program.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use miette::{IntoDiagnostic, Result, WrapErr};
@@ -18,6 +19,7 @@ use crate::privacy::calibrate::{self, Target};
 use crate::privacy::certificate::Certificate;
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
+use crate::ranks::Alone;
 use crate::train::data::Dataset;
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::physical;
@@ -92,6 +94,7 @@ pub fn run(args: &Args) -> Result<()> {
         tensorboard: None,
         trial_of: None,
         config: None,
+        ranks: Arc::new(Alone),
     })?;
 
     heading("5. The certificate")?;

@@ -11,8 +11,10 @@ use super::Cli;
 use crate::import;
 
 /// Flags of other tools that texts name.
-const OF_OTHERS: [&str; 13] = [
+const OF_OTHERS: [&str; 15] = [
+    "--features",
     "--lib",
+    "--mpi",
     "--no-default-features",
     "--target",
     "--dim_param",

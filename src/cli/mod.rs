@@ -25,6 +25,7 @@ mod inspect;
 mod model;
 mod output;
 mod plan_args;
+mod ranks;
 mod report;
 mod run;
 mod score;
@@ -75,10 +76,12 @@ enum Command {
 
 /// Runs the command that the process's arguments give.
 pub fn main() -> ExitCode {
-    defect::run(|| {
+    let code = defect::run(|| {
         let (cli, matches) = parse()?;
         run(cli, &matches)
-    })
+    });
+    ranks::part();
+    code
 }
 
 /// What the process's arguments say, with those of a file that they name; ends the process where they are not understood, as clap

@@ -1,14 +1,15 @@
 //! `dpc train`: a private training run, from an artifact to a directory.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use miette::{Diagnostic, Report, Result};
+use miette::{Diagnostic, IntoDiagnostic, Report, Result};
 use thiserror::Error;
 
 use super::data::ReadingArgs;
 use super::plan_args::PlanArgs;
-use super::{evaluations, output, values};
+use super::{evaluations, output, ranks, values};
 use crate::artifact::Artifact;
 use crate::device::{self, Device};
 use crate::options::DeviceChoice;
@@ -17,6 +18,8 @@ use crate::privacy::adjacency::Unit;
 use crate::privacy::ledger::{Contents, LedgerError};
 use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::request::PlanRequest;
+use crate::ranks::{Alone, Ranks};
+use crate::schema::Schema;
 use crate::train::augment::Augment;
 use crate::train::data::Dataset;
 use crate::train::every::Every;
@@ -24,6 +27,7 @@ use crate::train::lr_for::LrFor;
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::physical;
 use crate::train::run_dir::RunDir;
+use crate::train::shards;
 use crate::train::trainer::{Summary, Training, plan_of, train};
 use crate::train::units::Units;
 
@@ -44,6 +48,11 @@ pub struct Args {
     /// folder with a subfolder of PNG and JPEG images for each class
     #[arg(long, value_name = "DATA")]
     data: String,
+
+    /// Each rank under MPI holds records of its own, and the union is what is trained on: --data is then what this rank reads, with its
+    /// number in place of {rank}
+    #[arg(long)]
+    data_shard: bool,
 
     /// Data to evaluate the trained model on, which are taken to be public: if they are not, no guarantee covers them, as
     /// figures on them are shown and written without noise
@@ -148,30 +157,31 @@ pub fn run(args: &Args, config: Option<&str>) -> Result<()> {
 
 /// As [`run`], without saying how it ended.
 pub fn run_quietly(args: &Args, config: Option<&str>) -> Result<Summary> {
-    let opened = args.open()?;
-    let artifact = &opened.artifact;
+    ranks::among(|ranks| run_among(args, config, ranks))
+}
+
+fn run_among(args: &Args, config: Option<&str>, ranks: &Arc<dyn Ranks>) -> Result<Summary> {
+    if !ranks.is_first() {
+        output::leave_to_another();
+    }
+    ranks::same_flags(&**ranks, config.unwrap_or_default())?;
+    let opened = args.open_among(&**ranks)?;
+    let (artifact, units) = (&opened.artifact, &opened.units);
     let accountant = args.plan.accountant();
     let directory = RunDir::new(&args.out.clone().unwrap_or_else(|| default_out(&args.artifact)));
     let ledger = match &args.ledger {
         Some(ledger) => ledger.clone(),
-        None if args.resume => directory.ledger_used()?,
+        None if args.resume && ranks.is_first() => directory.ledger_used()?,
         None => directory.ledger(),
     };
-    let begun = if args.resume { plan_of(&directory)? } else { None };
-    let spent = if args.resume { Contents::default() } else { Contents::read_if_any(&ledger)? };
-    if spent.selection().is_some() {
-        return Err(LedgerError::Selection { path: ledger }.into());
-    }
-    let units = (opened.unit, opened.units.len());
-    let request = args.request(artifact)?;
-    let plan = request.plan(artifact.manifest.clipped(), units, &spent.recorded(), begun.as_ref())?;
-    for warning in plan.warnings(units.1 as u64) {
+    let plan = plan_among(&**ranks, || plan(args, artifact, (opened.unit, units.all()), (&directory, &ledger)))?;
+    for warning in plan.warnings(units.all() as u64).into_iter().filter(|_| ranks.is_first()) {
         output::report(&Report::new(warning));
     }
     let device = device::open(&args.device)?;
-    let physical_batch = args.physical_batch(&opened, &plan, &*device);
+    let physical_batch = args.physical_batch(&opened, &plan, &*device, ranks.size());
     if !args.json {
-        announce(args, &plan, units.1, &device.name(), physical_batch);
+        announce(args, &plan, units.all(), &device.name(), (physical_batch, ranks.size()));
     }
     Ok(train(&Training {
         accountant,
@@ -181,6 +191,7 @@ pub fn run_quietly(args: &Args, config: Option<&str>) -> Result<Summary> {
         record_private_metrics: args.record_private_metrics,
         tensorboard: args.tensorboard.clone(),
         config,
+        ranks: ranks.clone(),
         ..args.training(&opened, &plan, &*device, physical_batch, directory)
     })?)
 }
@@ -197,14 +208,21 @@ pub struct Opened {
 impl Args {
     /// Reads the artifact and the data.
     pub fn open(&self) -> Result<Opened> {
+        self.open_among(&Alone)
+    }
+
+    /// Reads the artifact and what a rank has of the data.
+    fn open_among(&self, ranks: &dyn Ranks) -> Result<Opened> {
         let artifact = Artifact::load(&self.artifact)?;
         if artifact.manifest.loss.is_none() {
             return Err(TrainArgsError::NoLoss { path: self.artifact.clone() }.into());
         }
-        let schema = &artifact.manifest.schema;
-        let data = self.reading.load(&self.data, schema, None)?;
-        let valid = self.valid.as_ref().map(|spec| self.reading.load(spec, schema, Some(&data))).transpose()?;
-        let (unit, units) = units(self, &data)?;
+        let (data, valid) = load(self, &artifact.manifest.schema, ranks)?;
+        let (unit, mut units) = units(self, &data)?;
+        if self.data_shard {
+            let groups = data.groups().filter(|_| unit == Unit::Group);
+            units = shards::place(ranks, &data, units, groups)?;
+        }
         Ok(Opened { artifact, data, valid, unit, units })
     }
 
@@ -223,10 +241,10 @@ impl Args {
         Ok(request)
     }
 
-    /// Rows of a physical batch of `plan`.
-    pub fn physical_batch(&self, opened: &Opened, plan: &PrivacyPlan, device: &dyn Device) -> usize {
+    /// Rows of a physical batch of `plan` on each of so many ranks.
+    pub fn physical_batch(&self, opened: &Opened, plan: &PrivacyPlan, device: &dyn Device, ranks: usize) -> usize {
         let rows = self.physical_batch.map(|rows| rows as usize);
-        let rows = rows.unwrap_or_else(|| physical::suited(device, &opened.artifact, plan, &opened.units));
+        let rows = rows.unwrap_or_else(|| physical::suited(device, &opened.artifact, plan, &opened.units, ranks));
         let most = if plan.non_private { None } else { opened.artifact.program.most_rows() };
         most.map_or(rows, |most| rows.min(most))
     }
@@ -263,6 +281,7 @@ impl Args {
             record_private_metrics: false,
             tensorboard: None,
             trial_of: None,
+            ranks: Arc::new(Alone),
             config: None,
         }
     }
@@ -289,6 +308,52 @@ impl Args {
     }
 }
 
+/// The data to train on and to validate on. Rank 0 reads them first, as it may prepare a file for all.
+fn load(args: &Args, schema: &Schema, ranks: &dyn Ranks) -> Result<(Dataset, Option<Dataset>)> {
+    if !ranks.is_first() {
+        ranks.wait()?;
+    }
+    let spec = match args.data_shard {
+        true => args.data.replace("{rank}", &ranks.rank().to_string()),
+        false => args.data.clone(),
+    };
+    let data = args.reading.load(&spec, schema, None)?;
+    let valid = args.valid.as_ref().filter(|_| ranks.is_first());
+    let valid = valid.map(|spec| args.reading.load(spec, schema, Some(&data))).transpose()?;
+    if ranks.is_first() {
+        ranks.wait()?;
+    }
+    Ok((data, valid))
+}
+
+/// What rank 0 plans, which all follow.
+fn plan_among(ranks: &dyn Ranks, own: impl FnOnce() -> Result<PrivacyPlan>) -> Result<PrivacyPlan> {
+    if ranks.is_first() {
+        let plan = own()?;
+        ranks.broadcast(&mut serde_json::to_vec(&plan).into_diagnostic()?)?;
+        return Ok(plan);
+    }
+    let mut text = Vec::new();
+    ranks.broadcast(&mut text)?;
+    serde_json::from_slice(&text).into_diagnostic()
+}
+
+/// The plan that `args` ask for on so many units, by what `ledger` holds, or the run in `directory` that is to go on.
+fn plan(
+    args: &Args,
+    artifact: &Artifact,
+    units: (Unit, usize),
+    (directory, ledger): (&RunDir, &Path),
+) -> Result<PrivacyPlan> {
+    let begun = if args.resume { plan_of(directory)? } else { None };
+    let spent = if args.resume { Contents::default() } else { Contents::read_if_any(ledger)? };
+    if spent.selection().is_some() {
+        return Err(LedgerError::Selection { path: ledger.to_owned() }.into());
+    }
+    let request = args.request(artifact)?;
+    Ok(request.plan(artifact.manifest.clipped(), units, &spent.recorded(), begun.as_ref())?)
+}
+
 fn default_out(artifact: &Path) -> PathBuf {
     artifact.with_extension("run")
 }
@@ -306,7 +371,7 @@ fn units(args: &Args, data: &Dataset) -> Result<(Unit, Units)> {
 }
 
 /// Says what is about to be done.
-fn announce(args: &Args, plan: &PrivacyPlan, units: usize, device: &str, physical_batch: usize) {
+fn announce(args: &Args, plan: &PrivacyPlan, units: usize, device: &str, (physical_batch, ranks): (usize, usize)) {
     let noise = match plan.non_private {
         true => "not private".to_owned(),
         false => format!("clip {}, noise multiplier {:.4}", plan.clip, plan.noise_multiplier),
@@ -328,8 +393,9 @@ fn announce(args: &Args, plan: &PrivacyPlan, units: usize, device: &str, physica
     if let Some(decay) = args.ema {
         lr += &format!(", moving average of decay {decay}");
     }
+    let ranks = if ranks == 1 { ",".to_owned() } else { format!(", by {ranks} ranks, each") };
     output::note(format_args!(
-        "{} steps of {}, {noise}, {lr}, on {device} in physical batches of {physical_batch}",
+        "{} steps of {}, {noise}, {lr}{ranks} on {device} in physical batches of {physical_batch}",
         plan.planned_steps,
         batches(plan, units),
     ));

@@ -13,7 +13,7 @@ use toml::Value;
 use super::score::{Score, measures};
 use super::space::{self, Candidate};
 use super::train::Opened;
-use super::{Cli, output, tune_public, values};
+use super::{Cli, output, ranks, tune_public, values};
 use crate::device::{self, Device};
 use crate::files;
 use crate::privacy::accountant::selection::Candidate as Charged;
@@ -117,6 +117,7 @@ pub struct Outcome<'a> {
 }
 
 pub fn run(args: &Args) -> Result<()> {
+    ranks::alone("tune")?;
     let command = Cli::command();
     let candidates = space::candidates(&command, &args.space)?;
     if let Some(first) = candidates.first()
@@ -237,7 +238,7 @@ impl<'a> Space<'a> {
         // A seed fixes all trials, and each has its own.
         let insecure_seed = plan.insecure_seed.map(|seed| seed.wrapping_add(trial.number as u64));
         let plan = PrivacyPlan::new(PlanSpec { insecure_seed, ..(**plan).clone() })?;
-        let rows = args.physical_batch(opened, &plan, &*self.device);
+        let rows = args.physical_batch(opened, &plan, &*self.device, 1);
         let trained = train(&Training {
             accountant: &Rdp,
             ledger: choosing.ledger(),

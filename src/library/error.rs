@@ -11,6 +11,7 @@ use crate::privacy::certificate::NoCertificate;
 use crate::privacy::keys::EntropyError;
 use crate::privacy::ledger::LedgerError;
 use crate::privacy::request::RequestError;
+use crate::train::agreement::AgreementError;
 use crate::train::augment::AugmentError;
 use crate::train::data::DataError;
 use crate::train::engine::EngineError;
@@ -52,6 +53,9 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Step(#[from] StepError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Agreement(#[from] AgreementError),
     #[error(transparent)]
     #[diagnostic(transparent)]
     Augment(#[from] AugmentError),

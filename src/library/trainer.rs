@@ -16,7 +16,10 @@ use crate::privacy::clipping::ClipState;
 use crate::privacy::keys::{Entropy, RunKey, run_id};
 use crate::privacy::ledger::{Ledger, LedgerStore, MemoryStore};
 use crate::privacy::plan::PrivacyPlan;
+use crate::privacy::shared::SharedEntropy;
+use crate::ranks::{Alone, Ranks};
 use crate::tensors::Tensors;
+use crate::train::agreement::Agreement;
 use crate::train::augment::Augment;
 use crate::train::average::Average;
 use crate::train::data::Dataset;
@@ -50,6 +53,9 @@ pub struct Setup {
     pub entropy: Box<dyn Entropy>,
     /// How the privacy loss is bounded.
     pub accountant: &'static dyn Accountant,
+    /// Those that train together, each with a trainer of the same; by default this process alone. Ledger and randomness are
+    /// those of rank 0.
+    pub ranks: Arc<dyn Ranks>,
 }
 
 impl Setup {
@@ -71,6 +77,7 @@ impl Setup {
             ema: None,
             ledger: Box::new(MemoryStore::default()),
             accountant: ACCOUNTANTS[0],
+            ranks: Arc::new(Alone),
         }
     }
 }
@@ -106,6 +113,17 @@ impl<'a> Trainer<'a> {
         device: &dyn Device,
         setup: Setup,
     ) -> Result<Trainer<'a>, Error> {
+        let ranks = setup.ranks.clone();
+        parting(&*ranks, Trainer::begin(compiled, data, plan, device, setup))
+    }
+
+    fn begin(
+        compiled: &'a Compiled,
+        data: &'a Dataset,
+        plan: &'a PrivacyPlan,
+        device: &dyn Device,
+        setup: Setup,
+    ) -> Result<Trainer<'a>, Error> {
         let artifact = compiled.artifact();
         let manifest = &artifact.manifest;
         if manifest.loss.is_none() {
@@ -118,8 +136,23 @@ impl<'a> Trainer<'a> {
             true => (Unit::Record, crate::train::units::Units::single(data.records())),
             false => units(data),
         };
+        let agreement = Agreement {
+            artifact,
+            data,
+            units: &units,
+            plan,
+            accountant: setup.accountant,
+            augment: setup.augment,
+            learning_rate: setup.learning_rate,
+            lr_for: &setup.lr_for,
+            lr_schedule: &setup.lr_schedule,
+            ema: setup.ema,
+        };
+        agreement.check(&*setup.ranks, vec![])?;
         let phases = [&[Phase::Forward], Stepper::phases(plan)].concat();
-        let rows = setup.physical_batch.unwrap_or_else(|| physical::suited(device, artifact, plan, &units));
+        let rows = setup
+            .physical_batch
+            .unwrap_or_else(|| physical::suited(device, artifact, plan, &units, setup.ranks.size()));
         let own = lr_for::resolve(&setup.lr_for, &artifact.program)?;
         let program = Arc::new(artifact.program.clone());
         let mut engine = Engine::with_rates(device, program, &artifact.weights, rows, &phases, &own)?;
@@ -129,7 +162,9 @@ impl<'a> Trainer<'a> {
             return Err(Error::NotFinite { step: 0, what });
         }
         let average = setup.ema.map(|decay| (decay, Average::of(decay, &trained, &parameters)));
-        let ledger = Ledger::on(setup.ledger, &run_id(&*setup.entropy)?, plan)?;
+        let entropy = SharedEntropy::new(&*setup.ranks, &*setup.entropy);
+        let place = setup.ledger.place().to_owned();
+        let ledger = Ledger::on_among(&setup.ranks, Some(setup.ledger), &place, &run_id(&entropy)?, plan)?;
         let end = match affordable(plan, setup.accountant, ledger.contents(), 0, None)? {
             Affordable::Until(end) => end,
             Affordable::Nothing { target, reached } => return Err(Error::Spent { target, reached }),
@@ -143,9 +178,9 @@ impl<'a> Trainer<'a> {
             learning_rate: setup.learning_rate,
             lr_schedule: Cow::Owned(setup.lr_schedule),
         };
-        let key = RunKey::for_plan(plan, &*setup.entropy)?;
+        let key = RunKey::for_plan(plan, &entropy)?;
         let clip = ClipState::new(&plan.clip, &manifest.clip_groups);
-        let stepper = Stepper::new(setting, engine, clip, &key, 0)?;
+        let stepper = Stepper::new(setting, engine, clip, &key, 0)?.among(setup.ranks);
         let steps = PaidSteps::new(stepper, ledger, 0, end);
         Ok(Trainer { artifact, plan, accountant: setup.accountant, steps, average })
     }
@@ -153,8 +188,13 @@ impl<'a> Trainer<'a> {
     /// Takes the next step; `None` where the plan, or its ε, allows no more.
     ///
     /// # Errors
-    /// When it could not be taken, or what is trained is not finite any more.
+    /// When it could not be taken, or what is trained is not finite any more; on all ranks where on one.
     pub fn step(&mut self) -> Result<Option<Step>, Error> {
+        let ranks = self.steps.stepper().ranks().clone();
+        parting(&*ranks, self.take())
+    }
+
+    fn take(&mut self) -> Result<Option<Step>, Error> {
         if self.steps.ended() {
             return Ok(None);
         }
@@ -234,4 +274,9 @@ impl<'a> Trainer<'a> {
         certificate.post_processing.extend(self.average.as_ref().map(|&(decay, _)| Average::statement(decay)));
         Ok(certificate)
     }
+}
+
+/// The same, after the others have been told where it is an error.
+fn parting<T>(ranks: &dyn Ranks, ended: Result<T, Error>) -> Result<T, Error> {
+    ended.inspect_err(|error| ranks.leave(&error.to_string()))
 }

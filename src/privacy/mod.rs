@@ -22,6 +22,7 @@
 //! | [`trials`] | the number of trials is drawn as the accountant charges, and without looking at the data |
 //! | [`tuning`] | noise with which the choice of the best trial does not exceed the target |
 //! | [`ledger`] | every step that could have been observed is on disk before it can be |
+//! | [`shared`] | the ranks of a run have one key and one ledger, which rank 0 draws and writes |
 //! | [`certificate`] | the claim, what it covers, and how to check it from the ledger |
 //!
 //! The only places where a run
@@ -29,7 +30,7 @@
 //! - **clips** is the clip-factor kernel of the compiled program, which agrees with
 //!   [`clipping::ClipFunction::factor`];
 //! - **adds noise** is [`grid_noise::GridNoise::take`] to integer sums, or [`noise::NoiseSource::take`] to those of floats, once
-//!   for each logical step;
+//!   for each logical step, after the sums of all ranks are one;
 //! - **divides** is by [`plan::PrivacyPlan::divisor`], a constant;
 //! - **accounts** is [`ledger::Ledger::record`], and then an [`accountant::Accountant`] over
 //!   [`ledger::Contents::history`]; for a choice among trials [`ledger::Ledger::select`], and then [`accountant::Selection::epsilon`].
@@ -55,6 +56,7 @@ pub mod sampler;
 pub mod sampling;
 pub mod scales;
 pub mod schedule;
+pub mod shared;
 pub mod trials;
 pub mod tuning;
 

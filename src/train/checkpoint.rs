@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::files::{self, FileError};
+use crate::ranks::{Ranks, RanksError};
 use crate::tensors::{Tensors, from_safetensors, to_safetensors};
 
 const KEY: &str = "dpc.checkpoint";
@@ -40,6 +41,10 @@ pub enum CheckpointError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     File(#[from] FileError),
+
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Ranks(#[from] RanksError),
 
     #[error("checkpoint {} is damaged: {what}", path.display())]
     #[diagnostic(
@@ -101,6 +106,26 @@ impl Checkpoints {
         }
     }
 
+    /// [`Checkpoints::latest`], which rank 0 reads for all.
+    ///
+    /// # Errors
+    /// Where that file is damaged, or a rank has left.
+    pub fn latest_among(&self, ranks: &dyn Ranks) -> Result<Option<Checkpoint>, CheckpointError> {
+        let (mut bytes, mut place) = (Vec::new(), self.directory.clone());
+        if ranks.is_first()
+            && let Some((_, path)) = self.list()?.pop()
+        {
+            bytes = files::read(&path)?;
+            place = path;
+        }
+        ranks.broadcast(&mut bytes)?;
+        // An empty file is a damaged one, and has a path.
+        match bytes.is_empty() && place == self.directory {
+            true => Ok(None),
+            false => Checkpoint::parse(&bytes, &place).map(Some),
+        }
+    }
+
     /// The steps of those that there are, in order.
     pub fn steps(&self) -> Result<Vec<u64>, CheckpointError> {
         Ok(self.list()?.into_iter().map(|(step, _)| step).collect())
@@ -130,9 +155,13 @@ impl Checkpoints {
 impl Checkpoint {
     /// Reads and verifies a checkpoint.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
-        let bytes = files::read(path)?;
+        Self::parse(&files::read(path)?, path)
+    }
+
+    /// The checkpoint that the file at `path` holds.
+    fn parse(bytes: &[u8], path: &Path) -> Result<Self, CheckpointError> {
         let damaged = |what: String| CheckpointError::Damaged { path: path.to_owned(), what };
-        let (tensors, metadata) = from_safetensors(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let (tensors, metadata) = from_safetensors(bytes).map_err(|e| damaged(e.to_string()))?;
         let header: Header = metadata
             .get(KEY)
             .ok_or_else(|| damaged(format!("it has no `{KEY}` entry")))

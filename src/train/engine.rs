@@ -1,6 +1,9 @@
 //! The host's side of a compiled program: which buffers it fills and reads, and the two halves of a
 //! logical step, physical batches and the update.
 
+mod sums;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -208,8 +211,9 @@ impl Engine {
         let mut batch = std::mem::take(&mut self.batch);
         let records: Vec<usize> = of_batch.iter().map(|(record, _)| *record).collect();
         data.fill(&records, rows, &mut batch).map_err(Box::new)?;
+        let numbered = chance.map_or(Cow::Borrowed(of_batch), |(chance, _)| chance.numbered(of_batch));
         if let Some((Chance { views: Some(views), .. }, step)) = chance {
-            views.apply(data, step, of_batch, &mut batch);
+            views.apply(data, step, &numbered, &mut batch);
         }
         let inputs = data.inputs().iter().zip(&batch.inputs);
         for (column, values) in inputs.chain(data.targets().iter().zip(&batch.targets)) {
@@ -224,7 +228,7 @@ impl Engine {
             self.words.clear();
             self.words.resize(2 * rows, 0);
             if let Some((chance, step)) = chance {
-                chance.dropout.fill(step, of_batch, &mut self.words);
+                chance.dropout.fill(step, &numbered, &mut self.words);
             }
             self.session.write(buffer, &self.words)?;
         }

@@ -1,5 +1,6 @@
 //! Training: the data, the optimizers, what a run writes, and the loop that ties them to a device.
 
+pub mod agreement;
 pub mod augment;
 pub mod average;
 pub mod chance;
@@ -29,6 +30,7 @@ pub mod released;
 pub mod run_dir;
 #[cfg(feature = "host")]
 pub mod selection;
+pub mod shards;
 pub mod step;
 #[cfg(feature = "host")]
 pub mod tensorboard;

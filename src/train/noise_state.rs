@@ -21,6 +21,7 @@ use super::released::NoiseState;
 use crate::files::{self, FileError};
 use crate::privacy::correlation::{NoiseStream, StreamState};
 use crate::privacy::sampler::Parts;
+use crate::ranks::{Ranks, RanksError};
 
 const FORMAT: &[u8] = b"dpc noise state 1\n";
 const DIGEST: usize = 32;
@@ -40,6 +41,10 @@ pub enum NoiseStateError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     File(#[from] FileError),
+
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Ranks(#[from] RanksError),
 
     #[error("{} is not the noise that its checkpoint goes on from", path.display())]
     #[diagnostic(
@@ -71,10 +76,16 @@ impl NoiseState {
         Ok(hexadecimal(&digest))
     }
 
-    /// That beside the checkpoint of `step`, of this digest.
-    pub fn load(directory: &Path, step: u64, digest: &str) -> Result<NoiseState, NoiseStateError> {
+    /// That beside the checkpoint of `step`, of this digest. Rank 0 reads it for all.
+    pub fn load_among(
+        ranks: &dyn Ranks,
+        directory: &Path,
+        step: u64,
+        digest: &str,
+    ) -> Result<NoiseState, NoiseStateError> {
         let path = NoiseState::path(directory, step);
-        let bytes = files::read(&path)?;
+        let mut bytes = if ranks.is_first() { files::read(&path)? } else { Vec::new() };
+        ranks.broadcast(&mut bytes)?;
         let own = bytes.len().checked_sub(DIGEST).map(|at| hexadecimal(&bytes[at..]));
         let state = if own.as_deref() == Some(digest) { NoiseState::parse(&bytes) } else { None };
         state.ok_or(NoiseStateError::Damaged { path })
@@ -148,6 +159,7 @@ mod tests {
     use super::*;
     use crate::privacy::correlation::Correlation;
     use crate::privacy::keys::RunKey;
+    use crate::ranks::Alone;
 
     fn parts() -> Parts {
         Parts::of(&RunKey::insecure(1))
@@ -166,7 +178,7 @@ mod tests {
     fn it_reads_back_and_is_for_its_owner_alone() {
         let place = tempfile::tempdir().unwrap();
         let digest = NoiseState::save(parts(), &stream(), place.path(), 9).unwrap();
-        let read = NoiseState::load(place.path(), 9, &digest).unwrap();
+        let read = NoiseState::load_among(&Alone, place.path(), 9, &digest).unwrap();
         assert_eq!((read.parts, &read.stream), (parts(), &stream().state()));
         assert!(format!("{read:?}").contains("secret"));
         #[cfg(unix)]
@@ -177,8 +189,8 @@ mod tests {
         }
         NoiseState::save(parts(), &stream(), place.path(), 10).unwrap();
         NoiseState::remove_others(place.path(), &[10]).unwrap();
-        assert!(matches!(NoiseState::load(place.path(), 9, &digest), Err(NoiseStateError::File(_))));
-        assert!(matches!(NoiseState::load(place.path(), 10, "0"), Err(NoiseStateError::Damaged { .. })));
+        assert!(matches!(NoiseState::load_among(&Alone, place.path(), 9, &digest), Err(NoiseStateError::File(_))));
+        assert!(matches!(NoiseState::load_among(&Alone, place.path(), 10, "0"), Err(NoiseStateError::Damaged { .. })));
     }
 
     #[test]

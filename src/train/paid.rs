@@ -16,6 +16,8 @@ pub struct PaidSteps<'a> {
     ledger: Ledger,
     /// Steps taken.
     step: u64,
+    /// Those taken before.
+    first: u64,
     /// The last step that may be taken, and one.
     end: u64,
 }
@@ -32,7 +34,7 @@ pub enum Outcome {
 impl<'a> PaidSteps<'a> {
     /// Steps from number `step` on, which `ledger` pays for: those before `end`, as [`affordable`] says.
     pub fn new(stepper: Stepper<'a>, ledger: Ledger, step: u64, end: u64) -> Self {
-        PaidSteps { stepper, ledger, step, end }
+        PaidSteps { stepper, ledger, step, first: step, end }
     }
 
     /// Steps taken.
@@ -73,7 +75,7 @@ impl<'a> PaidSteps<'a> {
     /// Takes the next step; `observe` gets what the devices show of every physical batch, which is not private.
     ///
     /// # Errors
-    /// When it could not be taken or paid for. It is counted then if its line may be in the ledger.
+    /// When it could not be taken or paid for, or the ranks are not the same after it. It is counted then if its line may be in the ledger.
     pub fn take(&mut self, observe: impl FnMut(&Shown, &ClipState, f64)) -> Result<Outcome, StepError> {
         self.stepper.accumulate(self.step, observe)?;
         // What the last update left is known by now without waiting for it, and the next step is not paid for yet.
@@ -84,6 +86,10 @@ impl<'a> PaidSteps<'a> {
         let receipt = self.ledger.record(self.step)?;
         let released = self.stepper.release(receipt)?;
         self.step += 1;
+        // Seldom, as it reads all parameters, and soon, as replicas that differ do so from the first step on.
+        if (self.step - self.first).is_power_of_two() {
+            self.stepper.check_replicas(self.step)?;
+        }
         Ok(Outcome::Taken(released))
     }
 }

@@ -7,14 +7,15 @@ use crate::device::Device;
 use crate::lower::program::{Phase, Program};
 use crate::privacy::plan::PrivacyPlan;
 
-/// The rows of a physical batch for training by `plan`, at most those that the artifact allows and `device` has memory for.
-pub fn suited(device: &dyn Device, artifact: &Artifact, plan: &PrivacyPlan, units: &Units) -> usize {
+/// The rows of a physical batch for training by `plan` on one of `ranks` devices, at most those that the artifact allows and
+/// `device` has memory for.
+pub fn suited(device: &dyn Device, artifact: &Artifact, plan: &PrivacyPlan, units: &Units, ranks: usize) -> usize {
     let phases = [&[Phase::Forward], Stepper::phases(plan)].concat();
     let most = fitting(device, &artifact.program, &phases, artifact.manifest.max_batch);
     let views = plan.views as usize;
     match plan.clips_means() {
         true => (units.longest() * views).min(most),
-        false => rows(plan.expected_batch * views as f64, most),
+        false => rows(plan.expected_batch * views as f64 / ranks as f64, most),
     }
 }
 

@@ -5,9 +5,16 @@
 //! physical batches as it takes. [`Stepper::release`] adds the noise, divides by the expected batch size and
 //! updates the parameters; it takes the ledger's [`Receipt`], so that no step can be released that is not
 //! paid for. A step without units still gets its noise. Every number comes from the one [`PrivacyPlan`].
+//!
+//! Where several [`Ranks`] take the step together, all draw the same units, each sums its share of them, and the first
+//! half ends with the sums of all ranks on each. The second is then the same on all, its noise too.
+
+mod among;
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use miette::Diagnostic;
-use std::borrow::Cow;
 use thiserror::Error;
 
 use super::augment::Augment;
@@ -30,6 +37,7 @@ use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::release::Estimates;
 use crate::privacy::sampler::{Parts, Sampler, UnitMismatch};
 use crate::privacy::scales;
+use crate::ranks::{self, Alone, Ranks, RanksError};
 
 /// What a step works with.
 #[derive(Clone)]
@@ -60,6 +68,7 @@ pub struct Stepper<'a> {
     noise: Option<Releaser>,
     clip: ClipState,
     sums: Sums,
+    ranks: Arc<dyn Ranks>,
 }
 
 /// Exact sums over the logical batch in the making; never shown.
@@ -67,6 +76,8 @@ pub struct Stepper<'a> {
 struct Sums {
     /// The step that is summed, until it is released.
     step: Option<u64>,
+    /// Units in the sums.
+    units: usize,
     /// Of each clip group, how many more units are below the bound than above it, halved.
     counts: Vec<f64>,
     estimates: [f64; Estimates::COUNT],
@@ -134,6 +145,24 @@ pub enum StepError {
     #[error("the plan and the compiled program do not agree whether sums are of integers")]
     #[diagnostic(code(dpc::train::grid), help("make the plan for the model that is trained"))]
     Grid,
+    /// The ranks do not go on together.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Ranks(#[from] RanksError),
+    /// The sum of all ranks is not that of the units that were drawn.
+    #[error("the ranks have not summed the units that were drawn, each by one of them")]
+    #[diagnostic(code(dpc::train::shares), help("this is a defect of dpc; nothing was released"))]
+    Shares,
+    /// Replicas that should be the same are not.
+    #[error("after step {step} rank {rank} has other parameters than rank 0")]
+    #[diagnostic(
+        code(dpc::train::replicas),
+        help(
+            "devices of different kinds round differently: use the same --device and the same kind of machine for all ranks, \
+             and go on from the last checkpoint by --resume. What is guaranteed holds all the same"
+        )
+    )]
+    Replicas { rank: usize, step: u64 },
     /// The sum is not that of the step that was paid for.
     #[error(
         "step {paid} was paid for, and {}",
@@ -170,13 +199,15 @@ impl<'a> Stepper<'a> {
             false => Some(Releaser::new(key, plan, &engine, &clip, first_step)?),
         };
         Ok(Self {
-            sampler: Sampler::new(key, plan, setting.units.len())?,
+            sampler: Sampler::new(key, plan, setting.units.all())?,
             engine,
-            chance: Chance::new(key, setting.augment),
+            chance: Chance::new(key, setting.augment)
+                .after(setting.units.shard().map_or(0, |shard| shard.records_before)),
             setting,
             noise,
             clip,
             sums: Sums::default(),
+            ranks: Arc::new(Alone),
         })
     }
 
@@ -221,23 +252,28 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    /// The records that `step` draws, unit by unit; a function of the run's key. The guarantee rests on it that nobody else is
-    /// told.
+    /// The records that `step` draws, unit by unit, of those that this rank has; a function of the run's key. The guarantee rests on it
+    /// that nobody else is told.
     pub fn drawn(&self, step: u64) -> Vec<usize> {
         let units = &self.setting.units;
-        self.sampler.sample(step).into_iter().flat_map(|unit| units.records(unit)).copied().collect()
+        units.held(&self.sampler.sample(step)).into_iter().flat_map(|unit| units.records(unit)).copied().collect()
     }
 
-    /// Draws the units of `step` and sums their clipped gradients. `observe` sees what each physical batch
-    /// shows of its records, and which bounds they had; the guarantee does not cover it.
+    /// Draws the units of `step` and sums their clipped gradients, each rank its share. `observe` sees what each physical batch
+    /// of this rank shows of its records, and which bounds they had; the guarantee does not cover it.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When the device fails, or a rank has left.
     pub fn accumulate(&mut self, step: u64, observe: impl FnMut(&Shown, &ClipState, f64)) -> Result<(), StepError> {
         self.begin(step)?;
         let drawn = self.sampler.sample(step);
-        self.add(step, &drawn, observe)?;
-        self.collect()
+        let share = match self.setting.units.shard() {
+            Some(_) => self.setting.units.held(&drawn),
+            None => drawn[ranks::share(self.ranks.rank(), self.ranks.size(), drawn.len())].to_vec(),
+        };
+        self.add(step, &share, observe)?;
+        self.collect()?;
+        self.reduce(drawn.len())
     }
 
     /// Sets the clip bounds of `step`, and its sums beside the gradient to zero.
@@ -267,6 +303,7 @@ impl<'a> Stepper<'a> {
             true => Phase::Plain,
             false => Phase::Private,
         };
+        sums.units += drawn.len();
         let scale = plan.clip_schedule.at(step);
         let records: Vec<usize> = drawn.iter().flat_map(|&unit| units.records(unit)).copied().collect();
         data.reading_ahead(&records, || {

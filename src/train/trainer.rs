@@ -1,8 +1,9 @@
 //! The training loop: logical steps, and what a run leaves on disk.
 //!
 //! Each step is paid for in the ledger between its two halves (see [`super::step`]), so that nothing of
-//! it is observable before its line is on the disk.
+//! it is observable before its line is on the disk. Several [`Ranks`] may train together: all run this loop, and rank 0 alone writes.
 
+mod error;
 mod log;
 mod resume;
 mod since_log;
@@ -15,42 +16,43 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use miette::Diagnostic;
 use serde::Serialize;
-use thiserror::Error;
 
+pub use self::error::TrainError;
 use self::resume::{Context, StreamContext, check_resumable};
 pub use self::resume::{ledger_at, plan_at, plan_of};
 use self::since_log::SinceLog;
+use super::agreement::Agreement;
 use super::augment::Augment;
 use super::average::Average;
-use super::checkpoint::{Checkpoint, CheckpointError, Checkpoints};
+use super::checkpoint::{Checkpoint, Checkpoints};
 use super::data::Dataset;
-use super::engine::{Engine, EngineError};
+use super::engine::Engine;
 use super::evaluate::Evaluation;
 use super::every::Every;
 use super::finite;
 use super::lr_for::{self, LrFor};
 use super::lr_schedule::LrSchedule;
 use super::metrics::{MetricsLog, StepMetrics};
-use super::noise_state::NoiseStateError;
 use super::paid::{Affordable, Outcome, PaidSteps, affordable};
 use super::progress::Progress;
 use super::released::NoiseState;
 use super::run_dir::RunDir;
-use super::step::{Setting, StepError, Stepper};
+use super::step::{Setting, Stepper};
 use super::tensorboard::EventFile;
 use super::units::Units;
-use crate::artifact::{Artifact, ArtifactError};
+use crate::artifact::Artifact;
 use crate::device::Device;
 use crate::files::{self, FileError};
 use crate::lower::program::Phase;
-use crate::privacy::accountant::{Accountant, InvalidInput};
-use crate::privacy::certificate::{Certificate, CertificateError, NoCertificate, Provenance};
+use crate::privacy::accountant::Accountant;
+use crate::privacy::certificate::{Certificate, Provenance};
 use crate::privacy::clipping::ClipState;
-use crate::privacy::keys::{EntropyError, RunKey, SystemEntropy, run_id};
-use crate::privacy::ledger::{Contents, Ledger, LedgerError};
+use crate::privacy::keys::{RunKey, SystemEntropy, run_id};
+use crate::privacy::ledger::{Contents, Ledger};
 use crate::privacy::plan::PrivacyPlan;
+use crate::privacy::shared::SharedEntropy;
+use crate::ranks::{Common, Ranks};
 use crate::tensors::Tensors;
 
 /// The least time between lines of metrics.
@@ -99,6 +101,34 @@ pub struct Training<'a> {
     pub config: Option<&'a str>,
     /// The selection that the run is a trial of. It has no certificate then, and nothing of it may be shown before the best is chosen.
     pub trial_of: Option<&'a str>,
+    /// Those that train together, each from a training of its own. Rank 0 writes what is written.
+    pub ranks: Arc<dyn Ranks>,
+}
+
+impl Training<'_> {
+    /// What all ranks must have the same of.
+    fn agreement(&self) -> Agreement<'_> {
+        Agreement {
+            artifact: self.artifact,
+            data: self.data,
+            units: self.units,
+            plan: self.plan,
+            accountant: self.accountant,
+            augment: self.augment,
+            learning_rate: self.learning_rate,
+            lr_for: &self.lr_for,
+            lr_schedule: &self.lr_schedule,
+            ema: self.ema,
+        }
+    }
+
+    /// What they must have the same of beside it, so that they make the same calls.
+    fn common(&self) -> Vec<Common> {
+        vec![
+            Common::new("choice to resume", self.resume),
+            Common::new("choice to write events", self.tensorboard.is_some()),
+        ]
+    }
 }
 
 /// How a run ended.
@@ -112,116 +142,24 @@ pub struct Summary {
     pub epsilon: Option<f64>,
     pub delta: Option<f64>,
     pub valid: Option<Evaluation>,
-    /// The lines of metrics with an evaluation, over all of the run.
+    /// The lines of metrics with an evaluation, over all of the run. These and `valid` are of rank 0 alone.
     #[serde(skip)]
     pub evaluated: Vec<StepMetrics>,
     /// The run's directory.
     pub out: PathBuf,
 }
 
-#[derive(Debug, Error, Diagnostic)]
-pub enum TrainError {
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Artifact(#[from] ArtifactError),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    File(#[from] FileError),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Engine(#[from] EngineError),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    NoiseState(#[from] NoiseStateError),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Ledger(#[from] LedgerError),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Certificate(#[from] CertificateError),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Step(#[from] StepError),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    NoCertificate(#[from] NoCertificate),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Accounting(#[from] InvalidInput),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    LrFor(#[from] lr_for::Unmatched),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Entropy(#[from] EntropyError),
-
-    #[error("{} holds a run already", path.display())]
-    #[diagnostic(code(dpc::train::exists), help("go on with it by --resume, or give another directory by --out"))]
-    Exists { path: PathBuf },
-
-    #[error("{} holds no run to go on with", path.display())]
-    #[diagnostic(
-        code(dpc::train::no_run),
-        help("begin one by leaving out --resume, or give the directory of the run by --out")
-    )]
-    NoRun { path: PathBuf },
-
-    #[error("the run in {} is in use by another process", path.display())]
-    #[diagnostic(code(dpc::train::in_use), help("wait for it to end, or give another directory by --out"))]
-    InUse { path: PathBuf },
-
-    #[error("the ledger {} leaves nothing of ε = {target}: its steps and one more would cost {reached:.4}", path.display())]
-    #[diagnostic(
-        code(dpc::train::spent),
-        help("give a larger --epsilon, or more noise; a ledger counts all runs on the same data")
-    )]
-    Spent { path: PathBuf, target: f64, reached: f64 },
-
-    #[error(
-        "after step {step} what is trained is not finite any more: {}; the last checkpoint in {} is of step {saved}",
-        finite::list(what), path.display()
-    )]
-    #[diagnostic(
-        code(dpc::train::not_finite),
-        help(
-            "begin again with a smaller --lr; without privacy one record that is not finite is enough, so remove such \
-             records from the data. --resume goes on from the last checkpoint; the steps after it stay in the ledger"
-        )
-    )]
-    NotFinite { path: PathBuf, step: u64, saved: u64, what: Vec<String> },
-
-    #[error("{from} holds numbers that are not finite, in {}", finite::list(what))]
-    #[diagnostic(
-        code(dpc::train::not_finite_at_start),
-        help(
-            "keep parameters that are meant to hold infinities, such as masks, out of training by --freeze when the model \
-             is compiled; where it is a checkpoint, remove its file to go on from the one before"
-        )
-    )]
-    NotFiniteAtStart { from: String, what: Vec<String> },
-
-    #[error("the run in {} was started otherwise: {}", path.display(), what.join("; "))]
-    #[diagnostic(
-        code(dpc::train::resume),
-        help("resume with what it was started with, or give another directory by --out")
-    )]
-    OtherRun { path: PathBuf, what: Vec<String> },
-}
-
 /// Trains, and writes the run's directory.
 ///
 /// # Errors
-/// Everything that can go wrong while training. The ledger and the last checkpoint are then whole,
-/// and the run can be resumed.
+/// Everything that can go wrong while training, on all ranks where it does on one. The ledger and the last checkpoint are then
+/// whole, and the run can be resumed.
 pub fn train(training: &Training<'_>) -> Result<Summary, TrainError> {
     train_while(training, &mut |_| true)
 }
 
-/// As [`train`], as long as `goes_on` says so, which is asked before the first step and after each. What it ends can be
-/// resumed.
+/// As [`train`], as long as `goes_on` says so, which is asked before the first step and after each, and answers the same on all
+/// ranks. What it ends can be resumed.
 ///
 /// # Errors
 /// As [`train`].
@@ -229,6 +167,14 @@ pub fn train_while(
     training: &Training<'_>,
     goes_on: &mut dyn FnMut(&mut Run<'_>) -> bool,
 ) -> Result<Summary, TrainError> {
+    let ended = run(training, goes_on);
+    if let Err(error) = &ended {
+        training.ranks.leave(&error.to_string());
+    }
+    ended
+}
+
+fn run(training: &Training<'_>, goes_on: &mut dyn FnMut(&mut Run<'_>) -> bool) -> Result<Summary, TrainError> {
     let mut run = Run::start(training)?;
     let mut last = !goes_on(&mut run) || run.steps.ended();
     while !last {
@@ -264,7 +210,8 @@ pub struct Run<'a> {
     provenance: Provenance,
     steps: PaidSteps<'a>,
     checkpoints: Checkpoints,
-    metrics: MetricsLog,
+    /// Of rank 0 alone.
+    metrics: Option<MetricsLog>,
     events: Option<EventFile>,
     progress: Progress,
     average: Option<Average>,
@@ -276,14 +223,16 @@ pub struct Run<'a> {
     checkpointed: Instant,
     /// The step of the last checkpoint.
     saved: u64,
-    _lock: File,
+    /// Of rank 0 alone.
+    _lock: Option<File>,
 }
 
 impl<'a> Run<'a> {
     fn start(training: &'a Training<'a>) -> Result<Self, TrainError> {
-        let (plan, directory) = (training.plan, &training.directory);
-        let path = || directory.path().to_owned();
+        let (plan, directory, ranks) = (training.plan, &training.directory, &training.ranks);
+        let (path, first) = (|| directory.path().to_owned(), ranks.is_first());
         match (training.resume, directory.artifact().exists()) {
+            _ if !first => {}
             (false, true) => return Err(TrainError::Exists { path: path() }),
             (true, false) => return Err(TrainError::NoRun { path: path() }),
             _ => {}
@@ -291,6 +240,7 @@ impl<'a> Run<'a> {
         let checkpoints = Checkpoints::at(&directory.checkpoints());
         let artifact = training.artifact;
         let provenance = artifact.provenance()?;
+        training.agreement().check(&**ranks, training.common())?;
         let program = Arc::new(artifact.program.clone());
         let phases = [&[Phase::Forward], Stepper::phases(plan)].concat();
         let own = lr_for::resolve(&training.lr_for, &program)?;
@@ -298,7 +248,7 @@ impl<'a> Run<'a> {
         let mut engine = Engine::with_rates(device, program, &artifact.weights, rows, &phases, &own)?;
         let mut clip = ClipState::new(&plan.clip, &artifact.manifest.clip_groups);
 
-        let checkpoint = if training.resume { checkpoints.latest()? } else { None };
+        let checkpoint = if training.resume { checkpoints.latest_among(&**ranks)? } else { None };
         let mut step = 0;
         let mut begun = None;
         if let Some(checkpoint) = &checkpoint {
@@ -320,7 +270,10 @@ impl<'a> Run<'a> {
             Some(checkpoint) => Average::new(decay, checkpoint.averages),
             None => Average::of(decay, &engine.trained(), &parameters),
         });
-        let key = RunKey::for_plan(plan, &SystemEntropy)?;
+        // Whoever could not load it is not waited for later.
+        ranks.wait()?;
+        let entropy = SharedEntropy::new(&**ranks, &SystemEntropy);
+        let key = RunKey::for_plan(plan, &entropy)?;
         let setting = Setting {
             plan,
             data: training.data,
@@ -330,40 +283,50 @@ impl<'a> Run<'a> {
             learning_rate: training.learning_rate,
             lr_schedule: Cow::Borrowed(&training.lr_schedule),
         };
-        let mut stepper = Stepper::new(setting, engine, clip, &key, step)?;
+        let mut stepper = Stepper::new(setting, engine, clip, &key, step)?.among(ranks.clone());
         if let Some(StreamContext { sha256, .. }) = &begun {
-            stepper.set_noise_state(NoiseState::load(&directory.checkpoints(), step, sha256)?)?;
+            stepper.set_noise_state(NoiseState::load_among(&**ranks, &directory.checkpoints(), step, sha256)?)?;
         }
         let stream = begun.as_ref().map(|begun| &*begun.id);
 
         // Nothing is on the disk yet. A plan that no certificate could be had for ends here.
-        last_step(training, &Contents::read_if_any(&training.ledger)?, step, stream)?;
-        files::create_directory(directory.path())?;
-        let lock = files::lock(&directory.lock())?.ok_or_else(|| TrainError::InUse { path: path() })?;
-        let id = run_id(&SystemEntropy)?;
-        let ledger = Ledger::open(&training.ledger, &id, plan)?.in_trial_of(training.trial_of);
+        let mut lock = None;
+        if first {
+            last_step(training, &Contents::read_if_any(&training.ledger)?, step, stream)?;
+            files::create_directory(directory.path())?;
+            lock = Some(files::lock(&directory.lock())?.ok_or_else(|| TrainError::InUse { path: path() })?);
+        }
+        ranks.wait()?;
+        let id = run_id(&entropy)?;
+        let ledger = Ledger::open_among(ranks, &training.ledger, &id, plan)?.in_trial_of(training.trial_of);
         let ledger = match stream {
             Some(stream) => ledger.in_stream(stream),
             None => ledger,
         };
-        let end = last_step(training, ledger.contents(), step, stream)?;
-        directory.use_ledger(&training.ledger)?;
-        directory.remove_temporaries()?;
-        if let Some(config) = training.config {
-            files::write_atomic(&directory.config(), |file| file.write_all(config.as_bytes()))?;
+        // What rank 0 works out, should another machine round otherwise.
+        let mut end = last_step(training, ledger.contents(), step, stream)?.to_le_bytes().to_vec();
+        ranks.broadcast(&mut end)?;
+        let end = end.first_chunk().map_or(step, |end| u64::from_le_bytes(*end));
+        if first {
+            directory.use_ledger(&training.ledger)?;
+            directory.remove_temporaries()?;
+            if let Some(config) = training.config {
+                files::write_atomic(&directory.config(), |file| file.write_all(config.as_bytes()))?;
+            }
+            // More is spent than an earlier certificate says, as soon as there is another step.
+            files::remove(&directory.certificate())?;
+            files::remove(&directory.certificate_page())?;
         }
-        // More is spent than an earlier certificate says, as soon as there is another step.
-        files::remove(&directory.certificate())?;
-        files::remove(&directory.certificate_page())?;
+        let events = training.tensorboard.as_ref().filter(|_| first);
         let mut run = Self {
             training,
             id,
             provenance,
             steps: PaidSteps::new(stepper, ledger, step, end),
             checkpoints,
-            metrics: MetricsLog::open(&directory.metrics(), step)?,
-            events: training.tensorboard.as_ref().map(|path| EventFile::create(path, step)).transpose()?,
-            progress: match training.progress {
+            metrics: first.then(|| MetricsLog::open(&directory.metrics(), step)).transpose()?,
+            events: events.map(|path| EventFile::create(path, step)).transpose()?,
+            progress: match training.progress && first {
                 true => Progress::new(end, step, plan.unit),
                 false => Progress::silent(),
             },
@@ -378,7 +341,9 @@ impl<'a> Run<'a> {
         if !training.resume {
             // From here on it is a run, with a checkpoint that it can be resumed from.
             run.checkpoint(true)?;
-            artifact.save(&directory.artifact())?;
+            if first {
+                artifact.save(&directory.artifact())?;
+            }
         }
         Ok(run)
     }
@@ -417,15 +382,14 @@ impl<'a> Run<'a> {
     }
 
     fn logical_step(&mut self) -> Result<(), TrainError> {
-        let Self { steps, since_log, average, .. } = self;
-        let before = since_log.clone();
-        match steps.take(|shown, clip, scale| since_log.add(shown, clip, scale))? {
-            Outcome::Taken(released) => since_log.release(&released),
-            Outcome::NotFinite(what) => {
-                self.since_log = before;
-                return Err(self.not_finite(what)?);
-            }
+        let Self { steps, since_log, average, training, .. } = self;
+        let mut of_step = SinceLog::new(steps.step());
+        match steps.take(|shown, clip, scale| of_step.add(shown, clip, scale))? {
+            Outcome::Taken(released) => of_step.release(&released),
+            Outcome::NotFinite(what) => return Err(self.not_finite(what)?),
         }
+        of_step.reduce(&*training.ranks, training.tensorboard.is_some())?;
+        since_log.merge(&of_step);
         if let Some(average) = average {
             average.update(steps.step(), &steps.stepper().engine().parameters()?);
         }
@@ -444,7 +408,8 @@ impl<'a> Run<'a> {
     }
 
     fn checkpoint(&mut self, last: bool) -> Result<(), TrainError> {
-        if !last && self.checkpointed.elapsed() < self.training.checkpoint_interval {
+        let due = last || self.checkpointed.elapsed() >= self.training.checkpoint_interval;
+        if !due || !self.training.ranks.is_first() {
             return Ok(());
         }
         let (directory, step) = (self.training.directory.checkpoints(), self.steps.step());
@@ -494,17 +459,21 @@ impl<'a> Run<'a> {
     fn finish(mut self) -> Result<Summary, TrainError> {
         self.progress.finish();
         let training = self.training;
-        let epsilon = match training.trial_of {
-            Some(_) => None,
-            None => {
-                let certificate = self.certificate()?;
+        let (mut epsilon, mut valid, mut log) = (None, None, Vec::new());
+        if training.trial_of.is_none() {
+            let certificate = self.certificate()?;
+            if training.ranks.is_first() {
                 certificate.write(&training.directory.certificate())?;
                 certificate.write_page(&training.directory.certificate_page())?;
-                certificate.epsilon.filter(|_| certificate.guarantee)
             }
-        };
-        let valid = self.validate()?;
-        let log = MetricsLog::read(&training.directory.metrics())?;
+            epsilon = certificate.epsilon.filter(|_| certificate.guarantee);
+        }
+        if training.ranks.is_first() {
+            valid = self.validate()?;
+            log = MetricsLog::read(&training.directory.metrics())?;
+        }
+        // None has ended before all that is to be written is.
+        training.ranks.wait()?;
         Ok(Summary {
             steps: self.steps.step(),
             planned_steps: training.plan.planned_steps,

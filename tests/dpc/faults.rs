@@ -16,6 +16,7 @@ use dpc::privacy::accountant::ACCOUNTANTS;
 use dpc::privacy::ledger::{Contents, LedgerError};
 use dpc::privacy::plan::{PlanSpec, PrivacyPlan};
 use dpc::privacy::sampling::Sampling;
+use dpc::ranks::Alone;
 use dpc::train::data::Dataset;
 use dpc::train::lr_schedule::LrSchedule;
 use dpc::train::run_dir::RunDir;
@@ -260,12 +261,13 @@ fn an_altered_certificate_does_not_hold_and_is_written_again() {
 }
 
 /// A processor that is lost after a number of calls to it.
-struct Fragile {
-    calls: Arc<AtomicU64>,
+pub struct Fragile {
+    /// Those that are left.
+    pub calls: Arc<AtomicU64>,
 }
 
 impl Fragile {
-    fn lost_after(calls: u64) -> Self {
+    pub fn lost_after(calls: u64) -> Self {
         Self { calls: Arc::new(AtomicU64::new(calls)) }
     }
 
@@ -357,6 +359,7 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
             tensorboard: None,
             trial_of: None,
             config: None,
+            ranks: Arc::new(Alone),
         })
     };
     // A process that another test is starting has this one's files, and so its locks, until it runs.

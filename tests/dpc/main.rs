@@ -28,6 +28,7 @@ mod own_rows;
 mod place;
 mod precision;
 mod privacy;
+mod ranks;
 mod recurrences;
 mod refused;
 mod runs;

@@ -13,9 +13,10 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     ("files", &[]),
     ("glob", &[]),
     ("panics", &[]),
+    ("ranks", &[]),
     ("tensors", &[]),
     // What is promised, and how it is kept: nothing of models and devices.
-    ("privacy", &["files", "glob"]),
+    ("privacy", &["files", "glob", "ranks"]),
     // The compiler, from the graph to programs.
     ("options", &[]),
     ("schema", &["options"]),
@@ -37,20 +38,20 @@ pub const LAYERS: &[(&str, &[&str])] = &[
         "train",
         &[
             "artifact", "device", "files", "glob", "graph", "import", "lower", "options", "panics", "passes",
-            "privacy", "schema", "tensors",
+            "privacy", "ranks", "schema", "tensors",
         ],
     ),
     (
         "library",
         &[
-            "artifact", "compile", "device", "glob", "import", "lower", "onnx", "options", "privacy", "schema",
-            "tensors", "train",
+            "artifact", "compile", "device", "glob", "import", "lower", "onnx", "options", "privacy", "ranks",
+            "schema", "tensors", "train",
         ],
     ),
     (
         "audit",
         &[
-            "artifact", "compile", "device", "glob", "graph", "import", "lower", "onnx", "options", "privacy",
+            "artifact", "compile", "device", "glob", "graph", "import", "lower", "onnx", "options", "privacy", "ranks",
             "schema", "tensors", "train",
         ],
     ),
@@ -61,7 +62,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "artifact", "audit", "compile", "device", "files", "glob", "graph", "import", "lower", "onnx", "options",
-            "panics", "passes", "picture", "privacy", "report", "schema", "tensors", "train",
+            "panics", "passes", "picture", "privacy", "ranks", "report", "schema", "tensors", "train",
         ],
     ),
 ];

@@ -11,11 +11,14 @@
 //! `cargo xtask python`: the Python package and its tests alone. `cargo xtask wheel`: the package as a wheel.
 //!
 //! `cargo xtask conformance`: the conformance cases alone, with what each operator passes.
+//!
+//! `cargo xtask mpi [KILLS]`: training by several processes, under an MPI that is installed where apt can.
 
 mod conformance;
 mod guide;
 mod layers;
 mod lints;
+mod mpi;
 mod python;
 
 use std::env;
@@ -23,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 
-const USAGE: &str = "usage: cargo xtask test | lints | guide | python | wheel | conformance";
+const USAGE: &str = "usage: cargo xtask test | lints | guide | python | wheel | conformance | mpi";
 
 /// A step: what it is for, and the arguments of cargo.
 const STEPS: &[(&str, &[&str])] = &[
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Some("python") => python::run(),
         Some("wheel") => python::wheel(),
         Some("conformance") => conformance::run(),
+        Some("mpi") => mpi::run(env::args().nth(2).and_then(|kills| kills.parse().ok())),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -133,18 +137,25 @@ fn ensure_adapter() -> Result<(), String> {
     println!(
         "xtask: no adapter answers; installing Mesa's software Vulkan driver (apt-get install mesa-vulkan-drivers)"
     );
+    install(&["mesa-vulkan-drivers"])?;
+    if adapter_answers()? { Ok(()) } else { Err("the driver is installed, and still no GPU adapter answers".into()) }
+}
+
+/// Installs packages by apt.
+fn install(packages: &[&str]) -> Result<(), String> {
     let root = runs(Command::new("sh").args(["-c", "test \"$(id -u)\" = 0"]));
-    for arguments in [&["update"][..], &["install", "-y", "--no-install-recommends", "mesa-vulkan-drivers"]] {
+    let install = [&["install", "-y", "--no-install-recommends"], packages].concat();
+    for arguments in [&["update"][..], &install] {
         let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
         if !root {
             command.arg("apt-get");
         }
         let status = command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments).status();
         if !status.is_ok_and(|s| s.success()) {
-            return Err(format!("apt-get {} failed; install a Vulkan driver by hand", arguments.join(" ")));
+            return Err(format!("apt-get {} failed; install {} by hand", arguments.join(" "), packages.join(", ")));
         }
     }
-    if adapter_answers()? { Ok(()) } else { Err("the driver is installed, and still no GPU adapter answers".into()) }
+    Ok(())
 }
 
 /// Whether `dpc devices` lists an adapter. The program is the one that the tests were built with.

@@ -29,6 +29,8 @@ pub struct Mutation {
     pub exact: bool,
     /// Whether it is done to steps with correlated noise.
     pub correlated: bool,
+    /// Whether it is done by ranks that take steps together, whose subjects are whole.
+    pub ranks: bool,
     /// Does it; false where the subject has nothing to break in this way.
     pub apply: fn(&mut Subject) -> Result<bool, AuditError>,
 }
@@ -48,6 +50,7 @@ pub const MUTATIONS: &[Mutation] = &[
     Mutation { exact: true, ..of_any("floats between sum and noise", exact::float_sums) },
     Mutation { exact: true, ..of_any("noise without tails", exact::truncated_tails) },
     Mutation { exact: true, ..of_any("modulo bias of the noise", exact::modulo_bias) },
+    Mutation { exact: true, ranks: true, ..of_any("noise on every rank", |_| Ok(true)) },
     of_correlated("noise correlated by fewer bands", fewer_bands),
     of_correlated("independent noise in place of correlated", independent),
     of_correlated("correlated noise for one row alone", one_row),
@@ -55,12 +58,12 @@ pub const MUTATIONS: &[Mutation] = &[
 
 /// What can be done to programs of floats and of integers.
 const fn of_any(name: &'static str, apply: fn(&mut Subject) -> Result<bool, AuditError>) -> Mutation {
-    Mutation { name, ghost: false, exact: false, correlated: false, apply }
+    Mutation { name, ghost: false, exact: false, correlated: false, ranks: false, apply }
 }
 
 /// What can be done to steps with correlated noise, which take sums of integers.
 const fn of_correlated(name: &'static str, apply: fn(&mut Subject) -> Result<bool, AuditError>) -> Mutation {
-    Mutation { name, ghost: false, exact: true, correlated: true, apply }
+    Mutation { name, ghost: false, exact: true, correlated: true, ranks: false, apply }
 }
 
 impl Mutation {

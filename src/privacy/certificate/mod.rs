@@ -48,6 +48,10 @@ pub struct Certificate {
     pub comparison: Option<Comparison>,
     /// The steps that the ledger counts.
     pub steps: u64,
+    /// How many ranks took them together, each its share of every batch, and after them how many others; nothing where it was
+    /// always one process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranks: Vec<u64>,
     /// The plan that sampling, clipping, noise and division took their numbers from.
     #[serde(flatten)]
     pub plan: PrivacyPlan,
@@ -142,6 +146,7 @@ impl Certificate {
             accountant: accountant.name().to_owned(),
             comparison,
             steps: ledger.steps(),
+            ranks: Some(ledger.ranks()).filter(|ranks| *ranks != [1]).unwrap_or_default(),
             plan: plan.clone(),
             history,
             covers: claim.covers(plan, selection),
@@ -217,6 +222,7 @@ impl Certificate {
         compare("comparison", self.comparison.words(), again.comparison.words(), same_comparison);
         equal!(steps);
         equal!(accountant);
+        equal!(ranks);
         equal!(history);
         equal!(selection);
         equal!(ledger);

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::words::Words;
 use super::{Certificate, Comparison};
 use crate::privacy::adjacency::Adjacency;
 use crate::privacy::grid;
@@ -50,6 +51,9 @@ impl Certificate {
         match &self.selection {
             Some(_) => row("steps of the released run", self.plan.planned_steps.to_string()),
             None => row("steps in the ledger", self.steps.to_string()),
+        }
+        if !self.ranks.is_empty() {
+            row("ranks that took each step together", self.ranks.words());
         }
         row("source model, SHA-256", self.provenance.source_model.clone());
         row("program, SHA-256", self.provenance.program.clone());

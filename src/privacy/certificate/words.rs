@@ -85,6 +85,16 @@ impl Words for Option<Selection> {
     }
 }
 
+/// Numbers of ranks.
+impl Words for Vec<u64> {
+    fn words(&self) -> String {
+        match &self[..] {
+            [] => "1".to_owned(),
+            numbers => numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", then "),
+        }
+    }
+}
+
 impl Words for Vec<String> {
     fn words(&self) -> String {
         match &self[..] {

@@ -56,8 +56,19 @@ pub struct Entry {
     pub unit: Unit,
     /// Whether sampling and noise were fixed by a seed, so that the step guarantees nothing.
     pub insecure: bool,
+    /// How many ranks took the step together.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub ranks: u64,
     /// Whether the line stands in for one that was found torn.
     pub recovered: bool,
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn is_one(ranks: &u64) -> bool {
+    *ranks == 1
 }
 
 impl Entry {
@@ -77,6 +88,7 @@ impl Entry {
             expected_batch: plan.expected_batch,
             unit: plan.unit,
             insecure: plan.insecure_seed.is_some(),
+            ranks: 1,
             recovered: false,
         }
     }
@@ -199,6 +211,14 @@ impl Contents {
     /// Whether sampling and noise of any step were fixed by a seed.
     pub fn insecure(&self) -> bool {
         self.entries.iter().any(|entry| entry.insecure)
+    }
+
+    /// How many ranks took the steps, and after them how many others, in their order.
+    pub fn ranks(&self) -> Vec<u64> {
+        let mut ranks: Vec<u64> =
+            self.entries.iter().filter(|entry| !entry.recovered).map(|entry| entry.ranks).collect();
+        ranks.dedup();
+        ranks
     }
 
     /// Whether not one step has been recorded.

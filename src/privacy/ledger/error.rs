@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::files::FileError;
 use crate::privacy::adjacency::Unit;
+use crate::ranks::RanksError;
 
 /// The ledger could not be used. No step may be taken.
 #[derive(Debug, Error, Diagnostic)]
@@ -15,6 +16,9 @@ pub enum LedgerError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Ranks(#[from] RanksError),
     #[error("the ledger {} is in use by another process", path.display())]
     #[diagnostic(
         code(dpc::privacy::ledger::locked),

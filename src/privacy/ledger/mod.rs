@@ -22,6 +22,7 @@ mod error;
 mod store;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use chain::{Contents, Entry, Head};
 pub use error::LedgerError;
@@ -31,7 +32,9 @@ pub use store::{LedgerStore, MemoryStore};
 use super::accountant::Selection;
 use super::plan::PrivacyPlan;
 use super::sampling::Sampling;
+use super::shared::SharedStore;
 use crate::files;
+use crate::ranks::Ranks;
 
 /// A ledger open for recording. Nobody else has it open until it is dropped.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct Ledger {
     stream: Option<String>,
     /// The selection that steps are of a trial of, if they are.
     trial_of: Option<String>,
+    /// How many ranks take the steps together.
+    ranks: u64,
     plan: PrivacyPlan,
     failed: bool,
 }
@@ -82,6 +87,39 @@ impl Ledger {
         Ledger::on(Box::new(FileStore::lock(path)?), run, plan)
     }
 
+    /// The same for the ranks of a run together: rank 0 opens it, and all have what it holds. A step is recorded for all once rank 0 has
+    /// its line on the disk.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`], and when a rank has left.
+    pub fn open_among(
+        ranks: &Arc<dyn Ranks>,
+        path: &Path,
+        run: &str,
+        plan: &PrivacyPlan,
+    ) -> Result<Ledger, LedgerError> {
+        let own: Option<Box<dyn LedgerStore>> = match ranks.is_first() {
+            true => Some(Box::new(FileStore::lock(path)?)),
+            false => None,
+        };
+        Ledger::on_among(ranks, own, path, run, plan)
+    }
+
+    /// The same of the ledger that rank 0 keeps in its `own` store, which is called `place` by the others.
+    ///
+    /// # Errors
+    /// As [`Ledger::open_among`].
+    pub fn on_among(
+        ranks: &Arc<dyn Ranks>,
+        own: Option<Box<dyn LedgerStore>>,
+        place: &Path,
+        run: &str,
+        plan: &PrivacyPlan,
+    ) -> Result<Ledger, LedgerError> {
+        let ledger = Ledger::on(Box::new(SharedStore::new(ranks.clone(), own, place)), run, plan)?;
+        Ok(Ledger { ranks: ranks.size() as u64, ..ledger })
+    }
+
     /// [`Ledger::open`] of the ledger that `store` holds.
     ///
     /// # Errors
@@ -105,7 +143,16 @@ impl Ledger {
         }
         store.begin()?;
         let stream = plan.correlation.as_ref().map(|_| run.to_owned());
-        Ok(Ledger { store, contents, run: run.to_owned(), stream, trial_of: None, plan: plan.clone(), failed: false })
+        Ok(Ledger {
+            store,
+            contents,
+            run: run.to_owned(),
+            stream,
+            trial_of: None,
+            ranks: 1,
+            plan: plan.clone(),
+            failed: false,
+        })
     }
 
     /// The same for a run that goes on with the stream of correlated noise `stream`.
@@ -156,6 +203,7 @@ impl Ledger {
             return Err(LedgerError::Failed { path: self.store.place().to_owned() });
         }
         let mut entry = Entry::new(self.contents.len(), &self.run, step, &self.plan, self.stream.as_deref());
+        entry.ranks = self.ranks;
         if self.contents.entries().last().is_none_or(|last| last.run != self.run) {
             entry.noise_matrix.clone_from(&self.plan.correlation);
         }
@@ -164,7 +212,7 @@ impl Ledger {
         let line = self.contents.push(entry);
         if let Err(error) = self.store.append(line.as_bytes()) {
             self.failed = true;
-            return Err(error.into());
+            return Err(error);
         }
         Ok(Receipt { seq, step })
     }

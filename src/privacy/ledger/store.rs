@@ -39,7 +39,7 @@ pub trait LedgerStore: fmt::Debug + Send {
     ///
     /// # Errors
     /// When that is not sure.
-    fn append(&mut self, line: &[u8]) -> Result<(), FileError>;
+    fn append(&mut self, line: &[u8]) -> Result<(), LedgerError>;
 }
 
 /// A ledger in a file, which one process at a time can have open.
@@ -86,12 +86,12 @@ impl LedgerStore for FileStore {
         Ok(())
     }
 
-    fn append(&mut self, line: &[u8]) -> Result<(), FileError> {
+    fn append(&mut self, line: &[u8]) -> Result<(), LedgerError> {
         let written = match &mut self.file {
             Some(file) => file.write_all(line).and_then(|()| file.sync_data()),
             None => Err(io::ErrorKind::NotConnected.into()),
         };
-        written.map_err(|source| FileError::write(&self.path, source))
+        Ok(written.map_err(|source| FileError::write(&self.path, source))?)
     }
 }
 
@@ -127,7 +127,7 @@ impl LedgerStore for MemoryStore {
         Ok(())
     }
 
-    fn append(&mut self, line: &[u8]) -> Result<(), FileError> {
+    fn append(&mut self, line: &[u8]) -> Result<(), LedgerError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(line);
         Ok(())
     }

@@ -9,6 +9,7 @@ mod array;
 mod column;
 mod columns;
 mod describe;
+mod digest;
 mod error;
 mod idx;
 mod images;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::proto;
 
 /// The ratio of neighbouring limits, as TensorFlow's own summaries have it.
@@ -10,7 +12,7 @@ const GROWTH: f64 = 1.1;
 const LEAST: f64 = 1e-12;
 
 /// The norms so far; those that are not finite are left out.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Norms {
     /// Bucket k holds norms in (LEAST · GROWTH^(k−1), LEAST · GROWTH^k], the first all up to LEAST.
     buckets: BTreeMap<u32, u64>,
@@ -34,6 +36,21 @@ impl Norms {
         self.sum_squares += norm * norm;
         let bucket = if norm <= LEAST { 0 } else { ((norm / LEAST).ln() / GROWTH.ln()).ceil() as u32 };
         *self.buckets.entry(bucket).or_default() += 1;
+    }
+
+    /// Counts all that `other` has.
+    pub fn merge(&mut self, other: &Norms) {
+        if other.buckets.is_empty() {
+            return;
+        }
+        let first = self.buckets.is_empty();
+        self.min = if first { other.min } else { self.min.min(other.min) };
+        self.max = if first { other.max } else { self.max.max(other.max) };
+        self.sum += other.sum;
+        self.sum_squares += other.sum_squares;
+        for (&bucket, count) in &other.buckets {
+            *self.buckets.entry(bucket).or_default() += count;
+        }
     }
 
     /// The message of an event file; `None` where there are no norms.
@@ -62,6 +79,21 @@ impl Norms {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn merging_counts_what_both_have() {
+        let of = |norms: &[f32]| {
+            let mut found = Norms::default();
+            norms.iter().for_each(|&norm| found.add(norm));
+            found
+        };
+        let mut merged = Norms::default();
+        for part in [&[][..], &[0.5, 4.0], &[], &[0.25, 8.0, 0.5]] {
+            let read: Norms = serde_json::from_slice(&serde_json::to_vec(&of(part)).unwrap()).unwrap();
+            merged.merge(&read);
+        }
+        assert_eq!(merged, of(&[0.5, 4.0, 0.25, 8.0, 0.5]));
+    }
 
     #[test]
     fn every_norm_lies_within_its_bucket() {

@@ -8,9 +8,10 @@ use crate::train::evaluate::Evaluation;
 use crate::train::metrics::StepMetrics;
 
 impl Run<'_> {
-    /// A line of metrics where one is due, which it always is after the last step and with an evaluation.
+    /// A line of metrics where one is due, which it always is after the last step and with an evaluation. Of rank 0 alone.
     pub(super) fn log(&mut self, last: bool, valid: Option<Evaluation>) -> Result<(), TrainError> {
-        if !last && valid.is_none() && self.since_log.started.elapsed() < self.log_interval {
+        let due = last || valid.is_some() || self.since_log.started.elapsed() >= self.log_interval;
+        if !due || !self.training.ranks.is_first() {
             return Ok(());
         }
         let plan = self.training.plan;
@@ -42,7 +43,9 @@ impl Run<'_> {
             true => metrics.clone(),
             false => StepMetrics { not_private: None, ..metrics.clone() },
         };
-        self.metrics.write(&recorded)?;
+        if let Some(log) = &mut self.metrics {
+            log.write(&recorded)?;
+        }
         if let Some(events) = &mut self.events {
             events.add(&recorded, Some(&self.since_log.norms))?;
         }

@@ -79,9 +79,11 @@ pub(super) fn check_resumable(
         let what = vec!["by another version of dpc".to_owned()];
         return Err(TrainError::OtherRun { path, what });
     };
-    let ledger = &training.ledger;
-    let contents = if ledger.exists() { Contents::read(ledger)? } else { Contents::default() };
-    contents.check_continues(ledger, &context.ledger)?;
+    if training.ranks.is_first() {
+        let ledger = &training.ledger;
+        let contents = if ledger.exists() { Contents::read(ledger)? } else { Contents::default() };
+        contents.check_continues(ledger, &context.ledger)?;
+    }
     let mut what = differences(&context.plan, training.plan);
     if context.provenance != *provenance {
         what.push("with another model or program".to_owned());

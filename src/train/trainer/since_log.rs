@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::privacy::clipping::ClipState;
 use crate::privacy::release::Estimates;
+use crate::ranks::{Ranks, RanksError};
 use crate::train::engine::Shown;
 use crate::train::metrics::{Estimated, Observed};
 use crate::train::step::Released;
@@ -40,6 +41,45 @@ impl SinceLog {
             norms: Norms::default(),
             estimates: [0.0; Estimates::COUNT],
         }
+    }
+
+    /// Puts what all ranks have observed in place of what this one has; of norms only where that is asked for.
+    pub fn reduce(&mut self, ranks: &dyn Ranks, norms: bool) -> Result<(), RanksError> {
+        if ranks.size() == 1 {
+            return Ok(());
+        }
+        let counts = [
+            &mut self.units,
+            &mut self.finite_losses,
+            &mut self.nonfinite_losses,
+            &mut self.clipped,
+            &mut self.nonfinite,
+        ];
+        let mut sums: Vec<f64> = counts.iter().map(|count| **count as f64).collect();
+        sums.push(self.loss);
+        ranks.sum_f64(&mut sums)?;
+        self.loss = sums.pop().unwrap_or_default();
+        counts.into_iter().zip(sums).for_each(|(count, sum)| *count = sum as u64);
+        if norms {
+            let own = serde_json::to_vec(&self.norms).unwrap_or_default();
+            let all = ranks.gather(&own)?;
+            self.norms = Norms::default();
+            let read = all.iter().filter_map(|bytes| serde_json::from_slice(bytes).ok());
+            read.for_each(|norms| self.norms.merge(&norms));
+        }
+        Ok(())
+    }
+
+    /// Adds what has been observed after this, on all ranks.
+    pub fn merge(&mut self, later: &SinceLog) {
+        self.units += later.units;
+        self.finite_losses += later.finite_losses;
+        self.nonfinite_losses += later.nonfinite_losses;
+        self.loss += later.loss;
+        self.clipped += later.clipped;
+        self.nonfinite += later.nonfinite;
+        self.norms.merge(&later.norms);
+        self.estimates.iter_mut().zip(later.estimates).for_each(|(sum, value)| *sum += value);
     }
 
     pub fn release(&mut self, released: &Released) {

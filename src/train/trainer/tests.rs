@@ -20,14 +20,16 @@ use crate::options::NormChoice;
 use crate::options::optimizer::OptimizerSpec;
 use crate::privacy::accountant::Rdp;
 use crate::privacy::adjacency::Unit;
-use crate::privacy::ledger::Receipt;
+use crate::privacy::ledger::{LedgerError, Receipt};
 use crate::privacy::noise::{GaussianNoise, Noise};
 use crate::privacy::plan::PlanSpec;
 use crate::privacy::sampler::Sampler;
 use crate::privacy::sampling::Sampling;
+use crate::ranks::Alone;
 use crate::schema::{InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
 use crate::tensors::{Tensor, Tensors};
 use crate::train::data::Array;
+use crate::train::engine::EngineError;
 use crate::train::every::Every;
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::step::StepError;
@@ -327,6 +329,7 @@ impl Case {
             tensorboard: None,
             trial_of: None,
             config: Some("lr = 0.1\n"),
+            ranks: Arc::new(Alone),
         })
     }
 

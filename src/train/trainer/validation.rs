@@ -16,9 +16,12 @@ impl Run<'_> {
     }
 
     /// The evaluation of what is trained so far: of the moving averages where there are some. What it takes does not count
-    /// into the time of the steps.
+    /// into the time of the steps. Rank 0 evaluates, and the others wait for it at their next call.
     pub(super) fn validate(&mut self) -> Result<Option<Evaluation>, TrainError> {
         let step = self.steps.step();
+        if !self.training.ranks.is_first() {
+            return Ok(None);
+        }
         if let Some((at, evaluation)) = &self.valid
             && *at == step
         {
