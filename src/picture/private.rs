@@ -73,12 +73,24 @@ pub fn draw_largest_layer(graph: &Graph) -> Option<(String, String)> {
     let read: BTreeSet<NodeId> = own.iter().flat_map(|&id| graph.operands(id)).collect();
     let shown: Vec<NodeId> = own.union(&read).copied().collect();
     let place: BTreeMap<NodeId, usize> = shown.iter().enumerate().map(|(at, &id)| (id, at)).collect();
+    // Where its norms are added to those of the other layers.
+    let mut added: Vec<(NodeId, NodeId)> = Vec::new();
+    for &norm in own.iter().filter(|id| is_norm(graph.op(**id))) {
+        let reached = graph.dependents([norm]);
+        let of_clip = |id: &NodeId| matches!(parts[id.index()], Some((Part::Clip, _))) && reached[id.index()];
+        added.extend(read.difference(&own).copied().filter(of_clip).map(|total| (norm, total)));
+    }
+    let totals: BTreeSet<NodeId> = added.iter().map(|(_, total)| *total).collect();
     let names = names(graph);
     let name = |id: &NodeId| names[id.index()].clone();
     let shape = |id: &NodeId| {
         let operands: Vec<String> = graph.operands(*id).iter().map(name).collect();
         let tone = parts[id.index()].as_ref().map_or(Tone::Plain, |(part, _)| part.tone());
-        let text = if own.contains(id) { graph.op(*id).text(&operands) } else { String::new() };
+        let text = match (own.contains(id), totals.contains(id)) {
+            (true, _) => graph.op(*id).text(&operands),
+            (_, true) => "with the norms of all layers".to_owned(),
+            _ => String::new(),
+        };
         Shape { title: name(id), name: text, axes: graph.ty(*id).to_string(), tone, marks: vec![] }
     };
     let shapes: Vec<Shape> = shown.iter().map(shape).collect();
@@ -87,6 +99,7 @@ pub fn draw_largest_layer(graph: &Graph) -> Option<(String, String)> {
         let from: BTreeSet<NodeId> = graph.operands(*id).into_iter().collect();
         edges.extend(from.iter().map(|from| (place[from], place[id], format!("{} {}", name(from), graph.ty(*from)))));
     }
+    edges.extend(added.iter().map(|(norm, total)| (place[norm], place[total], name(norm))));
     Some((layer, drawn(&shapes, &edges)))
 }
 
@@ -299,6 +312,6 @@ mod tests {
         for name in ["%sq.0.weight", "%g.0.weight", "%clip", "%input"] {
             assert!(text.contains(&format!(">{name}<")), "{name}");
         }
-        assert!(!text.contains("%sq.3.weight<"));
+        assert!(!text.contains("%sq.3.weight<") && text.contains(">with the norms of all layers<"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A fixed number of trials would cost as much as all of them. A random one costs little more than a single trial, if it stays secret
 //! (Liu and Talwar 2019; Papernot and Steinke 2022, <https://arxiv.org/abs/2110.03620>): then nobody can tell how many worse trials there
-//! were beside the one that is released. The distributions are those of Papernot and Steinke, Definition 1 and §3.2:
+//! were beside the one that is released. The distributions are those of Papernot and Steinke, Definition 1 and Theorem 6:
 //!
 //! | distribution | `Pr[K = k+1] / Pr[K = k]` | least K |
 //! |---|---|---|
