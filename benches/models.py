@@ -192,8 +192,8 @@ def compiled(dpc, kind, model, artifact, batch):
     taken = time.perf_counter() - begun
     weights = sum(file.stat().st_size for file in Path(model).parent.glob(f"{kind}.onnx*"))
     said = subprocess.run([dpc, "inspect", artifact], capture_output=True, text=True).stdout
-    predicted = re.search(rf"physical batch {batch} +([\d.]+) MiB", said)
-    return taken, usage.ru_maxrss / 1024 - weights / 2**20, float(predicted[1]) if predicted else 0.0
+    predicted = [re.search(pattern, said) for pattern in (rf"physical batch {batch} +([\d.]+) MiB", r"together +([\d.]+) MiB")]
+    return taken, usage.ru_maxrss / 1024 - weights / 2**20, sum(float(found[1]) for found in predicted if found)
 
 
 def main():

@@ -129,7 +129,7 @@ impl Private {
         let statement = self.certificate.as_ref().map(|certificate| certificate.statement.clone());
         let bytes = match path.extension().and_then(|ending| ending.to_str()) {
             Some("onnx") => {
-                let source = Source::from_bytes(self.artifact.source.clone().into(), &path);
+                let source = Source::from_bytes(self.artifact.source.clone(), &path);
                 let source = source.map_err(|error| failed(&error))?;
                 let metadata: Vec<_> = statement.into_iter().map(|said| (METADATA.to_owned(), said)).collect();
                 onnx::export(&source, &self.artifact.weights, &metadata).map_err(|error| failed(&error))?

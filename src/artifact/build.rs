@@ -92,7 +92,7 @@ pub fn build(
     };
     let weights = weights(source, &compiled.program);
     let shaders = BTreeMap::new();
-    let (program, source, ops) = (compiled.program, source.bytes.to_vec(), CustomOps::default());
+    let (program, source, ops) = (compiled.program, source.bytes.clone(), CustomOps::default());
     Ok(Artifact { manifest, program, shaders, source, weights, ops })
 }
 

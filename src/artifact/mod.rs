@@ -14,12 +14,14 @@ mod build;
 mod manifest;
 mod reopen;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
+use prost::bytes::Bytes;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -55,7 +57,7 @@ pub struct Artifact {
     /// The text of shaders for people to read, by name; a device emits its own.
     pub shaders: BTreeMap<String, String>,
     /// The ONNX file.
-    pub source: Vec<u8>,
+    pub source: Bytes,
     /// The values of the parameters, by their ONNX names.
     pub weights: Tensors,
     /// The ops from outside that it may use; a file names them and has no more of them.
@@ -121,19 +123,19 @@ impl Artifact {
         })
     }
 
-    fn to_members(&self) -> io::Result<BTreeMap<String, Vec<u8>>> {
-        let mut members = BTreeMap::new();
+    fn to_members(&self) -> io::Result<BTreeMap<String, Cow<'_, [u8]>>> {
+        let mut members: BTreeMap<String, Cow<'_, [u8]>> = BTreeMap::new();
         for (name, wgsl) in &self.shaders {
-            members.insert(format!("{SHADERS}{name}{WGSL}"), wgsl.clone().into_bytes());
+            members.insert(format!("{SHADERS}{name}{WGSL}"), Cow::Borrowed(wgsl.as_bytes()));
         }
-        members.insert(PROGRAM.to_owned(), serde_json::to_vec(&self.program)?);
-        members.insert(SOURCE.to_owned(), self.source.clone());
+        members.insert(PROGRAM.to_owned(), Cow::Owned(serde_json::to_vec(&self.program)?));
+        members.insert(SOURCE.to_owned(), Cow::Borrowed(&self.source));
         let weights = to_safetensors(&self.weights, None).map_err(io::Error::other)?;
-        members.insert(WEIGHTS.to_owned(), weights);
+        members.insert(WEIGHTS.to_owned(), Cow::Owned(weights));
 
         let hashes = members.iter().map(|(name, bytes)| (name.clone(), sha256(bytes)));
         let manifest = Manifest { members: hashes.collect(), ..self.manifest.clone() };
-        members.insert(MANIFEST.to_owned(), serde_json::to_vec_pretty(&manifest)?);
+        members.insert(MANIFEST.to_owned(), Cow::Owned(serde_json::to_vec_pretty(&manifest)?));
         Ok(members)
     }
 
@@ -168,7 +170,7 @@ impl Artifact {
             }
         };
         let program = verified(PROGRAM)?;
-        let source = verified(SOURCE)?;
+        let source = verified(SOURCE)?.into();
         let weights = verified(WEIGHTS)?;
         let (weights, _) = from_safetensors(&weights).map_err(|e| damaged(path, WEIGHTS, e.to_string()))?;
         let mut program: Program =
@@ -185,7 +187,10 @@ impl Artifact {
     }
 }
 
-fn write_members(archive: &mut ZipWriter<impl Write + Seek>, members: &BTreeMap<String, Vec<u8>>) -> ZipResult<()> {
+fn write_members(
+    archive: &mut ZipWriter<impl Write + Seek>,
+    members: &BTreeMap<String, Cow<'_, [u8]>>,
+) -> ZipResult<()> {
     for (name, bytes) in members {
         let is_text = name != SOURCE && name != WEIGHTS;
         let options = SimpleFileOptions::default()
@@ -330,7 +335,7 @@ mod tests {
                 ..Program::default()
             },
             shaders: BTreeMap::from([("gemm-1f".to_owned(), "fn main() {}".to_owned())]),
-            source: b"onnx bytes".to_vec(),
+            source: Bytes::from_static(b"onnx bytes"),
             weights: Tensors::from([("fc.weight".to_owned(), Tensor { dims: vec![2], data: vec![1.0, -2.0] })]),
             ops: CustomOps::default(),
         }
@@ -343,7 +348,7 @@ mod tests {
         std::fs::read(&path).unwrap()
     }
 
-    fn zip(members: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
+    fn zip(members: &BTreeMap<String, Cow<'_, [u8]>>) -> Vec<u8> {
         let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
         write_members(&mut archive, members).unwrap();
         archive.finish().unwrap().into_inner()
@@ -386,7 +391,7 @@ mod tests {
             let error = load(&saved(&other)).unwrap_err();
             assert_eq!(error.to_string(), format!("m.dpc has format {major}.0; this dpc reads 8.x"));
         }
-        let error = load(&zip(&BTreeMap::from([("a".to_owned(), vec![1])]))).unwrap_err();
+        let error = load(&zip(&BTreeMap::from([("a".to_owned(), Cow::Borrowed(&[1][..]))]))).unwrap_err();
         assert!(error.to_string().contains("it has no manifest.json"));
     }
 
@@ -399,9 +404,9 @@ mod tests {
             let mut member = archive.by_index(index).unwrap();
             let mut content = Vec::new();
             member.read_to_end(&mut content).unwrap();
-            members.insert(member.name().unwrap().into_owned(), content);
+            members.insert(member.name().unwrap().into_owned(), Cow::Owned(content));
         }
-        members.insert(SOURCE.to_owned(), b"another".to_vec());
+        members.insert(SOURCE.to_owned(), Cow::Borrowed(&b"another"[..]));
         let error = load(&zip(&members)).unwrap_err().to_string();
         assert!(error.contains("member source.onnx: its SHA-256 is"), "{error}");
     }

@@ -24,7 +24,7 @@ impl Artifact {
     /// When the source cannot be read.
     pub fn reopened(&self) -> Result<Reopened, OnnxError> {
         let manifest = &self.manifest;
-        let mut source = Source::from_bytes(self.source.clone().into(), Path::new("source.onnx"))?;
+        let mut source = Source::from_bytes(self.source.clone(), Path::new("source.onnx"))?;
         let batch = |(name, axes): (&String, &Axes)| Some(BatchAxis { input: name.clone(), axis: axes.batch_axis()? });
         source.free_batch(&manifest.inputs.iter().filter_map(batch).collect::<Vec<_>>())?;
         let mut parameters = discover(&source, &[], &[])?.to_vec();

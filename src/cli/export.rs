@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let mut notes = Vec::new();
     let bytes = if is_onnx {
-        let source = Source::from_bytes(artifact.source.into(), &args.model)?;
+        let source = Source::from_bytes(artifact.source, &args.model)?;
         notes.extend(without_dropout(&onnx::training_dropouts(&source)));
         let metadata: Vec<(String, String)> =
             statement.into_iter().map(|statement| (METADATA.to_owned(), statement)).collect();

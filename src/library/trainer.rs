@@ -219,7 +219,7 @@ impl<'a> Trainer<'a> {
     /// As [`Trainer::parameters`].
     pub fn export(&mut self) -> Result<Vec<u8>, Error> {
         let parameters = self.parameters()?;
-        let source = Source::from_bytes(self.artifact.source.clone().into(), super::model::in_memory())?;
+        let source = Source::from_bytes(self.artifact.source.clone(), super::model::in_memory())?;
         let metadata = [("dpc.privacy".to_owned(), self.certificate()?.statement)];
         Ok(onnx::export(&source, &parameters, &metadata)?)
     }

@@ -1,4 +1,7 @@
 //! The noise of integer sums: made one step ahead by a thread of its own, like that of [`super::noise`].
+//!
+//! There is one value for each element of the parameters, of 8 bytes, and no second set for the next step: what was used is
+//! overwritten.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -55,27 +58,35 @@ impl IntegerNoise for Sampled {
 /// The integer noise of one run.
 pub struct GridNoise {
     noise: Arc<dyn IntegerNoise>,
-    current: Vec<Vec<i64>>,
+    /// `None` while the worker has it.
+    current: Option<Job>,
+    parameters: usize,
     worker: Option<Ahead<Job>>,
 }
 
+/// The noise of a step, made or to be made.
 struct Job {
     step: u64,
     scales: Vec<Option<Scale>>,
     values: Vec<Vec<i64>>,
-    made: Result<(), NoRoom>,
+    made: Option<Result<(), NoRoom>>,
 }
 
 impl Job {
     fn fill(&mut self, noise: &dyn IntegerNoise) {
-        let parameters = (0..).zip(&mut self.values).zip(&self.scales);
-        self.made = parameters.into_iter().try_for_each(|((parameter, values), scale)| match scale {
+        let mut parameters = (0..).zip(&mut self.values).zip(&self.scales);
+        self.made = Some(parameters.try_for_each(|((parameter, values), scale)| match scale {
             Some(scale) => noise.fill(self.step, parameter, *scale, values),
             None => {
                 values.fill(0);
                 Ok(())
             }
-        });
+        }));
+    }
+
+    /// Whether it is made, and for this.
+    fn is(&self, step: u64, scales: &[Option<Scale>]) -> bool {
+        self.made.is_some() && self.step == step && self.scales == scales
     }
 }
 
@@ -98,18 +109,17 @@ impl GridNoise {
         if sizes.len() > MAX_PARAMETERS {
             return Err(NoiseError::TooManyParameters { count: sizes.len() });
         }
-        let buffers = || sizes.iter().map(|&size| vec![0; size]).collect();
+        let values = sizes.iter().map(|&size| vec![0; size]).collect();
+        let first = Job { step: first_step, scales: scales.to_vec(), values, made: None };
         let made = noise.clone();
         let worker = Ahead::spawn("dpc noise", move |job: &mut Job| job.fill(&*made));
-        if let Some(worker) = &worker {
-            worker.request(Job { step: first_step, scales: scales.to_vec(), values: buffers(), made: Ok(()) })?;
-        }
-        Ok(GridNoise { noise, current: buffers(), worker })
+        let mut source = GridNoise { noise, current: Some(first), parameters: sizes.len(), worker };
+        source.begin(first_step)?;
+        Ok(source)
     }
 
-    /// The noise of `step`, a slice for each parameter with the scale that `scales` has for it, and starts on that of `step + 1`
-    /// with the same scales. Steps in sequence are ready at once unless a scale has changed; any other is made while the
-    /// caller waits.
+    /// The noise of `step`, a slice for each parameter with the scale that `scales` has for it. It is ready at once where
+    /// [`GridNoise::begin`] announced the step and no scale has changed; any other is made while the caller waits.
     ///
     /// # Errors
     /// When the thread has died, or there is no room for that much noise.
@@ -117,29 +127,45 @@ impl GridNoise {
     /// # Panics
     /// If there is not one scale for each parameter.
     pub fn take(&mut self, step: u64, scales: &[Option<Scale>]) -> Result<&[Vec<i64>], NoiseError> {
-        assert_eq!(scales.len(), self.current.len(), "every parameter has a scale");
-        let job = match &self.worker {
-            Some(worker) => {
-                let mut ready = worker.receive()?;
-                if ready.step != step || ready.scales != scales {
-                    worker.request(Job { step, scales: scales.to_vec(), ..ready })?;
-                    ready = worker.receive()?;
+        assert_eq!(scales.len(), self.parameters, "every parameter has a scale");
+        let mut job = self.held()?;
+        if !job.is(step, scales) {
+            job = Job { step, scales: scales.to_vec(), made: None, ..job };
+            match &self.worker {
+                Some(worker) => {
+                    worker.request(job)?;
+                    job = worker.receive()?;
                 }
-                ready
+                None => job.fill(&*self.noise),
             }
-            None => {
-                let values = std::mem::take(&mut self.current);
-                let mut job = Job { step, scales: scales.to_vec(), values, made: Ok(()) };
-                job.fill(&*self.noise);
-                job
-            }
-        };
-        job.made?;
-        let spent = std::mem::replace(&mut self.current, job.values);
-        if let Some(worker) = &self.worker {
-            worker.request(Job { step: step.wrapping_add(1), scales: scales.to_vec(), values: spent, made: Ok(()) })?;
         }
-        Ok(&self.current)
+        if let Some(made) = job.made {
+            made?;
+        }
+        Ok(&self.current.insert(job).values)
+    }
+
+    /// Starts on the noise of `step`, with the scales of what was taken last, which is gone.
+    ///
+    /// # Errors
+    /// When the thread has died.
+    pub fn begin(&mut self, step: u64) -> Result<(), NoiseError> {
+        let job = self.held()?;
+        let job = Job { step, made: None, ..job };
+        match &self.worker {
+            Some(worker) => worker.request(job)?,
+            None => self.current = Some(job),
+        }
+        Ok(())
+    }
+
+    /// What holds the values, when the worker is done with it.
+    fn held(&mut self) -> Result<Job, NoiseError> {
+        match (self.current.take(), &self.worker) {
+            (Some(job), _) => Ok(job),
+            (None, Some(worker)) => Ok(worker.receive()?),
+            (None, None) => Err(NoiseError::Stopped),
+        }
     }
 }
 
@@ -175,6 +201,10 @@ mod tests {
                     Marked.fill(step, k as u32, scale, &mut expected).unwrap();
                 }
                 assert_eq!(*made, expected);
+            }
+            // A caller that announces no step, or another, waits for it.
+            if step != 5 {
+                source.begin(step + 1).unwrap();
             }
         }
     }

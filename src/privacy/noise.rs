@@ -70,16 +70,21 @@ impl Noise for GaussianNoise {
     }
 }
 
-/// The noise of one run: made one step ahead by a thread of its own, or when it is needed where there are no threads.
+/// The noise of one run: made one step ahead by a thread of its own, or when it is needed where there are no threads. There is
+/// one value for each element of the parameters, and no second set for the next step.
 pub struct NoiseSource {
     noise: Arc<dyn Noise>,
-    current: Vec<Vec<f32>>,
+    /// `None` while the worker has it.
+    current: Option<Prepared>,
+    parameters: usize,
     worker: Option<Ahead<Prepared>>,
 }
 
+/// The noise of a step, made with standard deviation 1 or to be made.
 struct Prepared {
     step: u64,
     values: Vec<Vec<f32>>,
+    made: bool,
 }
 
 impl NoiseSource {
@@ -91,18 +96,17 @@ impl NoiseSource {
         if sizes.len() > MAX_PARAMETERS {
             return Err(NoiseError::TooManyParameters { count: sizes.len() });
         }
-        let buffers = || sizes.iter().map(|&size| vec![0.0; size]).collect();
+        let values = sizes.iter().map(|&size| vec![0.0; size]).collect();
         let made = noise.clone();
-        let worker = Ahead::spawn("dpc noise", move |job: &mut Prepared| fill(&*made, job.step, &mut job.values));
-        if let Some(worker) = &worker {
-            worker.request(Prepared { step: first_step, values: buffers() })?;
-        }
-        Ok(NoiseSource { noise, current: buffers(), worker })
+        let worker = Ahead::spawn("dpc noise", move |job: &mut Prepared| job.fill(&*made));
+        let current = Some(Prepared { step: first_step, values, made: false });
+        let mut source = NoiseSource { noise, current, parameters: sizes.len(), worker };
+        source.begin(first_step)?;
+        Ok(source)
     }
 
-    /// The noise of `step`, a slice for each parameter with the standard deviation that `std` has for it,
-    /// and starts on that of `step + 1`. Steps in sequence are ready at once; any other is made while the
-    /// caller waits.
+    /// The noise of `step`, a slice for each parameter with the standard deviation that `std` has for it. It is ready at once where
+    /// [`NoiseSource::begin`] announced the step; any other is made while the caller waits.
     ///
     /// # Errors
     /// When the thread has died.
@@ -110,36 +114,55 @@ impl NoiseSource {
     /// # Panics
     /// If `std` does not have one number for each parameter.
     pub fn take(&mut self, step: u64, std: &[f64]) -> Result<&[Vec<f32>], NoiseError> {
-        assert_eq!(std.len(), self.current.len(), "every parameter has a standard deviation");
-        let mut values = match &self.worker {
-            Some(worker) => {
-                let mut ready = worker.receive()?;
-                if ready.step != step {
-                    worker.request(Prepared { step, ..ready })?;
-                    ready = worker.receive()?;
+        assert_eq!(std.len(), self.parameters, "every parameter has a standard deviation");
+        let mut job = self.held()?;
+        if !job.made || job.step != step {
+            job = Prepared { step, made: false, ..job };
+            match &self.worker {
+                Some(worker) => {
+                    worker.request(job)?;
+                    job = worker.receive()?;
                 }
-                ready.values
+                None => job.fill(&*self.noise),
             }
-            None => {
-                let mut values = std::mem::take(&mut self.current);
-                fill(&*self.noise, step, &mut values);
-                values
-            }
-        };
-        for (values, std) in values.iter_mut().zip(std) {
+        }
+        for (values, std) in job.values.iter_mut().zip(std) {
             values.iter_mut().for_each(|value| *value = (f64::from(*value) * std) as f32);
         }
-        let spent = std::mem::replace(&mut self.current, values);
-        if let Some(worker) = &self.worker {
-            worker.request(Prepared { step: step.wrapping_add(1), values: spent })?;
+        // It is scaled now, so that nobody takes it again.
+        job.made = false;
+        Ok(&self.current.insert(job).values)
+    }
+
+    /// Starts on the noise of `step`; what was taken last is gone.
+    ///
+    /// # Errors
+    /// When the thread has died.
+    pub fn begin(&mut self, step: u64) -> Result<(), NoiseError> {
+        let job = Prepared { step, made: false, ..self.held()? };
+        match &self.worker {
+            Some(worker) => worker.request(job)?,
+            None => self.current = Some(job),
         }
-        Ok(&self.current)
+        Ok(())
+    }
+
+    /// What holds the values, when the worker is done with it.
+    fn held(&mut self) -> Result<Prepared, NoiseError> {
+        match (self.current.take(), &self.worker) {
+            (Some(job), _) => Ok(job),
+            (None, Some(worker)) => Ok(worker.receive()?),
+            (None, None) => Err(NoiseError::Stopped),
+        }
     }
 }
 
-fn fill(noise: &dyn Noise, step: u64, values: &mut [Vec<f32>]) {
-    for (parameter, values) in (0..).zip(values) {
-        noise.fill(step, parameter, values);
+impl Prepared {
+    fn fill(&mut self, noise: &dyn Noise) {
+        for (parameter, values) in (0..).zip(&mut self.values) {
+            noise.fill(self.step, parameter, values);
+        }
+        self.made = true;
     }
 }
 
@@ -277,6 +300,10 @@ mod tests {
                 })
                 .collect();
             assert_eq!(source.take(step, &std).unwrap(), expected);
+            // A caller that announces no step, or another, waits for it.
+            if step != 11 {
+                source.begin(step + 1).unwrap();
+            }
         }
     }
 

@@ -133,11 +133,12 @@ impl Releaser {
                 if multipliers.counts.is_some() {
                     beside.counts = rest.next().into_iter().flatten().collect();
                 }
-                if let (Some(estimates), Some(noise)) = (&plan.estimates, rest.next()) {
+                if let (Some(estimates), Some(drawn)) = (&plan.estimates, rest.next()) {
                     let mut all = estimates.sensitivities();
-                    all.iter_mut().zip(noise).for_each(|(value, noise)| *value *= noise);
+                    all.iter_mut().zip(drawn).for_each(|(value, drawn)| *value *= drawn);
                     beside.estimates = Some(all);
                 }
+                noise.begin(step.wrapping_add(1))?;
             }
             Releaser::Integers { noise, grid, stream } => {
                 let scales = scales::all(plan, grid, &engine.noise_groups(), clip, step)?;
@@ -161,6 +162,7 @@ impl Releaser {
                     }
                     beside.estimates = Some(all);
                 }
+                noise.begin(step.wrapping_add(1))?;
             }
         }
         Ok(beside)

@@ -227,7 +227,7 @@ fn artifact() -> Artifact {
             members: BTreeMap::new(),
         },
         program: program(),
-        source: vec![],
+        source: Default::default(),
         weights: Tensors::from([("w".to_owned(), Tensor { dims: vec![WIDTH], data: vec![0.5, -0.5, 0.25] })]),
     }
 }
