@@ -158,20 +158,7 @@ fn memory(artifact: &Artifact) -> String {
         let [records, units] = [&records, &units].map(|program| format!("{:.1} MiB", mib(program, batch)));
         [format!("physical batch {batch}"), records, format!("{units} with units of several records")]
     });
-    format!("device memory in training\n{}{}", table(rows.collect()), host_memory(artifact) + &correlated(artifact))
-}
-
-/// What training keeps in the memory of the machine itself, whatever the batch.
-fn host_memory(artifact: &Artifact) -> String {
-    let values: usize = artifact.weights.values().map(|tensor| size_of_val(&tensor.data[..])).sum();
-    let trained: usize = artifact.manifest.parameters.iter().filter(|p| p.trained).map(|p| product(&p.dims)).sum();
-    let of_one = if artifact.manifest.grid.is_some() { size_of::<i64>() } else { size_of::<f32>() };
-    let parts =
-        [("the model's file", artifact.source.len()), ("its values", values), ("noise of a step", trained * of_one)];
-    let together = ("together", parts.iter().map(|(_, bytes)| bytes).sum());
-    let rows = parts.iter().chain([&together]);
-    let rows = rows.map(|(what, bytes)| [(*what).to_owned(), format!("{:.1} MiB", *bytes as f64 / f64::from(1 << 20))]);
-    format!("host memory in training, without data\n{}", table(rows.collect()))
+    format!("device memory in training\n{}{}{}", table(rows.collect()), host_memory(artifact), correlated(artifact))
 }
 
 /// What the noise of earlier steps takes, where it is correlated: integers of 8 bytes for each trained element.
@@ -186,6 +173,19 @@ fn correlated(artifact: &Artifact) -> String {
         ["tree".to_owned(), format!("{once} for each level of the tree")],
     ];
     format!("memory of the host for --noise-correlation, and as much beside each checkpoint\n{}", table(rows))
+}
+
+/// What training keeps in the memory of the machine itself, whatever the batch.
+fn host_memory(artifact: &Artifact) -> String {
+    let values: usize = artifact.weights.values().map(|tensor| size_of_val(&tensor.data[..])).sum();
+    let trained: usize = artifact.manifest.parameters.iter().filter(|p| p.trained).map(|p| product(&p.dims)).sum();
+    let of_one = if artifact.manifest.grid.is_some() { size_of::<i64>() } else { size_of::<f32>() };
+    let parts =
+        [("the model's file", artifact.source.len()), ("its values", values), ("noise of a step", trained * of_one)];
+    let together = ("together", parts.iter().map(|(_, bytes)| bytes).sum());
+    let rows = parts.iter().chain([&together]);
+    let rows = rows.map(|(what, bytes)| [(*what).to_owned(), format!("{:.1} MiB", *bytes as f64 / f64::from(1 << 20))]);
+    format!("host memory in training, without data\n{}", table(rows.collect()))
 }
 
 /// Indented rows with aligned columns.
