@@ -225,7 +225,8 @@ fn ranged(range: &Table) -> Result<Vec<Value>, String> {
         Some(Some("linear")) => true,
         _ => return Err("is a range on the scale \"log\" or \"linear\"".to_owned()),
     };
-    if !linear && !(from > 0.0 && to > 0.0) {
+    let positive = from > 0.0 && to > 0.0;
+    if !(linear || positive) {
         return Err("is a range on a logarithmic scale, of numbers above 0".to_owned());
     }
     let at = |index: u32| {

@@ -95,7 +95,7 @@ impl Trials {
     /// # Errors
     /// When the mean is out of range.
     pub fn poisson(mean: f64) -> Result<Trials, InvalidTrials> {
-        match mean >= 1.0 && mean <= LARGEST_MEAN {
+        match (1.0..=LARGEST_MEAN).contains(&mean) {
             true => Ok(Trials::Poisson { mean }),
             false => Err(InvalidTrials::Mean { mean, least: "at least 1", most: LARGEST_MEAN }),
         }
@@ -113,7 +113,8 @@ impl Trials {
     pub fn is_valid(&self) -> bool {
         match *self {
             Trials::NegativeBinomial { shape, gamma } => {
-                shape > -1.0 && shape <= LARGEST_SHAPE && gamma >= LEAST_GAMMA * (1.0 - 1e-9) && gamma < 1.0
+                let usual = LEAST_GAMMA * (1.0 - 1e-9)..1.0;
+                shape > -1.0 && shape <= LARGEST_SHAPE && usual.contains(&gamma)
             }
             Trials::Poisson { mean } => (1.0..=LARGEST_MEAN).contains(&mean),
         }
