@@ -193,7 +193,7 @@ fn what_is_fixed_stays_so_in_the_artifact_and_in_what_is_exported() {
     let fix = "--dim time=6 --dim y:2=2";
     place.ok(&format!("compile {file} --loss cross-entropy -o m.dpc {fix}"));
     let artifact = Artifact::load(&place.path("m.dpc")).expect("an artifact");
-    let source = Source::from_bytes(artifact.source.into(), Path::new("m.dpc")).expect("its source");
+    let source = Source::from_bytes(artifact.source, Path::new("m.dpc")).expect("its source");
     let [batch, six, two] = [Dim::Batch(1), Dim::Known(6), Dim::Known(2)];
     let dims: Vec<_> = source.inputs.iter().map(|input| input.dims.clone()).collect();
     assert_eq!(dims, [vec![batch, six, Dim::Known(5)], vec![batch, six, two]]);

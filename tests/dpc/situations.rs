@@ -188,7 +188,7 @@ fn a_rewritten_model_is_exported_as_it_was_trained() {
         let file = file.to_str().expect("a path");
         place.ok(&format!("compile {file} --loss cross-entropy -o m.dpc --fix batch-norm={fix}"));
         let source = Artifact::load(&place.path("m.dpc")).expect("an artifact").source;
-        let source = Source::from_bytes(source.into(), Path::new("m.dpc")).expect("its source");
+        let source = Source::from_bytes(source, Path::new("m.dpc")).expect("its source");
         let weights: Vec<&str> = source
             .nodes
             .iter()
