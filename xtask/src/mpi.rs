@@ -20,6 +20,8 @@ const KILLS: u64 = 10;
 const TRAIN: &str = "train m.dpc --data digits_train.npz --device cpu --lr 0.5 --batch 128 --delta 1e-4 --json \
                      --checkpoint-interval 0";
 const FIXED: &str = "--noise-multiplier 1 --steps 12 --insecure-seed 7";
+/// Steps of a run that is killed, so many that it lasts a while.
+const STEPS: usize = 400;
 
 /// Builds dpc with MPI and tries it.
 pub fn run(kills: Option<u64>) -> Result<(), String> {
@@ -59,12 +61,14 @@ impl Trial {
         self.ok(&self.alone("compile digits_cnn.onnx -o m.dpc --loss cross-entropy --clip flat:0.1"))?;
         self.same_bits()?;
         self.refusals()?;
-        let mut killed = 0;
+        let begun = Instant::now();
+        self.ok(&self.on(1, &format!("{TRAIN} {} --out whole", long())))?;
+        let (took, mut killed) = (begun.elapsed(), 0);
         for turn in 0.. {
             if killed >= kills {
                 break;
             }
-            killed += self.killed(turn)?;
+            killed += self.killed(turn, took)?;
         }
         println!("xtask: all of it passed, {killed} kills too");
         Ok(())
@@ -181,10 +185,10 @@ impl Trial {
         Ok(())
     }
 
-    /// Kills a rank somewhere, again and again with another number of ranks, until the run is whole. How often
-    /// that was.
-    fn killed(&self, turn: u64) -> Result<u64, String> {
-        let expected = self.trained("alone")?;
+    /// Kills a rank somewhere, again and again with another number of ranks, until the run is whole, which takes about as long as
+    /// is said where nothing is killed. How often that was.
+    fn killed(&self, turn: u64, took: Duration) -> Result<u64, String> {
+        let expected = self.trained("whole")?;
         let run = format!("killed{turn}");
         let mut random = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(std::process::id());
         let mut next = |below: u64| {
@@ -195,10 +199,10 @@ impl Trial {
         loop {
             let ranks = 1 + next(3) as usize;
             let resume = if self.place.join(&run).join("untrained.dpc").exists() { "--resume" } else { "" };
-            let words = self.on(ranks, &format!("{TRAIN} {FIXED} --out {run} {resume}"));
+            let words = self.on(ranks, &format!("{TRAIN} {} --out {run} {resume}", long()));
             let mut child = self.command(&words);
             let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|e| e.to_string())?;
-            let wait = Duration::from_millis(next(3000));
+            let wait = Duration::from_millis(next(took.as_millis() as u64 + 1));
             if kills < 3 {
                 sleep(wait);
                 let mine = descendants(child.id(), &self.name());
@@ -228,9 +232,14 @@ impl Trial {
         }
         self.ok(&self.alone(&format!("verify-certificate {run}")))?;
         let ledger = fs::read_to_string(self.place.join(&run).join("ledger.jsonl")).map_err(|e| e.to_string())?;
-        println!("xtask: {run}: {kills} kills, {} steps in the ledger for 12", ledger.lines().count());
-        if ledger.lines().count() < 12 { Err(format!("{run}: steps are missing in the ledger")) } else { Ok(kills) }
+        println!("xtask: {run}: {kills} kills, {} steps in the ledger for {STEPS}", ledger.lines().count());
+        if ledger.lines().count() < STEPS { Err(format!("{run}: steps are missing in the ledger")) } else { Ok(kills) }
     }
+}
+
+/// A run that lasts a while, the same whenever it is made.
+fn long() -> String {
+    format!("--noise-multiplier 1 --steps {STEPS} --insecure-seed 7")
 }
 
 /// The processes of this name that `parent` has started, itself or through others.
