@@ -9,6 +9,7 @@ use super::MOST_NODES;
 use super::layout::{Size, layout};
 use super::svg::{self, Shape, Tone};
 use crate::graph::{NodeId, Operator, names};
+use crate::ops::norm::is_norm;
 use crate::ops::{Graph, Op};
 
 /// How many ops a title names.
@@ -225,18 +226,6 @@ fn parts(graph: &Graph) -> Vec<Option<(Part, String)>> {
         }
     };
     graph.ids().map(part).collect()
-}
-
-fn is_norm(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::SquareNorm(_)
-            | Op::OuterNorm(_)
-            | Op::GhostNorm(_)
-            | Op::TileNorm(_)
-            | Op::SegmentNorm(_)
-            | Op::SegmentCross(_)
-    )
 }
 
 /// The parameter whose norm or sum a node is, or is a part of: by the name of its value, or of what it becomes.
