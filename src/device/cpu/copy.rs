@@ -1,6 +1,6 @@
 //! Native twin of [`Copy`].
 
-use super::{Buffers, Native, Read, Written, parallel};
+use super::{Buffers, Native, Read, Written, lanes, parallel};
 use crate::lower::kernels::{Copy, CopyAxis};
 
 impl Native for Copy {
@@ -29,7 +29,7 @@ impl Copy {
 fn copy<T: std::marker::Copy>(axes: &[CopyAxis], x: &[T], y: &mut [T]) {
     match axes {
         [] => y[0] = x[0],
-        &[CopyAxis { size, from: 1, to: 1 }] => y[..size].copy_from_slice(&x[..size]),
+        &[CopyAxis { size, from: 1, to: 1 }] => lanes::copy(&mut y[..size], &x[..size]),
         &[CopyAxis { size, from: 0, to: 1 }] => y[..size].fill(x[0]),
         &[CopyAxis { size, from, to }] => (0..size).for_each(|i| y[i * to] = x[i * from]),
         [first, rest @ ..] => {

@@ -15,13 +15,18 @@ pub fn roundings(terms: usize) -> f64 {
 }
 
 /// The sum of squares, in lanes.
-pub fn squares(x: &[f64]) -> f64 {
+#[inline(always)]
+pub fn squares<T: Copy + Into<f64>>(x: &[T]) -> f64 {
     let mut lanes = [0.0; 8];
+    let add = |(lane, x): (&mut f64, &T)| {
+        let x: f64 = (*x).into();
+        *lane += x * x;
+    };
     let (whole, rest) = x.as_chunks::<8>();
     for terms in whole {
-        lanes.iter_mut().zip(terms).for_each(|(lane, x)| *lane += x * x);
+        lanes.iter_mut().zip(terms).for_each(add);
     }
-    lanes.iter_mut().zip(rest).for_each(|(lane, x)| *lane += x * x);
+    lanes.iter_mut().zip(rest).for_each(add);
     lanes.iter().sum()
 }
 

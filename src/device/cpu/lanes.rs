@@ -52,6 +52,26 @@ widest! {
     }
 }
 
+/// Copies `from` to `to`, which is as long. Short rows of usual lengths are moved in registers: to call for a routine that knows
+/// all lengths takes longer than to copy them.
+#[inline(always)]
+pub fn copy<T: Copy>(to: &mut [T], from: &[T]) {
+    fn whole<T: Copy, const LEN: usize>(to: &mut [T], from: &[T]) {
+        if let (Some(to), Some(from)) = (to.first_chunk_mut::<LEN>(), from.first_chunk::<LEN>()) {
+            *to = *from;
+        }
+    }
+    match to.len() {
+        1 => whole::<T, 1>(to, from),
+        2 => whole::<T, 2>(to, from),
+        4 => whole::<T, 4>(to, from),
+        8 => whole::<T, 8>(to, from),
+        16 => whole::<T, 16>(to, from),
+        32 => whole::<T, 32>(to, from),
+        _ => to.copy_from_slice(from),
+    }
+}
+
 /// Partial sums of a block of [`BLOCK`] terms.
 const LANES: usize = 64;
 // No chain of additions is longer than that of [`parallel::sum`].

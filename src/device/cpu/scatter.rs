@@ -6,11 +6,20 @@ use crate::lower::kernels::{Records, Scatter, Sums, row_of_id};
 use crate::lower::program::Extent;
 use crate::lower::target::Rounding;
 
-/// Parts of a table that are filled at the same time.
+/// The most parts of a table that are filled at the same time, each of which goes through all ids.
 const PARTS: usize = 16;
+/// Elements of a part, so that it stays near the processor.
+const PART: usize = 32 * 1024;
 
-/// Room for a run of positions of one id, and for its sum in `f64`.
-type Run = (Vec<f32>, Vec<f64>);
+/// What the rows of a record are worked out in.
+#[derive(Default)]
+struct Room {
+    /// The sum of the positions of one id, and what is added of it.
+    sum: Vec<f64>,
+    share: Vec<f32>,
+    /// Zeros, which a record adds that is left out.
+    nothing: Vec<f32>,
+}
 
 /// What is read.
 struct Sources<'a> {
@@ -39,10 +48,10 @@ impl Native for Scatter {
         let Scatter { width, table_rows, .. } = *self;
         let table = table_rows * width;
         if let Records::Each(records) = self.records {
-            parallel::pieces(written[0].f32(), records.at(rows), table, table, |run: &mut Run, n, y| {
+            parallel::pieces(written[0].f32(), records.at(rows), table, table, |room: &mut Room, n, y| {
                 let y = &mut y[..table];
                 y.fill(0.0);
-                self.add(&sources, n, 1.0, 0, run, y);
+                self.add(&sources, n, 1.0, 0, room, y);
             });
             return;
         }
@@ -73,24 +82,28 @@ impl Scatter {
         out: &mut [T],
     ) {
         let Scatter { width, table_rows, .. } = *self;
-        let part = table_rows.div_ceil(PARTS);
+        let parts = (table_rows * width / PART).max(2 * rayon::current_num_threads()).min(PARTS);
+        let part = table_rows.div_ceil(parts);
         let parts = table_rows.div_ceil(part.max(1));
-        parallel::pieces(out, parts, part * width, part * width, |run: &mut Run, i, y| {
+        parallel::pieces(out, parts, part * width, part * width, |room: &mut Room, i, y| {
             let len = y.len().min(part * width);
             let y = &mut y[..len];
             y.fill(T::default());
             for n in 0..records {
                 let w = weight(n);
                 if !holds_none(w) {
-                    self.add(sources, n, w, i * part, run, y);
+                    self.add(sources, n, w, i * part, room, y);
                 }
             }
         });
     }
 
     /// Adds the positions of record `n` whose ids fall into `y`, the rows of the table from `first` on, those of one id
-    /// summed in `run` first where they are ordered.
-    fn add<T: Sum>(&self, sources: &Sources<'_>, n: usize, w: f32, first: usize, (run, sum): &mut Run, y: &mut [T]) {
+    /// summed in `room` first where they are ordered.
+    fn add<T: Sum>(&self, sources: &Sources<'_>, n: usize, w: f32, first: usize, room: &mut Room, y: &mut [T]) {
+        let Room { sum, share, nothing } = room;
+        nothing.resize(self.width, 0.0);
+        let nothing = &nothing[..];
         let ids = &sources.ids[n * self.ids_record..][..self.count];
         let x = |t: usize| &sources.x[n * self.record + t * self.width..][..self.width];
         let row = |id: i32| {
@@ -100,13 +113,7 @@ impl Scatter {
         let Some(order) = sources.order else {
             for (t, &id) in ids.iter().enumerate() {
                 let Some(y) = row(id).and_then(|row| y.get_mut(row)) else { continue };
-                if w == 0.0 {
-                    run.clear();
-                    run.resize(self.width, 0.0);
-                    T::add_scaled(y, run, w);
-                } else {
-                    T::add_scaled(y, x(t), w);
-                }
+                T::add_scaled(y, if w == 0.0 { nothing } else { x(t) }, w);
             }
             return;
         };
@@ -115,23 +122,30 @@ impl Scatter {
         let id = |t: i32| usize::try_from(t).ok().and_then(|t| ids.get(t)).copied().unwrap_or(i32::MAX);
         let named = |t: i32| row_of_id(id(t), self.table_rows);
         // They are in order of row, so those of the part are neighbours.
-        let order = &order[order.partition_point(|&t| named(t) < first)..];
-        let order = &order[..order.partition_point(|&t| named(t) < first + y.len() / self.width)];
-        for same in order.chunk_by(|&s, &t| named(s) == named(t)) {
-            let Some(y) = row(id(same[0])).and_then(|row| y.get_mut(row)) else { continue };
-            run.clear();
-            if let [t] = same {
-                run.extend_from_slice(x(*t as usize));
-            } else {
-                sum.clear();
-                sum.resize(self.width, 0.0);
-                for &t in same {
-                    sum.iter_mut().zip(x(t as usize)).for_each(|(sum, x)| *sum += f64::from(*x));
-                }
-                run.extend(sum.iter().map(|sum| *sum as f32));
+        let last = first + y.len() / self.width;
+        let mut rest = &order[order.partition_point(|&t| named(t) < first)..];
+        while let [t, others @ ..] = rest {
+            let at = named(*t);
+            if at >= last {
+                break;
             }
-            leave_out(run, w);
-            T::add_scaled(y, run, w);
+            let more = others.iter().take_while(|&&t| named(t) == at).count();
+            let (same, after) = rest.split_at(1 + more);
+            rest = after;
+            let Some(y) = row(id(*t)).and_then(|row| y.get_mut(row)) else { continue };
+            if more == 0 {
+                T::add_scaled(y, if w == 0.0 { nothing } else { x(*t as usize) }, w);
+                continue;
+            }
+            sum.clear();
+            sum.resize(self.width, 0.0);
+            for &t in same {
+                sum.iter_mut().zip(x(t as usize)).for_each(|(sum, x)| *sum += f64::from(*x));
+            }
+            share.clear();
+            share.extend(sum.iter().map(|sum| *sum as f32));
+            leave_out(share, w);
+            T::add_scaled(y, share, w);
         }
     }
 }
