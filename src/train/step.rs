@@ -259,12 +259,13 @@ impl<'a> Stepper<'a> {
         units.held(&self.sampler.sample(step)).into_iter().flat_map(|unit| units.records(unit)).copied().collect()
     }
 
-    /// Draws the units of `step` and sums their clipped gradients, each rank its share. `observe` sees what each physical batch
-    /// of this rank shows of its records, and which bounds they had; the guarantee does not cover it.
+    /// Draws the units of `step` and sums the clipped gradients of this rank's share of them, for [`Stepper::reduce`]. How many
+    /// units were drawn for all ranks. `observe` sees what each physical batch of this rank shows of its records, and which bounds
+    /// they had; the guarantee does not cover it.
     ///
     /// # Errors
-    /// When the device fails, or a rank has left.
-    pub fn accumulate(&mut self, step: u64, observe: impl FnMut(&Shown, &ClipState, f64)) -> Result<(), StepError> {
+    /// When the device fails.
+    pub fn accumulate(&mut self, step: u64, observe: impl FnMut(&Shown, &ClipState, f64)) -> Result<usize, StepError> {
         self.begin(step)?;
         let drawn = self.sampler.sample(step);
         let share = match self.setting.units.shard() {
@@ -273,7 +274,7 @@ impl<'a> Stepper<'a> {
         };
         self.add(step, &share, observe)?;
         self.collect()?;
-        self.reduce(drawn.len())
+        Ok(drawn.len())
     }
 
     /// Sets the clip bounds of `step`, and its sums beside the gradient to zero.

@@ -543,13 +543,13 @@ fn a_share_that_is_lost_and_noise_that_is_not_common_are_found() {
         let ended = case.with(|| Threads::places(3).into_iter().map(place).collect(), &out, u64::MAX, false);
         (ended, Contents::read(&RunDir::new(&out).ledger()).expect("a ledger").steps())
     };
-    // Before it is paid for.
+    // While it is paid for.
     let (ended, paid) = broken(How::Lost);
     for rank in &ended {
         let error = rank.summary.as_ref().expect_err("a lost share");
         assert!(matches!(error, TrainError::Step(StepError::Shares)), "{error}");
     }
-    assert_eq!(paid, 1);
+    assert_eq!(paid, 2);
     // After the step, which all have paid for.
     let (ended, paid) = broken(How::NoiseAfter);
     for rank in &ended {
