@@ -326,6 +326,7 @@ impl Job {
             record_private_metrics: false,
             tensorboard: self.fit.tensorboard.clone(),
             trial_of: None,
+            shard_noise: false,
             config: None,
             ranks: Arc::new(Alone),
         };

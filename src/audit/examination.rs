@@ -101,7 +101,7 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         let subject = self.claim.of(self.artifact.program.clone());
         let mut sections = self.every_rule(device, reference)?;
         sections.extend(self.examine(device, &subject, reference, self.settings.replays)?);
-        sections.push(self.of_ranks(device, &subject, false)?);
+        sections.push(self.of_ranks(device, &subject, None)?);
         sections.push(self.low_bits(device, &subject)?);
         sections.push(self.updates(device, &subject)?);
         sections.push(self.units(device)?);
@@ -237,14 +237,18 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         ]
     }
 
-    /// The artifact's program on several ranks; where they are `broken`, each adds noise.
-    fn of_ranks(&mut self, device: &dyn Device, subject: &Subject, broken: bool) -> Result<Section, AuditError> {
+    /// The artifact's program on several ranks, whole or broken.
+    fn of_ranks(
+        &mut self,
+        device: &dyn Device,
+        subject: &Subject,
+        broken: Option<ranks::Fault>,
+    ) -> Result<Section, AuditError> {
         (self.progress)(&format!("several ranks on {}", device.name()));
-        let (rows, records, key) = (self.rows(), self.records, self.key()?);
-        let keys = if broken { Some([self.key()?, self.key()?, self.key()?]) } else { None };
+        let (rows, records, key, other) = (self.rows(), self.records, self.key()?, self.key()?);
         let on = Bench::new(device, self.artifact, records, subject, Noise::On, key.clone())?;
         let off = Bench::new(device, self.artifact, records, subject, Noise::Off, key)?;
-        let checks = ranks::checks(&on, &off, rows, (records, self.claim), keys)?;
+        let checks = ranks::checks((&on, &off), rows, (records, self.claim), broken.map(|fault| (fault, &other)))?;
         Ok(section("Sum and noise of several ranks", Some(device), checks))
     }
 
@@ -373,8 +377,8 @@ impl<P: FnMut(&str)> Examination<'_, P> {
                 continue;
             }
             let unbroken = self.claim.of(program);
-            if mutation.ranks {
-                let found = self.of_ranks(device, &unbroken, true)?;
+            if let Some(fault) = mutation.ranks {
+                let found = self.of_ranks(device, &unbroken, Some(fault))?;
                 broken.by.extend(found.failures().cloned());
                 broken.caught = Some(!broken.by.is_empty());
                 all.push(broken);

@@ -136,15 +136,22 @@ impl<'a> Bench<'a> {
         Ok(Rig { stepper, others, clip, groups, parameters, sizes })
     }
 
-    /// The same on as many ranks as there are `places`, each with its own copy on the device.
+    /// The same on several ranks, each a place and the bench that it has its own copy of; where they are to `share` the noise, each makes
+    /// a part of it.
     ///
     /// # Errors
-    /// As [`Bench::rig`].
-    pub fn among(&self, rows: usize, places: Vec<Arc<dyn Ranks>>) -> Result<Rig<'_>, AuditError> {
+    /// As [`Bench::rig`], and where noise has no parts.
+    pub fn among<'r>(
+        &'r self,
+        rows: usize,
+        ranks: Vec<(Arc<dyn Ranks>, &'r Bench<'_>)>,
+        share: bool,
+    ) -> Result<Rig<'r>, AuditError> {
         let mut rig = self.rig(rows)?;
-        let mut steppers = Vec::with_capacity(places.len());
-        for place in places {
-            steppers.push(self.rig(rows)?.stepper.among(place));
+        let mut steppers = Vec::with_capacity(ranks.len());
+        for (place, bench) in ranks {
+            let stepper = bench.rig(rows)?.stepper.among(place);
+            steppers.push(if share { stepper.sharing_noise()? } else { stepper });
         }
         rig.stepper = steppers.remove(0);
         rig.others = steppers;

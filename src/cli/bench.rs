@@ -1,26 +1,31 @@
-//! `dpc bench`: how long training steps take.
+//! `dpc bench`: how long training steps take, by one process or by ranks together.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
-use miette::Result;
-use serde::Serialize;
+use miette::{IntoDiagnostic, Result};
+use serde::{Deserialize, Serialize};
 
-use super::output;
+use super::inspect::table;
+use super::{output, ranks};
 use crate::artifact::Artifact;
 use crate::device;
 use crate::lower::program::Phase;
 use crate::options::DeviceChoice;
 use crate::privacy::clipping::ClipState;
 use crate::privacy::keys::{RunKey, SystemEntropy};
+use crate::privacy::ledger::Receipt;
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
-use crate::train::chance::Chance;
+use crate::ranks::{Ranks, share};
 use crate::train::data::Dataset;
 use crate::train::engine::Engine;
-use crate::train::released::Releaser;
+use crate::train::lr_schedule::LrSchedule;
+use crate::train::step::{Setting, Stepper};
+use crate::train::units::Units;
 
 /// Measure
 #[derive(clap::Args)]
@@ -34,20 +39,25 @@ enum What {
     Step(StepArgs),
 }
 
-/// Time full training steps on random data: upload, forward, backward, clip, noise, update
+/// Time full training steps on random data: upload, forward, backward, clip, noise, update. Under mpirun the ranks share the
+/// records, and compute, wait, reduce and update are told apart
 #[derive(clap::Args)]
 struct StepArgs {
     /// The artifact
     #[arg(value_name = "M.dpc")]
     artifact: PathBuf,
 
-    /// Records in a step, in one physical batch
+    /// Records in a step, in one physical batch of each rank
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u64).range(1..=65_535))]
     batch: u64,
 
     /// Neither clip nor add noise
     #[arg(long)]
     non_private: bool,
+
+    /// Each rank makes a part of the noise, as with dpc train
+    #[arg(long, conflicts_with = "non_private")]
+    shard_noise: bool,
 
     /// auto, cpu, gpu or gpu:NAME
     #[arg(long, default_value = "auto")]
@@ -64,6 +74,53 @@ struct Times {
     min_ms: f64,
     steps: usize,
     peak_bytes: usize,
+    /// Elements of the parameters that are trained.
+    parameters: usize,
+    /// What the steps of each rank consist of.
+    ranks: Vec<Parts<Spread>>,
+}
+
+/// The parts of a step.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Parts<T> {
+    /// The sums of the rank's share: upload, forward, backward, clip.
+    compute: T,
+    /// Until the slowest rank has come as far.
+    wait: T,
+    /// Adding up what all ranks have, with the way from the device and back.
+    reduce: T,
+    /// Noise, division, optimizer.
+    update: T,
+}
+
+/// How long something took in the steps of a rank, in milliseconds.
+#[derive(Serialize, Deserialize)]
+struct Spread {
+    median_ms: f64,
+    min_ms: f64,
+    max_ms: f64,
+    /// The least, the quantiles at every tenth, and the most.
+    tenths_ms: Vec<f64>,
+}
+
+impl Spread {
+    fn of(mut times: Vec<f64>) -> Spread {
+        times.sort_by(f64::total_cmp);
+        let last = times.len().saturating_sub(1);
+        let at = |tenth: usize| times.get((tenth * last).div_ceil(10)).copied().unwrap_or(0.0);
+        Spread { median_ms: at(5), min_ms: at(0), max_ms: at(10), tenths_ms: (0..=10).map(at).collect() }
+    }
+
+    fn text(&self) -> String {
+        format!("{:.3} ({:.3} to {:.3})", self.median_ms, self.min_ms, self.max_ms)
+    }
+}
+
+impl<T> Parts<T> {
+    fn map<U>(self, each: impl Fn(T) -> U) -> Parts<U> {
+        let Parts { compute, wait, reduce, update } = self;
+        Parts { compute: each(compute), wait: each(wait), reduce: each(reduce), update: each(update) }
+    }
 }
 
 const WARM_UP: u64 = 3;
@@ -73,7 +130,12 @@ const BUDGET: Duration = Duration::from_secs(5);
 
 pub fn run(args: &Args) -> Result<()> {
     let What::Step(args) = &args.what;
-    let times = measure(args)?;
+    let times = ranks::among(|ranks| {
+        if !ranks.is_first() {
+            output::leave_to_another();
+        }
+        measure(args, ranks)
+    })?;
     if args.json {
         return output::json(&times);
     }
@@ -83,63 +145,107 @@ pub fn run(args: &Args) -> Result<()> {
         times.min_ms,
         times.steps,
         times.peak_bytes as f64 / f64::from(1 << 20)
-    ))
+    ))?;
+    if times.ranks.len() > 1 { output::line(by_rank(&times.ranks).trim_end()) } else { Ok(()) }
 }
 
-fn measure(args: &StepArgs) -> Result<Times> {
+fn by_rank(ranks: &[Parts<Spread>]) -> String {
+    let title = ["rank", "compute, ms", "wait", "reduce", "noise and update"].map(str::to_owned);
+    let row = |(rank, Parts { compute, wait, reduce, update }): (usize, &Parts<Spread>)| {
+        [rank.to_string(), compute.text(), wait.text(), reduce.text(), update.text()]
+    };
+    table([title].into_iter().chain(ranks.iter().enumerate().map(row)).collect())
+}
+
+fn measure(args: &StepArgs, ranks: &Arc<dyn Ranks>) -> Result<Times> {
     let artifact = Artifact::load(&args.artifact)?;
-    let rows = args.batch as usize;
+    let records = args.batch as usize;
+    let rows = share(ranks.size() - 1, ranks.size(), records).len().max(1);
+    let private = !args.non_private;
     let plan = PrivacyPlan::new(PlanSpec {
-        noise_multiplier: 1.0,
+        noise_multiplier: if private { 1.0 } else { 0.0 },
+        non_private: args.non_private,
         clip_groups: artifact.manifest.clip_groups.len(),
-        grid: if args.non_private { None } else { artifact.manifest.grid.clone() },
-        delta: Some(1e-5),
+        grid: artifact.manifest.grid.clone().filter(|_| private),
+        delta: private.then_some(1e-5),
         planned_steps: MOST_STEPS as u64,
         insecure_seed: Some(0),
-        ..PlanSpec::new(Sampling::Poisson { rate: 1.0 }, rows as f64, artifact.manifest.clip.clone())
+        ..PlanSpec::new(Sampling::Poisson { rate: 1.0 }, records as f64, artifact.manifest.clip.clone())
     })?;
     let key = RunKey::for_plan(&plan, &SystemEntropy)?;
-    let data = Dataset::random(&artifact.manifest.schema, rows);
-    let records: Vec<usize> = (0..rows).collect();
+    let data = Dataset::random(&artifact.manifest.schema, records);
     let device = device::open(&args.device)?;
-    let [phase, last] = match args.non_private {
-        true => [Phase::Plain, Phase::Update],
-        false => [Phase::Private, artifact.program.private_update()],
-    };
+    let phase = if private { Phase::Private } else { Phase::Plain };
     let program = Arc::new(artifact.program);
-    let mut engine = Engine::new(&*device, program, &artifact.weights, rows, &[phase, last])?;
+    let engine = Engine::new(&*device, program, &artifact.weights, rows, Stepper::phases(&plan))?;
+    let (peak_bytes, parameters) = (engine.bytes(), engine.noise_lengths().iter().sum());
     let clip = ClipState::new(&plan.clip, &artifact.manifest.clip_groups);
-    engine.set_clip_bounds(&clip.bounds(1.0))?;
-    let chance = Chance::new(&key, None);
-    let optimizer = &artifact.manifest.optimizer;
-    let mut noise = match args.non_private {
-        true => None,
-        false => Some(Releaser::new(&key, &plan, &engine, &clip, 0)?),
+    let setting = Setting {
+        plan: &plan,
+        data: &data,
+        units: Cow::Owned(Units::single(records)),
+        augment: None,
+        optimizer: artifact.manifest.optimizer,
+        learning_rate: 1e-6,
+        lr_schedule: Cow::Owned(LrSchedule::CONSTANT),
     };
+    let mut stepper = Stepper::new(setting, engine, clip, &key, 0)?.among(ranks.clone());
+    if args.shard_noise {
+        stepper = stepper.sharing_noise()?;
+    }
 
-    let mut times = Vec::new();
+    let (mut times, mut parts) = (Vec::new(), Parts::<Vec<f64>>::default());
     let started = Instant::now();
     for step in 0.. {
         let begun = Instant::now();
-        for records in records.chunks(engine.rows()) {
-            engine.run(phase, &data, records, Some((&chance, step)))?;
+        let drawn = stepper.accumulate(step, |_, _, _| ())?;
+        let computed = Instant::now();
+        if ranks.size() > 1 {
+            ranks.wait()?;
         }
-        match &mut noise {
-            Some(noise) => {
-                noise.release(&mut engine, &plan, &clip, step, (step + 1, optimizer, 1e-6.into()))?;
-            }
-            None => engine.update(optimizer, step + 1, 1e-6, plan.divisor(), None)?,
-        }
+        let waited = Instant::now();
+        stepper.reduce(drawn)?;
+        let reduced = Instant::now();
+        stepper.release(Receipt::of_made_up_records(step))?;
         // Waits for the device.
-        engine.shown(phase, engine.rows())?;
+        let rows = stepper.engine().rows();
+        stepper.engine().shown(phase, rows)?;
+        let ended = Instant::now();
         if step >= WARM_UP {
-            times.push(begun.elapsed().as_secs_f64() * 1e3);
+            let between = |from: Instant, to: Instant| (to - from).as_secs_f64() * 1e3;
+            times.push(between(begun, ended));
+            parts.compute.push(between(begun, computed));
+            parts.wait.push(between(computed, waited));
+            parts.reduce.push(between(waited, reduced));
+            parts.update.push(between(reduced, ended));
         }
         let enough = times.len() >= FEWEST_STEPS && started.elapsed() > BUDGET;
-        if enough || times.len() >= MOST_STEPS {
+        let mut last = vec![u8::from(enough || times.len() >= MOST_STEPS)];
+        // Rank 0 says when it is over.
+        ranks.broadcast(&mut last)?;
+        if last == [1] {
             break;
         }
     }
+    let own = serde_json::to_vec(&parts.map(Spread::of)).into_diagnostic()?;
+    let all = ranks.gather(&own)?;
+    let ranks = all.iter().map(|own| serde_json::from_slice(own)).collect::<Result<Vec<_>, _>>().into_diagnostic()?;
     times.sort_by(f64::total_cmp);
-    Ok(Times { median_ms: times[times.len() / 2], min_ms: times[0], steps: times.len(), peak_bytes: engine.bytes() })
+    let (median_ms, min_ms) = (times[times.len() / 2], times[0]);
+    Ok(Times { median_ms, min_ms, steps: times.len(), peak_bytes, parameters, ranks })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_tells_least_median_and_most() {
+        let spread = Spread::of((0..=20).rev().map(f64::from).collect());
+        assert_eq!((spread.min_ms, spread.median_ms, spread.max_ms), (0.0, 10.0, 20.0));
+        assert_eq!(spread.tenths_ms, (0..=10).map(|tenth| 2.0 * f64::from(tenth)).collect::<Vec<_>>());
+        let one = Spread::of(vec![3.0]);
+        assert_eq!(one.tenths_ms, [3.0; 11]);
+        assert_eq!(one.text(), "3.000 (3.000 to 3.000)");
+    }
 }

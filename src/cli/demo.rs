@@ -93,6 +93,7 @@ pub fn run(args: &Args) -> Result<()> {
         record_private_metrics: false,
         tensorboard: None,
         trial_of: None,
+        shard_noise: false,
         config: None,
         ranks: Arc::new(Alone),
     })?;

@@ -1,10 +1,11 @@
-//! `dpc train` under `mpirun` or `srun`: the processes that were started together as the ranks of one run.
+//! `dpc train` and `dpc bench step` under `mpirun` or `srun`: the processes that were started together as the ranks of one run.
 //!
 //! A launcher says in the environment how many processes it started. Where that is one, or nothing is said, a command is alone and
 //! MPI is not begun. A dpc that was built without MPI refuses to be one of several, which would all write to one directory.
 
 use std::collections::BTreeSet;
 use std::env;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use miette::{Diagnostic, Result};
@@ -17,6 +18,9 @@ const SIZES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TA
 /// Flags in which ranks may differ: where files are, whose content is compared later, and what a rank computes on.
 const OWN: [&str; 9] =
     ["artifact", "data", "valid", "ledger", "tokenizer", "cache", "tensorboard", "physical-batch", "device"];
+
+/// Whether this process is at its own end.
+static PARTED: AtomicBool = AtomicBool::new(false);
 
 /// Kept until what went wrong is told: MPI may end processes as soon as one of them is over.
 static JOINED: Mutex<Option<Arc<dyn Ranks>>> = Mutex::new(None);
@@ -35,7 +39,10 @@ enum StartError {
     NoMpi { count: usize },
 
     #[error("{count} processes were started together, and `dpc {command}` is for one")]
-    #[diagnostic(code(dpc::ranks::alone), help("start one; only `dpc train` is done by several together"))]
+    #[diagnostic(
+        code(dpc::ranks::alone),
+        help("start one; only `dpc train` and `dpc bench step` are done by several together")
+    )]
     Alone { count: usize, command: &'static str },
 
     #[cfg_attr(not(feature = "mpi"), expect(dead_code, reason = "of a dpc with MPI"))]
@@ -59,6 +66,7 @@ pub fn among<T>(work: impl FnOnce(&Arc<dyn Ranks>) -> Result<T>) -> Result<T> {
 
 /// Leaves the others for good, at the end of a command.
 pub fn part() {
+    PARTED.store(true, Ordering::Relaxed);
     JOINED.lock().unwrap_or_else(PoisonError::into_inner).take();
 }
 
@@ -102,9 +110,30 @@ fn join() -> Result<Arc<dyn Ranks>> {
 fn together(count: usize) -> Result<Arc<dyn Ranks>> {
     let mpi = crate::ranks::Mpi::join()?;
     match mpi.size() {
-        found if found == count => Ok(Arc::new(mpi)),
+        found if found == count => {
+            #[cfg(unix)]
+            tell_when_ended(mpi.rank(), mpi.size());
+            Ok(Arc::new(mpi))
+        }
         found => Err(StartError::OtherMpi { count, found }.into()),
     }
+}
+
+/// Says so where the launcher ends this process, as it does with all once one of them is killed. It ends as it would have.
+#[cfg(all(feature = "mpi", unix))]
+fn tell_when_ended(rank: usize, size: usize) {
+    use signal_hook::{consts::SIGTERM, iterator::Signals, low_level::emulate_default_handler};
+
+    let Ok(mut signals) = Signals::new([SIGTERM]) else { return };
+    // Where the system starts no thread there is no message, and the end is the same.
+    let _ = std::thread::Builder::new().name("dpc signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            if !PARTED.load(Ordering::Relaxed) {
+                super::output::report(&RanksError::Ended { rank, size }.into());
+            }
+            let _ = emulate_default_handler(signal);
+        }
+    });
 }
 
 #[cfg(not(feature = "mpi"))]

@@ -54,6 +54,11 @@ pub struct Args {
     #[arg(long)]
     data_shard: bool,
 
+    /// Each rank under MPI makes the noise of a part of the parameters, where otherwise all make all of it; it is added once
+    /// either way, and the result is the same
+    #[arg(long)]
+    shard_noise: bool,
+
     /// Data to evaluate the trained model on, which are taken to be public: if they are not, no guarantee covers them, as
     /// figures on them are shown and written without noise
     #[arg(long, value_name = "DATA")]
@@ -282,6 +287,7 @@ impl Args {
             tensorboard: None,
             trial_of: None,
             ranks: Arc::new(Alone),
+            shard_noise: self.shard_noise,
             config: None,
         }
     }

@@ -1,23 +1,43 @@
 //! The noise of integer sums: made one step ahead by a thread of its own, like that of [`super::noise`].
 //!
 //! There is one value for each element of the parameters, of 8 bytes, and no second set for the next step: what was used is
-//! overwritten.
+//! overwritten. Several may make a part each ([`parts`]), whose values are those that one would make of all.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ahead::Ahead;
 use super::discrete::{DiscreteGaussian, DiscreteNoise, NoRoom, Scale};
 use super::noise::{MAX_PARAMETERS, NoiseError};
+use crate::ranks;
 
 /// Integer noise that is added once for each logical step to the integer sums.
 pub trait IntegerNoise: Send + Sync {
-    /// Overwrites `out` with the noise of parameter number `parameter` at `step`, one integer for each element in order, of the
-    /// discrete Gaussian with parameter `scale`. A function of the noise's key, `step`, `parameter` and `scale`;
-    /// independent over the first three, so a step number must not be used for two different sums.
+    /// Overwrites `out` with the noise at `step` of the parameter and from the element `(number, block)` on, the latter in [`BLOCK`]s:
+    /// one integer for each element in order, of the discrete Gaussian with parameter `scale`. A function of the noise's key,
+    /// `step`, the parameter, the element and `scale`; independent over the first four, so a step number must not be used for
+    /// two different sums.
     ///
     /// # Errors
     /// When there is no room for that much noise.
-    fn fill(&self, step: u64, parameter: u32, scale: Scale, out: &mut [i64]) -> Result<(), NoRoom>;
+    fn fill(&self, step: u64, from: (u32, u64), scale: Scale, out: &mut [i64]) -> Result<(), NoRoom>;
+}
+
+/// Elements that are made together: a part of a parameter begins at a multiple of it.
+pub const BLOCK: usize = DiscreteNoise::BLOCK;
+
+/// Which elements of each of the parameters, of `sizes` elements, `rank` of `size` makes the noise of: each is of one rank, and
+/// no rank has two blocks more than another.
+pub fn parts(rank: usize, size: usize, sizes: &[usize]) -> Vec<Range<usize>> {
+    let own = ranks::share(rank, size, sizes.iter().map(|size| size.div_ceil(BLOCK)).sum());
+    let mut before = 0;
+    let mut of = |&size: &usize| {
+        let element = |block: usize| (block.saturating_sub(before) * BLOCK).min(size);
+        let part = element(own.start)..element(own.end);
+        before += size.div_ceil(BLOCK);
+        part
+    };
+    sizes.iter().map(&mut of).collect()
 }
 
 /// The discrete Gaussian, with the tables of the scales that were last asked for.
@@ -50,8 +70,8 @@ impl Sampled {
 }
 
 impl IntegerNoise for Sampled {
-    fn fill(&self, step: u64, parameter: u32, scale: Scale, out: &mut [i64]) -> Result<(), NoRoom> {
-        self.noise.fill(step, parameter, &self.table(scale), out)
+    fn fill(&self, step: u64, (parameter, block): (u32, u64), scale: Scale, out: &mut [i64]) -> Result<(), NoRoom> {
+        self.noise.fill_from(step, parameter, block, &self.table(scale), out)
     }
 }
 
@@ -68,15 +88,18 @@ pub struct GridNoise {
 struct Job {
     step: u64,
     scales: Vec<Option<Scale>>,
+    /// The block of each parameter that its values begin with.
+    starts: Vec<u64>,
     values: Vec<Vec<i64>>,
     made: Option<Result<(), NoRoom>>,
 }
 
 impl Job {
     fn fill(&mut self, noise: &dyn IntegerNoise) {
-        let mut parameters = (0..).zip(&mut self.values).zip(&self.scales);
-        self.made = Some(parameters.try_for_each(|((parameter, values), scale)| match scale {
-            Some(scale) => noise.fill(self.step, parameter, *scale, values),
+        let mut parameters = (0..).zip(&self.starts).zip(&mut self.values).zip(&self.scales);
+        self.made = Some(parameters.try_for_each(|(((parameter, &start), values), scale)| match scale {
+            _ if values.is_empty() => Ok(()),
+            Some(scale) => noise.fill(self.step, (parameter, start), *scale, values),
             None => {
                 values.fill(0);
                 Ok(())
@@ -110,12 +133,29 @@ impl GridNoise {
             return Err(NoiseError::TooManyParameters { count: sizes.len() });
         }
         let values = sizes.iter().map(|&size| vec![0; size]).collect();
-        let first = Job { step: first_step, scales: scales.to_vec(), values, made: None };
+        let starts = vec![0; sizes.len()];
+        let first = Job { step: first_step, scales: scales.to_vec(), starts, values, made: None };
         let made = noise.clone();
         let worker = Ahead::spawn("dpc noise", move |job: &mut Job| job.fill(&*made));
         let mut source = GridNoise { noise, current: Some(first), parameters: sizes.len(), worker };
         source.begin(first_step)?;
         Ok(source)
+    }
+
+    /// The same of these elements of the first parameters alone, each range from a multiple of [`BLOCK`] on.
+    ///
+    /// # Errors
+    /// When the thread has died.
+    pub fn of_parts(mut self, parts: &[Range<usize>]) -> Result<GridNoise, NoiseError> {
+        let mut job = self.held()?;
+        for ((part, start), values) in parts.iter().zip(&mut job.starts).zip(&mut job.values) {
+            *start = (part.start / BLOCK) as u64;
+            *values = vec![0; part.len()];
+        }
+        let step = job.step;
+        self.current = Some(job);
+        self.begin(step)?;
+        Ok(self)
     }
 
     /// The noise of `step`, a slice for each parameter with the scale that `scales` has for it. It is ready at once where
@@ -172,6 +212,7 @@ impl GridNoise {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::keys::RunKey;
 
     /// Of so many steps; none of 0.
     fn scales<const N: usize>(steps: [u64; N]) -> [Option<Scale>; N] {
@@ -181,9 +222,9 @@ mod tests {
     struct Marked;
 
     impl IntegerNoise for Marked {
-        fn fill(&self, step: u64, parameter: u32, scale: Scale, out: &mut [i64]) -> Result<(), NoRoom> {
+        fn fill(&self, step: u64, (parameter, block): (u32, u64), scale: Scale, out: &mut [i64]) -> Result<(), NoRoom> {
             let first = (step * 1_000_000 + scale.steps() * 1000) as i64 + i64::from(parameter) * 100;
-            (first..).zip(out).for_each(|(value, out)| *out = value);
+            (first + block as i64 * BLOCK as i64..).zip(out).for_each(|(value, out)| *out = value);
             Ok(())
         }
     }
@@ -198,7 +239,7 @@ mod tests {
             for (k, made) in made.iter().enumerate() {
                 let mut expected = vec![0; sizes[k]];
                 if let Some(scale) = scales[k] {
-                    Marked.fill(step, k as u32, scale, &mut expected).unwrap();
+                    Marked.fill(step, (k as u32, 0), scale, &mut expected).unwrap();
                 }
                 assert_eq!(*made, expected);
             }
@@ -209,11 +250,48 @@ mod tests {
         }
     }
 
+    /// Whoever makes a part makes what is there of the whole, and all parts together are the whole, each element once.
+    #[test]
+    fn the_parts_of_ranks_are_the_whole_once() {
+        let key = RunKey::insecure(3);
+        let noise = || Arc::new(Sampled::new(DiscreteNoise::new(&key)));
+        let sizes = [3 * BLOCK + 17, 5, 0, BLOCK, 2 * BLOCK + 1];
+        // What stands after the parameters, such as counts, each makes in full.
+        let (all, scales) =
+            ([&sizes[..], &[4]].concat(), scales([9000 << 20, 500 << 20, 1 << 20, 2 << 20, 0, 77 << 20]));
+        for size in [1, 2, 3, 4, 7, 20] {
+            for step in [5, 6] {
+                let mut whole = GridNoise::spawn(noise(), &all, step, &scales).unwrap();
+                let whole = whole.take(step, &scales).unwrap();
+                let mut sum: Vec<Vec<i64>> = sizes.iter().map(|&size| vec![0; size]).collect();
+                let mut counts: Vec<Vec<u8>> = sizes.iter().map(|&size| vec![0; size]).collect();
+                let mut blocks = Vec::new();
+                for rank in 0..size {
+                    let parts = parts(rank, size, &sizes);
+                    blocks.push(parts.iter().map(|part| part.len().div_ceil(BLOCK)).sum::<usize>());
+                    let source = GridNoise::spawn(noise(), &all, step, &scales).unwrap();
+                    let mut source = source.of_parts(&parts).unwrap();
+                    let made = source.take(step, &scales).unwrap();
+                    assert_eq!(made[sizes.len()], whole[sizes.len()]);
+                    for (parameter, part) in parts.into_iter().enumerate() {
+                        assert_eq!(made[parameter].len(), part.len());
+                        counts[parameter][part.clone()].iter_mut().for_each(|count| *count += 1);
+                        sum[parameter][part].iter_mut().zip(&made[parameter]).for_each(|(sum, made)| *sum += made);
+                    }
+                }
+                assert_eq!(sum, whole[..sizes.len()]);
+                assert!(counts.iter().flatten().all(|&count| count == 1), "{size} ranks");
+                let (least, most) = (blocks.iter().min().unwrap(), blocks.iter().max().unwrap());
+                assert!(most - least <= 1, "{blocks:?}");
+            }
+        }
+    }
+
     #[test]
     fn a_dead_thread_is_an_error() {
         struct Broken;
         impl IntegerNoise for Broken {
-            fn fill(&self, _: u64, _: u32, _: Scale, _: &mut [i64]) -> Result<(), NoRoom> {
+            fn fill(&self, _: u64, _: (u32, u64), _: Scale, _: &mut [i64]) -> Result<(), NoRoom> {
                 panic!("broken on purpose");
             }
         }

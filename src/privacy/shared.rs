@@ -4,8 +4,10 @@
 //! same lines of the ledger; none of it is drawn or kept twice. No rank's [`Receipt`](super::ledger::Receipt) exists before the
 //! line that it is for is where rank 0 keeps the ledger.
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use super::keys::{Entropy, EntropyError};
 use super::ledger::{LedgerError, LedgerStore};
@@ -81,8 +83,22 @@ impl LedgerStore for SharedStore {
     }
 
     fn append(&mut self, line: &[u8]) -> Result<(), LedgerError> {
-        if let Some(own) = &mut self.own {
-            own.append(line)?;
+        self.append_while(line, &mut || true)
+    }
+
+    fn append_while(&mut self, line: &[u8], work: &mut dyn FnMut() -> bool) -> Result<(), LedgerError> {
+        let went_well = match &mut self.own {
+            Some(own) if self.ranks.size() == 1 => return own.append_while(line, work),
+            Some(own) => {
+                let (written, went_well) = aside(|| own.append(line), work);
+                written?;
+                went_well
+            }
+            None => work(),
+        };
+        // Who cannot go on leaves, and the others hear of that in place of the line.
+        if !went_well {
+            return Ok(());
         }
         // Rank 0 tells what it has written; the others would have written the same.
         let mut written = line.to_vec();
@@ -96,8 +112,26 @@ impl LedgerStore for SharedStore {
     }
 }
 
+/// What `write` yields, which a thread of its own does while this one does `work`, and what that does; one after the other where the
+/// system starts no thread.
+fn aside<T: Send, U>(mut write: impl FnMut() -> T + Send, work: &mut dyn FnMut() -> U) -> (T, U) {
+    let both = thread::scope(|scope| {
+        let writing = thread::Builder::new().name("dpc ledger".to_owned()).spawn_scoped(scope, &mut write).ok()?;
+        let worked = work();
+        Some((writing.join().unwrap_or_else(|panic| resume_unwind(panic)), worked))
+    });
+    both.unwrap_or_else(|| {
+        let worked = work();
+        (write(), worked)
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
     use super::*;
     use crate::privacy::keys::RunKey;
     use crate::privacy::ledger::{Ledger, MemoryStore};
@@ -176,6 +210,91 @@ mod tests {
         });
         // The line that failed counts in memory, as it may be there in part.
         assert_eq!(paid, [(2, 3); 3]);
+        assert_eq!(store.text().iter().filter(|&&byte| byte == b'\n').count(), 2);
+    }
+
+    /// A store that tells when a line comes, and keeps it once it is told to.
+    #[derive(Debug)]
+    struct Slow(MemoryStore, Mutex<(Sender<()>, Receiver<()>)>);
+
+    impl LedgerStore for Slow {
+        fn place(&self) -> &Path {
+            self.0.place()
+        }
+
+        fn read(&mut self) -> Result<Option<Vec<u8>>, LedgerError> {
+            self.0.read()
+        }
+
+        fn replace(&mut self, text: &[u8]) -> Result<(), FileError> {
+            self.0.replace(text)
+        }
+
+        fn append(&mut self, line: &[u8]) -> Result<(), LedgerError> {
+            let channels = self.1.lock().unwrap();
+            channels.0.send(()).unwrap();
+            channels.1.recv_timeout(Duration::from_secs(60)).unwrap();
+            self.0.append(line)
+        }
+    }
+
+    #[test]
+    fn a_line_is_written_while_the_ranks_work_and_no_step_is_had_before_it_is_there() {
+        let (plan, store) = (PrivacyPlan::new(plan::example()).unwrap(), MemoryStore::default());
+        let ((comes, coming), (keep, kept)) = (channel(), channel());
+        let slow = Mutex::new(Some(Slow(store.clone(), Mutex::new((comes, kept)))));
+        let channels = Mutex::new((coming, keep));
+        let paid = together(3, |ranks| {
+            let own =
+                slow.lock().unwrap().take_if(|_| ranks.is_first()).map(|slow| Box::new(slow) as Box<dyn LedgerStore>);
+            let shared = SharedStore::new(ranks.clone(), own, Path::new("elsewhere"));
+            let mut ledger = Ledger::on(Box::new(shared), "a run", &plan).unwrap();
+            let receipt = ledger.record_while(0, || {
+                // The work of rank 0 ends only once its line has come to the store, and the line is kept after the work.
+                if ranks.is_first() {
+                    let channels = channels.lock().unwrap();
+                    channels.0.recv_timeout(Duration::from_secs(60)).unwrap();
+                    assert_eq!(store.text(), b"");
+                    channels.1.send(()).unwrap();
+                }
+                Ok::<(), LedgerError>(())
+            });
+            (receipt.unwrap().step(), store.text().ends_with(b"\n"))
+        });
+        assert_eq!(paid, [(0, true); 3]);
+    }
+
+    #[test]
+    fn a_step_whose_work_fails_on_one_rank_counts_and_none_has_it() {
+        let (plan, store) = (PrivacyPlan::new(plan::example()).unwrap(), MemoryStore::default());
+        let ended = together(3, |ranks| {
+            let own = Box::new(store.clone()) as Box<dyn LedgerStore>;
+            let shared = SharedStore::new(ranks.clone(), Some(own), Path::new("elsewhere"));
+            let mut ledger = Ledger::on(Box::new(shared), "a run", &plan).unwrap();
+            let work = || match ranks.rank() {
+                1 => Err(LedgerError::Version { path: PathBuf::new() }),
+                _ => Ok(()),
+            };
+            let failed = ledger.record_while(0, work).map(|receipt| receipt.step());
+            let failed = failed.inspect_err(|_| ranks.leave("its work failed"));
+            failed.unwrap_err().to_string()
+        });
+        assert!(ended[0].contains("rank 1 has left: its work failed") && ended[0] == ended[2], "{ended:?}");
+        assert_eq!(store.text().iter().filter(|&&byte| byte == b'\n').count(), 1);
+    }
+
+    #[test]
+    fn a_step_whose_work_fails_counts_and_is_not_had() {
+        let (plan, store) = (PrivacyPlan::new(plan::example()).unwrap(), MemoryStore::default());
+        let ended = together(2, |ranks| {
+            let own = Box::new(store.clone()) as Box<dyn LedgerStore>;
+            let shared = SharedStore::new(ranks.clone(), Some(own), Path::new("elsewhere"));
+            let mut ledger = Ledger::on(Box::new(shared), "a run", &plan).unwrap();
+            let failing = || Err(LedgerError::Version { path: PathBuf::new() });
+            let failed = ledger.record_while(0, failing).is_err();
+            (failed, ledger.record(1).unwrap().step(), ledger.contents().steps())
+        });
+        assert_eq!(ended, [(true, 1, 2); 2]);
         assert_eq!(store.text().iter().filter(|&&byte| byte == b'\n').count(), 2);
     }
 

@@ -3,7 +3,7 @@
 //! A run of n ranks releases what a run of one would. All draw the same logical batch by the same key, each sums the
 //! clipped gradients of its [`share`], and the sums are added up once a logical step. Noise is added after that, and
 //! once: it is a function of key, step and parameter, so that every rank makes the same and the replicas stay equal
-//! with nothing sent. Sampler, divisor and accountant know nothing of ranks, and ε is what one process would get. Sums
+//! with nothing sent. Or each makes a part of it, in its own sum, and the sums of all have all of it, once. Sampler, divisor and accountant know nothing of ranks, and ε is what one process would get. Sums
 //! of integers are the same to the bit for any number of ranks and any order of addition; those of floats agree up to
 //! their rounding.
 //!
@@ -137,6 +137,21 @@ pub enum RanksError {
     Differ {
         /// Every difference from rank 0.
         what: Vec<String>,
+    },
+    /// This one was told to end.
+    #[error("rank {rank} of {size} was ended from outside")]
+    #[diagnostic(
+        code(dpc::ranks::ended),
+        help(
+            "the launcher ends all ranks once one of them is killed, and says which; or the job was cancelled. The ledger and the \
+             last checkpoint are whole: --resume goes on, with any number of ranks"
+        )
+    )]
+    Ended {
+        /// Which.
+        rank: usize,
+        /// How many there were.
+        size: usize,
     },
     /// MPI does not let itself be used.
     #[error("MPI cannot be used: {what}")]

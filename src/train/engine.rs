@@ -362,7 +362,8 @@ impl Engine {
         self.run_once(Phase::Update)
     }
 
-    /// The same for integer sums: adds `noise` in grid units, which have the sizes `units` in the clip groups.
+    /// The same for integer sums: adds `noise` in grid units, which have the sizes `units` in the clip groups. Where it is empty, the
+    /// noise stays what it was, as [`Engine::clear_noise`] leaves it.
     pub fn release(
         &mut self,
         optimizer: &OptimizerSpec,

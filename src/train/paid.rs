@@ -77,14 +77,16 @@ impl<'a> PaidSteps<'a> {
     /// # Errors
     /// When it could not be taken or paid for, or the ranks are not the same after it. It is counted then if its line may be in the ledger.
     pub fn take(&mut self, observe: impl FnMut(&Shown, &ClipState, f64)) -> Result<Outcome, StepError> {
-        self.stepper.accumulate(self.step, observe)?;
+        let drawn = self.stepper.accumulate(self.step, observe)?;
         // What the last update left is known by now without waiting for it, and the next step is not paid for yet.
         let what = self.stepper.engine().nonfinite()?;
         if !what.is_empty() {
             return Ok(Outcome::NotFinite(what));
         }
-        let receipt = self.ledger.record(self.step)?;
-        let released = self.stepper.release(receipt)?;
+        let Self { stepper, ledger, .. } = self;
+        // Rank 0 writes while all add up: what they have of the step before its receipt is shown to nobody.
+        let receipt = ledger.record_while(self.step, || stepper.reduce(drawn))?;
+        let released = stepper.release(receipt)?;
         self.step += 1;
         // Seldom, as it reads all parameters, and soon, as replicas that differ do so from the first step on.
         if (self.step - self.first).is_power_of_two() {

@@ -1,5 +1,6 @@
 //! The end of a private step: noise on everything that it releases, division, and the update.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::engine::Engine;
@@ -10,13 +11,14 @@ use crate::privacy::clipping::{ClipState, count_sensitivity};
 use crate::privacy::correlation::{NoiseStream, StreamError, StreamState};
 use crate::privacy::discrete::DiscreteNoise;
 use crate::privacy::grid::{self, Grid};
-use crate::privacy::grid_noise::{GridNoise, Sampled};
+use crate::privacy::grid_noise::{self, GridNoise, Sampled};
 use crate::privacy::keys::RunKey;
 use crate::privacy::noise::{GaussianNoise, NoiseSource};
 use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::release::Estimates;
 use crate::privacy::sampler::Parts;
 use crate::privacy::scales;
+use crate::ranks::Ranks;
 
 /// The noise of a run.
 pub enum Releaser {
@@ -30,7 +32,17 @@ pub enum Releaser {
         grid: Grid,
         /// What correlates it over the steps, if it is.
         stream: Option<NoiseStream>,
+        /// Where each of several ranks makes a part of it.
+        shared: Option<Shared>,
     },
+}
+
+/// Noise of which each rank makes a part, that goes into its sum before the sums of all are added up.
+pub struct Shared {
+    /// Which elements of each parameter are this rank's.
+    parts: Vec<Range<usize>>,
+    /// The step whose sum has it.
+    added: Option<u64>,
 }
 
 /// What correlated noise and the sampling that goes with it go on from. With what was released it tells the sums without noise.
@@ -76,7 +88,7 @@ impl Releaser {
                 let noise = GridNoise::spawn(noise, &lengths, first_step, &scales)?;
                 let stream =
                     plan.correlation.as_ref().map(|strategy| NoiseStream::new(strategy, &engine.noise_lengths()));
-                Ok(Releaser::Integers { noise, grid: grid.clone(), stream })
+                Ok(Releaser::Integers { noise, grid: grid.clone(), stream, shared: None })
             }
             None if !engine.exact() && plan.correlation.is_none() => {
                 lengths.extend(plan.estimates.map(|_| Estimates::COUNT));
@@ -85,6 +97,53 @@ impl Releaser {
             }
             _ => Err(StepError::Grid),
         }
+    }
+
+    /// The same with a part of the noise made by each of `ranks`, in their sums of what `engine` sums.
+    ///
+    /// # Errors
+    /// When noise has no parts, since it is of floats or correlated, or cannot be made.
+    pub fn shared(self, ranks: &dyn Ranks, engine: &mut Engine) -> Result<Releaser, StepError> {
+        match self {
+            Releaser::Integers { noise, grid, stream: None, .. } => {
+                let parts = grid_noise::parts(ranks.rank(), ranks.size(), &engine.noise_lengths());
+                let noise = noise.of_parts(&parts)?;
+                engine.clear_noise()?;
+                Ok(Releaser::Integers { noise, grid, stream: None, shared: Some(Shared { parts, added: None }) })
+            }
+            _ => Err(StepError::Indivisible),
+        }
+    }
+
+    /// Adds this rank's part of the noise of `step` to its `sums` of all parameters, one after another, if it makes a part. Of how many
+    /// elements that is.
+    ///
+    /// # Errors
+    /// When the noise cannot be made.
+    pub fn add_part(
+        &mut self,
+        sums: &mut [i64],
+        engine: &Engine,
+        plan: &PrivacyPlan,
+        clip: &ClipState,
+        step: u64,
+    ) -> Result<Option<usize>, StepError> {
+        let Releaser::Integers { noise, grid, shared: Some(shared), .. } = self else { return Ok(None) };
+        let scales = scales::all(plan, grid, &engine.noise_groups(), clip, step)?;
+        let lengths = engine.noise_lengths();
+        if lengths.iter().sum::<usize>() != sums.len() {
+            return Err(StepError::Grid);
+        }
+        let (mut rest, mut made) = (sums, 0);
+        for ((length, part), noise) in lengths.into_iter().zip(&shared.parts).zip(noise.take(step, &scales)?) {
+            let (parameter, after) = std::mem::take(&mut rest).split_at_mut(length);
+            rest = after;
+            made += noise.len();
+            let sums = parameter[part.clone()].iter_mut().zip(noise);
+            sums.for_each(|(sum, noise)| *sum = sum.wrapping_add(*noise));
+        }
+        shared.added = Some(step);
+        Ok(Some(made))
     }
 
     /// What correlates the noise over the steps, if it is.
@@ -140,13 +199,16 @@ impl Releaser {
                 }
                 noise.begin(step.wrapping_add(1))?;
             }
-            Releaser::Integers { noise, grid, stream } => {
+            Releaser::Integers { noise, grid, stream, shared } => {
                 let scales = scales::all(plan, grid, &engine.noise_groups(), clip, step)?;
                 let units: Vec<f64> = clip.scaled(schedule).into_iter().map(grid::unit).collect();
                 let (gradient, rest) = noise.take(step, &scales)?.split_at(trained);
-                let gradient = match stream {
-                    Some(stream) => stream.correlate(step, gradient)?,
-                    None => gradient,
+                let gradient: &[Vec<i64>] = match (shared.as_mut().map(|shared| shared.added.take()), stream) {
+                    // The sum has it.
+                    (Some(added), _) if added == Some(step) => &[],
+                    (Some(_), _) => return Err(StepError::NoiseParts),
+                    (None, Some(stream)) => stream.correlate(step, gradient)?,
+                    (None, None) => gradient,
                 };
                 engine.release(optimizer, number, rate, plan.divisor(), (gradient, &units))?;
                 let mut rest = rest.iter();

@@ -6,8 +6,9 @@
 //! updates the parameters; it takes the ledger's [`Receipt`], so that no step can be released that is not
 //! paid for. A step without units still gets its noise. Every number comes from the one [`PrivacyPlan`].
 //!
-//! Where several [`Ranks`] take the step together, all draw the same units, each sums its share of them, and the first
-//! half ends with the sums of all ranks on each. The second is then the same on all, its noise too.
+//! Where several [`Ranks`] take the step together, all draw the same units, each sums its share of them, and between the halves
+//! [`Stepper::reduce`] puts the sums of all ranks on each. The second is then the same on all, its noise too, which every rank makes in
+//! full; or each has added a part of it to its sum before.
 
 mod among;
 
@@ -153,6 +154,17 @@ pub enum StepError {
     #[error("the ranks have not summed the units that were drawn, each by one of them")]
     #[diagnostic(code(dpc::train::shares), help("this is a defect of dpc; nothing was released"))]
     Shares,
+    /// Noise that ranks cannot make a part of each.
+    #[error("ranks cannot make a part of the noise each where it is of floats, correlated, or none")]
+    #[diagnostic(
+        code(dpc::train::indivisible_noise),
+        help("leave out --shard-noise: every rank then makes all of the noise, and it is added once all the same")
+    )]
+    Indivisible,
+    /// The sum of all ranks does not hold the noise of every element once.
+    #[error("the ranks have not made the noise of this step, each element's by one of them")]
+    #[diagnostic(code(dpc::train::noise_parts), help("this is a defect of dpc; nothing was released"))]
+    NoiseParts,
     /// Replicas that should be the same are not.
     #[error("after step {step} rank {rank} has other parameters than rank 0")]
     #[diagnostic(
@@ -259,12 +271,13 @@ impl<'a> Stepper<'a> {
         units.held(&self.sampler.sample(step)).into_iter().flat_map(|unit| units.records(unit)).copied().collect()
     }
 
-    /// Draws the units of `step` and sums their clipped gradients, each rank its share. `observe` sees what each physical batch
-    /// of this rank shows of its records, and which bounds they had; the guarantee does not cover it.
+    /// Draws the units of `step` and sums the clipped gradients of this rank's share of them, for [`Stepper::reduce`]. How many
+    /// units were drawn for all ranks. `observe` sees what each physical batch of this rank shows of its records, and which bounds
+    /// they had; the guarantee does not cover it.
     ///
     /// # Errors
-    /// When the device fails, or a rank has left.
-    pub fn accumulate(&mut self, step: u64, observe: impl FnMut(&Shown, &ClipState, f64)) -> Result<(), StepError> {
+    /// When the device fails.
+    pub fn accumulate(&mut self, step: u64, observe: impl FnMut(&Shown, &ClipState, f64)) -> Result<usize, StepError> {
         self.begin(step)?;
         let drawn = self.sampler.sample(step);
         let share = match self.setting.units.shard() {
@@ -273,7 +286,7 @@ impl<'a> Stepper<'a> {
         };
         self.add(step, &share, observe)?;
         self.collect()?;
-        self.reduce(drawn.len())
+        Ok(drawn.len())
     }
 
     /// Sets the clip bounds of `step`, and its sums beside the gradient to zero.

@@ -103,6 +103,8 @@ pub struct Training<'a> {
     pub trial_of: Option<&'a str>,
     /// Those that train together, each from a training of its own. Rank 0 writes what is written.
     pub ranks: Arc<dyn Ranks>,
+    /// Whether each of them makes a part of the noise, and not all of it; it does not change the result.
+    pub shard_noise: bool,
 }
 
 impl Training<'_> {
@@ -127,6 +129,7 @@ impl Training<'_> {
         vec![
             Common::new("choice to resume", self.resume),
             Common::new("choice to write events", self.tensorboard.is_some()),
+            Common::new("choice to make parts of the noise", self.shard_noise),
         ]
     }
 }
@@ -284,6 +287,9 @@ impl<'a> Run<'a> {
             lr_schedule: Cow::Borrowed(&training.lr_schedule),
         };
         let mut stepper = Stepper::new(setting, engine, clip, &key, step)?.among(ranks.clone());
+        if training.shard_noise {
+            stepper = stepper.sharing_noise()?;
+        }
         if let Some(StreamContext { sha256, .. }) = &begun {
             stepper.set_noise_state(NoiseState::load_among(&**ranks, &directory.checkpoints(), step, sha256)?)?;
         }

@@ -358,6 +358,7 @@ fn a_device_that_is_lost_at_any_call_loses_no_step_that_was_stored() {
             record_private_metrics: false,
             tensorboard: None,
             trial_of: None,
+            shard_noise: false,
             config: None,
             ranks: Arc::new(Alone),
         })

@@ -48,6 +48,7 @@ struct Case {
     augment: Option<Augment>,
     ema: Option<f64>,
     learning_rate: f64,
+    shard_noise: bool,
 }
 
 /// How a rank ended.
@@ -77,7 +78,7 @@ impl Case {
             ..PlanSpec::new(Sampling::Poisson { rate }, rate * units.len() as f64, manifest.clip.clone())
         };
         let plan = PrivacyPlan::new(change(spec)).expect("a plan");
-        Case { artifact, data, units, plan, augment: None, ema: None, learning_rate: 0.1 }
+        Case { artifact, data, units, plan, augment: None, ema: None, learning_rate: 0.1, shard_noise: false }
     }
 
     /// A multilayer perceptron on random records.
@@ -155,6 +156,7 @@ impl Case {
             tensorboard: None,
             config: None,
             trial_of: None,
+            shard_noise: self.shard_noise,
             ranks,
         };
         let summary = train_while(&training, &mut |run| {
@@ -253,6 +255,7 @@ fn is_the_same(what: &str, case: &Case) {
 #[test]
 fn digits_are_learned_to_the_same_bits() {
     is_the_same("per-layer", &Case::digits("per-layer:0.5"));
+    is_the_same("parts of the noise", &Case { shard_noise: true, ..Case::digits("per-layer:0.5") });
 }
 
 #[test]
@@ -262,6 +265,7 @@ fn a_perceptron_is_trained_to_the_same_bits_whatever_is_released() {
     is_the_same("average", &Case { ema: Some(0.5), ..exact("flat:0.5", |spec| spec) });
     let estimates = |spec| PlanSpec { estimates: Some(Default::default()), ..spec };
     is_the_same("adaptive", &exact("per-layer:0.5,adaptive", estimates));
+    is_the_same("parts of the noise", &Case { shard_noise: true, ..exact("per-layer:0.5,adaptive", estimates) });
     let fixed = |spec: PlanSpec| PlanSpec {
         sampling: Sampling::FixedSize { units: 200, batch: 50 },
         public_units: Some(200),
@@ -288,6 +292,28 @@ fn a_perceptron_is_trained_to_the_same_bits_whatever_is_released() {
         "hardly any",
         &exact("flat:0.5", |spec| PlanSpec { sampling: Sampling::Poisson { rate: 0.01 }, ..spec }),
     );
+}
+
+/// Parts of what has none are refused, and nothing is trained.
+#[test]
+fn noise_of_floats_and_correlated_noise_have_no_parts() {
+    let correlated = |spec: PlanSpec| PlanSpec {
+        sampling: Sampling::Cyclic { rate: 1.0, parts: 4 },
+        correlation: Some(Correlation::Banded { bands: 3 }.strategy(4, STEPS)),
+        public_units: None,
+        ..spec
+    };
+    for case in
+        [Case::mlp("flat:0.5", NoiseKind::Float, |spec| spec), Case::mlp("flat:0.5", NoiseKind::Exact, correlated)]
+    {
+        let (_place, at) = scratch();
+        let case = Case { shard_noise: true, ..case };
+        for rank in case.on(2, &at("out"), u64::MAX, false) {
+            let error = rank.summary.expect_err("it is refused").to_string();
+            assert!(error.contains("cannot make a part of the noise each"), "{error}");
+        }
+        assert!(!at("out").exists());
+    }
 }
 
 #[test]
@@ -360,6 +386,10 @@ fn ranks_that_would_train_otherwise_are_refused_before_the_first_step() {
         ),
         ("rank 1 has another artifact", Case::mlp("flat:0.25", NoiseKind::Exact, |spec| spec)),
         ("rank 1 has the decay of the moving average 0.5, rank 0 none", Case { ema: Some(0.5), ..case.clone() }),
+        (
+            "rank 1 has the choice to make parts of the noise true, rank 0 false",
+            Case { shard_noise: true, ..case.clone() },
+        ),
     ];
     for (what, other) in others {
         let (_place, at) = scratch();
@@ -485,6 +515,8 @@ enum How {
     NoiseAfter,
     /// Each adds noise before the sum.
     NoiseBefore,
+    /// Its part of the noise is counted as none.
+    NoPart,
 }
 
 impl Ranks for Broken {
@@ -513,6 +545,7 @@ impl Ranks for Broken {
                 *units = 0;
             }
             How::LostUnseen if one && second => sums.fill(0),
+            How::NoPart if one && second => *sums.last_mut().expect("the elements that got noise") = 0,
             How::NoiseBefore => sums.iter_mut().zip(0..).for_each(|(sum, k)| *sum += 1000 * (k % 3 - 1)),
             _ => {}
         }
@@ -543,13 +576,13 @@ fn a_share_that_is_lost_and_noise_that_is_not_common_are_found() {
         let ended = case.with(|| Threads::places(3).into_iter().map(place).collect(), &out, u64::MAX, false);
         (ended, Contents::read(&RunDir::new(&out).ledger()).expect("a ledger").steps())
     };
-    // Before it is paid for.
+    // While it is paid for.
     let (ended, paid) = broken(How::Lost);
     for rank in &ended {
         let error = rank.summary.as_ref().expect_err("a lost share");
         assert!(matches!(error, TrainError::Step(StepError::Shares)), "{error}");
     }
-    assert_eq!(paid, 1);
+    assert_eq!(paid, 2);
     // After the step, which all have paid for.
     let (ended, paid) = broken(How::NoiseAfter);
     for rank in &ended {
@@ -557,6 +590,14 @@ fn a_share_that_is_lost_and_noise_that_is_not_common_are_found() {
         assert!(matches!(error, TrainError::Step(StepError::Replicas { rank: 1, step: 2 })), "{error}");
     }
     assert_eq!(paid, 2);
+    // Parts of the noise, of which one is missing.
+    let parts = Case { shard_noise: true, ..case.clone() };
+    let place = |ranks| Arc::new(Broken { ranks, how: How::NoPart, sums: AtomicU64::new(0) }) as Arc<dyn Ranks>;
+    let out = at("parts");
+    for rank in parts.with(|| Threads::places(3).into_iter().map(place).collect(), &out, u64::MAX, false) {
+        let error = rank.summary.expect_err("a missing part");
+        assert!(matches!(error, TrainError::Step(StepError::NoiseParts)), "{error}");
+    }
     // What all ranks have alike nobody of them can see; the bits of a single process do.
     for how in [How::LostUnseen, How::NoiseBefore] {
         for rank in broken(how).0 {

@@ -1,10 +1,13 @@
 //! `cargo xtask mpi`: dpc built with its feature `mpi`, and `mpirun` with 1, 2, 3 and 4 ranks on the digits: the same bits and the same
-//! ε for all, refusals, and ranks that are killed. `cargo xtask mpi N` kills N times; the tests of every day do as much with
-//! threads for ranks.
+//! ε for all, noise in parts, data of each rank's own, times, refusals, and ranks that are killed. `cargo xtask mpi N` kills N times;
+//! the tests of every day do as much with threads for ranks.
+
+mod killed;
+mod shards;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -60,7 +63,10 @@ impl Trial {
         }
         self.ok(&self.alone("compile digits_cnn.onnx -o m.dpc --loss cross-entropy --clip flat:0.1"))?;
         self.same_bits()?;
+        self.own_data()?;
+        self.times()?;
         self.refusals()?;
+        self.told_of_a_kill()?;
         let begun = Instant::now();
         self.ok(&self.on(1, &format!("{TRAIN} {} --out whole", long())))?;
         let (took, mut killed) = (begun.elapsed(), 0);
@@ -130,6 +136,10 @@ impl Trial {
             if self.trained(&format!("fixed{ranks}"))? != expected {
                 return Err(format!("{ranks} ranks train other parameters than one process"));
             }
+            self.ok(&self.on(ranks, &format!("{TRAIN} {FIXED} --shard-noise --out parts{ranks}")))?;
+            if self.trained(&format!("parts{ranks}"))? != expected {
+                return Err(format!("{ranks} ranks with parts of the noise train other parameters than one process"));
+            }
             let run = format!("private{ranks}");
             let said = self.ok(&self.on(ranks, &format!("{TRAIN} --epsilon 3 --epochs 2 --out {run}")))?;
             self.ok(&self.alone(&format!("verify-certificate {run}")))?;
@@ -152,6 +162,17 @@ impl Trial {
             true => Ok(()),
             false => Err(format!("ε depends on the number of ranks: {epsilons:?}")),
         }
+    }
+
+    /// What a step takes on each of two ranks, part by part.
+    fn times(&self) -> Result<(), String> {
+        let said = self.ok(&self.on(2, "bench step m.dpc --batch 128 --device cpu --json"))?;
+        let of_ranks = |part: &str| said.matches(&format!("\"{part}\"")).count();
+        if said.lines().count() != 1 || ["compute", "wait", "reduce", "update"].iter().any(|part| of_ranks(part) != 2) {
+            return Err(format!("the parts of a step are not told for each of two ranks: {said}"));
+        }
+        println!("xtask: two ranks tell what each part of a step takes");
+        Ok(())
     }
 
     /// Ranks that were started otherwise, and one that cannot go on: all end, and all say why.
@@ -212,17 +233,7 @@ impl Trial {
                     kills += 1;
                 }
             }
-            let started = Instant::now();
-            let status = loop {
-                if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
-                    break status;
-                }
-                if started.elapsed() > Duration::from_secs(120) {
-                    let _ = child.kill();
-                    return Err(format!("{run}: {ranks} ranks hang after a kill"));
-                }
-                sleep(Duration::from_millis(20));
-            };
+            let status = ended(&mut child, &format!("{run} of {ranks} ranks"))?;
             if status.success() {
                 break;
             }
@@ -234,6 +245,21 @@ impl Trial {
         let ledger = fs::read_to_string(self.place.join(&run).join("ledger.jsonl")).map_err(|e| e.to_string())?;
         println!("xtask: {run}: {kills} kills, {} steps in the ledger for {STEPS}", ledger.lines().count());
         if ledger.lines().count() < STEPS { Err(format!("{run}: steps are missing in the ledger")) } else { Ok(kills) }
+    }
+}
+
+/// How the processes of `child` end, which they must soon.
+fn ended(child: &mut Child, what: &str) -> Result<ExitStatus, String> {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
+            return Ok(status);
+        }
+        if started.elapsed() > Duration::from_secs(120) {
+            let _ = child.kill();
+            return Err(format!("{what}: ranks hang after a kill"));
+        }
+        sleep(Duration::from_millis(20));
     }
 }
 

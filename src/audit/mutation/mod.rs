@@ -7,6 +7,7 @@ mod edit;
 mod exact;
 
 use super::AuditError;
+use super::ranks::Fault;
 use super::subject::Subject;
 use crate::graph::DType;
 use crate::lower::kernels::{Accumulate, Carry, Copy, CopyAxis, Fill, Kernel};
@@ -29,8 +30,8 @@ pub struct Mutation {
     pub exact: bool,
     /// Whether it is done to steps with correlated noise.
     pub correlated: bool,
-    /// Whether it is done by ranks that take steps together, whose subjects are whole.
-    pub ranks: bool,
+    /// What ranks that take steps together do, if it is done by such, whose subjects are whole.
+    pub ranks: Option<Fault>,
     /// Does it; false where the subject has nothing to break in this way.
     pub apply: fn(&mut Subject) -> Result<bool, AuditError>,
 }
@@ -50,7 +51,8 @@ pub const MUTATIONS: &[Mutation] = &[
     Mutation { exact: true, ..of_any("floats between sum and noise", exact::float_sums) },
     Mutation { exact: true, ..of_any("noise without tails", exact::truncated_tails) },
     Mutation { exact: true, ..of_any("modulo bias of the noise", exact::modulo_bias) },
-    Mutation { exact: true, ranks: true, ..of_any("noise on every rank", |_| Ok(true)) },
+    of_ranks("noise on every rank", Fault::Noise),
+    of_ranks("the noise of one rank's part left out", Fault::NoPart),
     of_correlated("noise correlated by fewer bands", fewer_bands),
     of_correlated("independent noise in place of correlated", independent),
     of_correlated("correlated noise for one row alone", one_row),
@@ -58,12 +60,17 @@ pub const MUTATIONS: &[Mutation] = &[
 
 /// What can be done to programs of floats and of integers.
 const fn of_any(name: &'static str, apply: fn(&mut Subject) -> Result<bool, AuditError>) -> Mutation {
-    Mutation { name, ghost: false, exact: false, correlated: false, ranks: false, apply }
+    Mutation { name, ghost: false, exact: false, correlated: false, ranks: None, apply }
 }
 
 /// What can be done to steps with correlated noise, which take sums of integers.
 const fn of_correlated(name: &'static str, apply: fn(&mut Subject) -> Result<bool, AuditError>) -> Mutation {
-    Mutation { name, ghost: false, exact: true, correlated: true, ranks: false, apply }
+    Mutation { name, ghost: false, exact: true, correlated: true, ranks: None, apply }
+}
+
+/// What is done by ranks whose sums are of integers.
+const fn of_ranks(name: &'static str, fault: Fault) -> Mutation {
+    Mutation { exact: true, ranks: Some(fault), ..of_any(name, |_| Ok(true)) }
 }
 
 impl Mutation {

@@ -63,8 +63,8 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// For step number `step` of an audit, whose records are made up: there is nothing to pay for. No step over a
-    /// user's data may be released by this.
+    /// For step number `step` of an audit or a measurement, whose records are made up: there is nothing to pay for. No step
+    /// over a user's data may be released by this.
     #[cfg(all(feature = "cpu", feature = "gpu", feature = "host"))]
     pub(crate) fn of_made_up_records(step: u64) -> Receipt {
         Receipt { seq: step, step }
@@ -199,8 +199,20 @@ impl Ledger {
     /// When the line could not be written or synced. The step must not be taken then, and the ledger
     /// records nothing more until it is opened again.
     pub fn record(&mut self, step: u64) -> Result<Receipt, LedgerError> {
+        self.record_while(step, || Ok(()))
+    }
+
+    /// The same, and meanwhile `work`, which may show nothing of the step. Where it fails the step counts, and is not taken.
+    ///
+    /// # Errors
+    /// As [`Ledger::record`], and what `work` says.
+    pub fn record_while<E: From<LedgerError>>(
+        &mut self,
+        step: u64,
+        work: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Receipt, E> {
         if self.failed {
-            return Err(LedgerError::Failed { path: self.store.place().to_owned() });
+            return Err(LedgerError::Failed { path: self.store.place().to_owned() }.into());
         }
         let mut entry = Entry::new(self.contents.len(), &self.run, step, &self.plan, self.stream.as_deref());
         entry.ranks = self.ranks;
@@ -210,10 +222,16 @@ impl Ledger {
         entry.trial_of.clone_from(&self.trial_of);
         let seq = entry.seq;
         let line = self.contents.push(entry);
-        if let Err(error) = self.store.append(line.as_bytes()) {
-            self.failed = true;
-            return Err(error);
-        }
+        let (mut work, mut done) = (Some(work), Ok(()));
+        let appended = self.store.append_while(line.as_bytes(), &mut || {
+            if let Some(work) = work.take() {
+                done = work();
+            }
+            done.is_ok()
+        });
+        self.failed = appended.is_err();
+        done?;
+        appended?;
         Ok(Receipt { seq, step })
     }
 

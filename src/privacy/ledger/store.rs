@@ -40,6 +40,16 @@ pub trait LedgerStore: fmt::Debug + Send {
     /// # Errors
     /// When that is not sure.
     fn append(&mut self, line: &[u8]) -> Result<(), LedgerError>;
+
+    /// The same while this thread does `work`, once, which says whether that went well; before it where a store knows no better.
+    /// The line stays there either way.
+    ///
+    /// # Errors
+    /// As [`LedgerStore::append`].
+    fn append_while(&mut self, line: &[u8], work: &mut dyn FnMut() -> bool) -> Result<(), LedgerError> {
+        work();
+        self.append(line)
+    }
 }
 
 /// A ledger in a file, which one process at a time can have open.

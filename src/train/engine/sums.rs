@@ -33,6 +33,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Makes the noise that [`Engine::release`] adds zero, where it is given none.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn clear_noise(&mut self) -> Result<(), EngineError> {
+        for buffer in self.buffers(|parameter| parameter.noise) {
+            self.words.clear();
+            self.words.resize(self.program.buffer(buffer).len.at(1), 0);
+            self.session.write(buffer, &self.words)?;
+        }
+        Ok(())
+    }
+
     /// The same of sums of floats.
     ///
     /// # Errors

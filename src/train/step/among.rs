@@ -14,26 +14,49 @@ impl Stepper<'_> {
         Self { ranks, ..self }
     }
 
+    /// Makes each rank make a part of the noise, which goes into its sums before those of all are added up, where otherwise all make
+    /// the same in full. What is released is the same to the bit. Does nothing where there is one rank.
+    ///
+    /// # Errors
+    /// When noise has no parts: it is of floats, correlated, or there is none.
+    pub fn sharing_noise(mut self) -> Result<Self, StepError> {
+        if self.ranks.size() > 1 {
+            let noise = self.noise.take().ok_or(StepError::Indivisible)?;
+            self.noise = Some(noise.shared(&*self.ranks, &mut self.engine)?);
+        }
+        Ok(self)
+    }
+
     /// The ranks that take the steps.
     pub fn ranks(&self) -> &Arc<dyn Ranks> {
         &self.ranks
     }
 
-    /// Puts the sums of all ranks in place of this one's, which are over `drawn` units together.
+    /// Puts the sums of all ranks in place of this one's, which are over `drawn` units together, with the noise where each rank
+    /// makes a part of it.
     ///
     /// # Errors
-    /// When a rank has left, the sums are over other units, or the device fails.
+    /// When a rank has left, the sums are over other units or lack noise, there is none, or the device fails.
     pub fn reduce(&mut self, drawn: usize) -> Result<(), StepError> {
-        let Self { ranks, engine, sums, setting, .. } = self;
+        let Self { ranks, engine, sums, setting, noise, clip, .. } = self;
         if ranks.size() == 1 {
             return Ok(());
         }
         let mut units = [sums.units as i64];
         if engine.exact() && !setting.plan.non_private {
             let mut integers = engine.grid_sums()?;
+            let elements = integers.len();
+            let made = match (noise, sums.step) {
+                (Some(noise), Some(step)) => noise.add_part(&mut integers, engine, setting.plan, clip, step)?,
+                _ => None,
+            };
+            integers.extend(made.map(|made| made as i64));
             integers.extend(units);
             ranks.sum_i64(&mut integers)?;
             units[0] = integers.pop().unwrap_or_default();
+            if made.is_some() && integers.pop() != Some(elements as i64) {
+                return Err(StepError::NoiseParts);
+            }
             engine.set_grid_sums(&integers)?;
         } else {
             let mut floats: Vec<f64> = engine.gradient_sums()?.into_iter().map(f64::from).collect();

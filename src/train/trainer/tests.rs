@@ -328,6 +328,7 @@ impl Case {
             record_private_metrics: self.record_private_metrics,
             tensorboard: None,
             trial_of: None,
+            shard_noise: false,
             config: Some("lr = 0.1\n"),
             ranks: Arc::new(Alone),
         })
