@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::adding::{Sum, leave_out};
 use super::image::Slide;
+use super::lanes::widest;
 use super::matmul::Matrix;
 use super::microkernel::{COLS, HALF, ROWS, Rows, Tile, tile};
 use super::panels::{Part, transpose};
@@ -102,6 +103,27 @@ impl Patches<'_> {
         }
     }
 
+    /// Sets `out`, a matrix whose rows begin `line` elements apart, to `a · patches` for so few rows that they would leave most of
+    /// a tile empty: a depthwise convolution has one. `a` is as in [`Patches::times`].
+    pub fn times_few(
+        &self,
+        a: &[f32],
+        count: usize,
+        [row, step]: [usize; 2],
+        scratch: &mut Vec<f32>,
+        (out, line): (&mut [f32], usize),
+    ) {
+        let taps = self.slide.taps();
+        for i in 0..count {
+            let weights = room(scratch, self.rows());
+            for (c, weights) in weights.chunks_exact_mut(taps).enumerate() {
+                weights.copy_from_slice(&a[i * row + c * step..][..taps]);
+            }
+            let out = &mut out[i * line..][..self.slide.positions()];
+            slide_over(out, self.slide.output[1], (self.image, self.slide.step()), self.places, weights);
+        }
+    }
+
     /// Writes `count` columns from column `first` on of the patches as lines of a panel, `width` elements apart; behind the
     /// last line there is room for [`COLS`] elements more.
     fn pack(&self, first: usize, count: usize, width: usize, panel: &mut [f32]) {
@@ -152,6 +174,40 @@ impl Patches<'_> {
                 store(Part { tile: &out, at: [i, first], size: [ROWS.min(self.rows() - i), left.min(width)] });
             }
             first += width;
+        }
+    }
+}
+
+/// Rows of positions that [`slide_over`] works out at a time.
+const LINES: usize = 4;
+/// Positions in each of them.
+const WIDTH: usize = 16;
+
+widest! {
+    /// Sets each position of `out`, `columns` in a row, to the weighted sum of what it meets in the image at `places`; rows of
+    /// positions are `step` elements apart there.
+    slide_over(out: &mut [f32], columns: usize, image: (&[f32], usize), places: &[usize], weights: &[f32]) {
+        let (image, step) = image;
+        for (block, out) in out.chunks_mut(LINES * columns).enumerate() {
+            let lines = out.len() / columns;
+            for first in (0..columns).step_by(WIDTH) {
+                let mut sums = [[0.0f32; WIDTH]; LINES];
+                for (place, weight) in places.iter().zip(weights) {
+                    for (line, sums) in sums.iter_mut().enumerate().take(lines) {
+                        let met = &image[place + (block * LINES + line) * step + first..];
+                        if let Some(met) = met.first_chunk::<WIDTH>() {
+                            sums.iter_mut().zip(met).for_each(|(sum, x)| *sum += weight * x);
+                        } else {
+                            sums.iter_mut().zip(met).for_each(|(sum, x)| *sum += weight * x);
+                        }
+                    }
+                }
+                for (to, sums) in out.chunks_exact_mut(columns).zip(&sums) {
+                    let to = &mut to[first..];
+                    let count = to.len().min(WIDTH);
+                    to[..count].copy_from_slice(&sums[..count]);
+                }
+            }
         }
     }
 }

@@ -23,6 +23,9 @@ fn block(m: usize, threads: usize) -> usize {
     block
 }
 
+/// Rows that would leave half of a tile empty, and more.
+const FEW: usize = ROWS / 2;
+
 /// Room for the two operands.
 type Scratch = [Vec<f32>; 2];
 
@@ -154,26 +157,26 @@ impl Gemm {
             View::Strided { record, group, row, col } => Some([record, group, row, col]),
             _ => None,
         };
-        // Fewer rows would leave most of a tile empty.
-        let few = self.rows.fixed < ROWS / 2;
+        // So few rows are set line by line.
+        let few = self.rows.fixed < FEW;
+        let lines = self.out_col == 1 && self.out_row >= self.cols;
         match (self.a, self.b) {
             (View::WeightTransposed { conv }, View::CotangentPatches { conv: other, record }) if conv == other => {
                 match Slide::back(&conv.window) {
-                    Some(slide) if !few => {
+                    Some(slide) if !few || lines => {
                         let places = places(&slide, conv.group_filters());
                         Some(ByPatches::Back { conv, slide, places, record })
                     }
-                    _ if self.out_col == 1 && self.out_row >= self.cols => Some(ByPatches::Scattered { conv, record }),
+                    _ if lines => Some(ByPatches::Scattered { conv, record }),
                     _ => None,
                 }
             }
-            _ if few => None,
-            (a, View::Patches { conv, record }) if !conv.window.is_pointwise() => {
+            (a, View::Patches { conv, record }) if !conv.window.is_pointwise() && (!few || lines) => {
                 let (slide, a) = (Slide::of(&conv.window)?, strided(a)?);
                 let places = places(&slide, conv.group_channels());
                 (a[3] == 1).then_some(ByPatches::Forward { conv, slide, places, record, a })
             }
-            (a, View::PatchesTransposed { conv, record }) if !conv.window.is_pointwise() => {
+            (a, View::PatchesTransposed { conv, record }) if !conv.window.is_pointwise() && !few => {
                 let (slide, a) = (Slide::of(&conv.window)?, strided(a)?);
                 let places = places(&slide, conv.group_channels());
                 Some(ByPatches::Weight { conv, slide, places, record, a })
@@ -221,7 +224,10 @@ impl ByPatches {
             ByPatches::Forward { conv, slide, places, record, a: [a_record, a_group, row, _] } => {
                 let patches = Patches::of(conv, *slide, places, &b[n * record..], g, padded);
                 let a = &a[n * a_record + g * a_group..];
-                patches.times(a, m, [*row, slide.taps()], panel, |part| part.each(out, strides, set));
+                match m {
+                    ..FEW => patches.times_few(a, m, [*row, slide.taps()], panel, (out, strides[0])),
+                    _ => patches.times(a, m, [*row, slide.taps()], panel, |part| part.each(out, strides, set)),
+                }
             }
             ByPatches::Weight { conv, slide, places, record, a: [a_record, a_group, row, col] } => {
                 let patches = Patches::of(conv, *slide, places, &b[n * record..], g, padded);
@@ -234,7 +240,10 @@ impl ByPatches {
                 let filters = conv.group_filters();
                 let w = &a[g * filters * conv.patch()..];
                 let patches = Patches::planes(*slide, places, &b[n * record..], [g * filters, filters], padded);
-                patches.times(w, m, [slide.taps(), conv.patch()], panel, |part| part.each(out, strides, set));
+                match m {
+                    ..FEW => patches.times_few(w, m, [slide.taps(), conv.patch()], panel, (out, strides[0])),
+                    _ => patches.times(w, m, [slide.taps(), conv.patch()], panel, |part| part.each(out, strides, set)),
+                }
             }
             ByPatches::Scattered { conv, record } => {
                 input_gradient(conv, &weights[g], &b[n * record..], g, panel, out, strides[0])
