@@ -1,4 +1,4 @@
-"""The four networks of the Opacus paper (arXiv:2109.12298, as benchmarked in TheSalon/fast-dpsgd) and the digits CNN.
+"""The four networks of the Opacus paper (arXiv:2109.12298, as benchmarked in TheSalon/fast-dpsgd) and two for digits.
 
 The defaults are the paper's sizes; the zoo makes small ones by passing others.
 """
@@ -103,6 +103,30 @@ class DigitsCnn(nn.Module):
         return self.fc(x.flatten(1))
 
 
+class DigitsEdges(nn.Module):
+    """3,274 parameters, for the same digits: how strongly each of 32 filters answers, whatever its sign, and a linear layer.
+
+    What a private network can learn is bounded by its noise, so it starts close to what it shall become. Filters of
+    mean zero and length one, of which the absolute value is taken, tell where edges run before anything is learned, as
+    the scattering networks do of Tramèr and Boneh (arXiv 2011.11660). GroupNorm takes away what all images share.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 32, 3)
+        self.norm = nn.GroupNorm(1, 32)
+        self.fc = nn.Linear(32 * 9, 10)
+        with torch.no_grad():
+            filters = torch.randn(self.conv.weight.shape)
+            filters -= filters.mean((1, 2, 3), keepdim=True)
+            self.conv.weight.copy_(F.normalize(filters.flatten(1)).view_as(filters))
+            self.conv.bias.zero_()
+
+    def forward(self, input):
+        x = F.max_pool2d(torch.abs(self.conv(input)), 2)
+        return self.fc(self.norm(x).flatten(1))
+
+
 BATCH = 4
 
 
@@ -147,5 +171,6 @@ PAPER = {
         Model("imdb_embedding", ImdbEmbedding, 160_098, "tokens", _words, 2),
         Model("imdb_lstm", ImdbLstm, 1_081_402, "tokens", _words, 2),
         Model("digits_cnn", DigitsCnn, 7_690, "input", _images(1, 8, 8), 10),
+        Model("digits_edges", DigitsEdges, 3_274, "input", _images(1, 8, 8), 10),
     )
 }

@@ -18,6 +18,7 @@ pub mod graph;
 pub mod import;
 pub mod library;
 pub mod lower;
+mod memory;
 pub mod onnx;
 pub mod ops;
 pub mod options;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use miette::{IntoDiagnostic, Result, WrapErr};
 
 use super::model::{Model, Trained};
-use super::{inspect, output, train as train_command};
+use super::{inspect, output, train as train_command, values};
 use crate::artifact::{Artifact, ParameterEntry};
 use crate::compile::{Compiled, Options};
 use crate::device;
@@ -27,16 +27,15 @@ use crate::train::run_dir::RunDir;
 use crate::train::trainer::{Training, train};
 use crate::train::units::Units;
 
-const MODEL: &[u8] = include_bytes!("../../models/digits_cnn.onnx");
+const MODEL: &[u8] = include_bytes!("../../models/digits_edges.onnx");
 const TRAIN: &[u8] = include_bytes!("../../models/digits_train.npz");
 const TEST: &[u8] = include_bytes!("../../models/digits_test.npz");
 
-const EPSILON: f64 = 3.0;
 const DELTA: f64 = 1e-4;
 const BATCH: f64 = 256.0;
 const EPOCHS: f64 = 20.0;
-const LEARNING_RATE: f64 = 20.0;
-const CLIP: &str = "flat:0.1";
+const LEARNING_RATE: f64 = 0.5;
+const CLIP: &str = "flat:1";
 const OPTIMIZER: &str = "sgd";
 const MAX_BATCH: usize = 256;
 
@@ -46,6 +45,10 @@ pub struct Args {
     /// The directory to write
     #[arg(long, value_name = "DIR", default_value = "dpc-demo")]
     out: PathBuf,
+
+    /// The ε that training may spend, at δ = 1e-4
+    #[arg(long, value_name = "E", default_value = "3", value_parser = values::epsilon)]
+    epsilon: f64,
 
     /// auto, cpu, gpu or gpu:NAME
     #[arg(long, default_value = "auto")]
@@ -60,12 +63,12 @@ pub fn run(args: &Args) -> Result<()> {
     heading("3. Data, plan and device")?;
     let load = |path: &Path| Dataset::load(&path.display().to_string(), &artifact.manifest.schema);
     let (data, test) = (load(&files.train)?, load(&files.test)?);
-    let plan = plan(&artifact, data.records())?;
+    let plan = plan(&artifact, data.records(), args.epsilon)?;
     let device = device::open(&args.device)?;
     output::line(format!("{} records to train on, {} to test on; {}", data.records(), test.records(), device.name()))?;
     output::line(format!(
-        "for ε = {EPSILON} at δ = {DELTA}: {} steps of {BATCH} records expected, noise multiplier {:.3}",
-        plan.planned_steps, plan.noise_multiplier
+        "for ε = {} at δ = {DELTA}: {} steps of {BATCH} records expected, noise multiplier {:.3}",
+        args.epsilon, plan.planned_steps, plan.noise_multiplier
     ))?;
 
     heading("4. Training")?;
@@ -120,7 +123,7 @@ impl Files {
     /// Writes model and data to `directory`, where an earlier demo's run is removed.
     fn write(directory: &Path) -> Result<Self> {
         let files = Self {
-            model: directory.join("digits_cnn.onnx"),
+            model: directory.join("digits_edges.onnx"),
             train: directory.join("digits_train.npz"),
             test: directory.join("digits_test.npz"),
             artifact: directory.join("digits.dpc"),
@@ -139,7 +142,7 @@ impl Files {
 }
 
 fn compile(files: &Files) -> Result<(Artifact, Compiled)> {
-    heading("1. Compiling digits_cnn.onnx")?;
+    heading("1. Compiling digits_edges.onnx")?;
     let model = Model::open(&files.model, &Trained::default())?;
     let text = |error: String| miette::miette!("{error}");
     let options = Options {
@@ -176,16 +179,16 @@ fn show_rewrite(artifact: &Artifact, compiled: &Compiled) -> Result<()> {
     Ok(())
 }
 
-fn plan(artifact: &Artifact, records: usize) -> Result<PrivacyPlan> {
+fn plan(artifact: &Artifact, records: usize, epsilon: f64) -> Result<PrivacyPlan> {
     let rate = BATCH / records as f64;
     let steps = (EPOCHS / rate).round() as u64;
     let sampling = Sampling::Poisson { rate };
-    let target = Target { epsilon: EPSILON, delta: DELTA, adjacency: Adjacency::AddRemove };
+    let target = Target { epsilon, delta: DELTA, adjacency: Adjacency::AddRemove };
     let history = |noise_multiplier| vec![Mechanism { noise_multiplier, sampling, steps }];
     Ok(PrivacyPlan::new(PlanSpec {
         public_units: Some(records as u64),
         noise_multiplier: calibrate::noise_multiplier(ACCOUNTANTS[0], target, history)?,
-        target_epsilon: Some(EPSILON),
+        target_epsilon: Some(epsilon),
         clip_groups: artifact.manifest.clip_groups.len(),
         grid: artifact.manifest.grid.clone(),
         delta: Some(DELTA),
@@ -203,7 +206,7 @@ fn next(files: &Files) -> Result<()> {
         format!("dpc eval digits_trained.onnx --loss cross-entropy --data {}", test.display()),
         format!("dpc compile {} -o m.dpc --loss cross-entropy --emit private", model.display()),
         format!(
-            "dpc train {} --data {} --epsilon 1 --delta 1e-4 --batch 256 --epochs 10 --lr 20 --out again",
+            "dpc train {} --data {} --epsilon 1 --delta {DELTA:e} --batch {BATCH} --epochs {EPOCHS} --lr {LEARNING_RATE} --out again",
             artifact.display(),
             train.display()
         ),

@@ -8,8 +8,10 @@ use super::thin::thin;
 
 /// The size of a chart in its own units; the page scales it.
 const SIZE: (f64, f64) = (480.0, 270.0);
-/// Left, right, top and bottom of the field within.
-const FIELD: (f64, f64, f64, f64) = (62.0, 468.0, 16.0, 222.0);
+/// Right, top and bottom of the field within.
+const FIELD: (f64, f64, f64) = (468.0, 16.0, 222.0);
+/// Room at the left for the unit and the gaps, and for each character of the labels in the largest type that they are written in.
+const MARGIN: (f64, f64) = (28.0, 8.6);
 /// Colours that colour-blind people can tell apart (Okabe and Ito 2008), and dashes for print.
 const STYLES: [(&str, &str); 6] = [
     ("#0072b2", "none"),
@@ -63,7 +65,9 @@ impl Plot {
         let (low, high) = heights.fold((first, first), |(low, high), y| (low.min(y), high.max(y)));
         let (low, high) = if self.from_zero { (range(0.0, low).0, range(0.0, high).1) } else { (low, high) };
         let (across, up) = (Axis::new(0.0, last, 5, false), Axis::new(low, high, 4, true));
-        let (left, right, top, bottom) = FIELD;
+        let longest = up.ticks.iter().map(|(_, label)| label.chars().count()).max().unwrap_or(0).max(4);
+        let left = MARGIN.0 + MARGIN.1 * longest as f64;
+        let (right, top, bottom) = FIELD;
         let x = |value: f64| left + across.place(value) * (right - left);
         let y = |value: f64| bottom - up.place(value) * (bottom - top);
 
@@ -80,7 +84,7 @@ impl Plot {
             let at = y(*value);
             let _ = writeln!(
                 svg,
-                "<line class=\"grid\" x1=\"{left}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+                "<line class=\"grid\" x1=\"{left:.1}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
                  <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
                 left - 6.0,
                 at + 4.0
@@ -98,7 +102,7 @@ impl Plot {
         }
         let _ = writeln!(
             svg,
-            "<path class=\"axis\" d=\"M{left} {top}V{bottom}H{right}\"/>\
+            "<path class=\"axis\" d=\"M{left:.1} {top}V{bottom}H{right}\"/>\
              <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">logical steps</text>\
              <text transform=\"translate(14 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
             (left + right) / 2.0,

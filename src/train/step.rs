@@ -10,6 +10,7 @@
 //! [`Stepper::reduce`] puts the sums of all ranks on each. The second is then the same on all, its noise too, which every rank makes in
 //! full; or each has added a part of it to its sum before.
 
+mod ahead;
 mod among;
 
 use std::borrow::Cow;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use miette::Diagnostic;
 use thiserror::Error;
 
+use self::ahead::{Ahead, Drawing};
 use super::augment::Augment;
 use super::chance::Chance;
 use super::data::Dataset;
@@ -38,7 +40,7 @@ use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::release::Estimates;
 use crate::privacy::sampler::{Parts, Sampler, UnitMismatch};
 use crate::privacy::scales;
-use crate::ranks::{self, Alone, Ranks, RanksError};
+use crate::ranks::{Alone, Ranks, RanksError};
 
 /// What a step works with.
 #[derive(Clone)]
@@ -70,6 +72,7 @@ pub struct Stepper<'a> {
     clip: ClipState,
     sums: Sums,
     ranks: Arc<dyn Ranks>,
+    ahead: Option<Ahead>,
 }
 
 /// Exact sums over the logical batch in the making; never shown.
@@ -220,6 +223,7 @@ impl<'a> Stepper<'a> {
             clip,
             sums: Sums::default(),
             ranks: Arc::new(Alone),
+            ahead: None,
         })
     }
 
@@ -240,6 +244,7 @@ impl<'a> Stepper<'a> {
     pub fn set_noise_state(&mut self, state: NoiseState) -> Result<(), StepError> {
         self.noise.as_mut().ok_or(StreamError::Other)?.restore(state.stream)?;
         self.sampler.set_parts(state.parts);
+        self.ahead = None;
         Ok(())
     }
 
@@ -268,7 +273,7 @@ impl<'a> Stepper<'a> {
     /// that nobody else is told.
     pub fn drawn(&self, step: u64) -> Vec<usize> {
         let units = &self.setting.units;
-        units.held(&self.sampler.sample(step)).into_iter().flat_map(|unit| units.records(unit)).copied().collect()
+        ahead::records(units, &units.held(&self.sampler.sample(step)))
     }
 
     /// Draws the units of `step` and sums the clipped gradients of this rank's share of them, for [`Stepper::reduce`]. How many
@@ -279,14 +284,13 @@ impl<'a> Stepper<'a> {
     /// When the device fails.
     pub fn accumulate(&mut self, step: u64, observe: impl FnMut(&Shown, &ClipState, f64)) -> Result<usize, StepError> {
         self.begin(step)?;
-        let drawn = self.sampler.sample(step);
-        let share = match self.setting.units.shard() {
-            Some(_) => self.setting.units.held(&drawn),
-            None => drawn[ranks::share(self.ranks.rank(), self.ranks.size(), drawn.len())].to_vec(),
-        };
-        self.add(step, &share, observe)?;
+        let drawn = self.ahead.take().filter(|ahead| ahead.step == step);
+        let known = drawn.is_some();
+        let Ahead { drawn, share, .. } = drawn.unwrap_or_else(|| self.drawing().draw(step));
+        let next = (step + 1 < self.setting.plan.planned_steps && self.drawing().pays_ahead()).then_some(step + 1);
+        self.ahead = self.add_while_drawing(step, &share, known, next, observe)?;
         self.collect()?;
-        Ok(drawn.len())
+        Ok(drawn)
     }
 
     /// Sets the clip bounds of `step`, and its sums beside the gradient to zero.
@@ -309,17 +313,48 @@ impl<'a> Stepper<'a> {
         &mut self,
         step: u64,
         drawn: &[usize],
-        mut observe: impl FnMut(&Shown, &ClipState, f64),
+        observe: impl FnMut(&Shown, &ClipState, f64),
     ) -> Result<(), StepError> {
-        let Self { setting: Setting { plan, data, units, .. }, engine, chance, clip, sums, .. } = self;
+        self.add_while_drawing(step, drawn, false, None, observe).map(drop)
+    }
+
+    fn drawing(&self) -> Drawing<'_> {
+        let Setting { data, units, .. } = &self.setting;
+        Drawing { sampler: &self.sampler, units, data, rank: (self.ranks.rank(), self.ranks.size()) }
+    }
+
+    /// [`Stepper::add`], while another thread tells the system of the records in files, unless they are `known` to it, and draws the
+    /// units of the step `next`.
+    fn add_while_drawing(
+        &mut self,
+        step: u64,
+        drawn: &[usize],
+        known: bool,
+        next: Option<u64>,
+        mut observe: impl FnMut(&Shown, &ClipState, f64),
+    ) -> Result<Option<Ahead>, StepError> {
+        let Self { setting, engine, chance, clip, sums, sampler, ranks, .. } = self;
+        let (plan, data, units) = (setting.plan, setting.data, &*setting.units);
         let phase = match plan.non_private {
             true => Phase::Plain,
             false => Phase::Private,
         };
         sums.units += drawn.len();
         let scale = plan.clip_schedule.at(step);
-        let records: Vec<usize> = drawn.iter().flat_map(|&unit| units.records(unit)).copied().collect();
-        data.reading_ahead(&records, || {
+        let records = ahead::records(units, drawn);
+        let rank = (ranks.rank(), ranks.size());
+        let tell = !known && data.is_in_files();
+        std::thread::scope(|scope| {
+            let (sampler, records) = (&*sampler, &records);
+            let drawing = Drawing { sampler, units, data, rank };
+            let beside = (tell || next.is_some()).then(|| {
+                scope.spawn(move || {
+                    if tell {
+                        data.expect(records);
+                    }
+                    next.map(|next| drawing.draw_ahead(next))
+                })
+            });
             if plan.clips_means() {
                 for &unit in drawn {
                     let shown = engine.add_unit(data, units.records(unit), (chance, step))?;
@@ -328,17 +363,17 @@ impl<'a> Stepper<'a> {
                     sums.estimate(plan, loss);
                     observe(&shown, clip, scale);
                 }
-                return Ok(());
+            } else {
+                let weight = 1.0 / plan.views as f32;
+                for batch in chance.rows(records).chunks(engine.rows()) {
+                    engine.run_rows(phase, data, batch, weight, Some((chance, step)))?;
+                    let shown = engine.shown(phase, batch.len())?;
+                    clip.count(&shown.group_norms, &mut sums.counts);
+                    shown.loss.iter().for_each(|&loss| sums.estimate(plan, f64::from(loss)));
+                    observe(&shown, clip, scale);
+                }
             }
-            let weight = 1.0 / plan.views as f32;
-            for batch in chance.rows(&records).chunks(engine.rows()) {
-                engine.run_rows(phase, data, batch, weight, Some((chance, step)))?;
-                let shown = engine.shown(phase, batch.len())?;
-                clip.count(&shown.group_norms, &mut sums.counts);
-                shown.loss.iter().for_each(|&loss| sums.estimate(plan, f64::from(loss)));
-                observe(&shown, clip, scale);
-            }
-            Ok(())
+            Ok(beside.and_then(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
         })
     }
 

@@ -26,7 +26,7 @@ use super::agreement::Agreement;
 use super::augment::Augment;
 use super::average::Average;
 use super::checkpoint::{Checkpoint, Checkpoints};
-use super::data::Dataset;
+use super::data::{Dataset, LoadAhead};
 use super::engine::Engine;
 use super::evaluate::Evaluation;
 use super::every::Every;
@@ -226,6 +226,8 @@ pub struct Run<'a> {
     checkpointed: Instant,
     /// The step of the last checkpoint.
     saved: u64,
+    /// Files of data that the system reads meanwhile.
+    _loading: Option<LoadAhead>,
     /// Of rank 0 alone.
     _lock: Option<File>,
 }
@@ -323,6 +325,9 @@ impl<'a> Run<'a> {
             files::remove(&directory.certificate())?;
             files::remove(&directory.certificate_page())?;
         }
+        // A run that draws as many records as there are comes by most of what is in files.
+        let drawn = end.saturating_sub(step) as f64 * plan.expected_batch;
+        let loading = (drawn >= training.units.all() as f64).then(|| LoadAhead::of(training.data)).flatten();
         let events = training.tensorboard.as_ref().filter(|_| first);
         let mut run = Self {
             training,
@@ -342,6 +347,7 @@ impl<'a> Run<'a> {
             log_interval: LOG_INTERVAL,
             checkpointed: Instant::now(),
             saved: step,
+            _loading: loading,
             _lock: lock,
         };
         if !training.resume {

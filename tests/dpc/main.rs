@@ -2,6 +2,7 @@
 
 mod accounting;
 mod audit;
+mod browser;
 mod cli;
 mod clipping;
 mod conformance;

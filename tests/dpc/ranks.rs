@@ -96,7 +96,7 @@ impl Case {
         Case::new(artifact, data, Units::single(200), change)
     }
 
-    /// The convolutional network of the demo on its digits.
+    /// A convolutional network on digits.
     fn digits(clip: &str) -> Case {
         let options = Options {
             clip: clip.parse().expect("a clip rule"),

@@ -290,3 +290,21 @@ fn what_is_read_or_written_otherwise_than_in_the_source_is_said() {
         assert_eq!(said.contains("Dropout is switched off in the file"), drops, "{said}");
     }
 }
+
+/// Records in files are drawn and read ahead of their step, by another thread; those in memory are not.
+#[test]
+fn records_in_files_are_trained_on_as_those_in_memory() {
+    let place = Place::new();
+    place.tiny();
+    for (kind, flags) in
+        [("poisson", ""), ("shuffle", "--sampling shuffle --adjacency replace-one"), ("views", "--augment 2:noise=0.1")]
+    {
+        let trained = |at: &str, more: &str| {
+            let out = format!("{kind}-{at}");
+            place.ok(&format!("{TINY} --steps 12 --insecure-seed 5 {flags} {more} --out {out}"));
+            place.ok(&format!("export {out} -o {out}.safetensors"));
+            std::fs::read(place.path(&format!("{out}.safetensors"))).expect("a file")
+        };
+        assert!(trained("memory", "") == trained("files", "--in-memory 0"), "{kind}");
+    }
+}

@@ -1,5 +1,6 @@
 //! The seeds of the fuzzers, files that once crashed one among them: each is read, or refused with an error.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use dpc::artifact::Artifact;
@@ -83,4 +84,32 @@ fn data_sets() {
 fn ledgers() {
     let steps: Vec<u64> = seeds("ledger").iter().filter_map(|path| Some(Contents::read(path).ok()?.steps())).collect();
     assert!(steps.iter().filter(|&&steps| steps == 3).count() >= 6, "{steps:?}");
+}
+
+fn toml(path: &str) -> toml::Table {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a file");
+    text.parse().expect("TOML")
+}
+
+/// The names of what `dpc` depends on directly, by a lock file.
+fn dependencies(lock: &str) -> BTreeSet<String> {
+    let lock = toml(lock);
+    let packages = lock["package"].as_array().expect("packages");
+    let dpc = packages.iter().find(|package| package["name"].as_str() == Some("dpc")).expect("dpc");
+    let names = dpc["dependencies"].as_array().expect("dependencies").iter().filter_map(|name| name.as_str());
+    // Where there are several versions a name stands before its own.
+    names.filter_map(|name| name.split(' ').next()).map(str::to_owned).collect()
+}
+
+/// The fuzz targets are a workspace of their own, which nothing else builds: `cargo metadata --manifest-path fuzz/Cargo.toml` brings
+/// its lock file up to date.
+#[test]
+fn the_lock_file_of_the_fuzz_targets_is_up_to_date() {
+    let mut expected = dependencies("Cargo.lock");
+    // What only tests need, and a feature that the targets do not ask for.
+    let manifest = toml("Cargo.toml");
+    let tests = manifest["dev-dependencies"].as_table().expect("a table");
+    expected.retain(|name| !tests.contains_key(name));
+    assert!(expected.remove("mpi"));
+    assert_eq!(dependencies("fuzz/Cargo.lock"), expected);
 }

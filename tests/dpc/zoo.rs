@@ -69,9 +69,9 @@ pub fn zoo() -> Vec<Model> {
         .collect()
 }
 
-/// The networks of the Opacus paper at full size, the tanh variant and the demo's.
+/// The networks of the Opacus paper at full size, the tanh variant and two for digits.
 pub fn paper() -> Vec<Model> {
-    ["mnist_cnn", "mnist_cnn_tanh", "cifar_cnn", "imdb_embedding", "imdb_lstm", "digits_cnn"]
+    ["mnist_cnn", "mnist_cnn_tanh", "cifar_cnn", "imdb_embedding", "imdb_lstm", "digits_cnn", "digits_edges"]
         .into_iter()
         .map(|name| Model {
             name: name.into(),

@@ -12,6 +12,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     // Small things that every layer may need.
     ("files", &[]),
     ("glob", &[]),
+    ("memory", &[]),
     ("panics", &[]),
     ("ranks", &[]),
     ("tensors", &[]),
@@ -28,7 +29,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     ("passes", &["graph", "import", "lower", "ops", "options", "privacy", "schema"]),
     ("compile", &["graph", "import", "lower", "onnx", "ops", "options", "passes", "privacy"]),
     // What runs programs.
-    ("device", &["graph", "lower", "options"]),
+    ("device", &["graph", "lower", "memory", "options"]),
     // Files and loops around both.
     (
         "artifact",
@@ -37,7 +38,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     (
         "train",
         &[
-            "artifact", "device", "files", "glob", "graph", "import", "lower", "options", "panics", "passes",
+            "artifact", "device", "files", "glob", "graph", "import", "lower", "memory", "options", "panics", "passes",
             "privacy", "ranks", "schema", "tensors",
         ],
     ),

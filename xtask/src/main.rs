@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that a change must pass, with one command.
 //!
-//! The steps, in order: a Vulkan adapter for the gpu tests (installed where apt can, since they are never skipped), ONNX's
-//! conformance cases, the layers of the sources, the formatting of every file, the tests, the examples in the documentation,
+//! The steps, in order: a Vulkan adapter for the gpu tests (installed where apt can, since they are never skipped), a Chromium that
+//! opens reports (installed likewise), ONNX's conformance cases, the layers of the sources, the formatting of every file, the tests, the examples in the documentation,
 //! the lints, the library without an operating system, the guide to adding an op, the Python package.
 //!
 //! `cargo xtask lints`: the lints alone, with the dependencies that the tests were built with.
@@ -63,6 +63,7 @@ fn test() -> Result<(), String> {
     println!("xtask: building dpc and its tests");
     cargo(&["test", "--workspace", "--no-run"])?;
     ensure_adapter()?;
+    let chromium = ensure_browser();
     let cases = conformance::cases();
     println!("xtask: the layers of the sources");
     let problems = layers::problems(Path::new("src"))?;
@@ -86,6 +87,9 @@ fn test() -> Result<(), String> {
         python::tested(python)?;
     }
     println!("xtask: all of it passed");
+    if let Err(why) = chromium {
+        println!("xtask: but reports were NOT OPENED in a browser: {why}");
+    }
     if let Err(why) = cases {
         println!("xtask: but ONNX's conformance cases were NOT RUN: {why}");
     }
@@ -139,6 +143,21 @@ fn ensure_adapter() -> Result<(), String> {
     );
     install(&["mesa-vulkan-drivers"])?;
     if adapter_answers()? { Ok(()) } else { Err("the driver is installed, and still no GPU adapter answers".into()) }
+}
+
+/// Makes sure that there is a Chromium, which opens reports in the tests; they do without it where there is none.
+fn ensure_browser() -> Result<(), String> {
+    const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+    let answers = || NAMES.iter().any(|name| runs(Command::new(name).arg("--version")));
+    if env::var_os("DPC_CHROMIUM").is_some() || answers() {
+        return Ok(());
+    }
+    if !cfg!(target_os = "linux") || !runs(Command::new("apt-get").arg("--version")) {
+        return Err("there is no Chromium on the path, and DPC_CHROMIUM names none".into());
+    }
+    println!("xtask: there is no Chromium; installing it (apt-get install chromium)");
+    install(&["chromium"])?;
+    if answers() { Ok(()) } else { Err("the package chromium is installed, and still no Chromium answers".into()) }
 }
 
 /// Installs packages by apt.

@@ -21,8 +21,6 @@ mod stages;
 
 use std::sync::Arc;
 
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
-
 use self::memory::{Buffers, Read, Written};
 use self::session::CpuSession;
 use super::{Device, DeviceError, Session};
@@ -77,7 +75,7 @@ impl Device for Cpu {
 
     fn fits(&self, program: &Program, rows: usize) -> bool {
         let bytes = Target::bytes(self, program, rows) as u64;
-        available().is_none_or(|available| bytes <= available / 10 * 8)
+        crate::memory::available().is_none_or(|available| bytes <= available / 10 * 8)
     }
 
     fn load(&self, program: Arc<Program>, rows: usize) -> Result<Box<dyn Session>, DeviceError> {
@@ -93,14 +91,6 @@ impl Device for Cpu {
         }
         Ok(Box::new(session))
     }
-}
-
-/// Bytes of memory that can still be had, in the container if there is one; `None` where nobody tells.
-fn available() -> Option<u64> {
-    let memory = MemoryRefreshKind::nothing().with_ram();
-    let system = System::new_with_specifics(RefreshKind::nothing().with_memory(memory));
-    let container = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
-    Some(system.available_memory()).filter(|&bytes| bytes > 0).map(|bytes| bytes.min(container))
 }
 
 impl Target for Cpu {

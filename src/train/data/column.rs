@@ -1,13 +1,14 @@
 //! One array of a data set. Its elements stay as they are stored, and become the model's when records are gathered.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::Values;
 use super::error::DataError;
 use super::normalize::Normalize;
-use super::stored::Stored;
+use super::stored::{DataFile, Stored};
 
 /// Bytes that are looked at at a time.
 const CHUNK: usize = 1 << 20;
@@ -75,6 +76,11 @@ impl Column {
 
     pub(super) fn is_in_files(&self) -> bool {
         self.array.is_in_files()
+    }
+
+    /// The files that the elements are in.
+    pub(super) fn files(&self) -> impl Iterator<Item = Arc<DataFile>> {
+        self.array.files()
     }
 
     /// Says that these records are gathered soon.

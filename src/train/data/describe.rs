@@ -119,11 +119,11 @@ impl Counted {
                 counts.resize(pool.len(), 0);
                 texts.ids.iter().for_each(|&id| counts[id as usize] += 1);
             }
-            Numbers::Floats(values) => values.iter().for_each(|&value| self.described.add(value)),
-            Numbers::Bytes(values) => values.iter().for_each(|&value| self.described.add(f32::from(value))),
+            Numbers::Floats(values) => present(values, cells).for_each(|value| self.described.add(value)),
+            Numbers::Bytes(values) => present(values, cells).for_each(|value| self.described.add(f32::from(value))),
             Numbers::Integers(values) => {
                 let counts = self.integers.get_or_insert_default();
-                values.iter().for_each(|&value| self.described.count(value, counts));
+                present(values, cells).for_each(|value| self.described.count(value, counts));
             }
         }
     }
@@ -142,6 +142,12 @@ impl Counted {
             None => described,
         }
     }
+}
+
+/// The values that are not missing, in whose places something else stands.
+fn present<T: Copy>(values: &[T], cells: &Cells) -> impl Iterator<Item = T> {
+    let mut missing = cells.missing.iter().peekable();
+    values.iter().enumerate().filter(move |(at, _)| missing.next_if_eq(&at).is_none()).map(|(_, &value)| value)
 }
 
 /// Texts, which are numbers where all of them are.

@@ -13,6 +13,7 @@ mod digest;
 mod error;
 mod idx;
 mod images;
+mod load_ahead;
 mod normalize;
 pub mod npz;
 mod random;
@@ -31,6 +32,7 @@ pub use columns::is_bytes;
 pub use describe::{Described, Description, describe};
 pub use error::{BadRows, DataError};
 pub use images::Size;
+pub use load_ahead::LoadAhead;
 pub use normalize::Normalize;
 pub use table::{Columns, Missing, Preparing, Reading};
 pub use tokens::Tokenizer;
@@ -244,18 +246,15 @@ impl Dataset {
         Ok(())
     }
 
-    /// Does `work`, which gathers these records in their order. Those that are in files the system is told of meanwhile, on a
-    /// thread of its own, so that the disk is asked for many at once and reads on while others are computed with. Nothing
-    /// else depends on it.
-    pub fn reading_ahead<T>(&self, records: &[usize], work: impl FnOnce() -> T) -> T {
-        let columns: Vec<&Column> = self.inputs.iter().chain(&self.targets).filter(|c| c.is_in_files()).collect();
-        if columns.is_empty() {
-            return work();
-        }
-        std::thread::scope(|scope| {
-            scope.spawn(|| columns.iter().for_each(|column| column.expect(records)));
-            work()
-        })
+    /// Whether records are read from files when they are needed.
+    pub fn is_in_files(&self) -> bool {
+        self.inputs.iter().chain(&self.targets).any(Column::is_in_files)
+    }
+
+    /// Tells the system that these records are gathered soon, in their order, if they are in files: the disk is then asked for many at
+    /// once. Nothing else depends on it.
+    pub fn expect(&self, records: &[usize]) {
+        self.inputs.iter().chain(&self.targets).filter(|c| c.is_in_files()).for_each(|column| column.expect(records));
     }
 
     /// Gathers `records` into the first rows of a physical batch of `rows`; the rest become zeros

@@ -68,6 +68,11 @@ impl DataFile {
         self.length
     }
 
+    /// Says that `count` bytes from `offset` on are read soon.
+    pub fn expect(&self, offset: u64, count: usize) {
+        files::expect(&self.file, offset, count);
+    }
+
     /// Reads all of `to` from `offset` on.
     ///
     /// # Errors
@@ -176,12 +181,21 @@ impl Stored {
         }
     }
 
+    /// The files that elements are read from; none where they are in memory. One may be there several times.
+    pub fn files(&self) -> impl Iterator<Item = Arc<DataFile>> {
+        let pieces = match &self.place {
+            Place::Memory(_) => &[][..],
+            Place::Files(pieces) => &pieces.pieces,
+        };
+        pieces.iter().map(|piece| piece.file.clone())
+    }
+
     /// Says that these elements are read soon.
     pub fn expect(&self, elements: Range<usize>) {
         if let Place::Files(pieces) = &self.place {
             let size = self.dtype.size();
             for (file, offset, count) in pieces.places(elements.start * size..elements.end * size) {
-                files::expect(&file.file, offset, count);
+                file.expect(offset, count);
             }
         }
     }

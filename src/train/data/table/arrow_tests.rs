@@ -1,4 +1,4 @@
-//! Files that pandas, polars, pyarrow and `datasets` wrote (`tests/tables/make.py`).
+//! Files that pandas, polars, pyarrow and `datasets` wrote (`tests/tables/make.py`), and R's arrow (`tests/tables/make.R`).
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ fn floats(data: &Dataset) -> Vec<f32> {
 }
 
 const KINDS: &str = "label=kind{bird|cat|dog}";
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 11] = [
     "pandas.parquet",
     "pandas.feather",
     "polars.parquet",
@@ -38,6 +38,9 @@ const TABLES: [&str; 8] = [
     "datasets.arrow",
     "parts",
     "parts/part-*.parquet",
+    "r.parquet",
+    "r.feather",
+    "r.stream.arrow",
 ];
 
 #[test]
@@ -60,7 +63,8 @@ fn the_same_records_are_read_of_every_file() {
 
 #[test]
 fn nested_lists_have_more_axes_and_lists_of_bytes_are_divided_by_255() {
-    for name in ["polars.parquet", "polars.arrow", "pyarrow.feather", "datasets.arrow", "parts"] {
+    let nested = ["polars.parquet", "polars.arrow", "pyarrow.feather", "datasets.arrow", "parts"];
+    for name in nested.into_iter().chain(["r.parquet", "r.feather", "r.stream.arrow"]) {
         let data = load(&file(name), &[1, 2, 2], &format!("input=grid;{KINDS}"), None).unwrap();
         assert_eq!(&floats(&data)[4..8], [1.0, 2.0, 3.0, 4.0], "{name}");
     }
@@ -95,6 +99,12 @@ fn tables_are_described() {
     let ranges: Vec<_> = description.columns.iter().map(|column| (column.name.as_str(), column.range)).collect();
     assert_eq!(ranges[0], ("x", Some([-5.0, 5.0])));
     assert_eq!((description.columns[3].missing, description.columns[4].different), (1, Some(3)));
+    // What is missing is no value.
+    for name in ["parts", "r.parquet", "pandas.parquet"] {
+        let description = describe(file(name).to_str().unwrap(), None, &Reading::default()).unwrap();
+        let age = description.columns.iter().find(|column| column.name == "age").unwrap();
+        assert_eq!((age.missing, age.range), (1, Some([30.0, 35.0])), "{name}");
+    }
 }
 
 /// Every file cut off anywhere, or with a byte changed, is an error or other values, and no panic.
