@@ -19,6 +19,7 @@ mod forms;
 mod gradients;
 mod initial;
 mod losses;
+mod memory;
 mod mutations;
 mod noise;
 mod nonfinite;
