@@ -110,6 +110,19 @@ impl Artifact {
         Ok(())
     }
 
+    /// The bytes that [`Artifact::save`] writes.
+    ///
+    /// # Errors
+    /// When they would be no zip archive.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
+        let written = || -> io::Result<Vec<u8>> {
+            let mut archive = ZipWriter::new(io::Cursor::new(Vec::new()));
+            write_members(&mut archive, &self.to_members()?)?;
+            Ok(archive.finish()?.into_inner())
+        };
+        Ok(written().map_err(|source| FileError::write(Path::new("an artifact"), source))?)
+    }
+
     /// The digests of the source model, the program, and the data schema.
     pub fn provenance(&self) -> Result<Provenance, ArtifactError> {
         let json = |e| FileError::write(Path::new(PROGRAM), io::Error::from(e));
@@ -154,6 +167,14 @@ impl Artifact {
     pub fn load_with(path: &Path, ops: &CustomOps) -> Result<Self, ArtifactError> {
         let file = File::open(path).map_err(|source| FileError::read(path, source))?;
         Self::read(path, BufReader::new(file), ops)
+    }
+
+    /// [`Artifact::load`] of the bytes of a file, which errors call `name`.
+    ///
+    /// # Errors
+    /// As [`Artifact::load`].
+    pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, ArtifactError> {
+        Self::read(Path::new(name), io::Cursor::new(bytes), &CustomOps::default())
     }
 
     fn read(path: &Path, reader: impl Read + Seek, ops: &CustomOps) -> Result<Self, ArtifactError> {

@@ -12,7 +12,7 @@ use crate::privacy::certificate::Certificate;
 use crate::privacy::ledger::Contents;
 use crate::train::checkpoint::Checkpoints;
 use crate::train::run_dir::RunDir;
-use crate::train::trainer::ledger_at;
+use crate::train::terms::ledger_at;
 
 /// Check a run's certificate against its ledger
 ///

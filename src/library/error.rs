@@ -13,6 +13,7 @@ use crate::privacy::ledger::LedgerError;
 use crate::privacy::request::RequestError;
 use crate::train::agreement::AgreementError;
 use crate::train::augment::AugmentError;
+use crate::train::checkpoint::CheckpointError;
 use crate::train::data::DataError;
 use crate::train::engine::EngineError;
 use crate::train::finite;
@@ -61,6 +62,9 @@ pub enum Error {
     Augment(#[from] AugmentError),
     #[error(transparent)]
     #[diagnostic(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
     LrFor(#[from] Unmatched),
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -81,6 +85,19 @@ pub enum Error {
         help("ask for a larger ε, or more noise; a ledger counts all runs on the same data")
     )]
     Spent { target: f64, reached: f64 },
+
+    /// The checkpoint is of another run.
+    #[error("the run of the checkpoint was started otherwise: {}", what.join("; "))]
+    #[diagnostic(code(dpc::library::other_run), help("go on with what it was started with, or begin another run"))]
+    OtherRun { what: Vec<String> },
+
+    /// There is no checkpoint of a run with correlated noise.
+    #[error("a run with correlated noise goes on by the noise of its last steps too, which a checkpoint does not hold")]
+    #[diagnostic(
+        code(dpc::library::correlated),
+        help("train it to its end in one go, or by `dpc train`, which keeps that noise in a file of its own")
+    )]
+    Correlated,
 
     /// The run has diverged.
     #[error("after step {step} what is trained is not finite any more: {}", finite::list(what))]

@@ -13,6 +13,7 @@ use crate::onnx::{Given, Initial, Parameters, Source, discover};
 use crate::options::NoiseKind;
 use crate::privacy::adjacency::Unit;
 use crate::privacy::certificate::InitialValues;
+use crate::privacy::ledger::Contents;
 use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::request::PlanRequest;
 use crate::schema::Schema;
@@ -175,9 +176,18 @@ impl Compiled {
     /// # Errors
     /// When there is no such plan.
     pub fn plan(&self, request: &PlanRequest, data: &Dataset) -> Result<PrivacyPlan, Error> {
+        self.plan_after(request, data, &Contents::default())
+    }
+
+    /// [`Compiled::plan`], where the steps in `ledger` were taken on the same data before. An ε that is asked for is one of all
+    /// steps together.
+    ///
+    /// # Errors
+    /// As [`Compiled::plan`], and when those steps have cost that ε already.
+    pub fn plan_after(&self, request: &PlanRequest, data: &Dataset, ledger: &Contents) -> Result<PrivacyPlan, Error> {
         let (unit, units) = units(data);
         let manifest = &self.artifact.manifest;
-        Ok(request.plan(manifest.clipped(), (unit, units.len()), &[], None)?)
+        Ok(request.plan(manifest.clipped(), (unit, units.len()), &ledger.recorded(), None)?)
     }
 }
 

@@ -17,13 +17,14 @@ use crate::privacy::keys::{Entropy, RunKey, run_id};
 use crate::privacy::ledger::{Ledger, LedgerStore, MemoryStore};
 use crate::privacy::plan::PrivacyPlan;
 use crate::privacy::shared::SharedEntropy;
-use crate::ranks::{Alone, Ranks};
+use crate::ranks::{Alone, Common, Ranks};
 use crate::tensors::Tensors;
 use crate::train::agreement::Agreement;
 use crate::train::augment::Augment;
 use crate::train::average::Average;
+use crate::train::checkpoint::Checkpoint;
 use crate::train::data::Dataset;
-use crate::train::engine::Engine;
+use crate::train::engine::{Engine, Shown};
 use crate::train::evaluate::{Evaluation, Scored, evaluate, evaluate_with};
 use crate::train::finite;
 use crate::train::lr_for::{self, LrFor};
@@ -31,6 +32,7 @@ use crate::train::lr_schedule::LrSchedule;
 use crate::train::paid::{Affordable, Outcome, PaidSteps, affordable};
 use crate::train::physical;
 use crate::train::step::{Released, Setting, Stepper};
+use crate::train::terms::{Context, OTHER_VERSION, Terms};
 
 /// How a plan is trained, beyond privacy.
 #[derive(Debug)]
@@ -56,6 +58,8 @@ pub struct Setup {
     /// Those that train together, each with a trainer of the same; by default this process alone. Ledger and randomness are
     /// those of rank 0.
     pub ranks: Arc<dyn Ranks>,
+    /// The checkpoint that the run goes on from, with the [plan](crate::train::terms::plan_at) that it names; by default it begins.
+    pub resume: Option<Checkpoint>,
 }
 
 impl Setup {
@@ -78,6 +82,7 @@ impl Setup {
             ledger: Box::new(MemoryStore::default()),
             accountant: ACCOUNTANTS[0],
             ranks: Arc::new(Alone),
+            resume: None,
         }
     }
 }
@@ -96,6 +101,8 @@ pub struct Trainer<'a> {
     artifact: &'a Artifact,
     plan: &'a PrivacyPlan,
     accountant: &'static dyn Accountant,
+    id: String,
+    terms: Terms,
     steps: PaidSteps<'a>,
     average: Option<(f64, Average)>,
 }
@@ -104,8 +111,8 @@ impl<'a> Trainer<'a> {
     /// A trainer of `compiled` on `data` by `plan`.
     ///
     /// # Errors
-    /// When the model has no loss, the plan is for other data or another model, the ledger leaves nothing, or the device
-    /// fails.
+    /// When the model has no loss, the plan is for other data or another model, the ledger leaves nothing, the run is not that of
+    /// the checkpoint or the ledger lacks what that was reached by, or the device fails.
     pub fn new(
         compiled: &'a Compiled,
         data: &'a Dataset,
@@ -148,7 +155,8 @@ impl<'a> Trainer<'a> {
             lr_schedule: &setup.lr_schedule,
             ema: setup.ema,
         };
-        agreement.check(&*setup.ranks, vec![])?;
+        let step = setup.resume.as_ref().map_or(0, |checkpoint| checkpoint.step);
+        agreement.check(&*setup.ranks, vec![Common::new("step to go on from", step)])?;
         let phases = [&[Phase::Forward], Stepper::phases(plan)].concat();
         let rows = setup
             .physical_batch
@@ -156,16 +164,36 @@ impl<'a> Trainer<'a> {
         let own = lr_for::resolve(&setup.lr_for, &artifact.program)?;
         let program = Arc::new(artifact.program.clone());
         let mut engine = Engine::with_rates(device, program, &artifact.weights, rows, &phases, &own)?;
+        let terms = Terms {
+            plan: plan.clone(),
+            provenance: artifact.provenance()?,
+            learning_rate: setup.learning_rate,
+            lr_for: setup.lr_for.clone(),
+            augment: setup.augment,
+            lr_schedule: setup.lr_schedule.clone(),
+            ema: setup.ema,
+        };
+        let context = setup.resume.as_ref().map(|checkpoint| context(checkpoint, &terms)).transpose()?;
+        if let Some(checkpoint) = &setup.resume {
+            engine.set_parameters(&checkpoint.parameters)?;
+            engine.set_states(&checkpoint.states)?;
+        }
         let (trained, parameters) = (engine.trained(), engine.parameters()?);
         let what = finite::nonfinite(&trained, &parameters, &engine.states()?);
         if !what.is_empty() {
-            return Err(Error::NotFinite { step: 0, what });
+            return Err(Error::NotFinite { step, what });
         }
-        let average = setup.ema.map(|decay| (decay, Average::of(decay, &trained, &parameters)));
+        let average = setup.ema.map(|decay| match &setup.resume {
+            Some(checkpoint) => (decay, Average::new(decay, checkpoint.averages.clone())),
+            None => (decay, Average::of(decay, &trained, &parameters)),
+        });
         let entropy = SharedEntropy::new(&*setup.ranks, &*setup.entropy);
         let place = setup.ledger.place().to_owned();
-        let ledger = Ledger::on_among(&setup.ranks, Some(setup.ledger), &place, &run_id(&entropy)?, plan)?;
-        let end = match affordable(plan, setup.accountant, ledger.contents(), 0, None)? {
+        let id = run_id(&entropy)?;
+        let ledger = Ledger::on_among(&setup.ranks, Some(setup.ledger), &place, &id, plan)?;
+        let (begun, head) = context.map(|context| (context.clip, context.ledger)).unzip();
+        head.map_or(Ok(()), |head| ledger.contents().check_continues(&place, &head))?;
+        let end = match affordable(plan, setup.accountant, ledger.contents(), step, None)? {
             Affordable::Until(end) => end,
             Affordable::Nothing { target, reached } => return Err(Error::Spent { target, reached }),
         };
@@ -179,10 +207,10 @@ impl<'a> Trainer<'a> {
             lr_schedule: Cow::Owned(setup.lr_schedule),
         };
         let key = RunKey::for_plan(plan, &entropy)?;
-        let clip = ClipState::new(&plan.clip, &manifest.clip_groups);
-        let stepper = Stepper::new(setting, engine, clip, &key, 0)?.among(setup.ranks);
-        let steps = PaidSteps::new(stepper, ledger, 0, end);
-        Ok(Trainer { artifact, plan, accountant: setup.accountant, steps, average })
+        let clip = begun.unwrap_or_else(|| ClipState::new(&plan.clip, &manifest.clip_groups));
+        let stepper = Stepper::new(setting, engine, clip, &key, step)?.among(setup.ranks);
+        let steps = PaidSteps::new(stepper, ledger, step, end);
+        Ok(Trainer { artifact, plan, accountant: setup.accountant, id, terms, steps, average })
     }
 
     /// Takes the next step; `None` where the plan, or its ε, allows no more.
@@ -190,15 +218,24 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When it could not be taken, or what is trained is not finite any more; on all ranks where on one.
     pub fn step(&mut self) -> Result<Option<Step>, Error> {
-        let ranks = self.steps.stepper().ranks().clone();
-        parting(&*ranks, self.take())
+        self.step_showing(|_| {})
     }
 
-    fn take(&mut self) -> Result<Option<Step>, Error> {
+    /// [`Trainer::step`], which shows what the device does of each physical batch: losses and norms of the gradients of the
+    /// records. None of it is private, and no guarantee covers what is done with it.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn step_showing(&mut self, shown: impl FnMut(&Shown)) -> Result<Option<Step>, Error> {
+        let ranks = self.steps.stepper().ranks().clone();
+        parting(&*ranks, self.take(shown))
+    }
+
+    fn take(&mut self, mut shown: impl FnMut(&Shown)) -> Result<Option<Step>, Error> {
         if self.steps.ended() {
             return Ok(None);
         }
-        match self.steps.take(|_, _, _| {})? {
+        match self.steps.take(|batch, _, _| shown(batch))? {
             Outcome::Taken(released) => {
                 let number = self.steps.step();
                 if let Some((_, average)) = &mut self.average {
@@ -208,6 +245,44 @@ impl<'a> Trainer<'a> {
             }
             Outcome::NotFinite(what) => Err(Error::NotFinite { step: self.steps.step(), what }),
         }
+    }
+
+    /// Steps taken, those before a checkpoint included.
+    pub fn steps(&self) -> u64 {
+        self.steps.step()
+    }
+
+    /// The last step that the plan and its ε allow.
+    pub fn last_step(&self) -> u64 {
+        self.steps.end()
+    }
+
+    /// What another trainer [goes on](Setup::resume) from. It holds nothing that is not paid for, and is worth no more than
+    /// the ledger that stays beside it.
+    ///
+    /// # Errors
+    /// As [`Trainer::parameters`], and [`Error::Correlated`] where noise is correlated and there are steps left.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint, Error> {
+        if self.plan.correlation.is_some() && !self.steps.ended() {
+            return Err(Error::Correlated);
+        }
+        let (step, ledger) = (self.steps.step(), self.steps.ledger().head());
+        let clip = self.steps.stepper().clip().clone();
+        let engine = self.steps.stepper().engine();
+        let (parameters, states) = (engine.parameters()?, engine.states()?);
+        let what = finite::nonfinite(&engine.trained(), &parameters, &states);
+        if !what.is_empty() {
+            return Err(Error::NotFinite { step, what });
+        }
+        let context = Context { terms: self.terms.clone(), clip, ledger, stream: None };
+        Ok(Checkpoint {
+            step,
+            run: self.id.clone(),
+            context: context.to_value()?,
+            parameters,
+            averages: self.average.as_ref().map(|(_, average)| average.values().clone()).unwrap_or_default(),
+            states,
+        })
     }
 
     /// The records that the next step draws; `None` where there is none. The guarantee rests on it that nobody else is told.
@@ -274,6 +349,16 @@ impl<'a> Trainer<'a> {
         certificate.post_processing.extend(self.average.as_ref().map(|&(decay, _)| Average::statement(decay)));
         Ok(certificate)
     }
+}
+
+/// What `checkpoint` says of a run that goes on by `terms`.
+fn context(checkpoint: &Checkpoint, terms: &Terms) -> Result<Context, Error> {
+    let context = Context::of(checkpoint).ok_or_else(|| Error::OtherRun { what: vec![OTHER_VERSION.to_owned()] })?;
+    if context.stream.is_some() {
+        return Err(Error::Correlated);
+    }
+    let what = context.terms.differences(terms);
+    if what.is_empty() { Ok(context) } else { Err(Error::OtherRun { what }) }
 }
 
 /// The same, after the others have been told where it is an error.

@@ -158,6 +158,14 @@ impl Checkpoint {
         Self::parse(&files::read(path)?, path)
     }
 
+    /// The checkpoint that these bytes hold, which errors call `name`.
+    ///
+    /// # Errors
+    /// When they are not whole.
+    pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, CheckpointError> {
+        Self::parse(bytes, Path::new(name))
+    }
+
     /// The checkpoint that the file at `path` holds.
     fn parse(bytes: &[u8], path: &Path) -> Result<Self, CheckpointError> {
         let damaged = |what: String| CheckpointError::Damaged { path: path.to_owned(), what };
@@ -193,7 +201,11 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    fn to_bytes(&self) -> std::io::Result<Vec<u8>> {
+    /// The content of the checkpoint's file.
+    ///
+    /// # Errors
+    /// When its context cannot be written as JSON.
+    pub fn to_bytes(&self) -> std::io::Result<Vec<u8>> {
         let parameters = self.parameters.iter().map(|entry| ("parameter", entry));
         let states = self.states.iter().map(|entry| ("state", entry));
         let averages = self.averages.iter().map(|entry| ("average", entry));

@@ -4,7 +4,6 @@ pub mod agreement;
 pub mod augment;
 pub mod average;
 pub mod chance;
-#[cfg(feature = "host")]
 pub mod checkpoint;
 pub mod data;
 pub mod dropout;
@@ -34,6 +33,7 @@ pub mod shards;
 pub mod step;
 #[cfg(feature = "host")]
 pub mod tensorboard;
+pub mod terms;
 #[cfg(feature = "host")]
 pub mod trained;
 #[cfg(feature = "host")]

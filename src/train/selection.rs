@@ -18,7 +18,7 @@ use thiserror::Error;
 use super::average::Average;
 use super::checkpoint::{CheckpointError, Checkpoints};
 use super::run_dir::RunDir;
-use super::trainer::plan_at;
+use super::terms::plan_at;
 use crate::artifact::{Artifact, ArtifactError};
 use crate::files::{self, FileError};
 use crate::privacy::accountant::{Rdp, Selection};

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::checkpoint::{CheckpointError, Checkpoints};
 use super::run_dir::RunDir;
-use super::trainer::plan_at;
+use super::terms::plan_at;
 use crate::artifact::{Artifact, ArtifactError};
 use crate::privacy::certificate::{Certificate, CertificateError};
 

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 pub use self::error::TrainError;
-use self::resume::{Context, StreamContext, check_resumable};
-pub use self::resume::{ledger_at, plan_at, plan_of};
+use self::resume::check_resumable;
+pub use self::resume::plan_of;
 use self::since_log::SinceLog;
 use super::agreement::Agreement;
 use super::augment::Augment;
@@ -40,10 +40,11 @@ use super::released::NoiseState;
 use super::run_dir::RunDir;
 use super::step::{Setting, Stepper};
 use super::tensorboard::EventFile;
+use super::terms::{Context, StreamContext, Terms};
 use super::units::Units;
 use crate::artifact::Artifact;
 use crate::device::Device;
-use crate::files::{self, FileError};
+use crate::files;
 use crate::lower::program::Phase;
 use crate::privacy::accountant::Accountant;
 use crate::privacy::certificate::{Certificate, Provenance};
@@ -120,6 +121,19 @@ impl Training<'_> {
             learning_rate: self.learning_rate,
             lr_for: &self.lr_for,
             lr_schedule: &self.lr_schedule,
+            ema: self.ema,
+        }
+    }
+
+    /// What its checkpoints say that it is trained by.
+    fn terms(&self, provenance: &Provenance) -> Terms {
+        Terms {
+            plan: self.plan.clone(),
+            provenance: provenance.clone(),
+            learning_rate: self.learning_rate,
+            lr_for: self.lr_for.clone(),
+            augment: self.augment,
+            lr_schedule: self.lr_schedule.clone(),
             ema: self.ema,
         }
     }
@@ -427,13 +441,7 @@ impl<'a> Run<'a> {
         let (directory, step) = (self.training.directory.checkpoints(), self.steps.step());
         let goes_on = !self.steps.ended();
         let context = Context {
-            plan: self.training.plan.clone(),
-            provenance: self.provenance.clone(),
-            learning_rate: self.training.learning_rate,
-            lr_for: self.training.lr_for.clone(),
-            augment: self.training.augment,
-            lr_schedule: self.training.lr_schedule.clone(),
-            ema: self.training.ema,
+            terms: self.training.terms(&self.provenance),
             clip: self.steps.stepper().clip().clone(),
             ledger: self.steps.ledger().head(),
             stream: None,
@@ -450,11 +458,10 @@ impl<'a> Run<'a> {
         if let (Some(id), Some((parts, stream)), true) = (id, self.steps.stepper().noise_state(), goes_on) {
             context.stream = Some(StreamContext { id, sha256: NoiseState::save(parts, stream, &directory, step)? });
         }
-        let context = serde_json::to_value(&context).map_err(|error| FileError::write(&directory, error.into()))?;
         self.checkpoints.save(&Checkpoint {
             step: self.steps.step(),
             run: self.id.clone(),
-            context,
+            context: context.to_value()?,
             parameters,
             averages: self.average.as_ref().map(|average| average.values().clone()).unwrap_or_default(),
             states,

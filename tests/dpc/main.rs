@@ -20,6 +20,7 @@ mod forms;
 mod gradients;
 mod initial;
 mod losses;
+mod memory;
 mod mutations;
 mod noise;
 mod nonfinite;

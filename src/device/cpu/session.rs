@@ -112,9 +112,10 @@ impl CpuSession {
                 match stage {
                     Stage::Whole(command) => Clock::time(clock, command.at, || places.whole(command, scratch)),
                     Stage::Blocks(blocks) => {
-                        let begun = Instant::now();
+                        // Browsers have no such clock.
+                        let begun = clock.map(|clock| (clock, Instant::now()));
                         places.blocks(blocks, &Rooms { all: rooms, of: (phase, i) });
-                        if let Some(clock) = clock {
+                        if let Some((clock, begun)) = begun {
                             clock.share(blocks.commands.iter().map(|step| step.at), begun.elapsed());
                         }
                     }
