@@ -27,7 +27,7 @@ impl LoadAhead {
     pub fn of(data: &Dataset) -> Option<LoadAhead> {
         let mut files: Vec<Arc<DataFile>> =
             data.inputs().iter().chain(data.targets()).flat_map(|c| c.files()).collect();
-        files.sort_by_key(|file| Arc::as_ptr(file));
+        files.sort_by_key(Arc::as_ptr);
         files.dedup_by(|a, b| Arc::ptr_eq(a, b));
         let bytes: u64 = files.iter().map(|file| file.length()).sum();
         if files.is_empty() || memory::available().is_none_or(|available| bytes > available / 4 * 3) {
