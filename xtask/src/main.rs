@@ -13,6 +13,8 @@
 //! `cargo xtask conformance`: the conformance cases alone, with what each operator passes.
 //!
 //! `cargo xtask mpi [KILLS]`: training by several processes, under an MPI that is installed where apt can.
+//!
+//! `cargo xtask web [test]`: the page that trains in a browser; with `test` it is tried in Chromium.
 
 mod conformance;
 mod guide;
@@ -20,13 +22,14 @@ mod layers;
 mod lints;
 mod mpi;
 mod python;
+mod web;
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 
-const USAGE: &str = "usage: cargo xtask test | lints | guide | python | wheel | conformance | mpi";
+const USAGE: &str = "usage: cargo xtask test | lints | guide | python | wheel | conformance | mpi | web";
 
 /// A step: what it is for, and the arguments of cargo.
 const STEPS: &[(&str, &[&str])] = &[
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Some("python") => python::run(),
         Some("wheel") => python::wheel(),
         Some("conformance") => conformance::run(),
+        Some("web") => web::run(env::args().nth(2).as_deref() == Some("test")),
         Some("mpi") => mpi::run(env::args().nth(2).and_then(|kills| kills.parse().ok())),
         _ => {
             eprintln!("{USAGE}");
@@ -101,20 +105,20 @@ fn test() -> Result<(), String> {
     Ok(())
 }
 
-/// Checks that the library without devices and operating system builds for the browser. Where the target cannot be
-/// installed, that is said and nothing more.
+/// Checks that the library without devices and operating system builds for the browser, and tries the page. Where the target cannot
+/// be installed, that is said and nothing more.
 fn browser() -> Result<(), String> {
-    const TARGET: &str = "wasm32-unknown-unknown";
-    println!("xtask: the library for the browser ({TARGET})");
-    if !runs(Command::new("rustup").args(["target", "add", TARGET])) {
-        println!("xtask: NOT CHECKED: rustup cannot add the target {TARGET}");
+    println!("xtask: the library for the browser ({})", web::TARGET);
+    if !web::has_target() {
+        println!("xtask: NOT CHECKED, nor the page: rustup cannot add the target {}", web::TARGET);
         return Ok(());
     }
-    cargo(&["check", "--package", "dpc", "--lib", "--no-default-features", "--target", TARGET])
+    cargo(&["check", "--package", "dpc", "--lib", "--no-default-features", "--target", web::TARGET])?;
+    web::run(true)
 }
 
 /// Folders that hold Rust files.
-const SOURCES: &[&str] = &["src", "tests", "benches", "fuzz", "xtask/src", "python/src"];
+const SOURCES: &[&str] = &["src", "tests", "benches", "fuzz", "xtask/src", "python/src", "web/src"];
 
 /// Checks every file by itself: `cargo fmt` follows `mod` lines, and so sees none of the modules that a macro declares.
 fn formatting() -> Result<(), String> {
