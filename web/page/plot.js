@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT] = [640, 150];
-const [LEFT, RIGHT, TOP, BOTTOM] = [44, 632, 10, 122];
+const [LEFT, RIGHT, TOP, BOTTOM] = [72, 632, 10, 122];
 
 function element(parent, name, attributes, text) {
   const made = document.createElementNS(SVG, name);

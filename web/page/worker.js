@@ -32,7 +32,7 @@ const breathe = () =>
 function open({ name, bytes, choices }) {
   model?.opened.free();
   model = null;
-  const opened = new Opened(name, bytes, JSON.stringify(choices));
+  const opened = new Opened(name, bytes, JSON.stringify(choices ?? {}));
   model = { name, opened };
   data.train = data.valid = null;
   return JSON.parse(opened.facts());
