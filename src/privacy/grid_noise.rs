@@ -77,11 +77,8 @@ impl IntegerNoise for Sampled {
 
 /// The integer noise of one run.
 pub struct GridNoise {
-    noise: Arc<dyn IntegerNoise>,
-    /// `None` while the worker has it.
-    current: Option<Job>,
+    job: Ahead<Job>,
     parameters: usize,
-    worker: Option<Ahead<Job>>,
 }
 
 /// The noise of a step, made or to be made.
@@ -135,9 +132,8 @@ impl GridNoise {
         let values = sizes.iter().map(|&size| vec![0; size]).collect();
         let starts = vec![0; sizes.len()];
         let first = Job { step: first_step, scales: scales.to_vec(), starts, values, made: None };
-        let made = noise.clone();
-        let worker = Ahead::spawn("dpc noise", move |job: &mut Job| job.fill(&*made));
-        let mut source = GridNoise { noise, current: Some(first), parameters: sizes.len(), worker };
+        let job = Ahead::new("dpc noise", first, move |job| job.fill(&*noise));
+        let mut source = GridNoise { job, parameters: sizes.len() };
         source.begin(first_step)?;
         Ok(source)
     }
@@ -147,14 +143,12 @@ impl GridNoise {
     /// # Errors
     /// When the thread has died.
     pub fn of_parts(mut self, parts: &[Range<usize>]) -> Result<GridNoise, NoiseError> {
-        let mut job = self.held()?;
+        let mut job = self.job.held()?;
         for ((part, start), values) in parts.iter().zip(&mut job.starts).zip(&mut job.values) {
             *start = (part.start / BLOCK) as u64;
             *values = vec![0; part.len()];
         }
-        let step = job.step;
-        self.current = Some(job);
-        self.begin(step)?;
+        self.job.begin(Job { made: None, ..job })?;
         Ok(self)
     }
 
@@ -168,21 +162,14 @@ impl GridNoise {
     /// If there is not one scale for each parameter.
     pub fn take(&mut self, step: u64, scales: &[Option<Scale>]) -> Result<&[Vec<i64>], NoiseError> {
         assert_eq!(scales.len(), self.parameters, "every parameter has a scale");
-        let mut job = self.held()?;
+        let mut job = self.job.held()?;
         if !job.is(step, scales) {
-            job = Job { step, scales: scales.to_vec(), made: None, ..job };
-            match &self.worker {
-                Some(worker) => {
-                    worker.request(job)?;
-                    job = worker.receive()?;
-                }
-                None => job.fill(&*self.noise),
-            }
+            job = self.job.done(Job { step, scales: scales.to_vec(), made: None, ..job })?;
         }
         if let Some(made) = job.made {
             made?;
         }
-        Ok(&self.current.insert(job).values)
+        Ok(&self.job.keep(job).values)
     }
 
     /// Starts on the noise of `step`, with the scales of what was taken last, which is gone.
@@ -190,22 +177,8 @@ impl GridNoise {
     /// # Errors
     /// When the thread has died.
     pub fn begin(&mut self, step: u64) -> Result<(), NoiseError> {
-        let job = self.held()?;
-        let job = Job { step, made: None, ..job };
-        match &self.worker {
-            Some(worker) => worker.request(job)?,
-            None => self.current = Some(job),
-        }
-        Ok(())
-    }
-
-    /// What holds the values, when the worker is done with it.
-    fn held(&mut self) -> Result<Job, NoiseError> {
-        match (self.current.take(), &self.worker) {
-            (Some(job), _) => Ok(job),
-            (None, Some(worker)) => Ok(worker.receive()?),
-            (None, None) => Err(NoiseError::Stopped),
-        }
+        let job = self.job.held()?;
+        Ok(self.job.begin(Job { step, made: None, ..job })?)
     }
 }
 

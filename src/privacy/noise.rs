@@ -73,11 +73,8 @@ impl Noise for GaussianNoise {
 /// The noise of one run: made one step ahead by a thread of its own, or when it is needed where there are no threads. There is
 /// one value for each element of the parameters, and no second set for the next step.
 pub struct NoiseSource {
-    noise: Arc<dyn Noise>,
-    /// `None` while the worker has it.
-    current: Option<Prepared>,
+    prepared: Ahead<Prepared>,
     parameters: usize,
-    worker: Option<Ahead<Prepared>>,
 }
 
 /// The noise of a step, made with standard deviation 1 or to be made.
@@ -97,10 +94,9 @@ impl NoiseSource {
             return Err(NoiseError::TooManyParameters { count: sizes.len() });
         }
         let values = sizes.iter().map(|&size| vec![0.0; size]).collect();
-        let made = noise.clone();
-        let worker = Ahead::spawn("dpc noise", move |job: &mut Prepared| job.fill(&*made));
-        let current = Some(Prepared { step: first_step, values, made: false });
-        let mut source = NoiseSource { noise, current, parameters: sizes.len(), worker };
+        let first = Prepared { step: first_step, values, made: false };
+        let prepared = Ahead::new("dpc noise", first, move |job| job.fill(&*noise));
+        let mut source = NoiseSource { prepared, parameters: sizes.len() };
         source.begin(first_step)?;
         Ok(source)
     }
@@ -115,23 +111,16 @@ impl NoiseSource {
     /// If `std` does not have one number for each parameter.
     pub fn take(&mut self, step: u64, std: &[f64]) -> Result<&[Vec<f32>], NoiseError> {
         assert_eq!(std.len(), self.parameters, "every parameter has a standard deviation");
-        let mut job = self.held()?;
+        let mut job = self.prepared.held()?;
         if !job.made || job.step != step {
-            job = Prepared { step, made: false, ..job };
-            match &self.worker {
-                Some(worker) => {
-                    worker.request(job)?;
-                    job = worker.receive()?;
-                }
-                None => job.fill(&*self.noise),
-            }
+            job = self.prepared.done(Prepared { step, made: false, ..job })?;
         }
         for (values, std) in job.values.iter_mut().zip(std) {
             values.iter_mut().for_each(|value| *value = (f64::from(*value) * std) as f32);
         }
         // It is scaled now, so that nobody takes it again.
         job.made = false;
-        Ok(&self.current.insert(job).values)
+        Ok(&self.prepared.keep(job).values)
     }
 
     /// Starts on the noise of `step`; what was taken last is gone.
@@ -139,21 +128,8 @@ impl NoiseSource {
     /// # Errors
     /// When the thread has died.
     pub fn begin(&mut self, step: u64) -> Result<(), NoiseError> {
-        let job = Prepared { step, made: false, ..self.held()? };
-        match &self.worker {
-            Some(worker) => worker.request(job)?,
-            None => self.current = Some(job),
-        }
-        Ok(())
-    }
-
-    /// What holds the values, when the worker is done with it.
-    fn held(&mut self) -> Result<Prepared, NoiseError> {
-        match (self.current.take(), &self.worker) {
-            (Some(job), _) => Ok(job),
-            (None, Some(worker)) => Ok(worker.receive()?),
-            (None, None) => Err(NoiseError::Stopped),
-        }
+        let job = Prepared { step, made: false, ..self.prepared.held()? };
+        Ok(self.prepared.begin(job)?)
     }
 }
 
