@@ -23,7 +23,7 @@ impl Native for SortIds {
             let ids = &ids[n * self.count..][..self.count];
             let row = |id: &i32| row_of_id(*id, self.table_rows);
             let largest = ids.iter().map(row).max().unwrap_or(0);
-            if largest < 1 << (u32::BITS - bits) {
+            if (largest as u64) < 1 << (u32::BITS - bits) {
                 keys.short.clear();
                 keys.short.extend((0..).zip(ids).map(|(t, id)| (row(id) as u32) << bits | t));
                 keys.short.sort_unstable();
