@@ -347,14 +347,15 @@ impl<'a> Stepper<'a> {
         std::thread::scope(|scope| {
             let (sampler, records) = (&*sampler, &records);
             let drawing = Drawing { sampler, units, data, rank };
-            let beside = (tell || next.is_some()).then(|| {
-                scope.spawn(move || {
-                    if tell {
-                        data.expect(records);
-                    }
-                    next.map(|next| drawing.draw_ahead(next))
-                })
-            });
+            let work = move || {
+                if tell {
+                    data.expect(records);
+                }
+                next.map(|next| drawing.draw_ahead(next))
+            };
+            // Where the system starts no thread, as in a browser, the next step draws for itself.
+            let thread = || std::thread::Builder::new().name("dpc draw".to_owned()).spawn_scoped(scope, work).ok();
+            let beside = (tell || next.is_some()).then(thread).flatten();
             if plan.clips_means() {
                 for &unit in drawn {
                     let shown = engine.add_unit(data, units.records(unit), (chance, step))?;
