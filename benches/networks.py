@@ -1,7 +1,7 @@
-"""Step times of the four networks of the Opacus paper: dpc private and not, beside PyTorch and Opacus, in one run.
+"""Step times of the four networks of the Opacus paper: dpc private and not, beside PyTorch, Opacus and JAX, in one run.
 
     cargo build --release
-    pip install torch opacus
+    pip install torch opacus jax
     python benches/networks.py [--batch 64,256] [--rounds 5] [--threads 2]
 
 Every contestant runs for a short while in turn, round after round, so that a machine that slows down slows all of them; the
@@ -17,7 +17,7 @@ from report import COLOURS, bars, ratio, table, write
 from turns import ROOT, arguments, busy, compile_model, measured, opacus, runs_itself
 
 NETWORKS = ["mnist_cnn", "cifar_cnn", "imdb_embedding", "imdb_lstm"]
-PEERS = ["torch", "opacus", "opacus_ghost"]
+PEERS = ["torch", "opacus", "opacus_ghost", "jax"]
 
 
 def peer(name, network, batch):
@@ -33,6 +33,10 @@ def peer(name, network, batch):
     shapes = {"mnist_cnn": (1, 28, 28), "cifar_cnn": (3, 32, 32)}
     x = torch.randn(batch, *shapes[network]) if network in shapes else torch.randint(0, 10004, (batch, 256))
     labels = torch.randint(0, 10 if network in shapes else 2, (batch,))
+    if name == "jax":
+        from jax_step import private_step
+
+        return private_step(network, x.numpy(), labels.numpy())
     if name != "torch" and network == "imdb_lstm":
         from opacus.layers import DPLSTM
 

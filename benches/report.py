@@ -7,7 +7,7 @@ import sys
 
 from turns import HERE
 
-COLOURS = ["#1b6ca8", "#8ecae6", "#999999", "#e07a5f", "#f2b5a0"]
+COLOURS = ["#1b6ca8", "#8ecae6", "#999999", "#e07a5f", "#f2b5a0", "#b08ac8"]
 
 
 def ratio(found, a, b, key="median_ms"):
@@ -42,7 +42,8 @@ def write(name, title, script, options, was_busy, text, picture):
 
     with open("/proc/cpuinfo") as file:
         model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.processor())
-    versions = ", ".join(f"{package} {version(package)}" for package in ("torch", "opacus"))
+    packages = ("torch", "opacus", *(("jax",) if "jax" in text.splitlines()[0] else ()))
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
     with open(os.path.join(HERE, f"{name}.md"), "w") as file:
         file.write(f"# {title}\n\nBy `benches/{os.path.basename(script)}`: {options.threads} threads, {model}, {versions}; medians of "
                    f"{options.rounds} rounds in turn; memory is the process's.\n\n{text}\n\n![times]({name}.svg)\n")

@@ -162,6 +162,8 @@ pub fn run(args: &Args) -> Result<()> {
         output::note(format_args!("{initial}"));
     }
     let mut artifact = model.build(compiled, &options, args.max_batch as usize)?;
+    // The artifact has all that is left to write; the values of large models are not to be held once more beside it.
+    drop(model);
     artifact.manifest.initial_values = given.map(|Given { path, sha256, .. }| InitialValues {
         file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         sha256,

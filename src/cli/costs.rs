@@ -8,7 +8,9 @@ use miette::Result;
 use super::inspect::table;
 use super::tuning::Tuning;
 use crate::artifact::Artifact;
+use crate::device::cpu;
 use crate::lower::cost::{Costs, bytes};
+use crate::lower::distance;
 use crate::lower::program::{Dispatch, Phase, Program};
 use crate::options::DeviceChoice;
 use crate::privacy::clipping::ClipState;
@@ -31,8 +33,8 @@ pub fn text(artifact: &Artifact, choice: &DeviceChoice, rows: usize, measure: bo
     let program = Arc::new(artifact.program.restricted(&step));
     let measured = measure.then(|| in_place(artifact, &tuning, program.clone(), rows)).transpose()?;
     let mut text = format!("a private step of {rows} records on {}\n", tuning.device.name());
-    for (k, phase) in step.into_iter().enumerate() {
-        text += &of_phase(&tuning, &program, phase, rows, measured.as_ref().map(|all| &all[k]));
+    for ((k, phase), predicted) in step.into_iter().enumerate().zip(predicted(&tuning, &program, step, rows)) {
+        text += &of_phase(&program, phase, rows, predicted, measured.as_ref().map(|all| &all[k]));
     }
     text += &norms(artifact, &tuning, rows);
     tuning.save();
@@ -60,9 +62,26 @@ struct Taken {
     each: Vec<f64>,
 }
 
-fn of_phase(tuning: &Tuning, program: &Program, phase: Phase, rows: usize, measured: Option<&Taken>) -> String {
+/// The most memory that is used before a kernel, so that it finds nothing of its own in the caches.
+const MOST_ELSEWHERE: usize = 128 << 20;
+
+/// Seconds of each dispatch of the phases: what the kernel takes alone, but for the share of its memory that more was used since, in the
+/// step before it, than the caches hold. That share costs what the kernel takes after as much other memory.
+fn predicted(tuning: &Tuning, program: &Program, step: [Phase; 2], rows: usize) -> [Vec<f64>; 2] {
+    let all: Vec<&Dispatch> = step.iter().flat_map(|&phase| program.phase(phase)).collect();
+    let others = distance::used(program, &all, rows).min(MOST_ELSEWHERE).next_power_of_two();
+    let far = distance::far(program, &all, rows, cpu::cache_bytes());
+    let seconds = all.iter().zip(far).map(|(dispatch, far)| {
+        let near = tuning.tuner.seconds(&dispatch.kernel, rows);
+        let after = if far > 0.0 { tuning.tuner.seconds_after(&dispatch.kernel, rows, others) } else { near };
+        near + far * (after - near).max(0.0)
+    });
+    let mut seconds = seconds.collect::<Vec<f64>>().into_iter();
+    step.map(|phase| seconds.by_ref().take(program.phase(phase).len()).collect())
+}
+
+fn of_phase(program: &Program, phase: Phase, rows: usize, predicted: Vec<f64>, measured: Option<&Taken>) -> String {
     let dispatches = program.phase(phase);
-    let predicted: Vec<f64> = dispatches.iter().map(|dispatch| tuning.tuner.seconds(&dispatch.kernel, rows)).collect();
     let total: f64 = predicted.iter().sum();
     let mut head = format!("{}: {} predicted", phase.name(), time(total));
     if let Some(taken) = measured {

@@ -1,9 +1,13 @@
 //! What kernels cost on a device: each is run alone, once, and its time kept.
+//!
+//! Run again and again, a kernel finds in the caches what it left there. [`Tuner::seconds_after`] is its time where other memory was
+//! used in between, as in a step.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{Device, DeviceError, TARGETS};
@@ -23,6 +27,8 @@ const LONG_ENOUGH: Duration = Duration::from_millis(4);
 const FEWEST: usize = 3;
 /// but not more often.
 const MOST: usize = 50;
+/// Bytes of other memory that a thread uses at a time.
+const LINES: usize = 1 << 16;
 
 /// Measures kernels on a device.
 pub struct Tuner {
@@ -41,7 +47,19 @@ impl Tuner {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn measure(&self, kernel: &Kernel, rows: usize) -> Result<f64, DeviceError> {
+    /// Seconds that a kernel takes for a physical batch of `rows`, where `others` bytes of other memory were used before it; infinite
+    /// where it does not run.
+    pub fn seconds_after(&self, kernel: &Kernel, rows: usize, others: usize) -> f64 {
+        let key = key(kernel, rows, others);
+        let known = self.measured.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+        known.unwrap_or_else(|| {
+            let seconds = self.measure(kernel, rows, others).unwrap_or(f64::INFINITY);
+            self.measured.lock().unwrap_or_else(PoisonError::into_inner).insert(key, seconds);
+            seconds
+        })
+    }
+
+    fn measure(&self, kernel: &Kernel, rows: usize, others: usize) -> Result<f64, DeviceError> {
         let program = Arc::new(alone(kernel));
         let mut session = self.device.load(program.clone(), rows)?;
         let mut random = Random(1);
@@ -54,9 +72,10 @@ impl Tuner {
             };
             session.write(id, &words)?;
         }
-        let mut seconds = Vec::new();
+        let (mut seconds, mut elsewhere) = (Vec::new(), vec![0_u8; others]);
         let begun = Instant::now();
         while seconds.len() <= FEWEST || (begun.elapsed() < LONG_ENOUGH && seconds.len() < MOST) {
+            elsewhere.par_chunks_mut(LINES).for_each(|lines| lines.iter_mut().for_each(|byte| *byte ^= 1));
             seconds.extend(session.time(Phase::Forward)?);
         }
         let warm = &mut seconds[1..];
@@ -67,21 +86,16 @@ impl Tuner {
 
 impl Costs for Tuner {
     fn seconds(&self, kernel: &Kernel, rows: usize) -> f64 {
-        let key = key(kernel, rows);
-        let known = self.measured.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
-        known.unwrap_or_else(|| {
-            let seconds = self.measure(kernel, rows).unwrap_or(f64::INFINITY);
-            self.measured.lock().unwrap_or_else(PoisonError::into_inner).insert(key, seconds);
-            seconds
-        })
+        self.seconds_after(kernel, rows, 0)
     }
 }
 
 /// The name of a measurement.
-fn key(kernel: &Kernel, rows: usize) -> String {
+fn key(kernel: &Kernel, rows: usize, others: usize) -> String {
     let text = serde_json::to_string(kernel).unwrap_or_else(|_| kernel.rules().text());
     let digest: String = Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("{} {rows} {digest}", kernel.rules().name())
+    let after = if others > 0 { format!(" after {others}") } else { String::new() };
+    format!("{} {rows} {digest}{after}", kernel.rules().name())
 }
 
 /// A program of a single dispatch.

@@ -1,4 +1,7 @@
-//! What an import rule sees of the model, and how it refuses.
+//! What an import rule sees of the model.
+
+mod marks;
+mod refuse;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -6,12 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::axes::{Axes, Axis};
 use super::beyond::Supposed;
 use super::own_rows::OwnRow;
-use super::refusal::Seen;
 use super::{Refusal, Value};
 use crate::graph::{DType, NodeId, Origin, Type, TypeError};
 use crate::lower::scalar::Func;
-use crate::onnx::proto::AttributeProto;
-use crate::onnx::{Dim, Elem, Facts, Int, OnnxError, OnnxNode, Parameter, Source, Tensor, TensorData};
+use crate::onnx::{Dim, Elem, Facts, Int, OnnxNode, Parameter, Source, Tensor, TensorData};
 use crate::ops::Graph;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::movement::Reshape;
@@ -213,37 +214,6 @@ impl<'s> Import<'s> {
         }
     }
 
-    /// Notes that the output of a node is the number of each record.
-    pub fn mark_own_rows(&mut self, node: &OnnxNode) {
-        self.own_rows.extend(node.output(0).map(|name| (name.to_owned(), OwnRow::Number)));
-    }
-
-    /// Notes that output `i` of a node is what it is for the first record, and `step` more for each record after it.
-    pub fn mark_offset(&mut self, node: &OnnxNode, i: usize, step: usize) -> Result<(), Refusal> {
-        let step = i64::try_from(step).map_err(|_| self.unsupported(node, "more than 2⁶³ elements"))?;
-        self.own_rows.extend(node.output(i).map(|name| (name.to_owned(), OwnRow::Offset(step))));
-        Ok(())
-    }
-
-    /// By how much input `i` of a node grows with each record, where it does.
-    pub fn offset(&self, node: &OnnxNode, i: usize) -> Option<usize> {
-        match self.own_rows.get(node.input(i)?)? {
-            OwnRow::Offset(step) => usize::try_from(*step).ok(),
-            OwnRow::Number | OwnRow::Index => None,
-        }
-    }
-
-    /// Notes that the output of a node is random numbers between 0 and 1, for the mask of a dropout.
-    pub fn mark_random(&mut self, node: &OnnxNode, layer: u32) {
-        self.random.extend(node.output(0).map(|name| (name.to_owned(), layer)));
-    }
-
-    /// The layer and the axes of the random numbers that input `i` of a node is.
-    pub fn random(&self, node: &OnnxNode, i: usize) -> Option<(u32, Axes)> {
-        let name = node.input(i)?;
-        Some((*self.random.get(name)?, self.values.get(name)?.axes.clone()))
-    }
-
     /// The name of the initialiser that input `i` of a node is.
     pub fn stored(&self, node: &OnnxNode, i: usize) -> Option<String> {
         node.input(i).filter(|name| self.source.initializers.contains_key(*name)).map(str::to_owned)
@@ -253,21 +223,6 @@ impl<'s> Import<'s> {
     pub fn is_only_compared(&self, node: &OnnxNode) -> bool {
         let reads = |reader: &&OnnxNode| node.outputs.iter().any(|output| reader.inputs.contains(output));
         self.source.nodes.iter().filter(reads).all(|reader| reader.op_type == "Less")
-    }
-
-    /// Notes that the output of a node is the mask of a dropout.
-    pub fn mark_mask(&mut self, node: &OnnxNode) {
-        self.masks.extend(node.output(0).map(str::to_owned));
-    }
-
-    /// The mask of a dropout that input `i` of a node is.
-    pub fn mask(&self, node: &OnnxNode, i: usize) -> Option<Value> {
-        self.values.get(node.input(i).filter(|name| self.masks.contains(*name))?).cloned()
-    }
-
-    /// Whether input `i` of a node is a tuple of indices, the first of which is the record's own number.
-    pub fn indexes_own_row(&self, node: &OnnxNode, i: usize) -> bool {
-        node.input(i).and_then(|name| self.own_rows.get(name)) == Some(&OwnRow::Index)
     }
 
     /// [`Import::value`], also if it names records: for a rule that reads each record's own row by it, or writes to it.
@@ -484,80 +439,4 @@ impl<'s> Import<'s> {
             .filter(|&a| a < rank)
             .ok_or_else(|| self.invalid(node, format!("axis {axis} is outside a value of rank {rank}")))
     }
-
-    /// A refusal because records would meet.
-    pub fn mixes(&self, node: &OnnxNode, why: impl Into<String>, help: &str) -> Refusal {
-        let seen = Seen::default();
-        Refusal::Mixes { node: node.name.clone(), op: node.op_type.clone(), why: why.into(), seen, help: help.into() }
-    }
-
-    /// A refusal because dpc cannot do this.
-    pub fn unsupported(&self, node: &OnnxNode, why: &str) -> Refusal {
-        Refusal::Unsupported {
-            node: node.name.clone(),
-            op: node.op_type.clone(),
-            why: why.into(),
-            seen: Seen::default(),
-            help: "rewrite this part of the model with supported ops (the README lists them) and export it again"
-                .into(),
-        }
-    }
-
-    /// A refusal of an op that there is no rule for.
-    pub(super) fn no_rule(&self, node: &OnnxNode) -> Refusal {
-        if node.domain.is_empty() {
-            return self.unsupported(node, "dpc has no rule for this op");
-        }
-        Refusal::Unsupported {
-            node: node.name.clone(),
-            op: node.op_type.clone(),
-            why: format!("dpc has no rule for this op of the domain `{}`", node.domain),
-            seen: Seen::default(),
-            help: "export it as a local function of supported ops, or add it as a library does, see the README".into(),
-        }
-    }
-
-    /// A refusal because the node is not valid.
-    pub fn invalid(&self, node: &OnnxNode, why: impl Into<String>) -> Refusal {
-        let seen = Seen::default();
-        Refusal::Invalid { node: node.name.clone(), op: node.op_type.clone(), why: why.into(), seen }
-    }
-
-    /// What a node reads, for its refusal: attributes, and the operands as they are known.
-    pub(super) fn seen(&self, node: &OnnxNode) -> Seen {
-        let operand = |name: &String| {
-            let ty = match (self.values.get(name), self.facts.dtype(name), self.facts.shape(name)) {
-                (Some(value), ..) => format!("{}{}", self.ty(value.node).dtype, value.axes),
-                (None, Some(elem), Some(dims)) => {
-                    format!("{elem}[{}]", dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", "))
-                }
-                _ => "of unknown type".to_owned(),
-            };
-            format!("`{name}` {ty}")
-        };
-        let attributes: Vec<String> = node.attributes().filter_map(attribute_text).collect();
-        let operands: Vec<String> = node.inputs.iter().filter(|name| !name.is_empty()).take(8).map(operand).collect();
-        Seen::new(&operands, &attributes)
-    }
-
-    /// A refusal for an attribute of the wrong type.
-    pub fn attribute(&self, node: &OnnxNode, error: OnnxError) -> Refusal {
-        self.invalid(node, error.to_string())
-    }
-}
-
-/// `axis=0`; of long lists the beginning, and nothing of tensors and graphs.
-fn attribute_text(attribute: &AttributeProto) -> Option<String> {
-    const LONGEST: usize = 40;
-    let text = match attribute.r#type() {
-        1 => format!("{}", attribute.f()),
-        2 => format!("{}", attribute.i()),
-        3 => format!("{:?}", String::from_utf8_lossy(attribute.s.as_deref().unwrap_or_default())),
-        6 => format!("{:?}", attribute.floats),
-        7 => format!("{:?}", attribute.ints),
-        _ => return None,
-    };
-    let short =
-        if text.chars().count() > LONGEST { text.chars().take(LONGEST).collect::<String>() + "…" } else { text };
-    Some(format!("{}={short}", attribute.name()))
 }

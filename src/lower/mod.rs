@@ -3,6 +3,7 @@
 pub mod cells;
 pub mod check;
 pub mod cost;
+pub mod distance;
 pub mod kernels;
 mod lowering;
 pub mod math;

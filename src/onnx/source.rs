@@ -208,7 +208,12 @@ impl Source {
         let mut lifted = lift::lift(&model, parts, &mut notes);
         lifted.extend(attributes);
         let bytes = match external || !reading.fixes.is_empty() || reading.batch_norm.is_some() {
-            true => model.encode_to_vec().into(),
+            true => {
+                let bytes = model.encode_to_vec().into();
+                // Its tensors are then parts of `bytes`, and not held twice.
+                model = decode(&bytes, path)?;
+                bytes
+            }
             false => bytes,
         };
         let exporter = Exporter::of(&model);

@@ -21,6 +21,8 @@ mod stages;
 
 use std::sync::Arc;
 
+use gemm_common::cache::CACHE_INFO;
+
 use self::memory::{Buffers, Read, Written};
 use self::session::CpuSession;
 use super::{Device, DeviceError, Session};
@@ -66,6 +68,11 @@ for_each_kernel!(native_table);
 /// The cores of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu;
+
+/// Bytes that the caches hold that belong to single cores, those of all cores together.
+pub fn cache_bytes() -> usize {
+    rayon::current_num_threads() * CACHE_INFO[1].cache_bytes
+}
 
 impl Device for Cpu {
     fn name(&self) -> String {

@@ -18,13 +18,16 @@
 //! library may keep the lines elsewhere, see [`LedgerStore`].
 
 mod chain;
+mod entry;
 mod error;
+mod history;
 mod store;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use chain::{Contents, Entry, Head};
+pub use chain::Contents;
+pub use entry::{Entry, Head};
 pub use error::LedgerError;
 use store::{FileStore, exists};
 pub use store::{LedgerStore, MemoryStore};

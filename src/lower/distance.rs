@@ -1,0 +1,82 @@
+//! How long ago the memory that a dispatch works on was last used, in bytes that were used since: its reuse distance (Mattson et al.
+//! 1970). What is farther than a cache is large comes from the memory behind it.
+
+use std::collections::HashMap;
+
+use super::program::{Dispatch, Program};
+
+/// For each of the dispatches, which are run in this order again and again at a physical batch of `rows`, the share of its bytes
+/// that more than `cache` bytes were used since.
+pub fn far(program: &Program, dispatches: &[&Dispatch], rows: usize, cache: usize) -> Vec<f64> {
+    let mut used_at: HashMap<usize, usize> = HashMap::new();
+    let mut used = 0;
+    let mut shares = Vec::new();
+    // The second time around, every distance is known.
+    for _ in 0..2 {
+        shares = dispatches.iter().map(|dispatch| share(program, dispatch, rows, cache, &mut used_at, &mut used)).collect();
+    }
+    shares
+}
+
+/// Bytes that the dispatches use, of a buffer that several use each time.
+pub fn used(program: &Program, dispatches: &[&Dispatch], rows: usize) -> usize {
+    dispatches.iter().flat_map(|dispatch| places(program, dispatch, rows)).map(|(_, bytes)| bytes).sum()
+}
+
+fn share(
+    program: &Program,
+    dispatch: &Dispatch,
+    rows: usize,
+    cache: usize,
+    used_at: &mut HashMap<usize, usize>,
+    used: &mut usize,
+) -> f64 {
+    let (mut far, mut all) = (0, 0);
+    for (home, bytes) in places(program, dispatch, rows) {
+        all += bytes;
+        if used_at.get(&home).is_none_or(|&at| *used - at > cache) {
+            far += bytes;
+        }
+    }
+    for (home, bytes) in places(program, dispatch, rows) {
+        *used += bytes;
+        used_at.insert(home, *used);
+    }
+    far as f64 / all.max(1) as f64
+}
+
+fn places<'a>(program: &'a Program, dispatch: &'a Dispatch, rows: usize) -> impl Iterator<Item = (usize, usize)> + 'a {
+    dispatch.buffers.iter().filter_map(move |&buffer| program.place(buffer, rows)).map(|(home, len)| (home, 4 * len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::DType;
+    use crate::lower::kernels::{Fill, Kernel};
+    use crate::lower::program::{Buffer, BufferId, Extent, Role};
+
+    #[test]
+    fn what_was_used_before_much_else_is_far() {
+        let buffer = |len| Buffer {
+            name: String::new(),
+            dtype: DType::F32,
+            len: Extent { per_row: 0, fixed: len },
+            role: Role::Temporary,
+            slot: 0,
+        };
+        let program = Program { buffers: vec![buffer(10), buffer(10), buffer(1000)], ..Program::default() };
+        // What a kernel does with its buffers is of no account here.
+        let on = |buffers: [u32; 2]| Dispatch {
+            kernel: Kernel::Fill(Fill { len: Extent { per_row: 0, fixed: 10 }, value: 0.0 }),
+            buffers: buffers.map(BufferId).to_vec(),
+            label: String::new(),
+        };
+        let (near, large) = (on([0, 1]), on([1, 2]));
+        let all = [&near, &large, &near];
+        assert_eq!(used(&program, &all, 1), 40 * 4 + 40 + 4000);
+        // The last finds both of its buffers 4,040 bytes or more away, the first finds them where the last left them.
+        assert_eq!(far(&program, &all, 1, 2000), [0.0, 4000.0 / 4040.0, 1.0]);
+        assert_eq!(far(&program, &all, 1, 1 << 20), [0.0, 0.0, 0.0]);
+    }
+}
