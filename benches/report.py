@@ -4,6 +4,7 @@ import math
 import os
 import platform
 import sys
+from datetime import date
 
 from turns import HERE
 
@@ -27,26 +28,40 @@ def table(rows, what, ratios, more=(), cells=lambda case: []):
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for case, found in rows.items():
         line = [str(part) for part in case]
-        line += [f"{one['median_ms']:.3g} ms, {one['memory']:.0f} MiB" if one else "failed" for one in found.values()]
+        line += [f"{one['median_ms']:.3g} ms, {one['memory']:.0f} MiB" if one else "failed, or over the limit of 5 minutes" for one in found.values()]
         line += [f"{value:.2f}" if (value := ratio(found, a, b)) else "" for _, a, b in ratios]
         lines.append("| " + " | ".join([*line, *cells(case)]) + " |")
     return "\n".join(lines)
 
 
+def processor():
+    """The processor's name, with its family and model where that says too little."""
+    with open("/proc/cpuinfo") as file:
+        said = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
+    said = {key.strip(): value.strip() for key, value in said.items()}
+    if "model name" not in said:
+        return platform.processor()
+    return f"{said['model name']} (family {said.get('cpu family')}, model {said.get('model')})"
+
+
 def write(name, title, script, options, was_busy, text, picture):
-    """Writes a table and its plot beside this file, unless the machine was busy."""
+    """Writes a table and its plot beside this file, unless the machine was busy. The page has a section for each processor, the newest
+    first, whose plot it shows; that of the same processor is replaced."""
     print(text)
     if was_busy:
         sys.exit("the machine was busy when this began: nothing is written")
     from importlib.metadata import version
 
-    with open("/proc/cpuinfo") as file:
-        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.processor())
     packages = ("torch", "opacus", *(("jax",) if "jax" in text.splitlines()[0] else ()))
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
-    with open(os.path.join(HERE, f"{name}.md"), "w") as file:
-        file.write(f"# {title}\n\nBy `benches/{os.path.basename(script)}`: {options.threads} threads, {model}, {versions}; medians of "
-                   f"{options.rounds} rounds in turn; memory is the process's.\n\n{text}\n\n![times]({name}.svg)\n")
+    path, here = os.path.join(HERE, f"{name}.md"), f"## {processor()}\n"
+    before = open(path).read() if os.path.exists(path) else ""
+    others = [f"## {section.strip()}\n" for section in before.split("\n## ")[1:]]
+    others = [section.replace(f"\n![times]({name}.svg)\n", "") for section in others if not section.startswith(here)]
+    section = (f"{here}\nBy `benches/{os.path.basename(script)}` on {date.today()}: {options.threads} threads, {versions}; medians of "
+               f"{options.rounds} rounds in turn; memory is the process's.\n\n{text}\n\n![times]({name}.svg)\n")
+    with open(path, "w") as file:
+        file.write("\n".join([f"# {title}\n", section, *others]))
     with open(os.path.join(HERE, f"{name}.svg"), "w") as file:
         file.write(picture)
 

@@ -8,11 +8,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 SECONDS = 2.0
+# Seconds after which a contestant that has not ended is stopped.
+LIMIT = 300
 
 
 def time_steps(step):
@@ -38,10 +41,14 @@ def opacus(net, optimizer, tensors, batch, **options):
 
 
 def figures(command, threads):
-    """What a command says of its steps in its last line, and the most memory that it held, in MiB; None where it fails."""
+    """What a command says of its steps in its last line, and the most memory that it held, in MiB; None where it fails or takes longer
+    than the limit."""
     environment = {**os.environ, "RAYON_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True)
+    timer = threading.Timer(LIMIT, process.kill)
+    timer.start()
     text = process.stdout.read()
+    timer.cancel()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = status
     if status != 0:

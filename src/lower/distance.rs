@@ -1,26 +1,29 @@
 //! How long ago the memory that a dispatch works on was last used, in bytes that were used since: its reuse distance (Mattson et al.
 //! 1970). What is farther than a cache is large comes from the memory behind it.
+//!
+//! What belongs to records is left out of what can be far, as it is worked on in blocks that caches hold: parameters, tables and sums remain.
 
 use std::collections::HashMap;
 
 use super::program::{Dispatch, Program};
 
 /// For each of the dispatches, which are run in this order again and again at a physical batch of `rows`, the share of its bytes
-/// that more than `cache` bytes were used since.
+/// that all records share and since whose last use more than `cache` bytes were used.
 pub fn far(program: &Program, dispatches: &[&Dispatch], rows: usize, cache: usize) -> Vec<f64> {
     let mut used_at: HashMap<usize, usize> = HashMap::new();
     let mut used = 0;
     let mut shares = Vec::new();
     // The second time around, every distance is known.
     for _ in 0..2 {
-        shares = dispatches.iter().map(|dispatch| share(program, dispatch, rows, cache, &mut used_at, &mut used)).collect();
+        shares =
+            dispatches.iter().map(|dispatch| share(program, dispatch, rows, cache, &mut used_at, &mut used)).collect();
     }
     shares
 }
 
 /// Bytes that the dispatches use, of a buffer that several use each time.
 pub fn used(program: &Program, dispatches: &[&Dispatch], rows: usize) -> usize {
-    dispatches.iter().flat_map(|dispatch| places(program, dispatch, rows)).map(|(_, bytes)| bytes).sum()
+    dispatches.iter().flat_map(|dispatch| places(program, dispatch, rows)).map(|place| place.bytes).sum()
 }
 
 fn share(
@@ -32,21 +35,31 @@ fn share(
     used: &mut usize,
 ) -> f64 {
     let (mut far, mut all) = (0, 0);
-    for (home, bytes) in places(program, dispatch, rows) {
+    for Place { home, bytes, shared } in places(program, dispatch, rows) {
         all += bytes;
-        if used_at.get(&home).is_none_or(|&at| *used - at > cache) {
+        if shared && used_at.get(&home).is_none_or(|&at| *used - at > cache) {
             far += bytes;
         }
     }
-    for (home, bytes) in places(program, dispatch, rows) {
+    for Place { home, bytes, .. } in places(program, dispatch, rows) {
         *used += bytes;
         used_at.insert(home, *used);
     }
     far as f64 / all.max(1) as f64
 }
 
-fn places<'a>(program: &'a Program, dispatch: &'a Dispatch, rows: usize) -> impl Iterator<Item = (usize, usize)> + 'a {
-    dispatch.buffers.iter().filter_map(move |&buffer| program.place(buffer, rows)).map(|(home, len)| (home, 4 * len))
+/// A buffer of a dispatch: its memory, and whether all records share it.
+struct Place {
+    home: usize,
+    bytes: usize,
+    shared: bool,
+}
+
+fn places<'a>(program: &'a Program, dispatch: &'a Dispatch, rows: usize) -> impl Iterator<Item = Place> + 'a {
+    dispatch.buffers.iter().filter_map(move |&buffer| {
+        let (home, len) = program.place(buffer, rows)?;
+        Some(Place { home, bytes: 4 * len, shared: program.buffer(buffer).len.per_row == 0 })
+    })
 }
 
 #[cfg(test)]
