@@ -33,6 +33,14 @@ pub trait RecordOp: fmt::Debug + Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Custom(pub Arc<dyn RecordOp>);
 
+impl PartialEq for Custom {
+    fn eq(&self, other: &Custom) -> bool {
+        let numbers = |custom: &Custom| custom.0.numbers().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let same = (self.0.op(), self.0.name()) == (other.0.op(), other.0.name());
+        same && std::ptr::eq(self.0.code(), other.0.code()) && numbers(self) == numbers(other)
+    }
+}
+
 impl OpRules for Custom {
     fn mnemonic(&self) -> String {
         format!("{}.{}", self.0.op(), self.0.name())

@@ -40,6 +40,10 @@ impl OpRules for Dropout {
         Ok(vec![Some(bw.sum_batch_to(0, dx)?), None])
     }
 
+    fn is_function(&self) -> bool {
+        false
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
         let kernel = kernels::Dropout { len: cx.ty().len(), ratio: self.ratio, layer: self.layer };
         let reads = [cx.spread(0), cx.operand(1)];

@@ -9,7 +9,7 @@ use crate::lower::program::{Extent, Role};
 use crate::lower::{LowerError, Lowering};
 
 /// A value that the host fills for every physical batch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Input {
     /// The ONNX name, or one of [`crate::lower::host_inputs`].
     pub name: String,
@@ -18,7 +18,7 @@ pub struct Input {
 }
 
 /// A parameter of the model.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
     /// The ONNX initialiser.
     pub name: String,
@@ -28,7 +28,7 @@ pub struct Parameter {
     pub trainable: bool,
 }
 
-/// The elements of a [`Constant`].
+/// The elements of a [`Constant`]. Two are equal if their bits are.
 #[derive(Clone, Debug)]
 pub enum Data {
     /// Floats.
@@ -38,7 +38,7 @@ pub enum Data {
 }
 
 /// A value known at compile time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Constant {
     /// Its dims.
     pub dims: Vec<usize>,
@@ -46,13 +46,29 @@ pub struct Constant {
     pub data: Data,
 }
 
-/// A value all of whose elements are equal.
+/// A value all of whose elements are equal. Two are equal if the bits of their elements are.
 #[derive(Clone, Debug)]
 pub struct Fill {
     /// Its type.
     pub ty: Type,
     /// The element.
     pub value: f32,
+}
+
+impl PartialEq for Data {
+    fn eq(&self, other: &Data) -> bool {
+        match (self, other) {
+            (Data::F32(x), Data::F32(y)) => bytemuck::cast_slice::<f32, u32>(x) == bytemuck::cast_slice::<f32, u32>(y),
+            (Data::I32(x), Data::I32(y)) => x == y,
+            _ => false,
+        }
+    }
+}
+
+impl PartialEq for Fill {
+    fn eq(&self, other: &Fill) -> bool {
+        self.ty == other.ty && self.value.to_bits() == other.value.to_bits()
+    }
 }
 
 impl OpRules for Input {
@@ -70,6 +86,10 @@ impl OpRules for Input {
 
     fn vjp(&self, _bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
         Ok(vec![])
+    }
+
+    fn is_function(&self) -> bool {
+        false
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
@@ -93,6 +113,10 @@ impl OpRules for Parameter {
 
     fn vjp(&self, _bw: &mut Backward<'_>) -> Result<Vec<Option<NodeId>>, VjpError> {
         Ok(vec![])
+    }
+
+    fn is_function(&self) -> bool {
+        false
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {

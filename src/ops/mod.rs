@@ -39,6 +39,12 @@ pub trait OpRules: Debug + Send + Sync {
         Err(bw.not_differentiable())
     }
 
+    /// Whether the value depends on attributes and operands alone, so that of two equal nodes one is enough. Not so what comes
+    /// from outside, nor what is random.
+    fn is_function(&self) -> bool {
+        true
+    }
+
     /// Appends the kernels that compute the node to the program.
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError>;
 
@@ -193,8 +199,9 @@ macro_rules! op_table {
     ($($module:ident { $($op:ident),* })*) => {
         $(pub mod $module;)*
 
-        /// An op of the graph. Passes match on it; everything else goes through [`OpRules`].
-        #[derive(Clone, Debug)]
+        /// An op of the graph. Passes match on it; everything else goes through [`OpRules`]. Two that are equal
+        /// make the same of the same operands, to the bit.
+        #[derive(Clone, Debug, PartialEq)]
         #[allow(clippy::large_enum_variant)]
         pub enum Op {
             $($(#[doc = concat!("See [`", stringify!($module), "::", stringify!($op), "`].")] $op($module::$op),)*)*

@@ -34,6 +34,10 @@ impl OpRules for Uniform {
         Ok(vec![None])
     }
 
+    fn is_function(&self) -> bool {
+        false
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<(), LowerError> {
         let kernel = kernels::Uniform { len: cx.ty().len(), layer: self.layer };
         let (keys, out) = (cx.operand(0), cx.output());

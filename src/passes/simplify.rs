@@ -1,6 +1,10 @@
 //! Local rewrites that drop work without changing a value.
 //!
-//! One sweep in topological order; each rule looks at a node whose operands have been simplified already.
+//! One sweep in topological order; each rule looks at a node whose operands have been simplified already. Of nodes that are
+//! equal then, the first is kept.
+
+use std::collections::HashMap;
+use std::mem::{Discriminant, discriminant};
 
 use crate::graph::{NodeId, TypeError};
 use crate::lower::scalar::Expr;
@@ -28,28 +32,55 @@ const RULES: &[SimplifyRule] = &[
     slice_of_pad,
     transposed_operand,
     outer_of_reshape,
-    known,
 ];
 
 /// Simplifies a graph and drops what no output needs.
 pub fn simplify(graph: &Graph) -> Result<Graph, TypeError> {
+    let mut known = Known::default();
     let (out, _) = graph.rewrite(|out, id, mut operands| {
         let origin = graph.node(id).origin.clone();
         let mut op = graph.op(id).clone();
-        loop {
+        let same = loop {
             match RULES.iter().find_map(|rule| rule(out, &op, &operands)) {
-                Some(Rewritten::Same(id)) => {
-                    if out.node(id).origin.value.is_empty() {
-                        out.name(id, origin.value);
-                    }
-                    return Ok(id);
-                }
+                Some(Rewritten::Same(id)) => break Some(id),
                 Some(Rewritten::Op(new, new_operands)) => (op, operands) = (*new, new_operands),
-                None => return out.add(op, &operands, origin),
+                None => break known.find(out, &op, &operands),
+            }
+        };
+        match same {
+            Some(id) => {
+                if out.node(id).origin.value.is_empty() {
+                    out.name(id, origin.value);
+                }
+                Ok(id)
+            }
+            None => {
+                let id = out.add(op, &operands, origin)?;
+                known.note(out, id);
+                Ok(id)
             }
         }
     })?;
     Ok(out.prune())
+}
+
+/// The nodes of a graph so far whose values depend on their operands alone, by kind of op and operands.
+#[derive(Default)]
+struct Known(HashMap<(Discriminant<Op>, Vec<NodeId>), Vec<NodeId>>);
+
+impl Known {
+    /// The node of an equal op on the same operands.
+    fn find(&self, graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<NodeId> {
+        let alike = self.0.get(&(discriminant(op), operands.to_vec()))?;
+        alike.iter().copied().find(|&id| graph.op(id) == op)
+    }
+
+    fn note(&mut self, graph: &Graph, id: NodeId) {
+        let op = graph.op(id);
+        if op.rules().is_function() {
+            self.0.entry((discriminant(op), graph.operands(id))).or_default().push(id);
+        }
+    }
 }
 
 /// `reshape (reshape x)` is one reshape.
@@ -105,20 +136,6 @@ fn outer_of_reshape(graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<Rewri
     let mut new = operands.to_vec();
     new[at] = graph.operands(operands[at])[0];
     Some(Rewritten::Op(Box::new(outer.clone().into()), new))
-}
-
-/// A movement or sum that stands in the graph already.
-fn known(graph: &Graph, op: &Op, operands: &[NodeId]) -> Option<Rewritten> {
-    let equal = |other: &Op| match (op, other) {
-        (Op::Reshape(x), Op::Reshape(y)) => x == y,
-        (Op::Transpose(x), Op::Transpose(y)) => x == y,
-        (Op::Slice(x), Op::Slice(y)) => x == y,
-        (Op::Broadcast(x), Op::Broadcast(y)) => x == y,
-        (Op::Sum(x), Op::Sum(y)) => x == y,
-        _ => false,
-    };
-    let users = graph.users(*operands.first()?);
-    users.into_iter().find(|&user| equal(graph.op(user)) && graph.operands(user) == operands).map(Rewritten::Same)
 }
 
 /// A product of a transposed matrix is a product with a flag.

@@ -1,11 +1,13 @@
 //! What each pass promises: in properties that hold for all sketches, and in a small graph before and after it for people to
 //! read.
 
+use std::collections::BTreeSet;
+
 use super::evaluate::{Values, evaluate};
 use super::ops::SKETCHES;
 use super::sketch::{ROWS, SIGNED, Sketch};
 use crate::device::TARGETS;
-use crate::graph::NodeId;
+use crate::graph::{NodeId, Type};
 use crate::lower::cost::CostModel;
 use crate::lower::kernels::{Half, Sums};
 use crate::lower::scalar::Func;
@@ -15,6 +17,7 @@ use crate::ops::Op;
 use crate::ops::contract::Contract;
 use crate::ops::dropout::Dropout;
 use crate::ops::elementwise::Elementwise;
+use crate::ops::leaf::Fill;
 use crate::ops::movement::{Concat, Reshape, Slice, Transpose};
 use crate::ops::softmax::{Softmax, SoftmaxVjp};
 use crate::passes::collapse::collapse;
@@ -85,6 +88,52 @@ fn simplify_changes_no_value_and_leaves_nothing_to_simplify() {
             assert_eq!(simplify(&simple).unwrap().to_string(), simple.to_string(), "{}", sketch.name);
         }
     }
+}
+
+#[test]
+fn simplify_computes_nothing_twice() {
+    for sketch in sketches() {
+        for graph in graphs(&sketch) {
+            let mut twice = graph.clone();
+            let mut again: Vec<NodeId> = Vec::new();
+            for id in graph.ids() {
+                let operands: Vec<NodeId> = graph.operands(id).iter().map(|o| again[o.index()]).collect();
+                let function = graph.op(id).rules().is_function();
+                again.push(if function { twice.copy(&graph, id, &operands).unwrap() } else { id });
+            }
+            let outputs = graph.outputs.iter().map(|(name, id)| (format!("{name} again"), again[id.index()]));
+            twice.outputs.extend(outputs);
+            let simple = simplify(&twice).unwrap();
+            for name in graph.outputs.keys() {
+                assert_eq!(simple.outputs[name], simple.outputs[&format!("{name} again")], "{}: {name}", sketch.name);
+            }
+            assert_eq!(simple.len(), simplify(&graph).unwrap().len(), "{}", sketch.name);
+            assert_same(&sketch.name, &twice, &simple, &sketch.values);
+        }
+    }
+}
+
+#[test]
+fn what_differs_and_what_is_random_stay_apart() {
+    let mut sketch = Sketch::new("alike");
+    let (x, y, keys) =
+        (sketch.value(true, &[3], &SIGNED), sketch.value(true, &[3], &SIGNED), sketch.ids(true, &[2], 0..9));
+    let fill = |value| Fill { ty: Type::shared([3]), value };
+    let dropout = Dropout { ratio: 0.5, layer: 0 };
+    let apart = [
+        sketch.add(fill(0.0), &[]),
+        sketch.add(fill(-0.0), &[]),
+        sketch.add(Elementwise::scale(0.0), &[x]),
+        sketch.add(Elementwise::scale(-0.0), &[x]),
+        sketch.add(Concat { axis: 0 }, &[x, y]),
+        sketch.add(Concat { axis: 0 }, &[y, x]),
+        sketch.add(dropout.clone(), &[x, keys]),
+        sketch.add(dropout, &[x, keys]),
+    ];
+    sketch.graph.outputs.extend((0..).map(|k: usize| k.to_string()).zip(apart));
+    let simple = simplify(&sketch.graph).unwrap();
+    let ids: BTreeSet<NodeId> = simple.outputs.values().copied().collect();
+    assert_eq!(ids.len(), apart.len(), "{simple}");
 }
 
 #[test]

@@ -265,7 +265,7 @@ impl Expr {
 
     /// The step of which a call is 0 times or the difference to itself: compilers of shaders take that for 0, also of NaN.
     fn vanishes(&self, func: Func, args: &[usize; 3]) -> Option<usize> {
-        let zero = |step: usize| self.steps[step] == Step::Const(Value::F32(0.0));
+        let zero = |step: usize| matches!(self.steps[step], Step::Const(Value::F32(x)) if x == 0.0);
         let [a, b, _] = *args;
         match func {
             Func::Sub if a == b => Some(a),

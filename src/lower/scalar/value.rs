@@ -58,8 +58,8 @@ impl Scalar for bool {
     }
 }
 
-/// A scalar of some type: a constant of an expression.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// A scalar of some type: a constant of an expression. Two are equal if their bits are.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Value {
     /// A float, kept by its bits: JSON has no NaN and no infinities.
@@ -79,6 +79,12 @@ mod bits {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
         u32::deserialize(deserializer).map(f32::from_bits)
+    }
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Value) -> bool {
+        self.dtype() == other.dtype() && self.word().to_bits() == other.word().to_bits()
     }
 }
 
