@@ -1,7 +1,7 @@
 // The service worker: keeps the page's own files, so that it opens without a network. It asks for nothing but them.
 
 const KEPT = "dpc";
-const FILES = ["./", "index.html", "style.css", "page.js", "plot.js", "worker.js", "store.js", "dpc_web.js", "dpc_web_bg.wasm",
+const FILES = ["./", "index.html", "style.css", "page.js", "plot.js", "worker.js", "store.js", "gpu.js", "suspend.js", "dpc_web.js", "dpc_web_bg.wasm",
   "example/digits_cnn.onnx", "example/digits_train.npz", "example/digits_test.npz"];
 
 self.addEventListener("install", (event) => {

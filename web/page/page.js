@@ -92,7 +92,8 @@ const choices = () => ({ loss: at("loss").value, clip: at("clip").value, optimiz
 function enable() {
   at("train").disabled = at("valid").disabled = !given.model?.facts;
   at("recheck").disabled = !given.model || isArtifact(given.model.bytes);
-  at("start").disabled = !given.model?.facts || !given.train;
+  at("reread").disabled = !given.train && !given.valid;
+  at("start").disabled = !given.model?.facts || !given.train?.facts;
 }
 
 const isArtifact = (bytes) => bytes[0] === 0x50 && bytes[1] === 0x4b;
@@ -116,7 +117,7 @@ async function openModel({ name, bytes }) {
   };
   show(place, good(`${name} treats every record alone and can be trained privately.`, about, facts.notices));
   const names = [...facts.inputs, ...facts.targets].map(shape).join(", ");
-  at("wanted").textContent = `One .npz with the arrays ${names}, where N is the number of records.`;
+  at("wanted").textContent = `One .npz with the arrays ${names}, where N is the number of records; or a .csv with a header.`;
   enable();
 }
 
@@ -129,11 +130,14 @@ async function openData(role, { name, bytes }) {
   forgetData(role);
   const place = at(`${role}-state`);
   show(place, made("p", `Reading ${name} …`, "hint"));
-  const facts = await trying(place, () => ask("data", { role, name, bytes }));
+  given[role] = { name, bytes };
+  const tables = { columns: at("columns").value, missing: at("missing").value };
+  const facts = await trying(place, () => ask("data", { role, name, bytes, tables }));
   if (facts) {
-    given[role] = { name, facts };
+    given[role].facts = facts;
     const groups = facts.grouped ? ", in groups, each of which is protected as one" : "";
-    show(place, good(`${name}: ${facts.records.toLocaleString("en")} records${groups}.`));
+    const taken = facts.taken.map((column) => `The names in the column ${column} are taken from the data, which no guarantee covers: state them where they are known to all, as in ${column}{FIRST|SECOND}.`);
+    show(place, good(`${name}: ${facts.records.toLocaleString("en")} records${groups}.`, {}, taken));
   }
   enable();
 }
@@ -166,6 +170,10 @@ for (const role of Object.keys(opening)) {
 
 at("recheck").addEventListener("click", () => openModel(given.model));
 
+at("reread").addEventListener("click", async () => {
+  for (const role of ["train", "valid"]) if (given[role]) await openData(role, given[role]);
+});
+
 at("example").addEventListener("click", async () => {
   const file = async (name) => ({ name, bytes: new Uint8Array(await (await fetch(`example/${name}`)).arrayBuffer()) });
   await trying(at("model-state"), async () => {
@@ -193,6 +201,7 @@ function settings() {
     batch: number("batch"),
     learning_rate: number("rate"),
     losses: at("losses").checked,
+    on: at("on").value,
   };
   const seed = new URLSearchParams(location.search).get("insecure-seed");
   return seed === null ? asked : { ...asked, seed: Number(seed) };
@@ -219,8 +228,9 @@ function begin(facts) {
   at("saved").hidden = true;
   at("results").hidden = true;
   at("running").hidden = false;
-  const sentence = `${facts.planned} steps, each with noise of ${facts.noise_multiplier.toFixed(3)} times the bound, drawn by ${facts.sampling}.`;
+  const sentence = `${facts.planned} steps, each with noise of ${facts.noise_multiplier.toFixed(3)} times the bound, drawn by ${facts.sampling}, on ${facts.device}.`;
   show(at("run-state"), ...facts.warnings.map(problem));
+  if (facts.instead) at("run-state").append(problem({ ...facts.instead, message: `the GPU cannot be used, so the processor is: ${facts.instead.message}` }));
   if (facts.insecure) at("run-state").append(problem({ message: "all randomness follows from a known seed, so nothing is guaranteed" }));
   const steps = facts.planned;
   const place = at("plots");
@@ -313,7 +323,7 @@ at("pause").addEventListener("click", () => {
 at("resume").addEventListener("click", async () => {
   const place = at("broken");
   at("resume").disabled = true;
-  const facts = await trying(place, () => ask("resume"));
+  const facts = await trying(place, () => ask("resume", { on: at("on").value }));
   if (facts) begin(facts);
   at("resume").disabled = false;
 });
@@ -335,9 +345,20 @@ at("forget").addEventListener("click", async () => {
 });
 
 await trying(at("broken"), async () => {
+  const { missing, name, software } = await ask("gpu");
+  const choice = at("on").querySelector("[value=gpu]");
+  choice.disabled = Boolean(missing);
+  if (name) choice.textContent = `the browser’s GPU (${name})`;
+  if (!missing && !software) at("on").value = "gpu";
+  if (missing) at("on-state").textContent = `The GPU cannot be used: ${missing}.`;
+  if (software) at("on-state").textContent = "The browser’s GPU is software, which is slower than the processor used directly.";
+});
+
+await trying(at("broken"), async () => {
   const saved = await ask("saved");
   if (!saved) return;
   const { names, settings } = saved;
+  if (!at("on").querySelector(`[value=${settings.on}]`)?.disabled) at("on").value = settings.on ?? at("on").value;
   at("saved-text").textContent = `${names.model} on ${names.train}, to ε = ${settings.epsilon} at most. It goes on from its last checkpoint.`;
   at("saved").hidden = false;
 });

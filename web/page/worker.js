@@ -1,9 +1,24 @@
 // The worker: the library, the files of the run, and the loop that takes its steps. It answers what the page asks, and tells of each step.
 
-import init, { Opened, Run } from "./dpc_web.js";
+import init, { Opened, Run, answer } from "./dpc_web.js";
+import { gpu } from "./gpu.js";
 import * as store from "./store.js";
+import * as suspension from "./suspend.js";
 
 const ready = init({ module_or_path: new URL("dpc_web_bg.wasm", import.meta.url) });
+
+/** Has the library do what `asked` asks of it, and waits for the answer: one thing after the other. */
+let before = Promise.resolve();
+function done(asked) {
+  const turn = before.then(async () => {
+    const { work } = await ready;
+    asked();
+    await (suspension.possible ? WebAssembly.promising(work)() : work());
+    return answer();
+  });
+  before = turn.catch(() => {});
+  return turn;
+}
 
 let model = null;
 const data = { train: null, valid: null };
@@ -38,11 +53,14 @@ function open({ name, bytes, choices }) {
   return JSON.parse(opened.facts());
 }
 
-async function give({ role, name, bytes }) {
+/** Reads data; validation data have the vocabularies of those that are trained on. */
+async function give({ role, name, bytes, tables }) {
   data[role] = null;
-  const given = model.opened.data(name, bytes);
-  data[role] = { name, bytes, given, digest: await digest(bytes) };
-  return { records: given.records(), grouped: given.grouped() };
+  const fitted = role === "valid" && data.train ? JSON.parse(data.train.given.fitted()) : {};
+  const given = model.opened.data(name, bytes, JSON.stringify({ ...tables, fitted }));
+  data[role] = { name, bytes, given, tables, digest: await digest(bytes) };
+  const taken = Object.keys(JSON.parse(given.fitted())).filter((column) => !(column in fitted));
+  return { records: given.records(), grouped: given.grouped(), taken };
 }
 
 /** Makes the run, or goes on with the one that is stored. */
@@ -59,19 +77,22 @@ async function make(settings, checkpoints) {
     });
   }
   try {
-    run = new Run(model.opened, data.train.given, JSON.stringify(settings), ledger, checkpoints);
+    run = await done(() => Run.begin(model.opened, data.train.given, JSON.stringify(settings), ledger, checkpoints));
   } catch (error) {
     ledger.close();
     ledger = null;
     throw error;
   }
-  if (data.valid) run.validate_on(data.valid.given);
+  if (data.valid) await done(() => run.validate_on(data.valid.given));
   losses = settings.losses;
-  return { ...JSON.parse(run.facts()), epsilon: run.epsilon(), settings, evaluation: evaluation() };
+  const facts = JSON.parse(await done(() => run.facts()));
+  return { ...facts, epsilon: await epsilon(), settings, evaluation: await evaluation() };
 }
 
-function evaluation() {
-  const found = run.validate();
+const epsilon = () => done(() => run.epsilon());
+
+async function evaluation() {
+  const found = await done(() => run.validate());
   return found === undefined ? null : JSON.parse(found);
 }
 
@@ -79,11 +100,11 @@ async function begin({ settings }) {
   const facts = await make(settings, []);
   await store.removeRun();
   await store.write("model.dpc", model.opened.artifact());
-  await store.write("train.npz", data.train.bytes);
-  if (data.valid) await store.write("valid.npz", data.valid.bytes);
+  await store.write("train", data.train.bytes);
+  if (data.valid) await store.write("valid", data.valid.bytes);
   const names = { model: model.name, train: data.train.name, valid: data.valid?.name ?? null };
   // With this file it is a run.
-  await store.write("run.json", text({ names, settings }));
+  await store.write("run.json", text({ names, settings, tables: data.train.tables }));
   await checkpoint();
   return facts;
 }
@@ -94,18 +115,18 @@ async function saved() {
   return about?.length ? JSON.parse(new TextDecoder().decode(about)) : null;
 }
 
-async function resume() {
-  const { names, settings } = await saved();
+async function resume({ on }) {
+  const { names, settings, tables } = await saved();
   open({ name: names.model, bytes: await store.read("model.dpc") });
-  await give({ role: "train", name: names.train, bytes: await store.read("train.npz") });
-  if (names.valid !== null) await give({ role: "valid", name: names.valid, bytes: await store.read("valid.npz") });
-  const facts = await make(settings, await store.checkpoints());
+  await give({ role: "train", name: names.train, bytes: await store.read("train"), tables });
+  if (names.valid !== null) await give({ role: "valid", name: names.valid, bytes: await store.read("valid"), tables });
+  const facts = await make({ ...settings, on }, await store.checkpoints());
   saves = (await store.checkpoints()).length;
   return { ...facts, names };
 }
 
 async function checkpoint() {
-  await store.saveCheckpoint(saves++, run.checkpoint());
+  await store.saveCheckpoint(saves++, await done(() => run.checkpoint()));
 }
 
 /** Does `work` when it is due: not so often that it takes more than a tenth of the time. */
@@ -129,19 +150,19 @@ async function train() {
   const steps = [];
   let ended = false;
   while (!paused && !ended) {
-    const taken = run.step(losses);
+    const taken = await done(() => run.step(losses));
     ended = taken === undefined;
     if (taken !== undefined) steps.push(JSON.parse(taken));
     const stopping = ended || paused;
     const valid = await validating.when(stopping, evaluation);
     await saving.when(stopping, checkpoint);
-    await telling.when(stopping || valid, () => {
-      postMessage({ event: "steps", steps: steps.splice(0), epsilon: run.epsilon(), evaluation: valid });
+    await telling.when(stopping || valid, async () => {
+      postMessage({ event: "steps", steps: steps.splice(0), epsilon: await epsilon(), evaluation: valid });
     });
     await breathe();
   }
   if (!ended) await checkpoint();
-  if (steps.length) postMessage({ event: "steps", steps, epsilon: run.epsilon(), evaluation: null });
+  if (steps.length) postMessage({ event: "steps", steps, epsilon: await epsilon(), evaluation: null });
   postMessage({ event: ended ? "ended" : "paused" });
 }
 
@@ -161,11 +182,13 @@ async function forget() {
   await store.removeAll();
 }
 
-function results() {
+async function results() {
   const length = ledger.getSize();
   const lines = new Uint8Array(length);
   ledger.read(lines, { at: 0 });
-  return { model: run.export(), certificate: run.certificate(), statement: run.statement(), ledger: lines };
+  const model = await done(() => run.export());
+  const certificate = await done(() => run.certificate());
+  return { model, certificate, statement: await done(() => run.statement()), ledger: lines };
 }
 
 /** What was thrown: the library's problems are JSON; all else is a defect, or the browser's. */
@@ -180,7 +203,7 @@ function problem(error) {
   };
 }
 
-const answers = { open, data: give, begin, saved, resume, go, pause, results, discard: store.removeRun, forget };
+const answers = { gpu, open, data: give, begin, saved, resume, go, pause, results, discard: store.removeRun, forget };
 
 onmessage = async ({ data: { id, ask, ...rest } }) => {
   try {

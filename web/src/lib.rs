@@ -2,7 +2,8 @@
 //!
 //! [`model::Opened`] is a model that was checked and compiled, [`model::Data`] the records for it, and [`run::Run`] a training.
 //! Every rule of training and privacy is the library's; here is how JavaScript calls it, where its randomness comes from, and where its
-//! ledger lies. Results are JSON, and what goes wrong is thrown as the JSON of a [`problem::Problem`].
+//! ledger lies. Results are JSON, and what goes wrong is thrown as the JSON of a [`problem::Problem`]. What
+//! may have to wait for the GPU is asked for and done apart, see [`work`].
 //!
 //! Models and data are never freed, as a training refers to them: a worker is there for one page.
 
@@ -11,6 +12,8 @@ mod ledger;
 mod model;
 mod problem;
 mod run;
+mod words;
+mod work;
 
 use wasm_bindgen::prelude::*;
 

@@ -1,13 +1,18 @@
 //! Models and data that the page was given.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use dpc::artifact::Artifact;
-use dpc::train::data::Dataset;
+use dpc::device::gpu::emit;
 use dpc::train::data::npz::Npz;
+use dpc::train::data::{Dataset, Reading, is_csv};
 use dpc::{Compiled, Model, Options};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::problem::{choice, result, thrown};
+use crate::words;
 
 /// How an ONNX model is compiled; an artifact says it itself.
 #[derive(Deserialize)]
@@ -15,6 +20,16 @@ struct Choices {
     loss: String,
     clip: String,
     optimizer: String,
+}
+
+/// How tables such as CSV become the arrays of a model.
+#[derive(Deserialize)]
+struct Tables {
+    columns: String,
+    /// Several between semicolons.
+    missing: String,
+    /// The vocabularies of the data that were read before.
+    fitted: BTreeMap<String, Vec<String>>,
 }
 
 /// A model that every record is treated alone by, ready to be trained.
@@ -79,7 +94,7 @@ impl Opened {
             loss: manifest.loss.as_ref().map(ToString::to_string),
             clip: manifest.clip.to_string(),
             optimizer: manifest.optimizer.to_string(),
-            notices: self.compiled.notices().to_vec(),
+            notices: self.compiled.notices().iter().map(|notice| words::advice(notice)).collect(),
         })
     }
 
@@ -91,13 +106,27 @@ impl Opened {
         self.compiled.artifact().to_bytes().map_err(thrown)
     }
 
-    /// Reads data for it, an `.npz` archive.
+    /// The texts of its shaders on all kinds of GPU, by their names, as JSON.
+    ///
+    /// # Errors
+    /// When a kernel has none.
+    pub fn shaders(&self) -> Result<String, JsValue> {
+        let shaders = emit::variants(&self.compiled.artifact().program).map_err(thrown)?;
+        result(&shaders.into_iter().map(|shader| (shader.name, shader.wgsl)).collect::<BTreeMap<_, _>>())
+    }
+
+    /// Reads data for it: an `.npz` archive, or a table by the ending of its name, as `tables` says.
     ///
     /// # Errors
     /// Every way in which they do not fit.
-    pub fn data(&self, name: &str, bytes: Vec<u8>) -> Result<Data, JsValue> {
-        let npz = Npz::from_bytes(name, bytes).map_err(thrown)?;
-        let dataset = self.compiled.dataset(npz).map_err(thrown)?;
+    pub fn data(&self, name: &str, bytes: Vec<u8>, tables: &str) -> Result<Data, JsValue> {
+        let dataset = match is_csv(Path::new(name)) {
+            true => Dataset::from_csv(name, bytes, self.compiled.schema(), &reading(tables)?).map_err(thrown)?,
+            false => {
+                let npz = Npz::from_bytes(name, bytes).map_err(thrown)?;
+                self.compiled.dataset(npz).map_err(thrown)?
+            }
+        };
         Ok(Data { dataset: Box::leak(Box::new(dataset)) })
     }
 }
@@ -119,6 +148,26 @@ impl Data {
     pub fn grouped(&self) -> bool {
         self.dataset.groups().is_some()
     }
+
+    /// The vocabularies that were taken from them, by column, as JSON.
+    ///
+    /// # Errors
+    /// None that is expected.
+    pub fn fitted(&self) -> Result<String, JsValue> {
+        result(self.dataset.fitted())
+    }
+}
+
+fn reading(tables: &str) -> Result<Reading, JsValue> {
+    let tables: Tables = serde_json::from_str(tables).map_err(|error| choice("tables")(error.to_string()))?;
+    let mut reading = Reading { fitted: tables.fitted, ..Reading::default() };
+    if !tables.columns.trim().is_empty() {
+        reading.columns = tables.columns.parse().map_err(choice("Columns"))?;
+    }
+    for value in tables.missing.split(';').filter(|value| !value.trim().is_empty()) {
+        reading.missing.extend(value.parse().map_err(choice("Missing values"))?);
+    }
+    Ok(reading)
 }
 
 fn options(choices: &str) -> Result<Options, JsValue> {

@@ -4,6 +4,8 @@ use miette::Diagnostic;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
+use crate::words;
+
 #[wasm_bindgen]
 extern "C" {
     #[wasm_bindgen(js_namespace = console, js_name = error)]
@@ -30,13 +32,14 @@ impl Problem {
         let mut causes = Vec::new();
         let mut cause = error.source();
         while let Some(error) = cause {
-            causes.push(error.to_string());
+            causes.push(words::message(&error.to_string()));
             cause = error.source();
         }
+        let code = error.code().map(|code| code.to_string());
         Problem {
-            message: error.to_string(),
-            code: error.code().map(|code| code.to_string()),
-            help: error.help().map(|help| help.to_string()),
+            message: words::message(&error.to_string()),
+            help: error.help().map(|help| words::help(code.as_deref(), &help.to_string())),
+            code,
             causes,
             parts: error.related().into_iter().flatten().map(Problem::of).collect(),
         }
@@ -44,7 +47,7 @@ impl Problem {
 
     /// A problem of one sentence.
     pub fn says(message: impl ToString) -> Problem {
-        Problem { message: message.to_string(), ..Problem::default() }
+        Problem { message: words::message(&message.to_string()), ..Problem::default() }
     }
 
     /// What is thrown.

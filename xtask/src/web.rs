@@ -19,6 +19,8 @@ const CARGO: &str = "DPC_WEB_CARGO";
 const BROWSER: &str = "DPC_CHROMIUM";
 /// What the tests take from npm.
 const PACKAGES: [&str; 2] = ["playwright-core@1", "axe-core@4"];
+/// The tests.
+const TESTS: [&str; 2] = ["web/tests/page.mjs", "web/tests/gpu.mjs"];
 /// The model and the data that come with the page.
 const EXAMPLE: [&str; 3] = ["digits_cnn.onnx", "digits_train.npz", "digits_test.npz"];
 
@@ -106,7 +108,8 @@ fn test(page: &Path) -> Result<(), String> {
     }
     println!("xtask: the page in {browser}");
     let mut node = Command::new("node");
-    node.args(["--test", "--test-reporter=spec", "web/tests/page.mjs"]).env(BROWSER, browser);
+    // One after the other: they measure time.
+    node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]).args(TESTS).env(BROWSER, browser);
     succeeds(node.env("DPC_PAGE", page).env("DPC_WEB_TESTS", &place))
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use wgpu::{Adapter, AdapterInfo, DeviceType};
 
+use super::wait::wait;
 use crate::device::DeviceError;
 
 /// What `dpc devices` shows of an adapter.
@@ -68,13 +69,25 @@ pub fn hardware() -> Option<Adapter> {
     all().into_iter().find(|a| matches!(a.get_info().device_type, DeviceType::DiscreteGpu | DeviceType::IntegratedGpu))
 }
 
+/// The one that the browser prefers for work that takes long.
+#[cfg(target_arch = "wasm32")]
+pub fn of_browser() -> Result<Adapter, DeviceError> {
+    let power_preference = wgpu::PowerPreference::HighPerformance;
+    let options = wgpu::RequestAdapterOptions { power_preference, ..Default::default() };
+    wait(instance().request_adapter(&options)).map_err(|_| DeviceError::NoAdapter { wanted: None })
+}
+
 /// An adapter in a line.
 pub fn describe(info: &AdapterInfo) -> String {
+    // Browsers say little of it or nothing.
+    if info.backend == wgpu::Backend::BrowserWebGpu {
+        return "the browser's GPU".to_owned();
+    }
     format!("{} ({}, {})", info.name, info.backend, info.driver_info)
 }
 
 fn all() -> Vec<Adapter> {
-    let mut adapters = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()));
+    let mut adapters = wait(instance().enumerate_adapters(wgpu::Backends::all()));
     adapters.sort_by_key(|a| kind(a.get_info().device_type).0);
     adapters
 }

@@ -59,6 +59,18 @@ pub fn shaders(program: &Program) -> Result<Vec<Shader>, Unrunnable> {
     shaders_on(program, Class::Discrete)
 }
 
+/// The shaders of a program on every class of devices, each text once.
+///
+/// # Errors
+/// Every dispatch that has no shader, see [`Refusal`].
+pub fn variants(program: &Program) -> Result<Vec<Shader>, Unrunnable> {
+    let mut known = BTreeMap::new();
+    for class in Class::ALL {
+        known.extend(shaders_on(program, class)?.into_iter().map(|shader| (shader.name.clone(), shader)));
+    }
+    Ok(known.into_values().collect())
+}
+
 /// The shaders of a program on a class of devices.
 fn shaders_on(program: &Program, class: Class) -> Result<Vec<Shader>, Unrunnable> {
     let mut known = BTreeMap::new();
@@ -261,8 +273,8 @@ mod tests {
 
     fn emitted() -> Vec<Shader> {
         let all = cases::cases();
-        let shaders = all.iter().flat_map(|case| Class::ALL.map(|class| (case, class))).flat_map(|(case, class)| {
-            shaders_on(&case.program, class).unwrap_or_else(|e| panic!("{}: {:?}", case.name, e.problems))
+        let shaders = all.iter().flat_map(|case| {
+            variants(&case.program).unwrap_or_else(|e| panic!("{}: {:?}", case.name, e.problems))
         });
         let by_name: BTreeMap<String, Shader> = shaders.map(|s| (s.name.clone(), s)).collect();
         by_name.into_values().collect()

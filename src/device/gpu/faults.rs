@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::wait::wait;
 use crate::device::DeviceError;
 
 /// The first fault of a device.
@@ -50,9 +51,9 @@ impl Faults {
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let value = work();
-        let memory = pollster::block_on(memory.pop());
-        let validation = pollster::block_on(validation.pop());
-        let internal = pollster::block_on(internal.pop());
+        let memory = wait(memory.pop());
+        let validation = wait(validation.pop());
+        let internal = wait(internal.pop());
         match memory.or(validation).or(internal) {
             Some(error) => {
                 // What fails on a lost device fails for that reason, which comes with the next poll.

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wgpu::util::DeviceExt;
-
 use super::class::Class;
 use super::emit::{self, Shader};
 use super::kernels::{Launch, schedule, scratch};
@@ -53,11 +51,14 @@ pub fn load(gpu: &Gpu, program: Arc<Program>, rows: usize) -> Result<GpuSession,
     }
 
     let commands = gpu.faults.scope(&gpu.device, || {
-        let uniform = gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
+        let words: &[u8] = bytemuck::cast_slice(&uniforms.words);
+        let uniform = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("params"),
-            contents: bytemuck::cast_slice(&uniforms.words),
-            usage: wgpu::BufferUsages::UNIFORM,
+            size: words.len() as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
         });
+        gpu.queue.write_buffer(&uniform, 0, words);
         let mut pipelines = gpu.pipelines();
         let mut commands: BTreeMap<Phase, Vec<Command>> = BTreeMap::new();
         for (phase, stage, launches) in planned {

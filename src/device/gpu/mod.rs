@@ -1,4 +1,4 @@
-//! The gpu device: programs as WGSL through wgpu, on Vulkan, Metal or DX12.
+//! The gpu device: programs as WGSL through wgpu, on Vulkan, Metal, DX12 or a browser's WebGPU.
 //!
 //! Only core WebGPU is required of an adapter; larger buffers are used where it offers them.
 
@@ -11,6 +11,7 @@ mod load;
 mod mapped;
 mod pipelines;
 mod session;
+mod wait;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,6 +22,9 @@ use self::faults::Faults;
 #[cfg(test)]
 pub use self::kernels::MAX_ITERATIONS;
 use self::pipelines::Pipelines;
+#[cfg(target_arch = "wasm32")]
+pub use self::wait::Suspension;
+use self::wait::wait;
 use super::{Device, DeviceError, Session};
 use crate::lower::kernels::Kernel;
 use crate::lower::program::{Dispatch, Program};
@@ -101,6 +105,17 @@ impl Gpu {
         adapter::hardware().map(|adapter| Gpu::from_adapter(&adapter)).transpose()
     }
 
+    /// Opens the browser's GPU, with what every WebGPU device allows and no more; from now on, whoever calls the device is suspended
+    /// by `suspension` while the browser works.
+    ///
+    /// # Errors
+    /// [`DeviceError::NoAdapter`] if it has none, [`DeviceError::Refused`] if it does not open it.
+    #[cfg(target_arch = "wasm32")]
+    pub fn open_in_browser(suspension: Suspension) -> Result<Gpu, DeviceError> {
+        wait::suspend_by(suspension);
+        Gpu::from_adapter(&adapter::of_browser()?)
+    }
+
     fn pipelines(&self) -> MutexGuard<'_, Pipelines> {
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,17 +127,25 @@ impl Gpu {
     fn from_adapter(adapter: &wgpu::Adapter) -> Result<Gpu, DeviceError> {
         let info = adapter.get_info();
         let (name, class) = (adapter::describe(&info), Class::of(info.device_type));
-        let offered = adapter.limits();
-        let required_limits = wgpu::Limits {
-            max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
-            max_buffer_size: offered.max_buffer_size,
-            ..wgpu::Limits::default()
-        };
+        let required_limits = required_limits(&adapter.limits());
         let wanted = wgpu::DeviceDescriptor { label: Some("dpc"), required_limits, ..Default::default() };
-        let (device, queue) = pollster::block_on(adapter.request_device(&wanted))
+        let (device, queue) = wait(adapter.request_device(&wanted))
             .map_err(|e| DeviceError::Refused { device: name.clone(), what: e.to_string() })?;
         let faults = Faults::watch(&name, &device);
         Ok(Gpu { name, class, device, queue, faults, pipelines: Mutex::default() })
+    }
+}
+
+/// Core WebGPU's limits, but for buffers, which may be as large as the adapter has them; a page takes no more than every browser gives,
+/// so that it does the same in each.
+fn required_limits(offered: &wgpu::Limits) -> wgpu::Limits {
+    if cfg!(target_arch = "wasm32") {
+        return wgpu::Limits::default();
+    }
+    wgpu::Limits {
+        max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+        max_buffer_size: offered.max_buffer_size,
+        ..wgpu::Limits::default()
     }
 }
 

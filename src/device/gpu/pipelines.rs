@@ -49,7 +49,8 @@ impl Pipelines {
     }
 }
 
-/// Compiles a shader in a thread of its own, which is left alone with it where that takes too long: nothing stops a driver.
+/// Compiles a shader in a thread of its own, which is left alone with it where that takes too long: nothing stops a driver. In a
+/// browser there are no threads, and it is the browser that waits.
 fn within(
     device: &wgpu::Device,
     faults: &Arc<Faults>,
@@ -57,6 +58,9 @@ fn within(
     layout: &wgpu::BindGroupLayout,
     patience: Duration,
 ) -> Result<wgpu::ComputePipeline, DeviceError> {
+    if cfg!(target_arch = "wasm32") {
+        return faults.scope(device, || compile(device, shader, layout));
+    }
     let (sender, receiver) = mpsc::channel();
     let own = (device.clone(), faults.clone(), shader.clone(), layout.clone());
     std::thread::spawn(move || {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::Gpu;
 use super::faults::Faults;
 use super::mapped::Mapped;
+use super::wait::wait;
 use crate::device::{DeviceError, Reading, Session};
 use crate::lower::program::{BufferId, Phase, Program};
 
@@ -126,6 +127,9 @@ impl Session for GpuSession {
     }
 
     fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Vec<u32>>, DeviceError> {
+        if cfg!(target_arch = "wasm32") {
+            return wait(self.read_async(buffers));
+        }
         let copies = self.copy_out(buffers)?;
         let Some((staging, bytes)) = &copies.staging else { return Ok(vec![Vec::new(); buffers.len()]) };
         let (sender, receiver) = mpsc::channel();

@@ -34,7 +34,7 @@ pub use error::{BadRows, DataError};
 pub use images::Size;
 pub use load_ahead::LoadAhead;
 pub use normalize::Normalize;
-pub use table::{Columns, Missing, Preparing, Reading};
+pub use table::{Columns, Missing, Preparing, Reading, is_csv};
 pub use tokens::Tokenizer;
 
 use source::Source;
@@ -105,6 +105,20 @@ impl Dataset {
         let mut source = Source::open(spec, schema, reading, watch)?;
         let names = source.names();
         let mut data = Self::assemble(spec, schema, &names, |name| source.read(name))?;
+        (data.fitted, data.held) = source.told();
+        Ok(data)
+    }
+
+    /// The data set of a CSV or TSV file in memory, gzipped or not, as `reading` says; its `name` tells which, and stands for the file
+    /// in errors. Its arrays are in memory too, however large.
+    ///
+    /// # Errors
+    /// As [`Dataset::load_as`].
+    pub fn from_csv(name: &str, bytes: Vec<u8>, schema: &Schema, reading: &Reading) -> Result<Self, DataError> {
+        let reading = Reading { in_memory: usize::MAX, cache: None, ..reading.clone() };
+        let mut source = Source::csv(name, bytes, schema, &reading)?;
+        let names = source.names();
+        let mut data = Self::assemble(name, schema, &names, |name| source.read(name))?;
         (data.fitted, data.held) = source.told();
         Ok(data)
     }

@@ -53,6 +53,12 @@ impl Source {
         Ok(Self { format: Format::open(spec, schema, reading, watch)?, room: reading.in_memory, held: vec![] })
     }
 
+    /// A CSV or TSV file in memory.
+    pub(super) fn csv(name: &str, bytes: Vec<u8>, schema: &Schema, reading: &Reading) -> Result<Self, DataError> {
+        let arrays = TableArrays::read(&mut CsvTable::from_bytes(name, bytes)?, reading, schema, &|_| {})?;
+        Ok(Self { format: Format::Table(arrays), room: reading.in_memory, held: vec![] })
+    }
+
     /// The names of the arrays, as far as they are the file's to say.
     pub(super) fn names(&self) -> Vec<String> {
         match &self.format {

@@ -50,7 +50,10 @@ impl TableArrays {
         problems.extend(unused_tokenizer(table, reading, &wanted).filter(|_| arrays.is_empty()));
         let is_whole = problems.is_empty() && arrays.is_empty();
         let place = place(table, reading, &wanted)?;
-        if is_whole && let Some((arrays, fitted)) = place.open() {
+        if is_whole
+            && !table.files().is_empty()
+            && let Some((arrays, fitted)) = place.open()
+        {
             return Ok(Self { arrays: arrays.into_iter().map(|(name, array)| (name, Ok(array))).collect(), fitted });
         }
         for (array, stored) in in_files(table, &wanted, reading.in_memory) {

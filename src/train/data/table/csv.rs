@@ -1,8 +1,9 @@
 //! CSV and TSV with a header, gzipped or not.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use csv::{ByteRecord, ReaderBuilder};
 use flate2::read::MultiGzDecoder;
@@ -19,10 +20,40 @@ pub struct CsvTable {
     path: PathBuf,
     delimiter: u8,
     header: Vec<String>,
-    /// The file itself.
-    files: [PathBuf; 1],
+    content: Content,
     /// Records that are not on the line after the one before, with their lines.
     jumps: Vec<(usize, u64)>,
+}
+
+/// Where a table lies.
+enum Content {
+    /// In the file of its path, the only one.
+    File([PathBuf; 1]),
+    Memory(Arc<[u8]>),
+}
+
+impl Content {
+    fn open(&self) -> Result<Box<dyn Read>, FileError> {
+        Ok(match self {
+            Content::File([path]) => Box::new(File::open(path).map_err(|source| FileError::read(path, source))?),
+            Content::Memory(bytes) => Box::new(Cursor::new(bytes.clone())),
+        })
+    }
+
+    fn first_bytes(&self, count: usize) -> Result<Vec<u8>, FileError> {
+        match self {
+            Content::File([path]) => files::first_bytes(path, count as u64),
+            Content::Memory(bytes) => Ok(bytes[..count.min(bytes.len())].to_vec()),
+        }
+    }
+
+    /// Its bytes, as far as they can be told.
+    fn length(&self) -> u64 {
+        match self {
+            Content::File([path]) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+            Content::Memory(bytes) => bytes.len() as u64,
+        }
+    }
 }
 
 /// Whether the name of a file says that it is CSV or TSV.
@@ -34,13 +65,21 @@ pub fn recognises(path: &Path) -> bool {
 
 impl CsvTable {
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        let magic = files::first_bytes(path, 3)?;
+        Self::new(path, Content::File([path.to_owned()]))
+    }
+
+    /// A table in memory; `name` stands for the path, and its ending says what the table is.
+    pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self, DataError> {
+        Self::new(Path::new(name), Content::Memory(bytes.into()))
+    }
+
+    fn new(path: &Path, content: Content) -> Result<Self, DataError> {
+        let magic = content.first_bytes(3)?;
         if matches!(magic.as_slice(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
             let reason = "it is text of 16 bits a character; save it as UTF-8".to_owned();
             return Err(DataError::Format { path: path.to_owned(), reason });
         }
-        let files = [path.to_owned()];
-        let mut table = Self { path: path.to_owned(), delimiter: b',', header: vec![], files, jumps: vec![] };
+        let mut table = Self { path: path.to_owned(), delimiter: b',', header: vec![], content, jumps: vec![] };
         let name = path.to_string_lossy().to_ascii_lowercase();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
         let header = match name.ends_with(".csv") {
@@ -73,17 +112,17 @@ impl CsvTable {
     }
 
     fn reader(&self) -> Result<csv::Reader<Box<dyn Read>>, DataError> {
-        let file = File::open(&self.path).map_err(|source| FileError::read(&self.path, source))?;
-        let gzipped = files::first_bytes(&self.path, 2)? == GZIP_MAGIC;
+        let file = self.content.open()?;
+        let gzipped = self.content.first_bytes(2)? == GZIP_MAGIC;
         let mut stream: Box<dyn Read> = match gzipped {
             true => Box::new(MultiGzDecoder::new(BufReader::new(file))),
-            false => Box::new(file),
+            false => file,
         };
         // Excel begins a file in UTF-8 with a mark of its own.
         let mut start = Vec::new();
         (&mut stream).take(3).read_to_end(&mut start).map_err(|error| self.damaged(&error))?;
         let start = if start == [0xef, 0xbb, 0xbf] { vec![] } else { start };
-        let stream: Box<dyn Read> = Box::new(std::io::Cursor::new(start).chain(stream));
+        let stream: Box<dyn Read> = Box::new(Cursor::new(start).chain(stream));
         Ok(ReaderBuilder::new().delimiter(self.delimiter).has_headers(false).flexible(true).from_reader(stream))
     }
 
@@ -131,7 +170,10 @@ impl Table for CsvTable {
     }
 
     fn files(&self) -> &[PathBuf] {
-        &self.files
+        match &self.content {
+            Content::File(path) => path,
+            Content::Memory(_) => &[],
+        }
     }
 
     fn read(
@@ -144,8 +186,8 @@ impl Table for CsvTable {
         self.jumps.clear();
         let (mut ragged, mut record, mut expected) = (BadCells::default(), ByteRecord::new(), 0);
         let (mut reader, mut first, mut at) = (self.reader()?, 0, 0);
-        let is_plain = files::first_bytes(&self.path, 2)? != GZIP_MAGIC;
-        let length = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        let is_plain = self.content.first_bytes(2)? != GZIP_MAGIC;
+        let length = self.content.length();
         let mut header = true;
         while reader.read_byte_record(&mut record).map_err(|error| self.damaged(&error))? {
             let line = record.position().map_or(0, csv::Position::line);

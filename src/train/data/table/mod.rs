@@ -35,7 +35,8 @@ pub(super) use arrays::TableArrays;
 #[cfg(feature = "tables")]
 pub(super) use arrow::{ArrowTable, recognises as is_arrow};
 pub(super) use cells::{Cells, Interned, Numbers, ROWS, Want};
-pub(super) use csv::{CsvTable, recognises as is_csv};
+pub(super) use csv::CsvTable;
+pub use csv::recognises as is_csv;
 pub use mapping::Columns;
 pub use missing::Missing;
 pub(super) use missing::is_missing;

@@ -37,6 +37,31 @@ fn load(text: &str, schema: &Schema, columns: &str) -> Result<Dataset, DataError
     load_named("t.csv", text.as_bytes(), schema, &reading(columns))
 }
 
+#[test]
+fn a_table_in_memory_reads_as_its_file() {
+    let texts: [(&str, &[u8]); 6] = [
+        ("t.csv", b"a,b,label\n1,2,0\n3,4,1\n"),
+        ("t.csv", b"\xef\xbb\xbfa;b;label\n1;2;0\n3;4;1\n"),
+        ("t.tsv", b"a\tb\tlabel\n1\t2\t0\n"),
+        ("t.csv", b"a,b,label\n1,x,0\n3,4,7\n"),
+        ("t.csv", b"a,b,label\n1,2\n"),
+        ("t.csv", b"\xff\xfea"),
+    ];
+    let mut gzipped = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    gzipped.write_all(texts[0].1).unwrap();
+    let gzipped = gzipped.finish().unwrap();
+    for (name, bytes) in texts.into_iter().chain([("t.csv.gz", &gzipped[..])]) {
+        let (schema, reading) = (classes(2, 2), reading("input=a,b"));
+        let file = load_named(name, bytes, &schema, &reading);
+        let memory = Dataset::from_csv(name, bytes.to_vec(), &schema, &reading);
+        let known = |data: Result<Dataset, DataError>| match data {
+            Ok(data) => (data.records(), floats(&data), vec![]),
+            Err(error) => (0, vec![], problems(error)),
+        };
+        assert_eq!(known(memory), known(file), "{name}: {}", String::from_utf8_lossy(bytes));
+    }
+}
+
 /// What is wrong, without the directory.
 fn problems(error: DataError) -> Vec<String> {
     let all = match error {
