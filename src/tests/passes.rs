@@ -60,7 +60,15 @@ fn private(gradients: &Graph, per_sample: bool) -> Graph {
     }
     privatize(
         gradients,
-        &PrivateOptions { clip, groups, strategy: None, costs: CostModel::default(), per_sample, sums: Sums::Floats },
+        &PrivateOptions {
+            clip,
+            groups,
+            strategy: None,
+            costs: CostModel::default(),
+            views: 1,
+            per_sample,
+            sums: Sums::Floats,
+        },
         TARGETS,
     )
     .unwrap()
@@ -116,7 +124,8 @@ fn simplify_computes_nothing_twice() {
 #[test]
 fn what_differs_and_what_is_random_stay_apart() {
     let mut sketch = Sketch::new("alike");
-    let (x, y, keys) = (sketch.value(true, &[3], &SIGNED), sketch.value(true, &[3], &SIGNED), sketch.ids(true, &[2], 0..9));
+    let (x, y, keys) =
+        (sketch.value(true, &[3], &SIGNED), sketch.value(true, &[3], &SIGNED), sketch.ids(true, &[2], 0..9));
     let fill = |value| Fill { ty: Type::shared([3]), value };
     let dropout = Dropout { ratio: 0.5, layer: 0 };
     let apart = [

@@ -44,7 +44,15 @@ fn rewritten(rule: &str, strategy: Option<NormStrategy>) -> Graph {
     let groups = clip.resolve(with_gradient(&gradients).map(|(name, _)| name)).expect("groups");
     privatize(
         &gradients,
-        &PrivateOptions { clip, groups, strategy, costs: CostModel::default(), per_sample: false, sums: Sums::Floats },
+        &PrivateOptions {
+            clip,
+            groups,
+            strategy,
+            costs: CostModel::default(),
+            views: 1,
+            per_sample: false,
+            sums: Sums::Floats,
+        },
         TARGETS,
     )
     .expect("rewritten")
