@@ -10,6 +10,7 @@ use dpc::compile::Options;
 use dpc::device::Device;
 use dpc::device::cpu::Cpu;
 use dpc::device::gpu::Gpu;
+use dpc::lower::check;
 use dpc::lower::program::Phase;
 use dpc::onnx::{Source, discover};
 use dpc::options::{NoiseKind, NormChoice};
@@ -478,4 +479,18 @@ fn views_are_clipped_as_one_on_cpu() {
 #[test]
 fn views_are_clipped_as_one_on_gpu() {
     views_are_clipped_as_one(&gpu());
+}
+
+/// A program that would clip and sum each view as a record of its own is none.
+#[test]
+fn views_that_are_clipped_one_by_one_are_refused() {
+    for noise in [NoiseKind::Exact, NoiseKind::Float] {
+        let mut program = artifact("mnist_small", "flat:0.3", noise).program;
+        program.views = VIEWS;
+        program.buffers.iter_mut().for_each(|buffer| buffer.len.per_row *= VIEWS);
+        program.slots.iter_mut().flat_map(|slot| &mut slot.tenants).for_each(|len| len.per_row *= VIEWS);
+        program.phases.values_mut().flatten().for_each(|dispatch| dispatch.views = VIEWS);
+        let error = check::check(&program, &[1]).expect_err("a refusal").to_string();
+        assert!(error.contains("takes each view for a record of its own"), "{error}");
+    }
 }
