@@ -128,7 +128,9 @@ pub fn privatize(gradients: &Graph, options: &PrivateOptions, targets: Targets<'
         if options.per_sample {
             rewrite.graph.outputs.insert(format!("{PER_SAMPLE}{name}"), per_sample);
         }
-        each.insert(name.as_str(), (per_sample, gradients.node(*gradient).origin.clone()));
+        // Parameters may share a gradient; each has a sum of its own.
+        let origin = gradients.node(*gradient).origin.named(format!("g.{name}"));
+        each.insert(name.as_str(), (per_sample, origin));
     }
     let named = |what: &str, group: &ClipGroup| match options.clip.scope() {
         ClipScope::Flat { .. } => what.to_owned(),
