@@ -19,7 +19,7 @@ pub fn evaluate(graph: &Graph, rows: usize, values: &Values) -> Values {
 
 /// [`evaluate`] with every float that a kernel computes replaced by what `round` makes of it.
 pub fn evaluate_with(graph: &Graph, rows: usize, values: &Values, round: &mut dyn FnMut(f64) -> f64) -> Values {
-    let views = graph.ids().find_map(|id| graph.op(id).rows_joined()).unwrap_or(1);
+    let views = graph.ids().find_map(|id| graph.op(id).rules().rows_joined()).unwrap_or(1);
     let mut program = Program { views, ..Program::default() };
     let outputs = lower_graph(graph, &mut program, Phase::Forward).unwrap_or_else(|e| panic!("{e}\n{graph}"));
     widen(&mut program);
