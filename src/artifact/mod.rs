@@ -13,6 +13,7 @@
 mod build;
 mod manifest;
 mod reopen;
+mod views;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 pub use build::{BuildError, build};
 pub use manifest::{FormatVersion, Manifest, OutputEntry, ParameterEntry, compiler};
 pub use reopen::Reopened;
+pub use views::NoViews;
 
 use crate::files::{self, FileError};
 use crate::import::custom::{CustomOps, UnknownOps};

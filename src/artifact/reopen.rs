@@ -41,6 +41,7 @@ impl Artifact {
             optimizer: manifest.optimizer,
             costs: CostModel::default(),
             precision: manifest.precision,
+            views: 1,
             per_sample: false,
             noise: if manifest.grid.is_some() { NoiseKind::Exact } else { NoiseKind::Float },
         };

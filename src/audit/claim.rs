@@ -64,6 +64,12 @@ impl Claim {
         Ok(Claim { plan: PrivacyPlan::new(spec)?, ..self })
     }
 
+    /// The same with so many views of each record.
+    pub fn in_views(&self, views: usize) -> Result<Claim, AuditError> {
+        let spec = PlanSpec { views: views as u64, ..PlanSpec::from(self.plan.clone()) };
+        Ok(Claim { plan: PrivacyPlan::new(spec)?, groups: self.groups.clone(), delta: self.delta })
+    }
+
     /// The same with correlated noise; `None` where there is no proof for that.
     pub fn with_correlation(&self) -> Result<Option<Claim>, AuditError> {
         let spec = PlanSpec::from(self.plan.clone());

@@ -27,6 +27,8 @@ use crate::train::step::Stepper;
 const ROWS: usize = 4;
 /// Rows of a physical batch of a replay: the canary, and one beside it.
 const REPLAY_ROWS: usize = 2;
+/// Views of each record, where it has several.
+const VIEWS: usize = 4;
 /// The most replays a side of an attack on low bits.
 const LOW_BITS_REPLAYS: u64 = 100;
 /// The most replays a side of a plan that was broken on purpose.
@@ -105,6 +107,7 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         sections.push(self.low_bits(device, &subject)?);
         sections.push(self.updates(device, &subject)?);
         sections.push(self.units(device)?);
+        sections.extend(self.views(device)?);
         sections.push(self.beside(device)?);
         if let Some(claim) = self.claim.with_correlation()? {
             let subject = claim.of(self.artifact.program.clone());
@@ -297,6 +300,28 @@ impl<P: FnMut(&str)> Examination<'_, P> {
         }
         checks.push(noise::divided(&mut quiet, records, claim.plan.divisor())?);
         Ok(section("Units of two records of the artifact", Some(device), checks))
+    }
+
+    /// The artifact's model where each record is seen in several views, if there is a program for that.
+    fn views(&mut self, device: &dyn Device) -> Result<Option<Section>, AuditError> {
+        let Ok(program) = self.artifact.in_views(VIEWS) else { return Ok(None) };
+        (self.progress)(&format!("{VIEWS} views of each record on {}", device.name()));
+        let claim = self.claim.in_views(VIEWS)?;
+        let subject = claim.of(program);
+        let stored = self.variants.compile_in_views(&claim.plan.clip, NormChoice::Materialize, VIEWS)?;
+        let reference = self.measure(device, &claim, &claim.of(stored.program), Places::None)?;
+        let found = self.measure(device, &claim, &subject, Places::All)?;
+        let mut checks = changes(&found, &reference, self.records);
+        let (rows, records, key) = (self.rows(), self.records, self.key()?);
+        let on = Bench::new(device, self.artifact, records, &subject, Noise::On, key.clone())?;
+        let off = Bench::new(device, self.artifact, records, &subject, Noise::Off, key)?;
+        let (mut noisy, mut quiet) = (on.rig(rows)?, off.rig(rows)?);
+        let (std, all) = (claim.deviation(), &records.ordinary[..]);
+        for (what, batches) in [("no records", vec![]), ("several records", vec![all])] {
+            checks.push(noise::with_records(&mut noisy, &mut quiet, std, what, &batches)?);
+        }
+        checks.push(noise::divided(&mut quiet, records, claim.plan.divisor())?);
+        Ok(Some(section(&format!("Records in {VIEWS} views"), Some(device), checks)))
     }
 
     /// What the artifact's program releases beside the gradient where bounds adapt and metrics are estimated.

@@ -233,7 +233,7 @@ fn with_canaries(mut program: Program) -> Result<Program, AuditError> {
         };
         let role = Role::Input(name.clone());
         program.buffers.push(Buffer { name: name.clone(), dtype, len: Extent::fixed(len), role, slot: 0 });
-        let dispatch = Dispatch { kernel, buffers: vec![canaries, sum], label: name };
+        let dispatch = Dispatch { kernel, buffers: vec![canaries, sum], label: name, views: 1 };
         program.phases.entry(end).or_default().insert(0, dispatch);
     }
     memory::plan(&mut program);

@@ -24,6 +24,7 @@ use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
 use crate::ranks::{self, Ranks};
 use crate::tensors::Tensors;
+use crate::train::augment::Augment;
 use crate::train::data::Values;
 use crate::train::engine::Engine;
 use crate::train::lr_schedule::LrSchedule;
@@ -113,19 +114,22 @@ impl<'a> Bench<'a> {
         Bench { program: Arc::new(program.clone()), ..self }
     }
 
-    /// Puts it on the device, for physical batches of `rows`.
+    /// Puts it on the device, for physical batches of `rows`, or of as many records where these have several rows.
     ///
     /// # Errors
     /// What the device says.
     pub fn rig(&self, rows: usize) -> Result<Rig<'_>, AuditError> {
-        let phases = Stepper::phases(&self.plan);
+        let phases = Stepper::phases_of(&self.plan, &self.program);
+        let rows = rows * self.program.views;
         let engine = Engine::new(self.device, self.program.clone(), &self.artifact.weights, rows, phases)?;
+        let views = self.plan.views as usize;
         let parameters = engine.trained();
         let setting = Setting {
             plan: &self.plan,
             data: &self.records.data,
             units: Cow::Borrowed(&self.records.units),
-            augment: None,
+            // Every view is the record as it is.
+            augment: (views > 1).then(|| Augment { views, ..Augment::default() }),
             optimizer: self.artifact.manifest.optimizer,
             learning_rate: self.learning_rate,
             lr_schedule: Cow::Owned(LrSchedule::CONSTANT),
@@ -180,9 +184,10 @@ pub struct Step {
 }
 
 impl Rig<'_> {
-    /// Rows of a physical batch.
+    /// Records of a physical batch.
     pub fn rows(&mut self) -> usize {
-        self.stepper.engine().rows()
+        let engine = self.stepper.engine();
+        engine.rows() / engine.views()
     }
 
     /// The trained parameters.
@@ -424,7 +429,7 @@ fn shown(program: &mut Program, noise: BufferId, len: usize, parameter: &str) ->
     let copy = BufferId(program.buffers.len() as u32 - 1);
     let axes = vec![CopyAxis { size: len, from: 1, to: 1 }];
     let kernel = Copy { batched: false, from_record: len, to_record: len, from_offset: 0, to_offset: 0, axes };
-    Dispatch { kernel: kernel.into(), buffers: vec![noise, copy], label: name }
+    Dispatch { kernel: kernel.into(), buffers: vec![noise, copy], label: name, views: 1 }
 }
 
 /// The result that holds what a step releases of the gradient of `parameter`; see [`observable`].

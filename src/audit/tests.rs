@@ -37,6 +37,7 @@ fn artifact_with(name: &str, loss: &str, clip: &str, noise: NoiseKind) -> Artifa
         optimizer: "sgd".parse().unwrap(),
         costs: CostModel::default(),
         precision: Precision::default(),
+        views: 1,
         per_sample: false,
         noise,
     };

@@ -91,7 +91,20 @@ impl Variants {
     /// # Errors
     /// When it does not compile.
     pub(super) fn compile(&self, clip: &ClipRule, norm: NormChoice) -> Result<Built, AuditError> {
-        let options = Options { clip: clip.clone(), norm, ..self.options.clone() };
+        self.compile_in_views(clip, norm, 1)
+    }
+
+    /// The same, where each record has so many views.
+    ///
+    /// # Errors
+    /// When it does not compile.
+    pub(super) fn compile_in_views(
+        &self,
+        clip: &ClipRule,
+        norm: NormChoice,
+        views: usize,
+    ) -> Result<Built, AuditError> {
+        let options = Options { clip: clip.clone(), norm, views, ..self.options.clone() };
         let compiled = compile_with_ops(&self.source, &self.parameters, &options, TARGETS, &self.ops)?;
         Ok(Built { program: compiled.program, groups: compiled.clip_groups, grid: compiled.grid })
     }

@@ -116,6 +116,7 @@ pub fn run(args: &Args) -> Result<()> {
         optimizer: args.optimizer,
         costs,
         precision: args.private.precision,
+        views: 1,
         per_sample: false,
         noise: args.noise,
     };

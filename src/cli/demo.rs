@@ -153,6 +153,7 @@ fn compile(files: &Files) -> Result<(Artifact, Compiled)> {
         optimizer: OPTIMIZER.parse().map_err(text)?,
         costs: CostModel::default(),
         precision: Precision::default(),
+        views: 1,
         per_sample: false,
         noise: NoiseKind::Exact,
     };

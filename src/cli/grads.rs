@@ -72,6 +72,7 @@ pub fn run(args: &Args) -> Result<()> {
             optimizer: super::model::forward_options(None)?.optimizer,
             costs: CostModel::default(),
             precision: args.private.precision,
+            views: 1,
             per_sample: args.per_sample,
             noise: NoiseKind::Float,
         };

@@ -211,6 +211,7 @@ pub fn forward_options(loss: Option<Loss>) -> Result<Options> {
         optimizer: "sgd".parse().map_err(|error: String| miette::miette!("{error}"))?,
         costs: CostModel::default(),
         precision: Precision::default(),
+        views: 1,
         per_sample: false,
         noise: NoiseKind::Float,
     })

@@ -43,6 +43,8 @@ pub struct Options {
     pub optimizer: OptimizerSpec,
     /// What is kept for the backward pass, and for the sums over the batch, is kept in.
     pub precision: Precision,
+    /// In how many views each record is seen, whose mean gradient is clipped as one: rows of a batch that follow each other.
+    pub views: usize,
     /// Whether per-sample gradients are results of the private phase.
     pub per_sample: bool,
     /// What private sums and their noise are; see [`crate::privacy::grid`].
@@ -60,6 +62,7 @@ impl Options {
             costs: CostModel::default(),
             optimizer: OptimizerSpec::default(),
             precision: Precision::default(),
+            views: 1,
             per_sample: false,
             noise: NoiseKind::default(),
         }

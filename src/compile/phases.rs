@@ -19,6 +19,11 @@ pub(super) struct Builder {
 }
 
 impl Builder {
+    /// One of records that have so many rows each.
+    pub fn new(views: usize) -> Builder {
+        Builder { program: Program { views, ..Program::default() } }
+    }
+
     /// The forward phase: the model's outputs, and the loss if there is one.
     pub fn forward(&mut self, graph: &Graph) -> Result<(), LowerError> {
         self.phase(Phase::Forward, graph)
@@ -204,7 +209,7 @@ impl Builder {
     }
 
     pub(super) fn dispatch(&mut self, phase: Phase, kernel: impl Into<Kernel>, buffers: &[BufferId], label: &str) {
-        let dispatch = Dispatch { kernel: kernel.into(), buffers: buffers.to_vec(), label: label.into() };
+        let dispatch = Dispatch { kernel: kernel.into(), buffers: buffers.to_vec(), label: label.into(), views: 1 };
         self.program.phases.entry(phase).or_default().push(dispatch);
     }
 }

@@ -16,7 +16,7 @@ use crate::ops::Graph;
 use crate::options::{NoiseKind, NormChoice, Precision};
 use crate::passes::attach_loss::{LossInfo, attach};
 use crate::passes::collapse::collapse;
-use crate::passes::differentiate::{GRADIENT, differentiate};
+use crate::passes::differentiate::{GRADIENT, differentiate_mean};
 use crate::passes::fuse::fuse;
 use crate::passes::fuse_sums::fuse_sums;
 use crate::passes::inference::inference;
@@ -202,7 +202,8 @@ impl Compilation<'_> {
     }
 
     fn differentiate(&mut self) -> Result<(), CompileError> {
-        let gradients = differentiate(self.graph(Stage::Graph)).map_err(CompileError::Vjp)?;
+        let views = self.options.views;
+        let gradients = differentiate_mean(self.graph(Stage::Graph), views).map_err(CompileError::Vjp)?;
         if !gradients.outputs.keys().any(|name| name.starts_with(GRADIENT)) {
             return Err(CompileError::NothingToTrain);
         }
@@ -231,7 +232,8 @@ impl Compilation<'_> {
         };
         let (clip, groups) = (self.options.clip.clone(), self.clip_groups.clone());
         let (costs, per_sample) = (self.options.costs.clone(), self.options.per_sample);
-        let options = PrivateOptions { clip, groups, strategy, costs, per_sample, sums: self.sums() };
+        let views = self.options.views;
+        let options = PrivateOptions { clip, groups, strategy, costs, views, per_sample, sums: self.sums() };
         let targets = self.targets;
         let rewritten = privatize(self.graph(Stage::Gradients), &options, targets)?;
         self.graphs.insert(Stage::Private, rewritten.graph);
@@ -248,14 +250,20 @@ impl Compilation<'_> {
     }
 
     fn lower(&mut self) -> Result<(), CompileError> {
-        let mut program = phases::Builder::default();
+        let views = self.options.views;
+        let mut program = phases::Builder::new(views);
         program.forward(self.graph(Stage::FusedInference))?;
         if self.loss.is_some() {
             program.private(self.graph(Stage::FusedPrivate))?;
-            program.plain(self.graph(Stage::FusedPlain))?;
             let exact = self.options.noise == NoiseKind::Exact;
-            program.units(self.options.clip.function(), &self.clip_groups, exact, self.targets);
-            program.update(&self.options.optimizer);
+            // Without privacy, and in units of any size, views are rows like others.
+            if views == 1 {
+                program.plain(self.graph(Stage::FusedPlain))?;
+                program.units(self.options.clip.function(), &self.clip_groups, exact, self.targets);
+            }
+            if views == 1 || !exact {
+                program.update(&self.options.optimizer);
+            }
             if exact {
                 program.release(&self.options.optimizer, &self.clip_groups);
                 let groups = self.clip_groups.clone();

@@ -96,7 +96,9 @@ fn alone(kernel: &Kernel) -> Program {
         program.buffers.push(Buffer { name, dtype, len: binding.len, role, slot: 0 });
     }
     let buffers: Vec<BufferId> = program.ids().collect();
-    program.phases.insert(Phase::Forward, vec![Dispatch { kernel: kernel.clone(), buffers, label: String::new() }]);
+    program
+        .phases
+        .insert(Phase::Forward, vec![Dispatch { kernel: kernel.clone(), buffers, label: String::new(), views: 1 }]);
     program
 }
 

@@ -7,6 +7,7 @@
 mod print;
 mod types;
 mod verify;
+mod views;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ use petgraph::visit::EdgeRef;
 pub(crate) use print::names;
 pub use types::{DType, MAX_LEN, Type, broadcast, product, strides};
 pub use verify::{Violation, verify};
+pub use views::of_records;
 
 /// A node of a [`Graph`], and the value it yields.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -69,6 +71,9 @@ pub trait Operator: Clone + fmt::Debug {
 
     /// Whether it takes batched values and yields a shared one, so that records meet in it.
     fn crosses_batch(&self) -> bool;
+
+    /// How many rows of the batch its value takes for one record, where it takes several.
+    fn rows_joined(&self) -> Option<usize>;
 
     /// Whether the host fills its value.
     fn is_input(&self) -> bool;

@@ -3,11 +3,13 @@
 //! - operands of a node are numbered 0, 1, 2, … without a gap, and precede it (so the order of ids is topological);
 //! - the type of a node is what its op infers from its operands;
 //! - outputs name nodes of the graph;
+//! - no op takes values of rows together with values of records of several rows, see [`of_records`];
 //! - records meet in a sum over the batch and nowhere else: no op takes a batched operand and yields a
 //!   shared value but one that [says so](Operator::crosses_batch).
 //!
 //! The last one is what proofs about the rewritten gradients start from.
 
+use super::views::{of_records, problem};
 use super::{Graph, NodeId, Operator};
 
 /// An invariant that a graph breaks.
@@ -28,6 +30,7 @@ pub fn verify<O: Operator>(graph: &Graph<O>, pass: &str) -> Result<(), Vec<Viola
         let text = format!("{} = {}: {what}", names[id.index()], graph.op(id).mnemonic());
         found.push(Violation { pass: pass.into(), what: text });
     };
+    let joined = of_records(graph);
     for id in graph.ids() {
         let operands = graph.operands(id);
         let node = graph.node(id);
@@ -40,6 +43,9 @@ pub fn verify<O: Operator>(graph: &Graph<O>, pass: &str) -> Result<(), Vec<Viola
             Ok(ty) if ty == node.ty => {}
             Ok(ty) => report(id, format!("has type {}, its operands give {ty}", node.ty)),
             Err(why) => report(id, why),
+        }
+        if let Some(why) = problem(graph, id, &joined) {
+            report(id, why.into());
         }
         let meets = types.iter().any(|t| t.batched) && !node.ty.batched;
         if meets && !node.op.crosses_batch() {

@@ -7,7 +7,6 @@ use super::Error;
 use super::model::{Compiled, units};
 use crate::artifact::Artifact;
 use crate::device::Device;
-use crate::lower::program::Phase;
 use crate::onnx::{self, Source};
 use crate::privacy::accountant::{ACCOUNTANTS, Accountant};
 use crate::privacy::adjacency::Unit;
@@ -24,9 +23,10 @@ use crate::train::augment::Augment;
 use crate::train::average::Average;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::data::Dataset;
-use crate::train::engine::{Engine, Shown};
+use crate::train::engine::Shown;
 use crate::train::evaluate::{Evaluation, Scored, evaluate, evaluate_with};
 use crate::train::finite;
+use crate::train::load;
 use crate::train::lr_for::{self, LrFor};
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::paid::{Affordable, Outcome, PaidSteps, affordable};
@@ -157,13 +157,11 @@ impl<'a> Trainer<'a> {
         };
         let step = setup.resume.as_ref().map_or(0, |checkpoint| checkpoint.step);
         agreement.check(&*setup.ranks, vec![Common::new("step to go on from", step)])?;
-        let phases = [&[Phase::Forward], Stepper::phases(plan)].concat();
         let rows = setup
             .physical_batch
             .unwrap_or_else(|| physical::suited(device, artifact, plan, &units, setup.ranks.size()));
         let own = lr_for::resolve(&setup.lr_for, &artifact.program)?;
-        let program = Arc::new(artifact.program.clone());
-        let mut engine = Engine::with_rates(device, program, &artifact.weights, rows, &phases, &own)?;
+        let mut engine = load::engine(device, artifact, plan, rows, &own)?;
         let terms = Terms {
             plan: plan.clone(),
             provenance: artifact.provenance()?,

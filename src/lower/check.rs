@@ -4,6 +4,7 @@
 //! - A buffer fits into its memory slot, whose elements are as large as its own, and constants are as many as its elements.
 //! - A dispatch has the buffers of its kernel's contract, of its types and at least of its lengths; what it writes shares
 //!   memory with no other of them; and the kernel's sizes make sense and fit the 32 bits of a shader's word.
+//! - A dispatch runs for every view of a record, or for records where it clips them or sums over them.
 
 use std::collections::BTreeSet;
 
@@ -88,7 +89,13 @@ fn contract(program: &Program, dispatch: &Dispatch, rows: &[usize]) -> Result<()
     if let Some(id) = dispatch.buffers.iter().find(|id| id.0 as usize >= program.buffers.len()) {
         return Err(format!("uses buffer {}, which does not exist", id.0));
     }
+    if dispatch.views != program.views && dispatch.views != 1 {
+        return Err(format!("runs for {} views of {}", dispatch.views, program.views));
+    }
     let rules = dispatch.kernel.rules();
+    if dispatch.views != 1 && rules.is_of_records() {
+        return Err(format!("({}) takes each view for a record of its own", rules.name()));
+    }
     if let Some(size) = oversized(&dispatch.kernel) {
         return Err(format!("({}) has the size {size}, which does not fit 32 bits", rules.name()));
     }
@@ -107,8 +114,9 @@ fn contract(program: &Program, dispatch: &Dispatch, rows: &[usize]) -> Result<()
         if buffer.dtype != dtype {
             return Err(format!("has `{}` of {} for `{}` of {dtype}", buffer.name, buffer.dtype, binding.name));
         }
-        if let Some(&rows) = rows.iter().find(|&&rows| buffer.len.at(rows) < binding.len.at(rows)) {
-            let (len, reach) = (buffer.len.at(rows), binding.len.at(rows));
+        let reach = |rows: usize| binding.len.at(rows.saturating_mul(dispatch.views));
+        if let Some(&rows) = rows.iter().find(|&&rows| buffer.len.at(rows) < reach(rows)) {
+            let (len, reach) = (buffer.len.at(rows), reach(rows));
             return Err(format!(
                 "reaches {reach} elements of `{}` in `{}`, which has {len} for {rows} rows",
                 binding.name, buffer.name
@@ -153,14 +161,19 @@ mod tests {
     fn program() -> Program {
         let len = Extent::fixed(2);
         let buffer = |role, slot| Buffer { name: "x".to_owned(), dtype: DType::F32, len, role, slot };
-        let fill =
-            Dispatch { kernel: Fill { len, value: 0.0 }.into(), buffers: vec![BufferId(0)], label: "fill".to_owned() };
+        let fill = Dispatch {
+            kernel: Fill { len, value: 0.0 }.into(),
+            buffers: vec![BufferId(0)],
+            label: "fill".to_owned(),
+            views: 1,
+        };
         let slot = Slot { dtype: DType::F32, tenants: vec![len] };
         Program {
             buffers: vec![buffer(Role::Temporary, 0), buffer(Role::ConstantF32(vec![1.0, 2.0]), 1)],
             slots: vec![slot.clone(), slot],
             phases: [(Phase::Forward, vec![fill])].into(),
             targets: vec![],
+            views: 1,
         }
     }
 
@@ -195,6 +208,7 @@ mod tests {
                         kernel: Accumulate { len: 2 }.into(),
                         buffers: vec![BufferId(0), BufferId(1)],
                         label: String::new(),
+                        views: 1,
                     };
                     p.buffers[1].slot = 0;
                 },

@@ -3,7 +3,7 @@
 use super::check::length;
 use super::kernels::{Copy, CopyAxis, Kernel};
 use super::program::{Buffer, BufferId, Dispatch, Extent, Phase, Program, Role};
-use crate::graph::{DType, Graph, NodeId, Operator, Origin, Type};
+use crate::graph::{DType, Graph, NodeId, Operator, Origin, Type, of_records};
 
 /// A graph that cannot be lowered.
 #[derive(Debug, Clone, thiserror::Error, miette::Diagnostic)]
@@ -37,6 +37,8 @@ pub struct Lowering<'a> {
     operands: Vec<(&'a Type, BufferId)>,
     /// The buffer of the node's own value.
     value: Option<BufferId>,
+    /// For how many rows of a record the node is computed.
+    views: usize,
 }
 
 impl Lowering<'_> {
@@ -131,7 +133,7 @@ impl Lowering<'_> {
         debug_assert_eq!(kernel.writes(), writes.len(), "{kernel:?}");
         let label = self.label();
         let buffers = reads.iter().chain(writes).copied().collect();
-        self.program.phases.entry(self.phase).or_default().push(Dispatch { kernel, buffers, label });
+        self.program.phases.entry(self.phase).or_default().push(Dispatch { kernel, buffers, label, views: self.views });
     }
 
     /// The error of a form that no kernel computes.
@@ -140,6 +142,7 @@ impl Lowering<'_> {
     }
 
     fn buffer(&mut self, name: String, dtype: DType, len: Extent, role: Role) -> BufferId {
+        let len = Extent { per_row: len.per_row.saturating_mul(self.views), ..len };
         self.program.buffers.push(Buffer { name, dtype, len, role, slot: 0 });
         BufferId(self.program.buffers.len() as u32 - 1)
     }
@@ -154,7 +157,8 @@ impl Lowering<'_> {
     }
 }
 
-/// Appends the dispatches of a graph to a phase of the program, and returns the buffer of each of its outputs, by name.
+/// Appends the dispatches of a graph to a phase of the program, and returns the buffer of each of its outputs, by name. What is
+/// of rows is computed for every [view](Program::views) of a record.
 pub fn lower_graph<O: Lower>(
     graph: &Graph<O>,
     program: &mut Program,
@@ -162,6 +166,13 @@ pub fn lower_graph<O: Lower>(
 ) -> Result<std::collections::BTreeMap<String, BufferId>, LowerError> {
     program.phases.entry(phase).or_default();
     let mut buffers: Vec<Option<BufferId>> = vec![None; graph.len()];
+    let (of_records, views) = (of_records(graph), program.views);
+    // What is of no batch at all is computed once.
+    let of_rows = |id: NodeId| {
+        let all = || [id].into_iter().chain(graph.operands(id)).filter(|&id| graph.ty(id).batched);
+        let joins = graph.op(id).rows_joined().is_some();
+        all().next().is_some() && !joins && !all().any(|id| of_records[id.index()])
+    };
     for id in graph.ids() {
         let before = program.buffers.len();
         let node = graph.node(id);
@@ -174,7 +185,11 @@ pub fn lower_graph<O: Lower>(
             origin: &node.origin,
             operands: graph.operands(id).into_iter().map(operand).collect(),
             value: None,
+            views: if of_rows(id) { views } else { 1 },
         };
+        if node.op.rows_joined().is_some_and(|rows| rows != views) {
+            return Err(cx.no_kernel(format!("other than {views} rows of a record")));
+        }
         node.op.lower(&mut cx)?;
         if cx.program.buffers[before..].iter().any(|buffer| length(&buffer.len).is_none()) {
             return Err(cx.no_kernel("values of this size"));

@@ -143,6 +143,7 @@ mod tests {
             kernel: Kernel::Accumulate(Accumulate { len: 1 }),
             buffers: vec![BufferId(from), BufferId(to)],
             label: String::new(),
+            views: 1,
         };
         program.phases.insert(Phase::Forward, vec![step(0, 1), step(1, 2), step(2, 3)]);
         plan(&mut program);

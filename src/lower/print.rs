@@ -99,7 +99,11 @@ fn row(program: &Program, names: &[String], dispatch: &Dispatch, remark: String)
         (true, onnx) => format!("; {onnx}"),
         (false, _) => format!("; {}", dispatch.label),
     };
-    [line, rules.text(), remark, origin]
+    let sizes = match dispatch.views {
+        1 => rules.text(),
+        views => format!("{}, for {views} rows each", rules.text()),
+    };
+    [line, sizes, remark, origin]
 }
 
 fn describe(role: &Role) -> String {

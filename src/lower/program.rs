@@ -1,7 +1,8 @@
 //! The lowered program: plain data that can be printed, serialised and run by any device.
 //!
 //! A program works on physical batches of `P` rows, a number chosen when it is loaded. Buffer lengths and launch sizes
-//! are functions of `P`; nothing else is.
+//! are functions of `P`; nothing else is. Where each record is seen in several [views](Program::views), `P` are the records, and
+//! each has as many rows as views, one behind the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -136,6 +137,17 @@ pub struct Dispatch {
     pub buffers: Vec<BufferId>,
     /// The graph value and ONNX node that it computes, for people.
     pub label: String,
+    /// For how many rows of each of the `P` records it runs: for all [views](Program::views), or for one where it is of the record.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub views: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(views: &usize) -> bool {
+    *views == 1
 }
 
 /// A list of dispatches that runs as a unit.
@@ -192,7 +204,7 @@ impl Dispatch {
 }
 
 /// A lowered program.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Program {
     /// All buffers.
     pub buffers: Vec<Buffer>,
@@ -203,6 +215,15 @@ pub struct Program {
     /// The targets that it was compiled for: its clip factors allow for how they round, and for no others.
     #[serde(default)]
     pub targets: Vec<String>,
+    /// Rows of the batch that each of the `P` records has: views of it whose mean gradient is clipped as one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub views: usize,
+}
+
+impl Default for Program {
+    fn default() -> Program {
+        Program { buffers: vec![], slots: vec![], phases: BTreeMap::new(), targets: vec![], views: 1 }
+    }
 }
 
 impl Program {
@@ -263,7 +284,7 @@ impl Program {
         };
         let (mine, others) = (used(true), used(false));
         let kept = |id: &BufferId| mine.contains(id) || !others.contains(id);
-        let mut program = Program { targets: self.targets.clone(), ..Program::default() };
+        let mut program = Program { targets: self.targets.clone(), views: self.views, ..Program::default() };
         let mut renamed = BTreeMap::new();
         for id in self.ids().filter(kept) {
             renamed.insert(id, BufferId(program.buffers.len() as u32));

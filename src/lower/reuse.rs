@@ -35,7 +35,7 @@ fn merge_phase(program: &Program, dispatches: &mut Vec<Dispatch>) {
             return true;
         }
         // The text tells zeros of different sign apart, which are equal as numbers.
-        let key = (format!("{:?}", dispatch.kernel), read.to_vec());
+        let key = (format!("{} {:?}", dispatch.views, dispatch.kernel), read.to_vec());
         match seen.get(&key) {
             Some(same) => {
                 renamed.extend(written.iter().copied().zip(same.iter().copied()));
@@ -69,6 +69,7 @@ mod tests {
             kernel,
             buffers: buffers.iter().map(|&id| BufferId(id)).collect(),
             label: String::new(),
+            views: 1,
         };
         let fill = |(id, value)| dispatch(Fill { len: Extent::fixed(1), value }.into(), &[id]);
         let add = |from, to| dispatch(Accumulate { len: 1 }.into(), &[from, to]);

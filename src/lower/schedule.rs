@@ -128,6 +128,7 @@ mod tests {
             },
             buffers: buffers.iter().map(|&id| BufferId(id)).collect(),
             label: String::new(),
+            views: 1,
         };
         program.phases.insert(Phase::Forward, dispatches.iter().map(dispatch).collect());
         program

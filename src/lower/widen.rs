@@ -45,7 +45,7 @@ fn of_phase(program: &mut Program, dispatches: Vec<Dispatch>) -> Vec<Dispatch> {
             let here = floats.get(&words).filter(|floats| floats.since <= packing.len).map(|floats| floats.id);
             let id = here.unwrap_or_else(|| {
                 let (id, label) = (wide(program, words, packing.len), program.buffer(words).name.clone());
-                out.push(Dispatch { kernel: Widen(packing).into(), buffers: vec![words, id], label });
+                out.push(Dispatch { kernel: Widen(packing).into(), buffers: vec![words, id], label, views: 1 });
                 id
             });
             floats.insert(words, Floats { id, since: 0 });
@@ -96,6 +96,7 @@ mod tests {
             kernel,
             buffers: ids.iter().map(|&id| BufferId(id)).collect(),
             label: String::new(),
+            views: 1,
         };
         let read = |to| dispatch(Accumulate { len: 1 }.into(), &[1, to]);
         let large = dispatch(Fill { len: Extent::rows(9), value: 0.0 }.into(), &[4]);

@@ -52,6 +52,11 @@ pub trait OpRules: Debug + Send + Sync {
     fn crosses_batch(&self) -> bool {
         false
     }
+
+    /// How many rows of the batch its value takes for one record, where it takes several.
+    fn rows_joined(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A graph of ops.
@@ -75,6 +80,10 @@ impl Operator for Op {
 
     fn crosses_batch(&self) -> bool {
         self.rules().crosses_batch()
+    }
+
+    fn rows_joined(&self) -> Option<usize> {
+        self.rules().rows_joined()
     }
 
     fn is_input(&self) -> bool {
@@ -252,6 +261,7 @@ op_table! {
     narrow { Narrow }
     custom { Custom }
     loss { CrossEntropy, CrossEntropyVjp }
+    views { Views }
     norm { SquareNorm, OuterNorm, GhostNorm, TileNorm, SegmentNorm, SegmentCross, LengthBound }
     clip { ClipFactor }
 }

@@ -19,6 +19,11 @@ pub const SEED: &str = "d.loss";
 /// Extends a graph whose output [`LOSS`] is `f32[N]` with the gradient of the batch's summed loss, one output
 /// `grad/PARAMETER` per trained parameter that the loss depends on. Reports every op without a derivative.
 pub fn differentiate(forward: &Graph) -> Result<Graph, Vec<VjpError>> {
+    differentiate_mean(forward, 1)
+}
+
+/// [`differentiate`], where each record has `views` rows and its loss is their mean.
+pub fn differentiate_mean(forward: &Graph, views: usize) -> Result<Graph, Vec<VjpError>> {
     let mut graph = forward.clone();
     let Some(&loss) = forward.outputs.get(LOSS) else { return Ok(graph) };
     let parameters: BTreeMap<String, NodeId> = forward
@@ -28,7 +33,7 @@ pub fn differentiate(forward: &Graph) -> Result<Graph, Vec<VjpError>> {
             _ => None,
         })
         .collect();
-    let seed = leaf::Fill { ty: Type::batched([]), value: 1.0 };
+    let seed = leaf::Fill { ty: Type::batched([]), value: 1.0 / views as f32 };
     let seed = graph.add(seed, &[], Origin::value(SEED)).map_err(|e| vec![e.into()])?;
     let of: Vec<NodeId> = parameters.values().copied().collect();
     let found = pull_back(&mut graph, loss, seed, &of)?;

@@ -7,11 +7,14 @@
 //!
 //! A norm is what was computed and a bound on what rounding hides of it: see [`rounding`].
 //!
+//! Where a record has several rows, one for each view of it, the gradient that is clipped is that of all of them: see [`views`].
+//!
 //! There is one backward pass: cotangents are kept, never computed again. What is stored, and what the sum computes by
 //! itself, is decided by [`fuse_sums`](super::fuse_sums).
 
 pub(crate) mod norms;
 pub(super) mod rounding;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,6 +52,8 @@ pub struct PrivateOptions {
     pub strategy: Option<NormStrategy>,
     /// What the cost model chooses by.
     pub costs: CostModel,
+    /// Rows of each record, whose gradients are clipped as one.
+    pub views: usize,
     /// Whether per-sample gradients are outputs too.
     pub per_sample: bool,
     /// What the sums are made of: [`Sums::Floats`] or [`Sums::Grid`].
@@ -102,11 +107,18 @@ pub fn privatize(gradients: &Graph, options: &PrivateOptions, targets: Targets<'
         costs: options.costs.clone(),
         per_sample: BTreeMap::new(),
         stored: BTreeSet::new(),
+        views: options.views,
+        joined: BTreeMap::new(),
+        moved: BTreeMap::new(),
+        of_record: BTreeMap::new(),
     };
     let parameters = parameters(gradients);
     rewrite.graph.outputs.retain(|name, _| !name.starts_with(GRADIENT));
     let (mut each, mut norms, mut choices) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-    let kept = parameters.iter().map(|(name, gradient)| rewrite.per_sample(*gradient, name));
+    let kept = parameters.iter().map(|(name, gradient)| {
+        let of_rows = rewrite.per_sample(*gradient, name)?;
+        rewrite.of_record(of_rows)
+    });
     let kept = kept.collect::<Result<Vec<NodeId>, TypeError>>()?;
     rewrite.stored = rewrite.worth_storing(&kept);
     for ((name, gradient), per_sample) in parameters.iter().zip(kept) {
@@ -135,6 +147,7 @@ pub fn privatize(gradients: &Graph, options: &PrivateOptions, targets: Targets<'
         totals.push((total, additions));
     }
     let mut weight = row_weights(&mut rewrite.graph)?;
+    weight = rewrite.of_any_view(weight)?;
     let groups = options.groups.len();
     if groups > 1 {
         // A record whose gradient is not finite in one group counts as zero in all of them.
@@ -196,6 +209,14 @@ struct Rewrite<'a> {
     per_sample: BTreeMap<NodeId, NodeId>,
     /// The gradients that may be stored although there is another way.
     stored: BTreeSet<NodeId>,
+    /// Rows of a record.
+    views: usize,
+    /// Values of rows as values of records.
+    joined: BTreeMap<NodeId, NodeId>,
+    /// The same with the axis of views inside of others, by how much is outside.
+    moved: BTreeMap<(NodeId, usize), NodeId>,
+    /// The gradients of records, by those of their rows.
+    of_record: BTreeMap<NodeId, NodeId>,
 }
 
 impl Rewrite<'_> {
@@ -206,7 +227,8 @@ impl Rewrite<'_> {
     /// The sum of square norms, each an `f32[N]`.
     fn total(&mut self, parts: &[NodeId], name: &str) -> Result<NodeId, TypeError> {
         let Some((&first, rest)) = parts.split_first() else {
-            return self.add(leaf::Fill { ty: Type::batched([]), value: 0.0 }, &[], name);
+            let zero = self.add(leaf::Fill { ty: Type::batched([]), value: 0.0 }, &[], name)?;
+            return self.of_any_view(zero);
         };
         let total =
             rest.iter().try_fold(first, |sum, &part| self.add(Elementwise::call(Func::Add), &[sum, part], ""))?;

@@ -13,7 +13,7 @@ use crate::lower::kernels::{Half, Sums};
 use crate::lower::{host_inputs, host_outputs};
 use crate::ops::Graph;
 use crate::ops::{Backward, Op, VjpError};
-use crate::passes::differentiate::differentiate;
+use crate::passes::differentiate::{differentiate, differentiate_mean};
 use crate::passes::fuse_sums::fuse_sums;
 use crate::passes::narrow::narrow_from;
 use crate::passes::privatize::{PER_SAMPLE, PrivateOptions, SUM, privatize, weigh_rows, with_gradient};
@@ -107,6 +107,8 @@ fn check(sketch: &Sketch) -> Result<Vec<Graph>, String> {
             graphs.extend(
                 check_private(&gradients, &expected, &values, strategy).map_err(|e| format!("{strategy:?}: {e}"))?,
             );
+            let views = check_views(sketch, &expected, &values, strategy);
+            graphs.extend(views.map_err(|e| format!("{strategy:?}, in views: {e}"))?);
         }
     }
     Ok(graphs)
@@ -127,8 +129,15 @@ fn check_private(
     let bound = Some(sorted[ROWS / 2]).filter(|median| *median > 0.0).unwrap_or(1e3);
     let clip = ClipRule::flat(bound).map_err(|e| e.to_string())?;
     let groups = clip.resolve(with_gradient(gradients).map(|(name, _)| name)).map_err(|e| e.to_string())?;
-    let options =
-        PrivateOptions { clip, groups, strategy, costs: CostModel::default(), per_sample: true, sums: Sums::Floats };
+    let options = PrivateOptions {
+        clip,
+        groups,
+        strategy,
+        costs: CostModel::default(),
+        views: 1,
+        per_sample: true,
+        sums: Sums::Floats,
+    };
     let private = verified(verify::private, privatize(gradients, &options, TARGETS).map_err(|e| e.to_string())?.graph)?;
     let mut values = values.clone();
     values.insert(host_inputs::CLIP_BOUNDS.into(), vec![bound]);
@@ -143,6 +152,41 @@ fn check_private(
         }
     }
     Ok(private)
+}
+
+/// Holds norm and clipped sum of one record, which has all rows for its views, to the mean of the differences.
+fn check_views(
+    sketch: &Sketch,
+    expected: &PerRecord,
+    values: &Values,
+    strategy: Option<NormStrategy>,
+) -> Result<[Graph; 2], String> {
+    let gradients = differentiate_mean(&sketch.graph, ROWS).map_err(|errors| errors[0].to_string())?;
+    let mean = |gradients: &Vec<Floats>| weighted(gradients, &[1.0 / ROWS as f64; ROWS]);
+    let means: BTreeMap<&String, Floats> = expected.iter().map(|(name, of_rows)| (name, mean(of_rows))).collect();
+    let norm = means.values().flatten().map(|x| x * x).sum::<f64>().sqrt();
+    let mut graphs = Vec::new();
+    for bound in [0.5 * norm.max(1e-3), 1e3] {
+        let clip = ClipRule::flat(bound).map_err(|e| e.to_string())?;
+        let groups = clip.resolve(with_gradient(&gradients).map(|(name, _)| name)).map_err(|e| e.to_string())?;
+        let costs = CostModel::default();
+        let options =
+            PrivateOptions { clip, groups, strategy, costs, views: ROWS, per_sample: false, sums: Sums::Floats };
+        let private = privatize(&gradients, &options, TARGETS).map_err(|e| e.to_string())?.graph;
+        graphs = verified(verify::private, private)?.into();
+        let mut values = values.clone();
+        values.insert(host_inputs::CLIP_BOUNDS.into(), vec![bound]);
+        let factor = [(bound / norm).min(1.0) * WEIGHTS[0]];
+        for results in graphs.iter().map(|private| evaluate(private, 1, &values)) {
+            compare("the norm", &results[host_outputs::NORM], &[norm], TOLERANCE)?;
+            for (name, mean) in &means {
+                let Some(sum) = results.get(&format!("{SUM}{name}")) else { continue };
+                let expected = weighted(std::slice::from_ref(mean), &factor);
+                compare(&format!("the clipped sum of {name}"), sum, &expected, CLIPPED)?;
+            }
+        }
+    }
+    graphs.try_into().map_err(|_| "no graphs".to_owned())
 }
 
 fn ops_of(graph: &Graph) -> impl Iterator<Item = &Op> {

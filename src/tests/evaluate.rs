@@ -19,7 +19,8 @@ pub fn evaluate(graph: &Graph, rows: usize, values: &Values) -> Values {
 
 /// [`evaluate`] with every float that a kernel computes replaced by what `round` makes of it.
 pub fn evaluate_with(graph: &Graph, rows: usize, values: &Values, round: &mut dyn FnMut(f64) -> f64) -> Values {
-    let mut program = Program::default();
+    let views = graph.ids().find_map(|id| graph.op(id).rules().rows_joined()).unwrap_or(1);
+    let mut program = Program { views, ..Program::default() };
     let outputs = lower_graph(graph, &mut program, Phase::Forward).unwrap_or_else(|e| panic!("{e}\n{graph}"));
     widen(&mut program);
     let mut memory: Vec<Floats> = program
@@ -43,6 +44,7 @@ pub fn evaluate_with(graph: &Graph, rows: usize, values: &Values, round: &mut dy
         let (read, written) = dispatch.buffers.split_at(dispatch.buffers.len() - dispatch.kernel.writes());
         let x: Vec<Floats> = read.iter().map(|id| memory[id.0 as usize].clone()).collect();
         let y = written.iter().map(|id| memory[id.0 as usize].clone()).collect();
+        let rows = rows * dispatch.views;
         for (id, mut floats) in written.iter().zip(kernel(&dispatch.kernel, rows, &x, y)) {
             if program.buffer(*id).dtype == DType::F32 && dispatch.kernel.rules().flops(rows) > 0 {
                 floats.iter_mut().for_each(|x| *x = round(*x));

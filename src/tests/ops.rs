@@ -74,6 +74,7 @@ pub const UNDERIVABLE: &[&str] = &[
     "LengthBound",
     "ClipFactor",
     "Narrow",
+    "Views",
 ];
 
 const EITHER: [bool; 2] = [true, false];

@@ -60,7 +60,15 @@ fn private(gradients: &Graph, per_sample: bool) -> Graph {
     }
     privatize(
         gradients,
-        &PrivateOptions { clip, groups, strategy: None, costs: CostModel::default(), per_sample, sums: Sums::Floats },
+        &PrivateOptions {
+            clip,
+            groups,
+            strategy: None,
+            costs: CostModel::default(),
+            views: 1,
+            per_sample,
+            sums: Sums::Floats,
+        },
         TARGETS,
     )
     .unwrap()

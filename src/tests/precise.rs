@@ -133,7 +133,8 @@ fn shares(
     let differentiated = differentiate(&sketch.graph).unwrap_or_else(|e| panic!("{}: {}", sketch.name, e[0]));
     let clip = ClipRule::flat(BOUND).expect("a bound");
     let groups = clip.resolve(with_gradient(&differentiated).map(|(name, _)| name)).expect("groups");
-    let options = PrivateOptions { clip, groups, strategy, costs: CostModel::default(), per_sample: false, sums };
+    let options =
+        PrivateOptions { clip, groups, strategy, costs: CostModel::default(), views: 1, per_sample: false, sums };
     let private = privatize(&differentiated, &options, TARGETS).expect("a rewrite");
     let graph = fuse_sums(&private.graph).expect("sums");
     let mut program = Program { targets: TARGETS.ids(), ..Program::default() };

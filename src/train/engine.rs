@@ -50,7 +50,7 @@ struct Parameter {
     states: Vec<(String, BufferId)>,
 }
 
-/// What a physical batch shows, one value a record.
+/// What a physical batch shows: losses of its rows, and norms of its records, which are its rows but where each has several views.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shown {
     pub loss: Vec<f32>,
@@ -92,7 +92,8 @@ pub enum EngineError {
 
 impl Engine {
     /// Puts the `phases` of `program` on `device` for physical batches of `rows`, or as many as its sums allow where those are
-    /// fewer, with the parameters' values `weights` by their ONNX names.
+    /// fewer, with the parameters' values `weights` by their ONNX names. Where a record has several rows, these are whole records, one
+    /// at least.
     pub fn new(
         device: &dyn Device,
         program: Arc<Program>,
@@ -125,8 +126,9 @@ impl Engine {
             false => rates::regroup(&program, &groups).restricted(phases),
         };
         let program = Arc::new(program);
-        let rows = program.most_rows().map_or(rows, |most| rows.min(most));
-        let session = device.load(program.clone(), rows)?;
+        let records = (rows / program.views).max(1);
+        let records = program.most_rows().map_or(records, |most| records.min(most));
+        let session = device.load(program.clone(), records)?;
         let parameters = parameters(&program, weights)?;
         let (inputs, results) = names(&program);
         let numbers = |(group, rate)| Some((inputs.get(&rates::input(group)).copied()?, rate));
@@ -139,7 +141,12 @@ impl Engine {
 
     /// Rows of a physical batch.
     pub fn rows(&self) -> usize {
-        self.session.rows()
+        self.session.rows() * self.program.views
+    }
+
+    /// Rows of the batch that are one record in the private phase, whose mean gradient is clipped.
+    pub fn views(&self) -> usize {
+        self.program.views
     }
 
     /// Bytes of device memory in use.
@@ -273,8 +280,8 @@ impl Engine {
         self.run_once(Phase::Collect)
     }
 
-    /// What the last [`Engine::run`] of a training phase shows of its `records` records.
-    pub fn shown(&mut self, phase: Phase, records: usize) -> Result<Shown, EngineError> {
+    /// What the last [`Engine::run`] of a training phase shows of its `rows` rows: losses of these, and norms of records.
+    pub fn shown(&mut self, phase: Phase, rows: usize) -> Result<Shown, EngineError> {
         let names: &[&str] = match phase {
             Phase::Private => &[host_outputs::LOSS, host_outputs::NORM],
             _ => &[host_outputs::LOSS],
@@ -282,12 +289,12 @@ impl Engine {
         let buffers = names.iter().map(|name| self.result(name)).collect::<Result<Vec<_>, _>>()?;
         let mut read = self.session.read_all(&buffers)?.into_iter().map(bytemuck::cast_vec::<u32, f32>);
         let mut loss = read.next().unwrap_or_default();
-        loss.truncate(records);
+        loss.truncate(rows);
         let Some(mut group_norms) = read.next() else {
             return Ok(Shown { loss, ..Shown::default() });
         };
-        let groups = group_norms.len() / self.rows();
-        group_norms.truncate(records * groups);
+        let groups = group_norms.len() / self.session.rows();
+        group_norms.truncate(rows / self.program.views * groups);
         Ok(Shown { loss, norm: total_norms(&group_norms, groups), group_norms })
     }
 

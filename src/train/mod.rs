@@ -13,6 +13,7 @@ pub mod evaluate;
 pub mod every;
 pub mod finite;
 pub mod gradients;
+pub mod load;
 pub mod lr_for;
 pub mod lr_schedule;
 #[cfg(feature = "host")]

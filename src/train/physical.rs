@@ -5,15 +5,22 @@ use super::units::Units;
 use crate::artifact::Artifact;
 use crate::device::Device;
 use crate::lower::program::{Phase, Program};
+use crate::privacy::adjacency::Unit;
 use crate::privacy::plan::PrivacyPlan;
 
 /// The rows of a physical batch for training by `plan` on one of `ranks` devices, at most those that the artifact allows and
-/// `device` has memory for.
+/// `device` has memory for: whole records where each has several views.
 pub fn suited(device: &dyn Device, artifact: &Artifact, plan: &PrivacyPlan, units: &Units, ranks: usize) -> usize {
-    let phases = [&[Phase::Forward], Stepper::phases(plan)].concat();
-    let most = fitting(device, &artifact.program, &phases, artifact.manifest.max_batch);
     let views = plan.views as usize;
+    let together = plan.clips_means() && plan.unit == Unit::Record && views <= artifact.manifest.max_batch;
+    let steps: &[Phase] = match (together, plan.grid.is_some()) {
+        (true, true) => &[Phase::Private, Phase::Release],
+        (true, false) => &[Phase::Private, Phase::Update],
+        (false, _) => Stepper::phases(plan),
+    };
+    let most = fitting(device, &artifact.program, &[&[Phase::Forward], steps].concat(), artifact.manifest.max_batch);
     match plan.clips_means() {
+        true if together && views <= most => rows(plan.expected_batch / ranks as f64, most / views) * views,
         true => (units.longest() * views).min(most),
         false => rows(plan.expected_batch * views as f64 / ranks as f64, most),
     }

@@ -28,8 +28,9 @@ use super::lr_for::Rate;
 use super::lr_schedule::LrSchedule;
 use super::released::{NoiseState, Releaser};
 use super::units::Units;
-use crate::lower::program::Phase;
+use crate::lower::program::{Phase, Program};
 use crate::options::optimizer::OptimizerSpec;
+use crate::privacy::adjacency::Unit;
 use crate::privacy::clipping::ClipState;
 use crate::privacy::correlation::{NoiseStream, StreamError};
 use crate::privacy::discrete::ParameterError;
@@ -205,6 +206,12 @@ impl<'a> Stepper<'a> {
         if planned != found {
             return Err(StepError::Views { planned, found });
         }
+        let found = engine.views() as u64;
+        // Records of several rows are those of a private step alone, and each a unit.
+        let together = !plan.non_private && plan.unit == Unit::Record && setting.units.longest() <= 1;
+        if found != 1 && !(together && found == planned) {
+            return Err(StepError::Views { planned, found });
+        }
         let (planned, found) = (plan.clip_groups, clip.groups());
         if planned != found && !plan.non_private {
             return Err(StepError::ClipGroups { planned, found });
@@ -258,7 +265,16 @@ impl<'a> Stepper<'a> {
         self.clip.clone_from(clip);
     }
 
-    /// The phases of the program that steps of `plan` run.
+    /// The phases of `program` that steps of `plan` run.
+    pub fn phases_of(plan: &PrivacyPlan, program: &Program) -> &'static [Phase] {
+        match (program.views, plan.grid.is_some()) {
+            (1, _) => Stepper::phases(plan),
+            (_, false) => &[Phase::Private, Phase::Update],
+            (_, true) => &[Phase::Private, Phase::Release],
+        }
+    }
+
+    /// The phases that steps of `plan` run of a program in which each row is a record.
     pub fn phases(plan: &PrivacyPlan) -> &'static [Phase] {
         match (plan.clips_means(), plan.grid.is_some()) {
             _ if plan.non_private => &[Phase::Plain, Phase::Update],
@@ -356,7 +372,8 @@ impl<'a> Stepper<'a> {
             // Where the system starts no thread, as in a browser, the next step draws for itself.
             let thread = || std::thread::Builder::new().name("dpc draw".to_owned()).spawn_scoped(scope, work).ok();
             let beside = (tell || next.is_some()).then(thread).flatten();
-            if plan.clips_means() {
+            let views = engine.views();
+            if plan.clips_means() && views == 1 {
                 for &unit in drawn {
                     let shown = engine.add_unit(data, units.records(unit), (chance, step))?;
                     let loss = shown.loss.iter().map(|&loss| f64::from(loss)).sum::<f64>() / shown.loss.len() as f64;
@@ -365,12 +382,16 @@ impl<'a> Stepper<'a> {
                     observe(&shown, clip, scale);
                 }
             } else {
-                let weight = 1.0 / plan.views as f32;
+                // What is clipped has the mean over views already.
+                let weight = views as f32 / plan.views as f32;
                 for batch in chance.rows(records).chunks(engine.rows()) {
                     engine.run_rows(phase, data, batch, weight, Some((chance, step)))?;
                     let shown = engine.shown(phase, batch.len())?;
                     clip.count(&shown.group_norms, &mut sums.counts);
-                    shown.loss.iter().for_each(|&loss| sums.estimate(plan, f64::from(loss)));
+                    for losses in shown.loss.chunks(views) {
+                        let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64;
+                        sums.estimate(plan, loss);
+                    }
                     observe(&shown, clip, scale);
                 }
             }
@@ -383,7 +404,7 @@ impl<'a> Stepper<'a> {
     /// # Errors
     /// When the device fails.
     pub fn collect(&mut self) -> Result<(), StepError> {
-        match self.setting.plan.clips_means() && !self.engine.exact() {
+        match self.setting.plan.clips_means() && self.engine.views() == 1 && !self.engine.exact() {
             true => Ok(self.engine.collect_units()?),
             false => Ok(()),
         }

@@ -194,6 +194,7 @@ fn attempt(
         optimizer: "sgd".parse().expect("an optimizer"),
         costs: CostModel::default(),
         precision: Precision::default(),
+        views: 1,
         per_sample: false,
         noise: dpc::options::NoiseKind::default(),
     };

@@ -145,8 +145,8 @@ impl Case {
             lr_for: vec![],
             lr_schedule: LrSchedule::CONSTANT,
             ema: self.ema,
-            // Another on each rank, but where several rows are clipped as one, whose sum is of floats.
-            physical_batch: if self.plan.clips_means() { 16 } else { 5 + 3 * ranks.rank() },
+            // Another on each rank, but where the records of a group are clipped as one, whose sum is of floats.
+            physical_batch: if self.plan.unit == Unit::Group { 16 } else { 5 + 3 * ranks.rank() },
             ledger: RunDir::new(out).ledger(),
             directory: RunDir::new(out),
             resume,

@@ -10,6 +10,7 @@ use dpc::compile::Options;
 use dpc::device::Device;
 use dpc::device::cpu::Cpu;
 use dpc::device::gpu::Gpu;
+use dpc::lower::check;
 use dpc::lower::program::Phase;
 use dpc::onnx::{Source, discover};
 use dpc::options::{NoiseKind, NormChoice};
@@ -263,31 +264,39 @@ fn phases_that_are_not_used_take_no_memory_and_do_not_run() {
     assert_eq!(error.to_string(), "the compiled program has no phase fold");
 }
 
+const VIEWS: usize = 5;
+
+/// The views of each record of `data` at a step, as records of their own.
+fn seen(data: &Dataset, artifact: &Artifact, augment: Augment, step: u64) -> Dataset {
+    let rows: Vec<_> = (0..RECORDS).map(|row| (row / VIEWS, row % VIEWS)).collect();
+    let mut batch = Batch::default();
+    data.fill(&rows.iter().map(|(record, _)| *record).collect::<Vec<_>>(), RECORDS, &mut batch).expect("records");
+    Views::new(augment, &RunKey::insecure(1)).apply(data, step, &rows, &mut batch);
+    let columns = data.inputs().iter().zip(&batch.inputs).chain(data.targets().iter().zip(&batch.targets));
+    let arrays = columns.map(|(column, values)| {
+        let dims = [&[RECORDS], column.dims.as_slice()].concat();
+        let array = match values {
+            Values::F32(values) => Array::from_f32(dims, values),
+            Values::I32(values) => Array::from_i64(dims, &values.iter().map(|&v| v.into()).collect::<Vec<_>>()),
+        };
+        (column.name.clone(), array)
+    });
+    Dataset::from_arrays("memory", &arrays.collect(), &artifact.manifest.schema).expect("data")
+}
+
+/// The rows of each record's views.
+fn views() -> Vec<Range<usize>> {
+    (0..RECORDS / VIEWS).map(|n| n * VIEWS..(n + 1) * VIEWS).collect()
+}
+
 /// K views of each record and one row for each are the same.
 fn views_are_clipped_as_one(device: &dyn Device) {
-    const VIEWS: usize = 5;
     const STEP: u64 = 3;
     let augment: Augment = format!("{VIEWS}:flip,crop=2,shift=1,rotate=20,noise=0.1").parse().expect("ways");
     for (rule, noise) in [("flat:0.3", NoiseKind::Exact), ("per-layer:0.3,auto", NoiseKind::Float)] {
         let artifact = artifact("mnist_small", rule, noise);
-        let schema = &artifact.manifest.schema;
-        let data = Dataset::random(schema, RECORDS / VIEWS);
-        let rows: Vec<_> = (0..RECORDS).map(|row| (row / VIEWS, row % VIEWS)).collect();
-        let mut batch = Batch::default();
-        data.fill(&rows.iter().map(|(record, _)| *record).collect::<Vec<_>>(), RECORDS, &mut batch).expect("records");
-        Views::new(augment, &RunKey::insecure(1)).apply(&data, STEP, &rows, &mut batch);
-        let columns = data.inputs().iter().zip(&batch.inputs).chain(data.targets().iter().zip(&batch.targets));
-        let arrays = columns.map(|(column, values)| {
-            let dims = [&[RECORDS], column.dims.as_slice()].concat();
-            let array = match values {
-                Values::F32(values) => Array::from_f32(dims, values),
-                Values::I32(values) => Array::from_i64(dims, &values.iter().map(|&v| v.into()).collect::<Vec<_>>()),
-            };
-            (column.name.clone(), array)
-        });
-        let seen = Dataset::from_arrays("memory", &arrays.collect(), schema).expect("data");
-        let users: Vec<_> = (0..RECORDS / VIEWS).map(|n| n * VIEWS..(n + 1) * VIEWS).collect();
-        let (expected, norms) = by_definition(device, &artifact, &seen, &users);
+        let data = Dataset::random(&artifact.manifest.schema, RECORDS / VIEWS);
+        let (expected, norms) = by_definition(device, &artifact, &seen(&data, &artifact, augment, STEP), &views());
         let chance = Chance::new(&RunKey::insecure(1), Some(augment));
         for rows in [1, 3, 8] {
             let mut engine = engine(device, &artifact, rows, unit_phases(&artifact));
@@ -299,11 +308,85 @@ fn views_are_clipped_as_one(device: &dyn Device) {
                 }
             }
             collect(&mut engine);
-            for (name, expected) in &expected {
-                let largest = expected.iter().fold(1e-6, |most: f64, g| most.max(g.abs()));
-                for (found, expected) in sum(&mut engine, &artifact, name).iter().zip(expected) {
-                    let near = (f64::from(*found) - expected).abs() <= 1e-4 * largest;
-                    assert!(near, "{rule} {name}, {rows} rows: {found} and not {expected}");
+            holds(&mut engine, &artifact, &expected, &format!("{rule}, {rows} rows"));
+        }
+    }
+}
+
+/// Holds the sums of an engine to those by definition.
+fn holds(engine: &mut Engine, artifact: &Artifact, expected: &BTreeMap<String, Vec<f64>>, at: &str) {
+    for (name, expected) in expected {
+        let largest = expected.iter().fold(1e-6, |most: f64, g| most.max(g.abs()));
+        for (found, expected) in sum(engine, artifact, name).iter().zip(expected) {
+            let near = (f64::from(*found) - expected).abs() <= 1e-4 * largest;
+            assert!(near, "{at} {name}: {found} and not {expected}");
+        }
+    }
+}
+
+/// The plan of steps in views.
+fn plan_in_views(artifact: &Artifact) -> PrivacyPlan {
+    let spec = PlanSpec {
+        views: VIEWS as u64,
+        noise_multiplier: 1.0,
+        delta: Some(1e-5),
+        clip_groups: artifact.manifest.clip_groups.len(),
+        grid: artifact.manifest.grid.clone(),
+        ..PlanSpec::new(Sampling::Poisson { rate: 1.0 }, 4.0, artifact.manifest.clip.clone())
+    };
+    PrivacyPlan::new(spec).expect("a plan")
+}
+
+/// The steps of a plan on `engine`.
+fn stepper<'a>(
+    plan: &'a PrivacyPlan,
+    (artifact, data): (&Artifact, &'a Dataset),
+    augment: Augment,
+    engine: Engine,
+) -> Stepper<'a> {
+    let setting = Setting {
+        plan,
+        data,
+        units: Cow::Owned(Units::single(data.records())),
+        augment: Some(augment),
+        optimizer: artifact.manifest.optimizer,
+        learning_rate: 0.1,
+        lr_schedule: Cow::Owned(LrSchedule::CONSTANT),
+    };
+    let clip = ClipState::new(&artifact.manifest.clip, &artifact.manifest.clip_groups);
+    Stepper::new(setting, engine, clip, &RunKey::insecure(1), 0).expect("steps")
+}
+
+/// Several records with all of their views in one physical batch are clipped as those of one batch each, however batches are cut:
+/// sums of integers to the bit.
+fn records_of_several_views_share_a_batch(device: &dyn Device) {
+    const STEP: u64 = 3;
+    let augment: Augment = format!("{VIEWS}:flip,shift=1,noise=0.3").parse().expect("ways");
+    for name in MODELS {
+        for (rule, noise) in [("flat:0.3", NoiseKind::Exact), ("per-layer:0.3,auto", NoiseKind::Float)] {
+            let artifact = artifact(name, rule, noise);
+            let data = Dataset::random(&artifact.manifest.schema, RECORDS / VIEWS);
+            let (expected, norms) = by_definition(device, &artifact, &seen(&data, &artifact, augment, STEP), &views());
+            let (program, plan) = (Arc::new(artifact.in_views(VIEWS).expect("a program")), plan_in_views(&artifact));
+            let mut first = None;
+            for rows in [1, 2 * VIEWS + 1, RECORDS] {
+                let at = format!("{name} {rule}, {rows} rows");
+                let phases = Stepper::phases_of(&plan, &program);
+                let engine = Engine::new(device, program.clone(), &artifact.weights, rows, phases).expect("an engine");
+                assert_eq!(engine.rows(), (rows / VIEWS).max(1) * VIEWS);
+                let mut stepper = stepper(&plan, (&artifact, &data), augment, engine);
+                stepper.begin(STEP).expect("a step");
+                let mut found = Vec::new();
+                stepper.add(STEP, &[0, 1, 2, 3], |shown, _, _| found.extend(shown.group_norms.clone())).expect("a sum");
+                stepper.collect().expect("a sum");
+                assert_eq!(found.len(), norms.concat().len(), "{at}");
+                for (found, norm) in found.iter().zip(norms.concat()) {
+                    assert!((f64::from(*found) - norm).abs() <= 1e-4 * norm, "{at}: norm {found} and not {norm}");
+                }
+                holds(stepper.engine(), &artifact, &expected, &at);
+                if noise == NoiseKind::Exact {
+                    let sums = stepper.engine().grid_sums().expect("sums");
+                    assert_eq!(*first.get_or_insert_with(|| sums.clone()), sums, "{at}");
                 }
             }
         }
@@ -357,6 +440,38 @@ fn a_step_clips_the_mean_over_views() {
 }
 
 #[test]
+fn records_of_several_views_share_a_batch_on_cpu() {
+    records_of_several_views_share_a_batch(&Cpu);
+}
+
+#[test]
+fn records_of_several_views_share_a_batch_on_gpu() {
+    records_of_several_views_share_a_batch(&gpu());
+}
+
+/// Rows of one record are taken for such by a plan that has as many views of each record, and by no other.
+#[test]
+fn a_program_in_views_takes_a_plan_of_as_many() {
+    let artifact = artifact("mnist_small", "flat:0.3", NoiseKind::Exact);
+    let data = Dataset::random(&artifact.manifest.schema, 4);
+    let program = Arc::new(artifact.in_views(2).expect("a program"));
+    let plan = plan_in_views(&artifact);
+    let engine = Engine::new(&Cpu, program.clone(), &artifact.weights, 8, Stepper::phases_of(&plan, &program));
+    let setting = Setting {
+        plan: &plan,
+        data: &data,
+        units: Cow::Owned(Units::single(4)),
+        augment: Some(format!("{VIEWS}:noise=1").parse().expect("a way")),
+        optimizer: artifact.manifest.optimizer,
+        learning_rate: 0.1,
+        lr_schedule: Cow::Owned(LrSchedule::CONSTANT),
+    };
+    let clip = ClipState::new(&artifact.manifest.clip, &artifact.manifest.clip_groups);
+    let error = Stepper::new(setting, engine.expect("an engine"), clip, &RunKey::insecure(1), 0).err();
+    assert!(matches!(error, Some(StepError::Views { planned: 5, found: 2 })));
+}
+
+#[test]
 fn views_are_clipped_as_one_on_cpu() {
     views_are_clipped_as_one(&Cpu);
 }
@@ -364,4 +479,18 @@ fn views_are_clipped_as_one_on_cpu() {
 #[test]
 fn views_are_clipped_as_one_on_gpu() {
     views_are_clipped_as_one(&gpu());
+}
+
+/// A program that would clip and sum each view as a record of its own is none.
+#[test]
+fn views_that_are_clipped_one_by_one_are_refused() {
+    for noise in [NoiseKind::Exact, NoiseKind::Float] {
+        let mut program = artifact("mnist_small", "flat:0.3", noise).program;
+        program.views = VIEWS;
+        program.buffers.iter_mut().for_each(|buffer| buffer.len.per_row *= VIEWS);
+        program.slots.iter_mut().flat_map(|slot| &mut slot.tenants).for_each(|len| len.per_row *= VIEWS);
+        program.phases.values_mut().flatten().for_each(|dispatch| dispatch.views = VIEWS);
+        let error = check::check(&program, &[1]).expect_err("a refusal").to_string();
+        assert!(error.contains("takes each view for a record of its own"), "{error}");
+    }
 }

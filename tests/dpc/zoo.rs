@@ -103,6 +103,7 @@ pub fn options(loss: Loss, norm: NormChoice) -> Options {
         optimizer: "sgd".parse().expect("an optimizer"),
         costs: CostModel::default(),
         precision: Precision::default(),
+        views: 1,
         per_sample: true,
         noise: NoiseKind::Exact,
     }

@@ -129,7 +129,7 @@ fn noise_that_is_short_of_another_parameter_or_used_twice_is_found() {
         let mut twice = Case::of(noise);
         let [sum, noise] = [ending.sum, ending.noise].map(|buffer| twice.at(at).buffers[buffer]);
         let kernel = Accumulate { len: ending.len }.into();
-        let dispatch = Dispatch { kernel, buffers: vec![noise, sum], label: "again".to_owned() };
+        let dispatch = Dispatch { kernel, buffers: vec![noise, sum], label: "again".to_owned(), views: 1 };
         twice.dispatches(Phase::Private).push(dispatch);
         assert!(!twice.passed(2));
     }
@@ -193,7 +193,7 @@ fn floats_before_the_noise_are_found() {
     let operands = vec![crate::lower::kernels::Broadcast { record: 0, strides: vec![1] }; 2];
     let expr = Expr::call(Func::MulI32);
     let kernel = Elementwise { batched: false, dims: vec![len], operands, expr }.into();
-    let dispatch = Dispatch { kernel, buffers: vec![sum, sum, sum], label: "product".to_owned() };
+    let dispatch = Dispatch { kernel, buffers: vec![sum, sum, sum], label: "product".to_owned(), views: 1 };
     product.dispatches(Phase::Private).insert(at, dispatch);
     assert!(!product.passed(4));
 

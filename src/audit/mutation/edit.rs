@@ -114,7 +114,8 @@ impl Edit<'_> {
     }
 
     pub(super) fn insert(&mut self, phase: Phase, at: usize, kernel: impl Into<Kernel>, buffers: &[BufferId]) {
-        let dispatch = Dispatch { kernel: kernel.into(), buffers: buffers.to_vec(), label: "mutation".to_owned() };
+        let dispatch =
+            Dispatch { kernel: kernel.into(), buffers: buffers.to_vec(), label: "mutation".to_owned(), views: 1 };
         self.0.phases.entry(phase).or_default().insert(at, dispatch);
     }
 

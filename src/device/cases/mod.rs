@@ -64,7 +64,7 @@ impl Case {
         let buffers: Vec<BufferId> = program.ids().collect();
         let outputs = buffers[reads..].to_vec();
         let name = format!("{}/{}", kernel.rules().name(), name.into());
-        let dispatch = Dispatch { kernel, buffers, label: name.clone() };
+        let dispatch = Dispatch { kernel, buffers, label: name.clone(), views: 1 };
         program.phases = BTreeMap::from([(Phase::Forward, vec![dispatch])]);
         Case { name, program, inputs, outputs, rows }
     }

@@ -184,6 +184,7 @@ impl Places<'_> {
         let read: Vec<Read> = command.read.iter().map(|&id| self.read(id)).collect();
         let mut written: Vec<Written> =
             taken.iter_mut().zip(ids).map(|(memory, &id)| memory.written(self.dtype(id), self.len(id))).collect();
+        let rows = rows * command.views;
         let scratch = &mut scratch[..command.kernel.scratch(rows)];
         command.kernel.run(rows, Buffers { read: &read, written: &mut written, scratch, batch: rows });
         ids.iter().zip(taken).for_each(|(&id, memory)| self.put(id, memory));
@@ -261,8 +262,8 @@ impl Places<'_> {
                 _ => Written::F32(&mut []),
             });
             let mut to: Vec<Written> = to.collect();
-            let buffers = Buffers { read: &read, written: &mut to, scratch: &mut [], batch: self.rows };
-            Clock::time(self.clock, step.at, || step.kernel.run(count, buffers));
+            let buffers = Buffers { read: &read, written: &mut to, scratch: &mut [], batch: self.rows * step.views };
+            Clock::time(self.clock, step.at, || step.kernel.run(count * step.views, buffers));
             for ((&i, out), own) in step.written.iter().zip(out).zip(own) {
                 if let (Held::Own(slot, ..), Some(memory)) = (&out, own) {
                     room[*slot] = memory;

@@ -33,6 +33,8 @@ pub struct Command {
     /// Its place among the dispatches of the phase.
     pub at: usize,
     pub kernel: Box<dyn Native>,
+    /// For how many rows of a record it runs.
+    pub views: usize,
     pub read: Vec<BufferId>,
     pub written: Vec<BufferId>,
 }
@@ -52,6 +54,8 @@ pub struct Step {
     /// Its place among the dispatches of the phase.
     pub at: usize,
     pub kernel: Box<dyn Native>,
+    /// For how many rows of a record it runs.
+    pub views: usize,
     pub read: Vec<usize>,
     pub written: Vec<usize>,
 }
@@ -81,7 +85,7 @@ impl Plan {
     /// Floats that the kernel works in which needs most.
     pub fn scratch(&self, rows: usize) -> usize {
         let whole = |stage: &Stage| match stage {
-            Stage::Whole(command) => command.kernel.scratch(rows),
+            Stage::Whole(command) => command.kernel.scratch(rows.saturating_mul(command.views)),
             Stage::Blocks(_) => 0,
         };
         self.stages.values().flatten().map(whole).max().unwrap_or(0)
@@ -246,7 +250,13 @@ fn each(program: &Program) -> (Vec<Slot>, BTreeMap<BufferId, u32>) {
 
 fn command(at: usize, dispatch: &Dispatch) -> Command {
     let (read, written) = dispatch.split();
-    Command { at, kernel: native(&dispatch.kernel), read: read.to_vec(), written: written.to_vec() }
+    Command {
+        at,
+        kernel: native(&dispatch.kernel),
+        views: dispatch.views,
+        read: read.to_vec(),
+        written: written.to_vec(),
+    }
 }
 
 /// The stage of some dispatches, given with their places in the phase, and the buffers that it keeps in memory of its own.
@@ -276,12 +286,13 @@ fn blocks(
     let step = |(&at, dispatch): (&usize, &Dispatch)| {
         let (read, written) = dispatch.split();
         let [read, written] = [read, written].map(|ids| ids.iter().map(|id| index[id]).collect());
-        Step { at, kernel: native(&dispatch.kernel), read, written }
+        Step { at, kernel: native(&dispatch.kernel), views: dispatch.views, read, written }
     };
     let commands: Vec<Step> = places.iter().zip(dispatches).map(step).collect();
     let bytes: usize = slots.iter().map(|slot| largest(slot, 1) * slot.dtype.size()).sum();
-    let flops: u64 = dispatches.iter().map(|d| d.kernel.rules().flops(1)).sum();
-    let wanted = commands.iter().filter_map(|step| step.kernel.block()).max().unwrap_or(1);
+    let flops: u64 = dispatches.iter().map(|d| d.kernel.rules().flops(d.views)).sum();
+    let block = |step: &Step| Some(step.kernel.block()?.div_ceil(step.views));
+    let wanted = commands.iter().filter_map(block).max().unwrap_or(1);
     let least = wanted.max(WORK.div_ceil(flops.max(1)).try_into().unwrap_or(usize::MAX));
     let most = (CACHE / bytes.max(1)).min(rows.div_ceil(BLOCKS));
     let records = least.max(most).clamp(1, rows.max(1));
@@ -309,12 +320,13 @@ mod tests {
         }
         let fill = |id: usize| {
             let kernel = Kernel::Fill(Fill { len: lens[id], value: 1.0 });
-            Dispatch { kernel, buffers: vec![BufferId(id as u32)], label: String::new() }
+            Dispatch { kernel, buffers: vec![BufferId(id as u32)], label: String::new(), views: 1 }
         };
         let add = Dispatch {
             kernel: Kernel::Accumulate(Accumulate { len: 4 }),
             buffers: vec![BufferId(1), BufferId(3)],
             label: String::new(),
+            views: 1,
         };
         program.phases.insert(Phase::Forward, vec![fill(0), fill(1), add, fill(2)]);
         memory::plan(&mut program);

@@ -323,7 +323,7 @@ mod tests {
     fn refuses_what_no_shader_can_do() {
         let buffers = 0..9u32;
         let kernel = SortIds { count: 70_000, table_rows: 9 }.into();
-        let dispatch = Dispatch { kernel, buffers: buffers.map(BufferId).collect(), label: "order".into() };
+        let dispatch = Dispatch { kernel, buffers: buffers.map(BufferId).collect(), label: "order".into(), views: 1 };
         let mut program = Program { phases: BTreeMap::from([(Phase::Forward, vec![dispatch])]), ..Default::default() };
         let error = shaders(&program).unwrap_err();
         assert!(matches!(error.problems[..], [Refusal::TooManyBuffers { count: 9, .. }]));

@@ -120,6 +120,7 @@ impl Shaders {
         let (mut shaders, mut problems) = (Shaders { class, texts: BTreeMap::new() }, Vec::new());
         for dispatch in program.phases.values().flatten() {
             problems.extend(emit::refusal(dispatch));
+            let rows = rows * dispatch.views;
             let parts = schedule(&dispatch.kernel, class).1.sum_of_parts(rows).map(Kernel::from);
             for kernel in [Some(&dispatch.kernel), parts.as_ref()].into_iter().flatten() {
                 let wgsl = emit::specialise_on(kernel, class);
@@ -141,6 +142,7 @@ impl Shaders {
         rows: usize,
         scratch: usize,
     ) -> Vec<Stage<'a>> {
+        let rows = rows * dispatch.views;
         let stage = |kernel: &Kernel, buffers: Vec<usize>, writes: usize| {
             let shader = self.texts.get(&emit::specialise_on(kernel, self.class))?;
             let (launches, flops) = (schedule(kernel, self.class).1.launches(rows), kernel.rules().flops(rows));
@@ -172,7 +174,9 @@ impl Memory {
             (0..program.slots.len()).map(|slot| program.slot_len(slot as u32, rows)).collect()
         };
         let dispatches = program.phases.values().flatten();
-        words.push(dispatches.map(|dispatch| scratch(&dispatch.kernel, class, rows)).max().unwrap_or(0));
+        words.push(
+            dispatches.map(|dispatch| scratch(&dispatch.kernel, class, rows * dispatch.views)).max().unwrap_or(0),
+        );
         Memory { class, rows, bytes: words.iter().map(|&n| 4 * n.max(4) as u64).collect() }
     }
 

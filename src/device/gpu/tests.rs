@@ -88,7 +88,7 @@ fn accumulate(len: Extent, aliased: bool) -> Program {
     }
     let buffers = vec![BufferId(0), BufferId(u32::from(!aliased))];
     let kernel = Accumulate { len: len.at(1) }.into();
-    program.phases.insert(Phase::Forward, vec![Dispatch { kernel, buffers, label: "sum".into() }]);
+    program.phases.insert(Phase::Forward, vec![Dispatch { kernel, buffers, label: "sum".into(), views: 1 }]);
     program
 }
 
@@ -202,7 +202,12 @@ fn what_no_shader_can_do_is_an_error() {
 fn launches_keep_the_grid_limit() {
     let len = Extent::fixed(5_000_000);
     let mut program = accumulate(len, false);
-    let fill = Dispatch { kernel: Fill { len, value: 2.5 }.into(), buffers: vec![BufferId(1)], label: "fill".into() };
+    let fill = Dispatch {
+        kernel: Fill { len, value: 2.5 }.into(),
+        buffers: vec![BufferId(1)],
+        label: "fill".into(),
+        views: 1,
+    };
     program.phases.insert(Phase::Update, vec![fill]);
     let mut session = load(program, 1).unwrap();
     session.run(Phase::Update).unwrap();

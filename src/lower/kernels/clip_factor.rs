@@ -81,6 +81,10 @@ impl KernelRules for ClipFactor {
         (group >= groups).then(|| format!("has no clip group {group} of {groups}"))
     }
 
+    fn is_of_records(&self) -> bool {
+        true
+    }
+
     fn flops(&self, rows: usize) -> u64 {
         work(&[6, self.records.at(rows)])
     }

@@ -34,6 +34,11 @@ pub trait KernelRules {
         None
     }
 
+    /// Whether it clips records or sums over them, so that it tells one from another: views of a record are not such.
+    fn is_of_records(&self) -> bool {
+        false
+    }
+
     /// Floating-point operations at a physical batch of `rows`.
     fn flops(&self, rows: usize) -> u64;
 

@@ -88,6 +88,10 @@ impl KernelRules for OuterSum {
         self.sums.most_rows()
     }
 
+    fn is_of_records(&self) -> bool {
+        true
+    }
+
     fn flops(&self, rows: usize) -> u64 {
         work(&[2, rows, self.groups, self.steps, self.rows, self.cols])
     }

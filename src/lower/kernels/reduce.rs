@@ -129,6 +129,10 @@ impl KernelRules for Reduce {
         self.records.sums().most_rows()
     }
 
+    fn is_of_records(&self) -> bool {
+        self.records.weighted()
+    }
+
     fn flops(&self, rows: usize) -> u64 {
         let weighted = if self.records.weighted() { 2 } else { 1 };
         let records = self.records.summed_or_each().at(rows);

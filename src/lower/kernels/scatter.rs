@@ -70,6 +70,10 @@ impl KernelRules for Scatter {
         self.records.sums().most_rows()
     }
 
+    fn is_of_records(&self) -> bool {
+        self.records.weighted()
+    }
+
     fn flops(&self, rows: usize) -> u64 {
         work(&[rows, self.count, self.width])
     }

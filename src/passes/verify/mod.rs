@@ -116,6 +116,11 @@ pub fn plain(graph: &Graph, pass: &str) -> Result<(), Vec<Violation>> {
     report.finish()
 }
 
+/// Whether a value is the weights of the rows, or that of the first row of each record.
 fn is_row_weight(graph: &Graph, id: NodeId) -> bool {
-    matches!(graph.op(id), Op::Input(input) if input.name == host_inputs::WEIGHT)
+    match graph.op(id) {
+        Op::Input(input) => input.name == host_inputs::WEIGHT,
+        Op::Reshape(_) | Op::Slice(_) | Op::Views(_) => is_row_weight(graph, graph.operands(id)[0]),
+        _ => false,
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::norms::{self, Gradient};
 use super::{Report, is_row_weight};
-use crate::graph::{NodeId, Violation};
+use crate::graph::{NodeId, Violation, of_records};
 use crate::lower::host_inputs;
 use crate::lower::scalar::Func;
 use crate::ops::Graph;
@@ -24,6 +24,8 @@ use crate::passes::privatize::SUM;
 /// - a clip factor takes the bounds on rounding unless all of its norms are of stored gradients or of single products;
 /// - a clip factor takes the weights of the rows, at most set to zero where a number is not finite, and the bounds of
 ///   the clip groups; no two factors are of one group;
+/// - where records have several rows, every sum over the batch is one over records, whose rows have been
+///   [joined](crate::ops::views::Views);
 /// - no other output depends on a sum over the batch.
 ///
 /// # Errors
@@ -35,6 +37,13 @@ pub fn private(graph: &Graph, pass: &str) -> Result<(), Vec<Violation>> {
         let before = graph.ancestors(graph.operands(sum));
         if sums.iter().any(|&other| before[other.index()]) {
             report.at(sum, "records have met before");
+        }
+    }
+    let of_records = of_records(graph);
+    if of_records.contains(&true) {
+        let of_rows = |id: &NodeId| graph.ty(*id).batched && !of_records[id.index()];
+        for &sum in sums.iter().filter(|&&sum| graph.operands(sum).iter().any(of_rows)) {
+            report.at(sum, "it takes each row for a record of its own");
         }
     }
     let met = graph.dependents(sums);

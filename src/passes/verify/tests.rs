@@ -39,12 +39,25 @@ fn gradients() -> Graph {
 }
 
 fn rewritten(rule: &str, strategy: Option<NormStrategy>) -> Graph {
+    in_views(rule, strategy, 1)
+}
+
+/// The same, where each record has so many rows.
+fn in_views(rule: &str, strategy: Option<NormStrategy>, views: usize) -> Graph {
     let gradients = gradients();
     let clip: ClipRule = rule.parse().expect("a rule");
     let groups = clip.resolve(with_gradient(&gradients).map(|(name, _)| name)).expect("groups");
     privatize(
         &gradients,
-        &PrivateOptions { clip, groups, strategy, costs: CostModel::default(), per_sample: false, sums: Sums::Floats },
+        &PrivateOptions {
+            clip,
+            groups,
+            strategy,
+            costs: CostModel::default(),
+            views,
+            per_sample: false,
+            sums: Sums::Floats,
+        },
         TARGETS,
     )
     .expect("rewritten")
@@ -247,4 +260,25 @@ fn other_row_weights_are_refused() {
         }
     });
     assert!(said(&wrong).contains("weights of the rows"), "{}", said(&wrong));
+}
+
+#[test]
+fn rows_that_are_taken_for_records_are_refused() {
+    for strategy in STRATEGIES {
+        let graph = in_views("flat:1", strategy, 3);
+        assert_eq!(said(&graph), "", "{graph}");
+        assert_eq!(said(&fuse_sums(&graph).expect("fused")), "");
+        let row = graph.operands(ids(&graph, |op| matches!(op, Op::Views(_)))[0])[0];
+        let factor = ids(&graph, |op| matches!(op, Op::ClipFactor(_)))[0];
+        for (weights, why) in [
+            (&[factor][..], "takes values of rows with values of records"),
+            (&[], "it takes each row for a record of its own"),
+        ] {
+            let mut wrong = graph.clone();
+            let sum = SumBatch { weighted: !weights.is_empty(), ..SumBatch::default() };
+            let around = wrong.add(sum, &[&[row], weights].concat(), Origin::default()).expect("a sum");
+            wrong.outputs.insert("sum/v".into(), around);
+            assert!(said(&wrong).contains(why), "{}", said(&wrong));
+        }
+    }
 }

@@ -31,9 +31,9 @@ pub const ROWS: usize = 3;
 pub type Values = BTreeMap<String, Vec<f64>>;
 
 /// How far a result of a device may be off, of the largest of its kind.
-const TOLERANCE: f64 = 1e-4;
+pub(super) const TOLERANCE: f64 = 1e-4;
 /// How much less than its share a record may count for, as clip factors allow for what rounding hides of norms.
-const ALLOWANCE: f64 = 1e-3;
+pub(super) const ALLOWANCE: f64 = 1e-3;
 /// By how much all that a model is computed of, and all that it computes, is moved to see what rounding does to a gradient, and
 /// how many times what that changes a device may be off.
 const ROUNDING: (f64, f64) = (1.0 / (1 << 24) as f64, 8.0);
@@ -62,7 +62,7 @@ pub struct Outcome {
 }
 
 /// The uses of a parameter that a random model may have.
-const USES: usize = 8;
+pub(super) const USES: usize = 8;
 
 /// The integers of 64 bits in words, the low one first.
 pub(super) fn integers(words: &[u32]) -> impl Iterator<Item = i64> {
@@ -129,10 +129,14 @@ fn attempt(model: &Model, number: u64, draw: u64, gpu: Option<&Gpu>) -> Result<O
         bench.shares(&Cpu, norm, &expected).map_err(|e| format!("{norm:?}: {e}"))?;
     }
     bench.chunks(&compiled)?;
+    for norm in NORMS {
+        bench.views(&Cpu, norm, &expected).map_err(|e| format!("{norm:?}, in views: {e}"))?;
+    }
     if let Some(gpu) = gpu {
         bench.holds(gpu, &compiled, &expected).map_err(|e| format!("gpu: {e}"))?;
         bench.masks(gpu, &compiled).map_err(|e| format!("gpu: {e}"))?;
         bench.shares(gpu, NormChoice::Auto, &expected).map_err(|e| format!("gpu: {e}"))?;
+        bench.views(gpu, NormChoice::Auto, &expected).map_err(|e| format!("gpu, in views: {e}"))?;
         outcome.on_gpu = 1;
     }
     Ok(outcome)
@@ -173,10 +177,10 @@ pub(super) struct Expected {
     loss: Vec<f64>,
     pub(super) norm: Vec<f64>,
     /// Each record's gradient, one after the other, by parameter.
-    gradients: Values,
+    pub(super) gradients: Values,
     /// What a rounding of data and parameters changes of each of those.
     unsure: BTreeMap<String, f64>,
-    bound: f64,
+    pub(super) bound: f64,
 }
 
 /// A model with data.
@@ -353,7 +357,7 @@ impl<'m> Bench<'m> {
         Ok(count)
     }
 
-    /// A session with some records of the data, each with its weight.
+    /// A session with some rows of the data, each with its weight.
     pub(super) fn session(
         &self,
         device: &dyn Device,
@@ -362,7 +366,7 @@ impl<'m> Bench<'m> {
         records: &[(usize, f64)],
     ) -> Result<Box<dyn Session>, String> {
         let program = &compiled.program;
-        let mut session = device.load(Arc::new(program.clone()), records.len()).map_err(text)?;
+        let mut session = device.load(Arc::new(program.clone()), records.len() / program.views).map_err(text)?;
         for id in program.ids() {
             let buffer = program.buffer(id);
             let data: Vec<f64> = match &buffer.role {

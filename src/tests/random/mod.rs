@@ -14,6 +14,7 @@ mod net;
 mod oracle;
 mod records;
 mod rows;
+mod views;
 mod write;
 
 use std::collections::BTreeSet;

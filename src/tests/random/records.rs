@@ -13,11 +13,11 @@ use crate::options::{NoiseKind, NormChoice};
 /// A bound that users may give; records of shorter gradients are held to this one.
 const SMALLEST: f64 = 1e-3;
 /// What makes a record hostile: what no data set should have, and what is finite and as far apart as squares are.
-const WILD: [f64; 5] = [1e30, f64::INFINITY, f64::NAN, -3.0, 0.0];
-const FAR_APART: [f64; 6] = [1e10, -1e10, 1e4, -3.0, 1e-20, 0.0];
+pub(super) const WILD: [f64; 5] = [1e30, f64::INFINITY, f64::NAN, -3.0, 0.0];
+pub(super) const FAR_APART: [f64; 6] = [1e10, -1e10, 1e4, -3.0, 1e-20, 0.0];
 
 /// The clipped sums, by parameter.
-fn sums(compiled: &Compiled) -> impl Iterator<Item = (String, BufferId)> {
+pub(super) fn sums(compiled: &Compiled) -> impl Iterator<Item = (String, BufferId)> {
     compiled.program.ids().filter_map(|id| match &compiled.program.buffer(id).role {
         Role::GridSum(name) if compiled.program.exact() => Some((name.clone(), id)),
         Role::GradientSum(name) if !compiled.program.exact() => Some((name.clone(), id)),
@@ -51,7 +51,7 @@ impl Bench<'_> {
     }
 
     /// The data, with numbers for record 1 that no data set should have.
-    fn hostile(&self, seed: u64, numbers: &[f64]) -> Values {
+    pub(super) fn hostile(&self, seed: u64, numbers: &[f64]) -> Values {
         let mut values = self.values.clone();
         let mut random = Net::new(seed);
         for Fed { value, low, high } in &self.model.net.inputs {

@@ -29,7 +29,7 @@ use crate::ranks::Alone;
 use crate::schema::{InputKind, InputSchema, LABEL, Schema, TargetKind, TargetSchema};
 use crate::tensors::{Tensor, Tensors};
 use crate::train::data::Array;
-use crate::train::engine::EngineError;
+use crate::train::engine::{Engine, EngineError};
 use crate::train::every::Every;
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::step::StepError;

@@ -67,6 +67,7 @@ fn check(bytes: &[u8]) -> usize {
             optimizer: "sgd".parse().expect("an optimizer"),
             costs: CostModel::default(),
             precision: Precision::default(),
+            views: 1,
             per_sample: false,
             noise: dpc::options::NoiseKind::default(),
         };

@@ -325,6 +325,7 @@ fn options(loss: Option<Loss>) -> Options {
         optimizer,
         costs: CostModel::default(),
         precision: Precision::default(),
+        views: 1,
         per_sample: false,
         noise: dpc::options::NoiseKind::default(),
     }
