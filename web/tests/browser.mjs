@@ -146,3 +146,19 @@ export async function apart(page, server, device, choose = () => {}) {
   }
   return Math.sqrt(distance / all);
 }
+
+/** The steps that the command line takes in a second on one thread of the processor, by the time between step `from` and `to`. */
+export function perSecond(from, to) {
+  const [model, run] = [join(PLACE, "timed.dpc"), join(PLACE, "timed.run")];
+  execFileSync("rm", ["-f", model]);
+  execFileSync(PROGRAM, ["compile", "models/digits_cnn.onnx", "-o", model, "--loss", "cross-entropy", "--clip", "flat:0.1"], { stdio: "inherit" });
+  const env = { ...process.env, RAYON_NUM_THREADS: "1" };
+  const seconds = (steps) => {
+    execFileSync("rm", ["-rf", run]);
+    const begun = performance.now();
+    execFileSync(PROGRAM, ["train", model, "--data", "models/digits_train.npz", "--epsilon", "3", "--delta", "1e-4", "--steps", `${steps}`, "--batch", "256",
+      "--lr", "20", "--device", "cpu", "--out", run], { stdio: "ignore", env });
+    return (performance.now() - begun) / 1000;
+  };
+  return (to - from) / (seconds(to) - seconds(from));
+}

@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 
 import {
-  AXE, DESKTOP, MINUTES, PAGE, PHONE, PROGRAM, address, apart, certified, download, example, launch, picture, ready, serve, shown, started, step, trained,
+  AXE, DESKTOP, MINUTES, PAGE, PHONE, PROGRAM, address, apart, certified, download, example, launch, perSecond, picture, ready, serve, shown, started, step, trained,
 } from "./browser.mjs";
 
 let browser;
@@ -274,4 +274,19 @@ test("with a test seed the parameters are those of the command line", { timeout:
   const distance = await apart(await fresh(), server, "cpu");
   console.log(`parameters are ${distance} from those of the command line (relative L2)`);
   assert.ok(distance <= 1e-4);
+});
+
+test("on one thread it is at most four times slower than the command line", { timeout: 5 * MINUTES, skip: !PROGRAM }, async () => {
+  const page = await fresh();
+  await example(page);
+  await page.getByLabel("Passes over the data").fill("100");
+  await page.getByRole("button", { name: "Train", exact: true }).click();
+  while ((await step(page)) < 50) await page.waitForTimeout(5);
+  const [from, begun] = [await step(page), performance.now()];
+  while ((await step(page)) < 450) await page.waitForTimeout(5);
+  const here = (await step(page) - from) / ((performance.now() - begun) / 1000);
+  await page.close();
+  const native = perSecond(50, 450);
+  console.log(`${here.toFixed(1)} steps a second in the page, ${native.toFixed(1)} on one thread of the command line: ${(native / here).toFixed(2)} times as many`);
+  assert.ok(native <= 4 * here);
 });
