@@ -84,6 +84,7 @@ mod tests {
             kernel: Kernel::Fill(Fill { len: Extent { per_row: 0, fixed: 10 }, value: 0.0 }),
             buffers: buffers.map(BufferId).to_vec(),
             label: String::new(),
+            views: 1,
         };
         let (near, large) = (on([0, 1]), on([1, 2]));
         let all = [&near, &large, &near];
