@@ -92,6 +92,13 @@ pub trait Session: Send {
     /// Runs the dispatches of a phase; may return before they are done.
     fn run(&mut self, phase: Phase) -> Result<(), DeviceError>;
 
+    /// [`Session::run`], for the first `rows` rows alone where the device can leave out the others. What these had of an earlier run is not
+    /// to be read then, and sums over the batch are without them.
+    fn run_rows(&mut self, phase: Phase, rows: usize) -> Result<(), DeviceError> {
+        debug_assert!(rows <= self.rows());
+        self.run(phase)
+    }
+
     /// [`Session::run`], waiting for the end; the seconds that each dispatch took, in the order of the program, or none from
     /// a device that cannot tell. It may be slower so.
     fn time(&mut self, phase: Phase) -> Result<Vec<f64>, DeviceError> {

@@ -60,6 +60,13 @@ pub struct Shown {
     pub group_norms: Vec<f32>,
 }
 
+/// How many of the `rows` rows of a physical batch are run for `records` records: as many eighths as hold these, at least one, so that
+/// how long a step takes tells no more than that of how many records were drawn.
+fn in_parts(records: usize, rows: usize) -> usize {
+    let part = rows.div_ceil(8).max(1);
+    (records.div_ceil(part).max(1) * part).min(rows)
+}
+
 /// The norms over all parameters, of norms in `groups` clip groups for each record.
 pub fn total_norms(group_norms: &[f32], groups: usize) -> Vec<f32> {
     let total = |norms: &[f32]| norms.iter().map(|&norm| f64::from(norm).powi(2)).sum::<f64>().sqrt() as f32;
@@ -239,15 +246,22 @@ impl Engine {
             }
             self.session.write(buffer, &self.words)?;
         }
-        self.run_once(phase)
+        self.has(phase)?;
+        let records = of_batch.len().div_ceil(self.program.views);
+        Ok(self.session.run_rows(phase, in_parts(records, self.session.rows()))?)
     }
 
     /// Runs `phase` on whatever the inputs hold.
     pub fn run_once(&mut self, phase: Phase) -> Result<(), EngineError> {
-        if !self.program.phases.contains_key(&phase) {
-            return Err(EngineError::Incomplete { what: format!("phase {}", phase.name()) });
-        }
+        self.has(phase)?;
         Ok(self.session.run(phase)?)
+    }
+
+    fn has(&self, phase: Phase) -> Result<(), EngineError> {
+        match self.program.phases.contains_key(&phase) {
+            true => Ok(()),
+            false => Err(EngineError::Incomplete { what: format!("phase {}", phase.name()) }),
+        }
     }
 
     /// The seconds that each dispatch of `phase` takes on whatever the inputs hold, in the order of the program.
@@ -594,4 +608,19 @@ fn parameters(program: &Program, weights: &Tensors) -> Result<Vec<Parameter>, En
         });
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_eighths_of_a_batch_are_run_as_hold_its_records() {
+        let run = |rows| [0, 1, 19, 20, 104, 152].map(|records| in_parts(records, rows));
+        assert_eq!(run(152), [19, 19, 19, 38, 114, 152]);
+        assert_eq!(
+            [(0, 1), (1, 1), (1, 3), (3, 3), (6, 7), (7, 9), (9, 9)].map(|(n, rows)| in_parts(n, rows)),
+            [1, 1, 1, 3, 6, 8, 9]
+        );
+    }
 }

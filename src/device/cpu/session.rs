@@ -83,13 +83,17 @@ impl Session for CpuSession {
     }
 
     fn run(&mut self, phase: Phase) -> Result<(), DeviceError> {
-        self.stages(phase, None);
+        self.run_rows(phase, self.rows)
+    }
+
+    fn run_rows(&mut self, phase: Phase, rows: usize) -> Result<(), DeviceError> {
+        self.stages(phase, rows.min(self.rows), None);
         Ok(())
     }
 
     fn time(&mut self, phase: Phase) -> Result<Vec<f64>, DeviceError> {
         let clock = Clock::new(self.program.phase(phase).len());
-        self.stages(phase, Some(&clock));
+        self.stages(phase, self.rows, Some(&clock));
         Ok(clock.seconds())
     }
 
@@ -101,11 +105,11 @@ impl Session for CpuSession {
 }
 
 impl CpuSession {
-    /// Runs the stages of a phase, with a clock if each dispatch is timed.
-    fn stages(&mut self, phase: Phase, clock: Option<&Clock>) {
-        let CpuSession { program, memory, homes, scratch, rows, stages, rooms } = self;
+    /// Runs the stages of a phase for the first `rows` rows, with a clock if each dispatch is timed.
+    fn stages(&mut self, phase: Phase, rows: usize, clock: Option<&Clock>) {
+        let CpuSession { program, memory, homes, scratch, stages, rooms, rows: batch } = self;
         let stages = stages.get(&phase).map_or(&[][..], Vec::as_slice);
-        let mut places = Places { program, memory, homes, rows: *rows, clock };
+        let mut places = Places { program, memory, homes, rows, batch: *batch, clock };
         // On a thread of the pool, so that the kernels' parallel loops start without waking one.
         rayon::scope(|_| {
             for (i, stage) in stages.iter().enumerate() {
@@ -152,7 +156,10 @@ struct Places<'a> {
     program: &'a Program,
     memory: &'a mut [Memory],
     homes: &'a BTreeMap<BufferId, usize>,
+    /// The rows that are run.
     rows: usize,
+    /// Rows of the physical batch.
+    batch: usize,
     clock: Option<&'a Clock>,
 }
 
@@ -179,14 +186,14 @@ impl Places<'_> {
     }
 
     fn whole(&mut self, command: &Command, scratch: &mut [f32]) {
-        let (ids, rows) = (&command.written, self.rows);
+        let ids = &command.written;
         let mut taken: Vec<Memory> = ids.iter().map(|&id| self.take(id)).collect();
         let read: Vec<Read> = command.read.iter().map(|&id| self.read(id)).collect();
         let mut written: Vec<Written> =
             taken.iter_mut().zip(ids).map(|(memory, &id)| memory.written(self.dtype(id), self.len(id))).collect();
-        let rows = rows * command.views;
+        let [rows, batch] = [self.rows, self.batch].map(|rows| rows * command.views);
         let scratch = &mut scratch[..command.kernel.scratch(rows)];
-        command.kernel.run(rows, Buffers { read: &read, written: &mut written, scratch, batch: rows });
+        command.kernel.run(rows, Buffers { read: &read, written: &mut written, scratch, batch });
         ids.iter().zip(taken).for_each(|(&id, memory)| self.put(id, memory));
     }
 
@@ -262,7 +269,7 @@ impl Places<'_> {
                 _ => Written::F32(&mut []),
             });
             let mut to: Vec<Written> = to.collect();
-            let buffers = Buffers { read: &read, written: &mut to, scratch: &mut [], batch: self.rows * step.views };
+            let buffers = Buffers { read: &read, written: &mut to, scratch: &mut [], batch: self.batch * step.views };
             Clock::time(self.clock, step.at, || step.kernel.run(count * step.views, buffers));
             for ((&i, out), own) in step.written.iter().zip(out).zip(own) {
                 if let (Held::Own(slot, ..), Some(memory)) = (&out, own) {

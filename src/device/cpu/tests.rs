@@ -42,6 +42,24 @@ fn results_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
+fn rows_that_are_left_out_are_not_needed_by_others() {
+    for case in cases().into_iter().filter(|case| case.rows > 1) {
+        let fewer = case.rows / 2;
+        let [all, some] = [case.rows, fewer].map(|rows| {
+            let mut session = Cpu.load(Arc::new(case.program.clone()), case.rows).unwrap();
+            case.inputs.iter().for_each(|(id, words)| session.write(*id, words).unwrap());
+            session.run_rows(Phase::Forward, rows).unwrap();
+            case.outputs.iter().map(|id| session.read(*id).unwrap()).collect::<Vec<_>>()
+        });
+        let bindings = case.kernel().rules().buffers();
+        for ((id, all), some) in case.outputs.iter().zip(all).zip(some) {
+            let kept = fewer * bindings[id.0 as usize].len.per_row;
+            assert_eq!(all[..kept], some[..kept], "{}", case.name);
+        }
+    }
+}
+
+#[test]
 fn memory_is_what_the_target_says() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     pool.install(|| {
