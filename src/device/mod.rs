@@ -152,7 +152,7 @@ pub enum DeviceError {
         what: String,
     },
     /// The device went away in mid-run.
-    #[error("device {device} was lost: {what}")]
+    #[error("{device} was lost: {what}")]
     #[diagnostic(
         code(dpc::device::lost),
         help("run again with --resume: the last checkpoint and the ledger are intact")

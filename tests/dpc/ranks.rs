@@ -481,7 +481,7 @@ fn a_rank_that_fails_at_any_call_ends_all_and_two_go_on() {
         }
         for (rank, ended) in ended.into_iter().enumerate() {
             let error = ended.summary.expect_err("a lost device").to_string();
-            let left = "rank 1 has left: device fragile was lost: unplugged".to_owned();
+            let left = "rank 1 has left: fragile was lost: unplugged".to_owned();
             assert!(error.contains(if rank == 1 { "was lost" } else { &left }), "rank {rank} after {calls}: {error}");
         }
         let begun = RunDir::new(&out).artifact().exists();
