@@ -37,7 +37,7 @@ pub use views::NoViews;
 
 use crate::files::{self, FileError};
 use crate::import::custom::{CustomOps, UnknownOps};
-use crate::lower::check::{MAX_ROWS, check};
+use crate::lower::check::{COUNTED_ROWS, check};
 use crate::lower::program::Program;
 use crate::privacy::certificate::Provenance;
 use crate::tensors::{Tensors, from_safetensors, to_safetensors};
@@ -199,7 +199,7 @@ impl Artifact {
         let mut program: Program =
             serde_json::from_slice(&program).map_err(|e| damaged(path, PROGRAM, e.to_string()))?;
         ops.link(&mut program).map_err(|source| ArtifactError::UnknownOps { path: path.to_owned(), source })?;
-        check(&program, &[1, MAX_ROWS]).map_err(|invalid| damaged(path, PROGRAM, invalid.what))?;
+        check(&program, &[1, COUNTED_ROWS]).map_err(|invalid| damaged(path, PROGRAM, invalid.what))?;
         let mut shaders = BTreeMap::new();
         for member in manifest.members.keys() {
             let Some(name) = member.strip_prefix(SHADERS).and_then(|name| name.strip_suffix(WGSL)) else { continue };

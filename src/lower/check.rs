@@ -19,6 +19,10 @@ use crate::graph::DType;
 /// The most rows of a physical batch.
 pub const MAX_ROWS: usize = 65_535;
 
+/// The most rows that memory is counted for. Machines of 32 bits, as browsers are, count fewer: there the memory of most networks
+/// has no number at [`MAX_ROWS`].
+pub const COUNTED_ROWS: usize = if cfg!(target_pointer_width = "64") { MAX_ROWS } else { 1_024 };
+
 /// A program that no device can run.
 #[derive(Clone, Debug, Error, Diagnostic, PartialEq, Eq)]
 #[error("the program cannot be run: {what}")]
@@ -146,9 +150,9 @@ fn oversized(kernel: &Kernel) -> Option<u64> {
     (largest > u64::from(u32::MAX)).then_some(largest)
 }
 
-/// The bytes at the largest physical batch, if they can be counted.
+/// The bytes at the largest physical batch that is counted, if they can be.
 pub(super) fn length(extent: &Extent) -> Option<usize> {
-    let len = extent.per_row.checked_mul(MAX_ROWS)?.checked_add(extent.fixed)?;
+    let len = extent.per_row.checked_mul(COUNTED_ROWS)?.checked_add(extent.fixed)?;
     len.checked_mul(4).filter(|&bytes| isize::try_from(bytes).is_ok())
 }
 

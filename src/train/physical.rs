@@ -4,6 +4,7 @@ use super::step::Stepper;
 use super::units::Units;
 use crate::artifact::Artifact;
 use crate::device::Device;
+use crate::lower::check::COUNTED_ROWS;
 use crate::lower::program::{Phase, Program};
 use crate::privacy::adjacency::Unit;
 use crate::privacy::plan::PrivacyPlan;
@@ -18,7 +19,8 @@ pub fn suited(device: &dyn Device, artifact: &Artifact, plan: &PrivacyPlan, unit
         (true, false) => &[Phase::Private, Phase::Update],
         (false, _) => Stepper::phases(plan),
     };
-    let most = fitting(device, &artifact.program, &[&[Phase::Forward], steps].concat(), artifact.manifest.max_batch);
+    let most = artifact.manifest.max_batch.min(COUNTED_ROWS);
+    let most = fitting(device, &artifact.program, &[&[Phase::Forward], steps].concat(), most);
     match plan.clips_means() {
         true if together && views <= most => rows(plan.expected_batch / ranks as f64, most / views) * views,
         true => (units.longest() * views).min(most),

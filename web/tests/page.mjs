@@ -191,10 +191,10 @@ test("a table trains as well", { timeout: 5 * MINUTES }, async () => {
   assert.match(await state.textContent(), /“Columns”/);
   assert.deepEqual(await ofCommandLine(state), []);
   await page.getByText("How tables such as CSV are read").click();
-  await page.getByLabel("Columns").fill("input=x*;label=class");
+  await page.getByLabel("Columns").fill("input=x*;label=class{low|middle|high}");
   await page.getByRole("button", { name: "Read again" }).click();
   await state.locator(".good").waitFor({ timeout: MINUTES });
-  assert.match(await state.textContent(), /600 records.*column class are taken from the data/s);
+  assert.match(await state.textContent(), /600 records/);
   await picture(page, "table-desktop");
   await page.getByLabel("Passes over the data").fill("30");
   await page.getByRole("button", { name: "Train", exact: true }).click();
