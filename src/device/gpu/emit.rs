@@ -273,9 +273,9 @@ mod tests {
 
     fn emitted() -> Vec<Shader> {
         let all = cases::cases();
-        let shaders = all.iter().flat_map(|case| {
-            variants(&case.program).unwrap_or_else(|e| panic!("{}: {:?}", case.name, e.problems))
-        });
+        let shaders = all
+            .iter()
+            .flat_map(|case| variants(&case.program).unwrap_or_else(|e| panic!("{}: {:?}", case.name, e.problems)));
         let by_name: BTreeMap<String, Shader> = shaders.map(|s| (s.name.clone(), s)).collect();
         by_name.into_values().collect()
     }
