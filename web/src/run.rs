@@ -106,7 +106,13 @@ impl Run {
     ///
     /// # Errors
     /// When there is no such plan, ε is spent, or the checkpoint is of another run.
-    pub fn begin(model: &Opened, data: &Data, settings: String, ledger: SyncFile, checkpoints: Vec<js_sys::Uint8Array>) {
+    pub fn begin(
+        model: &Opened,
+        data: &Data,
+        settings: String,
+        ledger: SyncFile,
+        checkpoints: Vec<js_sys::Uint8Array>,
+    ) {
         let (compiled, data) = (model.compiled, data.dataset);
         work::ask(move || {
             let training = Training::begin(compiled, data, &settings, ledger, &checkpoints)?;

@@ -3,7 +3,10 @@
 /// What to do about problems that are other ones in a page, by their codes.
 const HELP: &[(&str, &str)] = &[
     ("dpc::device::lost", "reload the page: the run goes on from its last checkpoint, and the ledger is whole"),
-    ("dpc::device::no_adapter", "browsers have no GPU where its driver is old or switched off; the processor does the same work"),
+    (
+        "dpc::device::no_adapter",
+        "browsers have no GPU where its driver is old or switched off; the processor does the same work",
+    ),
     ("dpc::device::out_of_memory", "compute on the processor, which has the memory of this computer, up to 4 GB"),
     ("dpc::device::refused", "compute on the processor; this is a defect of dpc, of the browser or of the driver"),
     ("dpc::device::slow", "compute on the processor"),
