@@ -88,9 +88,11 @@ fn portable<const WIDTH: usize>(a: &Rows, panel: &[f32], out: &mut Tile) {
         for s in 0..a.segments {
             for (l, line) in (0..a.len).zip(&mut lines) {
                 let at = s * a.step + l * a.inc;
+                // Of a length that is known, so that it is taken as vectors.
+                let Some(line) = line[first..].first_chunk::<STRIP>() else { continue };
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let x = a.data[a.offsets[i + r] + at];
-                    sums.iter_mut().zip(&line[first..]).for_each(|(sum, y)| *sum = term(x, *y, *sum));
+                    sums.iter_mut().zip(line).for_each(|(sum, y)| *sum = term(x, *y, *sum));
                 }
             }
         }
