@@ -5,8 +5,8 @@ use thiserror::Error;
 
 use super::Artifact;
 use crate::compile::{CompileError, Options, compile_with_ops};
-use crate::device::TARGETS;
 use crate::lower::program::{Program, Role};
+use crate::lower::target::Targets;
 use crate::onnx::OnnxError;
 use crate::options::Precision;
 
@@ -33,11 +33,11 @@ pub enum NoViews {
 
 impl Artifact {
     /// The program in which each record has `views` rows of a batch, one behind the other, whose mean gradient is clipped as one.
-    /// Its parameters, clip groups and sums are those of the artifact's own, and a record moves its sums by no more.
+    /// Its parameters, clip groups and sums are those of the artifact's own, and a record moves its sums by no more. Any of `targets` can run it.
     ///
     /// # Errors
     /// Where there is none.
-    pub fn in_views(&self, views: usize) -> Result<Program, NoViews> {
+    pub fn in_views(&self, views: usize, targets: Targets<'_>) -> Result<Program, NoViews> {
         let manifest = &self.manifest;
         if manifest.precision != Precision::F32 {
             return Err(NoViews::Precision);
@@ -45,7 +45,7 @@ impl Artifact {
         let reopened = self.reopened()?;
         let options = Options { views, ..reopened.options };
         let compiled =
-            compile_with_ops(&reopened.source, &reopened.parameters, &options, TARGETS, &self.ops).map_err(Box::new)?;
+            compile_with_ops(&reopened.source, &reopened.parameters, &options, targets, &self.ops).map_err(Box::new)?;
         let within = match (&compiled.grid, &manifest.grid) {
             (Some(grid), Some(own)) => {
                 let most = own.excess.iter().zip(&grid.excess).all(|(own, grid)| grid <= own);

@@ -15,7 +15,7 @@ use super::{
     update,
 };
 use crate::artifact::Artifact;
-use crate::device::Device;
+use crate::device::{Device, TARGETS};
 use crate::options::NormChoice;
 use crate::privacy::ClipRule;
 use crate::privacy::adjacency::Unit;
@@ -304,7 +304,7 @@ impl<P: FnMut(&str)> Examination<'_, P> {
 
     /// The artifact's model where each record is seen in several views, if there is a program for that.
     fn views(&mut self, device: &dyn Device) -> Result<Option<Section>, AuditError> {
-        let Ok(program) = self.artifact.in_views(VIEWS) else { return Ok(None) };
+        let Ok(program) = self.artifact.in_views(VIEWS, TARGETS) else { return Ok(None) };
         (self.progress)(&format!("{VIEWS} views of each record on {}", device.name()));
         let claim = self.claim.in_views(VIEWS)?;
         let subject = claim.of(program);

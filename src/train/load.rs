@@ -7,7 +7,7 @@ use super::engine::{Engine, EngineError};
 use super::physical;
 use super::step::Stepper;
 use crate::artifact::Artifact;
-use crate::device::Device;
+use crate::device::{Device, TARGETS};
 use crate::lower::program::{Phase, Program};
 use crate::privacy::adjacency::Unit;
 use crate::privacy::plan::PrivacyPlan;
@@ -41,5 +41,5 @@ pub fn engine(
 fn in_views(artifact: &Artifact, plan: &PrivacyPlan, rows: usize) -> Option<Program> {
     let views = usize::try_from(plan.views).ok()?;
     let asked = views > 1 && !plan.non_private && plan.unit == Unit::Record && rows >= views;
-    if asked { artifact.in_views(views).ok() } else { None }
+    if asked { artifact.in_views(views, TARGETS).ok() } else { None }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use dpc::artifact::{self, Artifact};
 use dpc::compile::Options;
-use dpc::device::Device;
 use dpc::device::cpu::Cpu;
 use dpc::device::gpu::Gpu;
+use dpc::device::{Device, TARGETS};
 use dpc::lower::check;
 use dpc::lower::program::Phase;
 use dpc::onnx::{Source, discover};
@@ -367,7 +367,8 @@ fn records_of_several_views_share_a_batch(device: &dyn Device) {
             let artifact = artifact(name, rule, noise);
             let data = Dataset::random(&artifact.manifest.schema, RECORDS / VIEWS);
             let (expected, norms) = by_definition(device, &artifact, &seen(&data, &artifact, augment, STEP), &views());
-            let (program, plan) = (Arc::new(artifact.in_views(VIEWS).expect("a program")), plan_in_views(&artifact));
+            let (program, plan) =
+                (Arc::new(artifact.in_views(VIEWS, TARGETS).expect("a program")), plan_in_views(&artifact));
             let mut first = None;
             for rows in [1, 2 * VIEWS + 1, RECORDS] {
                 let at = format!("{name} {rule}, {rows} rows");
@@ -454,7 +455,7 @@ fn records_of_several_views_share_a_batch_on_gpu() {
 fn a_program_in_views_takes_a_plan_of_as_many() {
     let artifact = artifact("mnist_small", "flat:0.3", NoiseKind::Exact);
     let data = Dataset::random(&artifact.manifest.schema, 4);
-    let program = Arc::new(artifact.in_views(2).expect("a program"));
+    let program = Arc::new(artifact.in_views(2, TARGETS).expect("a program"));
     let plan = plan_in_views(&artifact);
     let engine = Engine::new(&Cpu, program.clone(), &artifact.weights, 8, Stepper::phases_of(&plan, &program));
     let setting = Setting {
