@@ -1,5 +1,5 @@
-//! How long ago the memory that a dispatch works on was last used, in bytes that were used since: its reuse distance (Mattson et al.
-//! 1970). What is farther than a cache is large comes from the memory behind it.
+//! How long ago the memory that a dispatch works on was last used, in bytes that were used since, its own among them: its reuse distance
+//! (Mattson et al. 1970). What is farther than a cache is large comes from the memory behind it.
 //!
 //! What belongs to records is left out of what can be far, as it is worked on in blocks that caches hold: parameters, tables and sums remain.
 
@@ -37,7 +37,7 @@ fn share(
     let (mut far, mut all) = (0, 0);
     for Place { home, bytes, shared } in places(program, dispatch, rows) {
         all += bytes;
-        if shared && used_at.get(&home).is_none_or(|&at| *used - at > cache) {
+        if shared && used_at.get(&home).is_none_or(|&at| *used - at + bytes > cache) {
             far += bytes;
         }
     }
