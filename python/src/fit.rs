@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dpc::artifact::Artifact;
+use dpc::artifact::{Artifact, NoViews};
 use dpc::device::Device;
 use dpc::library::{Setup, Trainer};
 use dpc::privacy::accountant::ACCOUNTANTS;
@@ -204,7 +204,7 @@ impl Job {
         self.artifact.program.most_rows().map_or(rows, |most| rows.min(most))
     }
 
-    fn announced(&self, plan: &PrivacyPlan, rows: usize, taken: u64) -> Plan {
+    fn announced(&self, plan: &PrivacyPlan, rows: usize, taken: u64, views_apart: Option<&NoViews>) -> Plan {
         let warnings = plan.warnings(self.units.1.len() as u64);
         let said = |warning: &PlanWarning| match warning.help() {
             Some(help) => format!("{warning}: {help}"),
@@ -217,7 +217,7 @@ impl Job {
             noise_multiplier: plan.noise_multiplier,
             rows,
             device: self.device.name(),
-            warnings: warnings.iter().map(said).collect(),
+            warnings: warnings.iter().map(said).chain(views_apart.map(|why| why.note(plan.views))).collect(),
             bytes: self.data.bytes().to_vec(),
             in_directory: self.fit.out.is_some(),
         }
@@ -247,7 +247,8 @@ impl Job {
             Err(error) => return (Err(errors::library(&error)), None),
         };
         let mut result = Ok(());
-        let mut goes_on = desk.begins(self.announced(&plan, rows, 0), &mut current);
+        let announced = self.announced(&plan, rows, 0, current.trainer.views_apart());
+        let mut goes_on = desk.begins(announced, &mut current);
         while goes_on {
             match current.trainer.step() {
                 Ok(Some(step)) => {
@@ -335,7 +336,10 @@ impl Job {
             let mut current = InDirectory(run);
             match std::mem::replace(&mut begun, true) {
                 true => desk.goes_on(&mut current),
-                false => desk.begins(self.announced(&plan, rows, current.step()), &mut current),
+                false => {
+                    let announced = self.announced(&plan, rows, current.step(), current.0.views_apart());
+                    desk.begins(announced, &mut current)
+                }
             }
         });
         ended.map(drop).map_err(|error| failed(&error))

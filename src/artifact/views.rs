@@ -21,6 +21,10 @@ pub enum NoViews {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Compile(#[from] Box<CompileError>),
+    /// A physical batch has fewer rows than a record views.
+    #[error("a physical batch has {rows} rows")]
+    #[diagnostic(code(dpc::artifact::many_views))]
+    Rows { rows: usize },
     /// What is kept in 16 bits does not lie one view behind the other.
     #[error("values are kept in 16 bits")]
     #[diagnostic(code(dpc::artifact::narrow_views), help("compile it with --precision f32"))]
@@ -29,6 +33,13 @@ pub enum NoViews {
     #[error("its sums differ from those of the artifact in {what}")]
     #[diagnostic(code(dpc::artifact::other_views), help("compile the model again with this version of dpc"))]
     Other { what: &'static str },
+}
+
+impl NoViews {
+    /// What whoever trains so is told.
+    pub fn note(&self, views: u64) -> String {
+        format!("the {views} views of a record are computed one record after the other, which takes longer: {self}")
+    }
 }
 
 impl Artifact {

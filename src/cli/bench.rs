@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::inspect::table;
 use super::{output, ranks};
 use crate::artifact::Artifact;
-use crate::device;
+use crate::device::{self, TARGETS};
 use crate::lower::program::Phase;
 use crate::options::DeviceChoice;
 use crate::privacy::clipping::ClipState;
@@ -21,6 +21,7 @@ use crate::privacy::ledger::Receipt;
 use crate::privacy::plan::{PlanSpec, PrivacyPlan};
 use crate::privacy::sampling::Sampling;
 use crate::ranks::{Ranks, share};
+use crate::train::augment::Augment;
 use crate::train::data::Dataset;
 use crate::train::engine::Engine;
 use crate::train::lr_schedule::LrSchedule;
@@ -54,6 +55,10 @@ struct StepArgs {
     /// Neither clip nor add noise
     #[arg(long)]
     non_private: bool,
+
+    /// Train each record on K random views of it, as with dpc train; the physical batch has the K rows of each record
+    #[arg(long, value_name = "K:WAYS", conflicts_with = "non_private")]
+    augment: Option<Augment>,
 
     /// Each rank makes a part of the noise, as with dpc train
     #[arg(long, conflicts_with = "non_private")]
@@ -160,11 +165,13 @@ fn by_rank(ranks: &[Parts<Spread>]) -> String {
 fn measure(args: &StepArgs, ranks: &Arc<dyn Ranks>) -> Result<Times> {
     let artifact = Artifact::load(&args.artifact)?;
     let records = args.batch as usize;
-    let rows = share(ranks.size() - 1, ranks.size(), records).len().max(1);
+    let views = args.augment.map_or(1, |augment| augment.views);
+    let rows = share(ranks.size() - 1, ranks.size(), records).len().max(1) * views;
     let private = !args.non_private;
     let plan = PrivacyPlan::new(PlanSpec {
         noise_multiplier: if private { 1.0 } else { 0.0 },
         non_private: args.non_private,
+        views: views as u64,
         clip_groups: artifact.manifest.clip_groups.len(),
         grid: artifact.manifest.grid.clone().filter(|_| private),
         delta: private.then_some(1e-5),
@@ -174,17 +181,21 @@ fn measure(args: &StepArgs, ranks: &Arc<dyn Ranks>) -> Result<Times> {
     })?;
     let key = RunKey::for_plan(&plan, &SystemEntropy)?;
     let data = Dataset::random(&artifact.manifest.schema, records);
+    if let Some(augment) = &args.augment {
+        augment.check(&artifact.manifest.schema)?;
+    }
     let device = device::open(&args.device)?;
     let phase = if private { Phase::Private } else { Phase::Plain };
-    let program = Arc::new(artifact.program);
-    let engine = Engine::new(&*device, program, &artifact.weights, rows, Stepper::phases(&plan))?;
+    let program = if views > 1 { artifact.in_views(views, TARGETS)? } else { artifact.program };
+    let phases = Stepper::phases_of(&plan, &program);
+    let engine = Engine::new(&*device, Arc::new(program), &artifact.weights, rows, phases)?;
     let (peak_bytes, parameters) = (engine.bytes(), engine.noise_lengths().iter().sum());
     let clip = ClipState::new(&plan.clip, &artifact.manifest.clip_groups);
     let setting = Setting {
         plan: &plan,
         data: &data,
         units: Cow::Owned(Units::single(records)),
-        augment: None,
+        augment: args.augment,
         optimizer: artifact.manifest.optimizer,
         learning_rate: 1e-6,
         lr_schedule: Cow::Owned(LrSchedule::CONSTANT),

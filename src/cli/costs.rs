@@ -21,7 +21,6 @@ use crate::train::engine::Engine;
 const RUNS: usize = 15;
 
 /// The phases of a private step.
-/// The phases of a private step.
 fn step(program: &Program) -> [Phase; 2] {
     [Phase::Private, program.private_update()]
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::model::{Compiled, units};
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, NoViews};
 use crate::device::Device;
 use crate::onnx::{self, Source};
 use crate::privacy::accountant::{ACCOUNTANTS, Accountant};
@@ -26,7 +26,7 @@ use crate::train::data::Dataset;
 use crate::train::engine::Shown;
 use crate::train::evaluate::{Evaluation, Scored, evaluate, evaluate_with};
 use crate::train::finite;
-use crate::train::load;
+use crate::train::load::{self, Loaded};
 use crate::train::lr_for::{self, LrFor};
 use crate::train::lr_schedule::LrSchedule;
 use crate::train::paid::{Affordable, Outcome, PaidSteps, affordable};
@@ -105,6 +105,7 @@ pub struct Trainer<'a> {
     terms: Terms,
     steps: PaidSteps<'a>,
     average: Option<(f64, Average)>,
+    views_apart: Option<NoViews>,
 }
 
 impl<'a> Trainer<'a> {
@@ -161,7 +162,7 @@ impl<'a> Trainer<'a> {
             .physical_batch
             .unwrap_or_else(|| physical::suited(device, artifact, plan, &units, setup.ranks.size()));
         let own = lr_for::resolve(&setup.lr_for, &artifact.program)?;
-        let mut engine = load::engine(device, artifact, plan, rows, &own)?;
+        let Loaded { mut engine, views_apart } = load::engine(device, artifact, plan, rows, &own)?;
         let terms = Terms {
             plan: plan.clone(),
             provenance: artifact.provenance()?,
@@ -208,7 +209,13 @@ impl<'a> Trainer<'a> {
         let clip = begun.unwrap_or_else(|| ClipState::new(&plan.clip, &manifest.clip_groups));
         let stepper = Stepper::new(setting, engine, clip, &key, step)?.among(setup.ranks);
         let steps = PaidSteps::new(stepper, ledger, step, end);
-        Ok(Trainer { artifact, plan, accountant: setup.accountant, id, terms, steps, average })
+        Ok(Trainer { artifact, plan, accountant: setup.accountant, id, terms, steps, average, views_apart })
+    }
+
+    /// Why a record's views are computed one record after the other, and not with those of others in one physical batch; `None` where they
+    /// are, or where there are none.
+    pub fn views_apart(&self) -> Option<&NoViews> {
+        self.views_apart.as_ref()
     }
 
     /// Takes the next step; `None` where the plan, or its ε, allows no more.

@@ -90,6 +90,15 @@ impl Progress {
         }
     }
 
+    /// Shows what is to be known beside the figures.
+    pub fn say(&self, text: &str) {
+        match &self.display {
+            Display::Bar(bar) => bar.println(text),
+            Display::Lines { .. } => drop(writeln!(std::io::stderr(), "{text}")),
+            Display::Silent => {}
+        }
+    }
+
     /// Leaves the last figures in place.
     pub fn finish(&self) {
         if let Display::Bar(bar) = &self.display {

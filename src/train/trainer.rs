@@ -30,7 +30,7 @@ use super::data::{Dataset, LoadAhead};
 use super::evaluate::Evaluation;
 use super::every::Every;
 use super::finite;
-use super::load;
+use super::load::{self, Loaded};
 use super::lr_for::{self, LrFor};
 use super::lr_schedule::LrSchedule;
 use super::metrics::{MetricsLog, StepMetrics};
@@ -42,7 +42,7 @@ use super::step::{Setting, Stepper};
 use super::tensorboard::EventFile;
 use super::terms::{Context, StreamContext, Terms};
 use super::units::Units;
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, NoViews};
 use crate::device::Device;
 use crate::files;
 use crate::privacy::accountant::Accountant;
@@ -230,6 +230,7 @@ pub struct Run<'a> {
     metrics: Option<MetricsLog>,
     events: Option<EventFile>,
     progress: Progress,
+    views_apart: Option<NoViews>,
     average: Option<Average>,
     /// The last evaluation, and after how many steps it was.
     valid: Option<(u64, Evaluation)>,
@@ -260,7 +261,8 @@ impl<'a> Run<'a> {
         let provenance = artifact.provenance()?;
         training.agreement().check(&**ranks, training.common())?;
         let own = lr_for::resolve(&training.lr_for, &artifact.program)?;
-        let mut engine = load::engine(training.device, artifact, plan, training.physical_batch, &own)?;
+        let Loaded { mut engine, views_apart } =
+            load::engine(training.device, artifact, plan, training.physical_batch, &own)?;
         let mut clip = ClipState::new(&plan.clip, &artifact.manifest.clip_groups);
 
         let checkpoint = if training.resume { checkpoints.latest_among(&**ranks)? } else { None };
@@ -351,6 +353,7 @@ impl<'a> Run<'a> {
                 true => Progress::new(end, step, plan.unit),
                 false => Progress::silent(),
             },
+            views_apart,
             average,
             valid: None,
             since_log: SinceLog::new(step),
@@ -360,6 +363,9 @@ impl<'a> Run<'a> {
             _loading: loading,
             _lock: lock,
         };
+        if let Some(why) = &run.views_apart {
+            run.progress.say(&why.note(plan.views));
+        }
         if !training.resume {
             // From here on it is a run, with a checkpoint that it can be resumed from.
             run.checkpoint(true)?;
@@ -373,6 +379,12 @@ impl<'a> Run<'a> {
     /// Steps taken.
     pub fn step(&self) -> u64 {
         self.steps.step()
+    }
+
+    /// Why a record's views are computed one record after the other, and not with those of others in one physical batch; `None` where they
+    /// are, or where there are none.
+    pub fn views_apart(&self) -> Option<&NoViews> {
+        self.views_apart.as_ref()
     }
 
     /// The records that the next step draws; `None` where there is none. The guarantee rests on it that nobody else is told.

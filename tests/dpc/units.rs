@@ -23,6 +23,7 @@ use dpc::train::augment::{Augment, Views};
 use dpc::train::chance::Chance;
 use dpc::train::data::{Array, Batch, Dataset, Values};
 use dpc::train::engine::Engine;
+use dpc::train::load;
 use dpc::train::lr_schedule::LrSchedule;
 use dpc::train::step::{Setting, StepError, Stepper};
 use dpc::train::units::Units;
@@ -470,6 +471,23 @@ fn a_program_in_views_takes_a_plan_of_as_many() {
     let clip = ClipState::new(&artifact.manifest.clip, &artifact.manifest.clip_groups);
     let error = Stepper::new(setting, engine.expect("an engine"), clip, &RunKey::insecure(1), 0).err();
     assert!(matches!(error, Some(StepError::Views { planned: 5, found: 2 })));
+}
+
+/// Where a physical batch has no room for a record's views, a run is told why it takes longer.
+#[test]
+fn a_run_says_why_views_are_computed_apart() {
+    let artifact = artifact("mnist_small", "flat:0.3", NoiseKind::Exact);
+    let plan = plan_in_views(&artifact);
+    let load = |rows| load::engine(&Cpu, &artifact, &plan, rows, &BTreeMap::new()).expect("an engine");
+    let together = load(2 * VIEWS + 1);
+    assert!(together.views_apart.is_none());
+    assert_eq!((together.engine.views(), together.engine.rows()), (VIEWS, 2 * VIEWS));
+    let apart = load(VIEWS - 1);
+    assert_eq!((apart.engine.views(), apart.engine.rows()), (1, VIEWS - 1));
+    assert_eq!(
+        apart.views_apart.expect("a reason").note(plan.views),
+        "the 5 views of a record are computed one record after the other, which takes longer: a physical batch has 4 rows"
+    );
 }
 
 #[test]

@@ -96,8 +96,9 @@ impl Patches<'_> {
             self.pack(first, left.min(width), width, panel);
             for i in (0..count).step_by(ROWS) {
                 let offsets = std::array::from_fn(|r| (i + r).min(count - 1) * row);
-                tile(&Rows { data: a, offsets, segments, step, len, inc: 1 }, panel, half, &mut out);
-                store(Part { tile: &out, at: [i, first], size: [ROWS.min(count - i), left.min(width)] });
+                let own = ROWS.min(count - i);
+                tile(&Rows { data: a, count: own, offsets, segments, step, len, inc: 1 }, panel, half, &mut out);
+                store(Part { tile: &out, at: [i, first], size: [own, left.min(width)] });
             }
             first += width;
         }
@@ -170,8 +171,14 @@ impl Patches<'_> {
             transpose(b, first, left.min(width), width, panel);
             for i in (0..self.rows()).step_by(ROWS) {
                 let offsets = std::array::from_fn(|r| places[(i + r).min(places.len() - 1)]);
-                tile(&Rows { data: self.image, offsets, segments, step, len, inc: 1 }, panel, half, &mut out);
-                store(Part { tile: &out, at: [i, first], size: [ROWS.min(self.rows() - i), left.min(width)] });
+                let own = ROWS.min(self.rows() - i);
+                tile(
+                    &Rows { data: self.image, count: own, offsets, segments, step, len, inc: 1 },
+                    panel,
+                    half,
+                    &mut out,
+                );
+                store(Part { tile: &out, at: [i, first], size: [own, left.min(width)] });
             }
             first += width;
         }
@@ -234,14 +241,16 @@ pub fn sum_transposed<T: Sum>(summands: &[Summand], scratch: &mut Vec<f32>, mut 
         }
         for i in (0..rows).step_by(ROWS) {
             let offsets = std::array::from_fn(|r| places[(i + r).min(places.len() - 1)]);
+            let own = ROWS.min(rows - i);
             sum.fill(T::default());
             for (panel, (w, patches, _)) in panels.chunks_exact(positions * width).zip(summands) {
-                let rows = Rows { data: patches.image, offsets, segments, step, len, inc: 1 };
+                let rows = Rows { data: patches.image, count: own, offsets, segments, step, len, inc: 1 };
                 tile(&rows, panel, half, &mut product);
-                leave_out(&mut product, *w);
-                T::add_scaled(&mut sum, &product, *w);
+                let product = &mut product[..own * COLS];
+                leave_out(product, *w);
+                T::add_scaled(&mut sum[..own * COLS], product, *w);
             }
-            store(Part { tile: &sum, at: [i, first], size: [ROWS.min(rows - i), count] });
+            store(Part { tile: &sum, at: [i, first], size: [own, count] });
         }
     }
 }

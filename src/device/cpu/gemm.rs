@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::convolve::{Patches, places};
 use super::image::Slide;
 use super::matmul::{Into, Matrix, MatrixMut, by_records, matmul};
-use super::microkernel::ROWS;
+use super::microkernel::{FEWEST, ROWS};
 use super::operand::Operand;
 use super::panels::Prepared;
 use super::{Buffers, Native, parallel, patches};
@@ -16,15 +16,15 @@ use crate::lower::kernels::{Bias, ConvGeometry, Gemm, View};
 /// Rows of one large product of `m` rows that a thread works out at a time: every block packs the right operand anew, so there
 /// are no more of them than keep `threads` at work. None is so small that its rows would round otherwise than in another block.
 fn block(m: usize, threads: usize) -> usize {
-    let mut block = m.div_ceil(threads).next_multiple_of(ROWS).clamp(32, 256);
-    while block < m && (1..ROWS / 2).contains(&(m % block)) {
+    let mut block = m.div_ceil(threads).next_multiple_of(ROWS).clamp(3 * ROWS, 21 * ROWS);
+    while block < m && (1..FEWEST).contains(&(m % block)) {
         block += ROWS;
     }
     block
 }
 
-/// Rows that would leave half of a tile empty, and more.
-const FEW: usize = ROWS / 2;
+/// Rows for which a tile does not pay, and more.
+const FEW: usize = FEWEST;
 
 /// Room for the two operands.
 type Scratch = [Vec<f32>; 2];
@@ -219,14 +219,13 @@ impl ByPatches {
         strides: [usize; 2],
         out: &mut [f32],
     ) {
-        let set = |value: f32, to: &mut f32| *to = value;
         match self {
             ByPatches::Forward { conv, slide, places, record, a: [a_record, a_group, row, _] } => {
                 let patches = Patches::of(conv, *slide, places, &b[n * record..], g, padded);
                 let a = &a[n * a_record + g * a_group..];
                 match m {
                     ..FEW => patches.times_few(a, m, [*row, slide.taps()], panel, (out, strides[0])),
-                    _ => patches.times(a, m, [*row, slide.taps()], panel, |part| part.each(out, strides, set)),
+                    _ => patches.times(a, m, [*row, slide.taps()], panel, |part| part.set(out, strides)),
                 }
             }
             ByPatches::Weight { conv, slide, places, record, a: [a_record, a_group, row, col] } => {
@@ -234,7 +233,7 @@ impl ByPatches {
                 let data = &a[n * a_record + g * a_group..];
                 let dy = Matrix { data, rows: m, cols: inner, row: *row, col: *col };
                 let [row, col] = strides;
-                patches.times_transposed(dy, panel, |part| part.each(out, [col, row], set));
+                patches.times_transposed(dy, panel, |part| part.set(out, [col, row]));
             }
             ByPatches::Back { conv, slide, places, record } => {
                 let filters = conv.group_filters();
@@ -242,7 +241,7 @@ impl ByPatches {
                 let patches = Patches::planes(*slide, places, &b[n * record..], [g * filters, filters], padded);
                 match m {
                     ..FEW => patches.times_few(w, m, [slide.taps(), conv.patch()], panel, (out, strides[0])),
-                    _ => patches.times(w, m, [slide.taps(), conv.patch()], panel, |part| part.each(out, strides, set)),
+                    _ => patches.times(w, m, [slide.taps(), conv.patch()], panel, |part| part.set(out, strides)),
                 }
             }
             ByPatches::Scattered { conv, record } => {
@@ -276,12 +275,12 @@ mod tests {
 
     #[test]
     fn blocks_keep_threads_at_work_and_leave_no_few_rows() {
-        assert_eq!([64, 256, 1024, 4096].map(|m| block(m, 2)), [32, 128, 256, 256]);
-        assert_eq!([64, 1024, 4096].map(|m| block(m, 16)), [32, 64, 256]);
+        assert_eq!([64, 256, 1024, 4096].map(|m| block(m, 2)), [36, 132, 252, 252]);
+        assert_eq!([64, 1024, 4096].map(|m| block(m, 16)), [36, 72, 252]);
         for threads in [1, 2, 3, 16] {
             for m in 1..3000 {
                 let rest = m % block(m, threads);
-                assert!(m < ROWS / 2 || rest == 0 || rest >= ROWS / 2, "{m} rows on {threads} threads");
+                assert!(m < FEWEST || rest == 0 || rest >= FEWEST, "{m} rows on {threads} threads");
             }
         }
     }

@@ -108,10 +108,15 @@ pub fn matmul(out: MatrixMut, into: Into, scale: f32, a: Matrix, b: Matrix) {
     // Tiles are written line by line.
     let (out, a, b) = if out.row < out.col { (out.transposed(), b.transposed(), a.transposed()) } else { (out, a, b) };
     if panels::pays(out.rows, out.cols) {
+        let (own, other) = (panels::work(a, b, false), panels::work(b.transposed(), a.transposed(), true));
+        let (out, a, b) = match other < own && panels::pays(out.cols, out.rows) {
+            true => (out.transposed(), b.transposed(), a.transposed()),
+            false => (out, a, b),
+        };
         let strides = [out.row, out.col];
         return parallel::with_scratch(|scratch| {
             product(a, b, scratch, |part, first| match (into == Into::Set && first, scale == 1.0) {
-                (true, true) => part.each(out.data, strides, |value, to| *to = value),
+                (true, true) => part.set(out.data, strides),
                 (true, false) => part.each(out.data, strides, |value, to| *to = scale * value),
                 (false, _) => part.each(out.data, strides, |value, to| *to += scale * value),
             });
@@ -181,8 +186,9 @@ pub fn by_records(out: MatrixMut, a: Matrix, b: Matrix) {
     assert_eq!((a.rows, b.rows, b.cols), (out.rows, a.cols, out.cols), "sizes of a product");
     check("product", out.data.len(), [out.rows, out.cols], [out.row, out.col]);
     parallel::with_scratch(|scratch| {
-        product(a, b, scratch, |part, first| {
-            part.each(out.data, [out.row, out.col], |value, to| *to = if first { value } else { *to + value });
+        product(a, b, scratch, |part, first| match first {
+            true => part.set(out.data, [out.row, out.col]),
+            false => part.each(out.data, [out.row, out.col], |value, to| *to += value),
         });
     });
 }

@@ -205,7 +205,7 @@ impl OuterSum {
             return;
         }
         if self.steps > 1 {
-            if count >= microkernel::ROWS / 2 && self.sum_patches([a, b], records, g, [first, count], images, t, y) {
+            if count >= microkernel::FEWEST && self.sum_patches([a, b], records, g, [first, count], images, t, y) {
                 return;
             }
             for &(n, w) in records {

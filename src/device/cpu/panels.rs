@@ -4,7 +4,7 @@
 use bytemuck::Pod;
 
 use super::matmul::{Into, Matrix, MatrixMut, matmul};
-use super::microkernel::{self, COLS, HALF, ROWS, Rows, Tile, tile};
+use super::microkernel::{self, COLS, FEWEST, HALF, ROWS, Rows, SQUARE, Tile, tile};
 use super::parallel::{room, with_scratch};
 
 /// Rows of a right operand that are packed at a time: a panel of as many lines stays in the innermost caches.
@@ -23,6 +23,24 @@ pub struct Part<'a, T = f32> {
     pub size: [usize; 2],
 }
 
+impl Part<'_> {
+    /// Sets each element of a matrix with these strides.
+    pub fn set(&self, out: &mut [f32], [row, col]: [usize; 2]) {
+        let ([i, j], [rows, cols]) = (self.at, self.size);
+        if row != 1 || col == 1 {
+            return self.each(out, [row, col], |value, to| *to = value);
+        }
+        let whole = cols / SQUARE * SQUARE;
+        for c in (0..whole).step_by(SQUARE) {
+            microkernel::store_columns(&self.tile[c..], rows, &mut out[i + (j + c) * col..], col);
+        }
+        for c in whole..cols {
+            let to = &mut out[i + (j + c) * col..][..rows];
+            to.iter_mut().enumerate().for_each(|(r, to)| *to = self.tile[r * COLS + c]);
+        }
+    }
+}
+
 impl<T: Pod> Part<'_, T> {
     /// Calls `f(value, result)` for each element and its place in a matrix with these strides.
     pub fn each(&self, out: &mut [T], [row, col]: [usize; 2], mut f: impl FnMut(T, &mut T)) {
@@ -34,15 +52,19 @@ impl<T: Pod> Part<'_, T> {
             }
             return;
         }
-        let whole = if row == 1 && rows == ROWS { cols / ROWS * ROWS } else { 0 };
-        let mut columns = [[0.0; ROWS]; ROWS];
-        for c in (0..whole).step_by(ROWS) {
-            // Elements are moved bit by bit, whatever they are.
-            microkernel::columns(bytemuck::cast_slice(&self.tile[c..]), COLS, &mut columns);
-            for (k, column) in columns.iter().enumerate() {
-                let column: &[T] = bytemuck::cast_slice(column);
-                let to = &mut out[i + (j + c + k) * col..][..ROWS];
-                to.iter_mut().zip(column).for_each(|(to, &value)| f(value, to));
+        let whole = if row == 1 { cols / SQUARE * SQUARE } else { 0 };
+        for c in (0..whole).step_by(SQUARE) {
+            let to = &mut out[i + (j + c) * col..];
+            match rows {
+                ROWS => self.columns::<ROWS>(c, to, col, &mut f),
+                SQUARE => self.columns::<SQUARE>(c, to, col, &mut f),
+                _ => (0..rows).step_by(FEWEST).for_each(|r| {
+                    let own = FEWEST.min(rows - r);
+                    self.turned(r, c, |k, column| {
+                        let to = &mut to[r + k * col..][..own];
+                        to.iter_mut().zip(column).for_each(|(to, &value)| f(value, to));
+                    });
+                }),
             }
         }
         for c in whole..cols {
@@ -50,6 +72,33 @@ impl<T: Pod> Part<'_, T> {
             for r in 0..rows {
                 f(self.tile[r * COLS + c], &mut to[r * row]);
             }
+        }
+    }
+
+    /// [`Part::each`] of all `R` rows, which are side by side in `to`, and of [`SQUARE`] columns from column `first` on.
+    fn columns<const R: usize>(&self, first: usize, to: &mut [T], col: usize, f: &mut impl FnMut(T, &mut T)) {
+        self.turned(0, first, |k, column| {
+            to[k * col..][..SQUARE].iter_mut().zip(column).for_each(|(to, &value)| f(value, to));
+        });
+        if R > SQUARE {
+            // Of rows that end with the last.
+            let (start, known) = (R - SQUARE, 2 * SQUARE - R);
+            self.turned(start, first, |k, column| {
+                let to = &mut to[SQUARE + k * col..][..SQUARE - known];
+                to.iter_mut().zip(&column[known..]).for_each(|(to, &value)| f(value, to));
+            });
+        }
+    }
+
+    /// Calls `f(k, column)` with the elements of column `first + k` in [`SQUARE`] rows from row `row` on, or with fewer where the tile ends.
+    fn turned(&self, row: usize, first: usize, mut f: impl FnMut(usize, &[T])) {
+        let mut columns = [[0.0; SQUARE]; SQUARE];
+        let (from, skipped) = if row + SQUARE <= ROWS { (row, 0) } else { (ROWS - SQUARE, row + SQUARE - ROWS) };
+        // Elements are moved bit by bit, whatever they are.
+        microkernel::columns(bytemuck::cast_slice(&self.tile[from * COLS + first..]), COLS, &mut columns);
+        for (k, column) in columns.iter().enumerate() {
+            let column: &[T] = bytemuck::cast_slice(column);
+            f(k, &column[skipped..]);
         }
     }
 }
@@ -66,7 +115,18 @@ pub fn known() -> bool {
 /// Whether products of this size are made here faster than by the `gemm-f32` crate: it has kernels of its own for vectors, and
 /// for other machines.
 pub fn pays(rows: usize, cols: usize) -> bool {
-    known() && rows >= ROWS / 2 && cols >= HALF / 2
+    known() && rows >= FEWEST && cols >= HALF / 2
+}
+
+/// What `a · b` takes here for each of its terms, in sixteenths of a processor's cycle, about: the tiles with what is empty of them, what
+/// is gathered of `a`, what is packed of `b`, and columns in the place of lines where the result is `turned`. An element is the same to the
+/// last bit either way.
+pub fn work(a: Matrix, b: Matrix, turned: bool) -> usize {
+    let padded: usize = widths(b.cols).map(|(_, _, width)| width).sum();
+    let gathered = if a.col == 1 { 0 } else { 12 * a.rows };
+    let packed = if b.col == 1 { 4 } else { 12 } * b.cols;
+    let stored = if turned { 3 * a.rows * b.cols / a.cols.max(1) } else { 0 };
+    a.rows * padded + gathered + packed + stored
 }
 
 /// A right operand whose columns are packed into panels of `COLS`, of which the last may be half as wide.
@@ -125,14 +185,14 @@ impl<'a> Panels<'a> {
 /// Writes rows `first..first + count` of `b` as columns of a panel, whose lines are `width` elements apart.
 pub fn transpose(b: Matrix, first: usize, count: usize, width: usize, panel: &mut [f32]) {
     // Rows in one piece go by squares that fit the registers.
-    let squares = if b.col == 1 { [count / ROWS * ROWS, b.cols / ROWS * ROWS] } else { [0; 2] };
-    let mut columns = [[0.0; ROWS]; ROWS];
-    for start in (0..squares[1]).step_by(ROWS) {
+    let squares = if b.col == 1 { [count / SQUARE * SQUARE, b.cols / SQUARE * SQUARE] } else { [0; 2] };
+    let mut columns = [[0.0; SQUARE]; SQUARE];
+    for start in (0..squares[1]).step_by(SQUARE) {
         let lines = &mut panel[start * width..];
-        for j in (0..squares[0]).step_by(ROWS) {
+        for j in (0..squares[0]).step_by(SQUARE) {
             microkernel::columns(&b.data[(first + j) * b.row + start..], b.row, &mut columns);
             for (line, column) in lines.chunks_mut(width).zip(&columns) {
-                line[j..j + ROWS].copy_from_slice(column);
+                line[j..j + SQUARE].copy_from_slice(column);
             }
         }
     }
@@ -167,9 +227,8 @@ impl<'a> Left<'a> {
     /// The rows from row `first` on where they are, each in one piece.
     fn rows(a: Matrix<'a>, first: usize) -> Left<'a> {
         let count = ROWS.min(a.rows - first);
-        // A tile without some of its rows has the last one several times.
         let offsets = std::array::from_fn(|r| r.min(count - 1) * a.row);
-        let rows = Rows { data: &a.data[first * a.row..], offsets, segments: 1, step: 0, len: a.cols, inc: 1 };
+        let rows = Rows { data: &a.data[first * a.row..], count, offsets, segments: 1, step: 0, len: a.cols, inc: 1 };
         Left { first, count, rows }
     }
 
@@ -185,7 +244,7 @@ impl<'a> Left<'a> {
             }
         }
         let offsets = std::array::from_fn(|r| r);
-        Left { first, count, rows: Rows { data: lines, offsets, segments: 1, step: 0, len: a.cols, inc: ROWS } }
+        Left { first, count, rows: Rows { data: lines, count, offsets, segments: 1, step: 0, len: a.cols, inc: ROWS } }
     }
 }
 
@@ -251,7 +310,7 @@ impl<'a> Prepared<'a> {
         };
         let panels = Panels { data, rows, cols };
         with_scratch(|scratch: &mut Vec<f32>| {
-            panels.times(a, scratch, |part| part.each(out, [cols, 1], |value, to| *to = value));
+            panels.times(a, scratch, |part| part.set(out, [cols, 1]));
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use super::double::{self, Columns};
 use super::matmul::{self, MatrixMut, matmul_by_parts};
-use super::microkernel::ROWS;
+use super::microkernel::FEWEST;
 use super::operand::Operand;
 use super::{Buffers, Native, parallel};
 use crate::lower::kernels::{TileNorm, View};
@@ -40,7 +40,7 @@ impl Native for TileNorm {
             |[s, t, padded, panel, gradient]: &mut [Vec<f32>; 5], n, y| {
                 let mut stripes = y[..tiles].chunks_exact_mut(across.max(1));
                 for g in 0..self.groups {
-                    let patches = b.patches(n, g, padded).filter(|_| self.rows >= ROWS / 2);
+                    let patches = b.patches(n, g, padded).filter(|_| self.rows >= FEWEST);
                     let (a, b) = (a.matrix(n, g, s), if patches.is_some() { None } else { Some(b.matrix(n, g, t)) });
                     for first in (0..self.rows).step_by(STRIPE) {
                         let count = STRIPE.min(self.rows - first);
@@ -48,8 +48,7 @@ impl Native for TileNorm {
                         let a = a.rows(first, count);
                         match (patches, b) {
                             (Some(patches), _) => {
-                                let set = |value: f32, to: &mut f32| *to = value;
-                                patches.times_transposed(a, panel, |part| part.each(gradient, [1, self.cols], set));
+                                patches.times_transposed(a, panel, |part| part.set(gradient, [1, self.cols]));
                             }
                             (_, Some(b)) => {
                                 let out = MatrixMut::contiguous(gradient, count, self.cols);
