@@ -59,6 +59,7 @@ def peer(name, network, batch):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", default=",".join(NETWORKS))
+    parser.add_argument("--peers", default=",".join(PEERS))
     arguments(parser, "64,256", 5)
     options, script = parser.parse_args(), os.path.abspath(__file__)
     if runs_itself(script, options, peer, None):
@@ -72,7 +73,7 @@ def main():
 
     was_busy = busy()
     cases = [(network, batch) for network in options.networks.split(",") for batch in map(int, options.batch.split(","))]
-    rows = measured(options, script, cases, artifact, PEERS)
+    rows = measured(options, script, cases, artifact, options.peers.split(","))
     ratios = [("dpc ÷ torch", "dpc", "torch"), ("best Opacus ÷ dpc", ["opacus", "opacus_ghost"], "dpc"),
               ("private ÷ non-private", "dpc", "dpc non-private")]
     groups = [(f"{network}, batch {batch}", [(name, ratio(found, name, "torch")) for name in found]) for (network, batch), found in rows.items()]

@@ -155,10 +155,8 @@ widest! {
     }
 }
 
-/// Rows of a block of [`add_block`].
-const ROWS: usize = 4;
-/// Columns of a block of [`add_block`].
-const COLS: usize = 32;
+/// Columns of a strip of [`add_rounded_products`]: those of many terms stay in the innermost cache.
+const STRIP: usize = 128;
 
 /// A matrix whose columns are each in one piece: `a` itself, or a copy in `scratch`.
 fn by_columns<'a>(a: Matrix<'a>, scratch: &'a mut Vec<f32>) -> Matrix<'a> {
@@ -181,47 +179,21 @@ fn each_product<'b>(a: Matrix, b: Matrix<'b>, mut add: impl FnMut(usize, f32, &'
     }
 }
 
-/// [`Sum::add_products`] of [`Grid`], of matrices by columns.
+/// [`Sum::add_products`] of [`Grid`], of matrices by columns. Lines have a length that is not known before: of short ones that are, LLVM
+/// makes no vectors for AVX2.
 fn add_rounded_products(sums: &mut [i32], a: Matrix, b: Matrix) {
-    let (rows, cols) = (a.rows, b.rows);
-    let (whole, across) = (rows / ROWS * ROWS, cols / COLS * COLS);
-    for j in (0..across).step_by(COLS) {
-        for i in (0..whole).step_by(ROWS) {
-            let (a, b) = (Matrix { data: &a.data[i..], ..a }, Matrix { data: &b.data[j..], ..b });
-            add_block(&mut sums[i * cols + j..], cols, a, b);
-        }
-    }
-    let rest = |first_row: usize, first_col: usize, rows: usize, cols_left: usize, sums: &mut [i32]| {
-        if rows == 0 || cols_left == 0 {
-            return;
-        }
-        let a = Matrix { data: &a.data[first_row..], rows, ..a };
-        let b = Matrix { data: &b.data[first_col..], rows: cols_left, ..b };
-        each_product(a, b, |i, a, line| {
-            add_rounded(&mut sums[(first_row + i) * cols + first_col..][..cols_left], line, a);
-        });
-    };
-    rest(0, across, whole, cols - across, sums);
-    rest(whole, 0, rows - whole, cols, sums);
-}
-
-widest! {
-    /// Adds a whole block to `sums`, whose lines are `line` elements apart.
-    add_block(sums: &mut [i32], line: usize, a: Matrix, b: Matrix) {
-        let mut block = [[0i32; COLS]; ROWS];
-        for k in 0..a.cols {
-            let (Some(a), Some(b)) = (a.data[k * a.col..].first_chunk::<ROWS>(), b.data[k * b.col..].first_chunk::<COLS>())
-            else {
-                return;
-            };
-            for (sums, a) in block.iter_mut().zip(a) {
-                sums.iter_mut().zip(b).for_each(|(sum, b)| *sum = sum.wrapping_add(raised(a * b)));
+    let (cols, whole) = (b.rows, a.cols / 4 * 4);
+    for first in (0..cols).step_by(STRIP) {
+        let width = STRIP.min(cols - first);
+        let line = |k: usize| &b.data[k * b.col + first..][..width];
+        for i in 0..a.rows {
+            let to = &mut sums[i * cols + first..][..width];
+            let weight = |k: usize| a.data[i + k * a.col];
+            for k in (0..whole).step_by(4) {
+                let four = [k, k + 1, k + 2, k + 3];
+                add_four_rounded(to, four.map(line), four.map(weight));
             }
-        }
-        let offset = (ROUNDER.to_bits() as i32).wrapping_mul(a.cols as i32);
-        for (r, own) in block.iter().enumerate() {
-            let to = &mut sums[r * line..][..COLS];
-            to.iter_mut().zip(own).for_each(|(to, sum)| *to = to.wrapping_add(sum.wrapping_sub(offset)));
+            (whole..a.cols).for_each(|k| add_rounded(to, line(k), weight(k)));
         }
     }
 }

@@ -9,14 +9,21 @@ use crate::lower::kernels::Carry;
 
 /// The integer of 64 bits whose words these are.
 #[inline(always)]
-pub fn joined([low, high]: [i32; 2]) -> i64 {
-    i64::from(high) << 32 | i64::from(low as u32)
+pub fn joined(words: [i32; 2]) -> i64 {
+    let [low, high] = words;
+    match cfg!(target_endian = "little") {
+        true => bytemuck::cast(words),
+        false => i64::from(high) << 32 | i64::from(low as u32),
+    }
 }
 
 /// The words of an integer of 64 bits, the low one first.
 #[inline(always)]
 pub fn split(value: i64) -> [i32; 2] {
-    [value as i32, (value >> 32) as i32]
+    match cfg!(target_endian = "little") {
+        true => bytemuck::cast(value),
+        false => [value as i32, (value >> 32) as i32],
+    }
 }
 
 impl Native for Carry {

@@ -108,6 +108,20 @@ impl Gemm {
         matmul(out, Into::Set, 1.0, a, b);
     }
 
+    /// Adds the bias to elements of a row from a column on, both counted through all groups.
+    fn add_bias(&self, bias: Option<&[f32]>, [row, col]: [usize; 2], sums: &mut [f32]) {
+        match (self.bias, bias) {
+            (Some(Bias::Rows), Some(bias)) => {
+                let bias = bias[row];
+                sums.iter_mut().for_each(|s| *s += bias);
+            }
+            (Some(Bias::Cols), Some(bias)) => {
+                sums.iter_mut().zip(&bias[col..]).for_each(|(s, b)| *s += b);
+            }
+            _ => {}
+        }
+    }
+
     /// Adds the bias and applies the activation to `count` of `m` rows, from row `first` of group `g` on.
     fn finish(&self, bias: Option<&[f32]>, g: usize, m: usize, first: usize, count: usize, out: &mut [f32]) {
         if self.bias.is_none() && self.activation.is_none() {
@@ -117,24 +131,19 @@ impl Gemm {
         let (mut sums, mut results) = ([0.0; BLOCK], [0.0; BLOCK]);
         for i in 0..count {
             for start in (0..self.cols).step_by(BLOCK) {
-                let len = BLOCK.min(self.cols - start);
+                let (len, at) = (BLOCK.min(self.cols - start), [g * m + first + i, g * self.cols + start]);
                 let out = &mut out[i * self.out_row + start * self.out_col..];
+                if self.out_col == 1 && self.activation.is_none() {
+                    self.add_bias(bias, at, &mut out[..len]);
+                    continue;
+                }
                 let (sums, results) = (&mut sums[..len], &mut results[..len]);
                 if self.out_col == 1 {
                     sums.copy_from_slice(&out[..len]);
                 } else {
                     sums.iter_mut().enumerate().for_each(|(j, s)| *s = out[j * self.out_col]);
                 }
-                match (self.bias, bias) {
-                    (Some(Bias::Rows), Some(bias)) => {
-                        let bias = bias[g * m + first + i];
-                        sums.iter_mut().for_each(|s| *s += bias);
-                    }
-                    (Some(Bias::Cols), Some(bias)) => {
-                        sums.iter_mut().zip(&bias[g * self.cols + start..]).for_each(|(s, b)| *s += b);
-                    }
-                    _ => {}
-                }
+                self.add_bias(bias, at, sums);
                 let values = match self.activation {
                     Some(func) => {
                         func.apply(&[sums], results);

@@ -91,29 +91,32 @@ pub fn sum_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     if x.len() < LANES {
         return parallel::sum(x.len(), |i| f(x[i]));
     }
-    let block = |block: &[f32]| {
-        let mut lanes = [0.0f32; LANES];
-        let (whole, rest) = block.as_chunks::<LANES>();
-        for terms in whole {
-            lanes.iter_mut().zip(terms).for_each(|(lane, &x)| *lane += f(x));
-        }
-        lanes.iter_mut().zip(rest).for_each(|(lane, &x)| *lane += f(x));
-        let mut width = LANES;
-        while width > 1 {
-            width /= 2;
-            let (low, high) = lanes.split_at_mut(width);
-            low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
-        }
-        lanes[0]
-    };
     if x.len() <= BLOCK {
-        return block(x);
+        return sum_of_block(x, &f);
     }
     let mut sum = 0.0;
     for terms in x.chunks(BLOCK) {
-        sum += f64::from(block(terms));
+        sum += f64::from(sum_of_block(terms, &f));
     }
     sum as f32
+}
+
+/// That of a block. A part of its callers, whatever they think: on its own it would not have their registers.
+#[inline(always)]
+fn sum_of_block(block: &[f32], f: &impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (whole, rest) = block.as_chunks::<LANES>();
+    for terms in whole {
+        lanes.iter_mut().zip(terms).for_each(|(lane, &x)| *lane += f(x));
+    }
+    lanes.iter_mut().zip(rest).for_each(|(lane, &x)| *lane += f(x));
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        let (low, high) = lanes.split_at_mut(width);
+        low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
+    }
+    lanes[0]
 }
 
 /// The largest element, whatever is NaN left out.
