@@ -429,11 +429,11 @@ mod tests {
     #[test]
     fn columns_of_any_rows_are_stored() {
         let tile: Vec<f32> = (0..ROWS * COLS).map(|i| i as f32).collect();
-        for (rows, first, col) in (0..=ROWS).flat_map(|rows| [(rows, 0, rows), (rows, 7, 31), (rows, 24, 12)]) {
+        for (rows, first, col) in (0..=ROWS).flat_map(|rows| [(rows, 0, rows.max(1)), (rows, 7, 31), (rows, 24, 12)]) {
             let mut to = vec![f32::NAN; col * (SQUARE - 1) + rows + 1];
             store_columns(&tile[first..], rows, &mut to, col);
             for (at, to) in to.iter().enumerate() {
-                let (c, r) = if col == 0 { (0, at) } else { (at / col, at % col) };
+                let (c, r) = (at / col, at % col);
                 let there = c < SQUARE && r < rows;
                 let right = if there { *to == (r * COLS + first + c) as f32 } else { to.is_nan() };
                 assert!(right, "{rows} rows, {at} of {col}: {to}");
