@@ -40,7 +40,7 @@ use crate::import::custom::{CustomOps, UnknownOps};
 use crate::lower::check::{COUNTED_ROWS, check};
 use crate::lower::program::Program;
 use crate::privacy::certificate::Provenance;
-use crate::tensors::{Tensors, from_safetensors, to_safetensors};
+use crate::tensors::{Tensors, from_safetensors, write_safetensors};
 
 const MANIFEST: &str = "manifest.json";
 const PROGRAM: &str = "program.json";
@@ -138,19 +138,18 @@ impl Artifact {
         })
     }
 
-    fn to_members(&self) -> io::Result<BTreeMap<String, Cow<'_, [u8]>>> {
-        let mut members: BTreeMap<String, Cow<'_, [u8]>> = BTreeMap::new();
+    fn to_members(&self) -> io::Result<BTreeMap<String, Content<'_>>> {
+        let mut members: BTreeMap<String, Content> = BTreeMap::new();
         for (name, wgsl) in &self.shaders {
-            members.insert(format!("{SHADERS}{name}{WGSL}"), Cow::Borrowed(wgsl.as_bytes()));
+            members.insert(format!("{SHADERS}{name}{WGSL}"), Content::Bytes(wgsl.as_bytes().into()));
         }
-        members.insert(PROGRAM.to_owned(), Cow::Owned(serde_json::to_vec(&self.program)?));
-        members.insert(SOURCE.to_owned(), Cow::Borrowed(&self.source));
-        let weights = to_safetensors(&self.weights, None).map_err(io::Error::other)?;
-        members.insert(WEIGHTS.to_owned(), Cow::Owned(weights));
+        members.insert(PROGRAM.to_owned(), Content::Bytes(serde_json::to_vec(&self.program)?.into()));
+        members.insert(SOURCE.to_owned(), Content::Bytes((*self.source).into()));
+        members.insert(WEIGHTS.to_owned(), Content::Weights(&self.weights));
 
-        let hashes = members.iter().map(|(name, bytes)| (name.clone(), sha256(bytes)));
-        let manifest = Manifest { members: hashes.collect(), ..self.manifest.clone() };
-        members.insert(MANIFEST.to_owned(), Cow::Owned(serde_json::to_vec_pretty(&manifest)?));
+        let hashes = members.iter().map(|(name, content)| Ok((name.clone(), content.sha256()?)));
+        let manifest = Manifest { members: hashes.collect::<io::Result<_>>()?, ..self.manifest.clone() };
+        members.insert(MANIFEST.to_owned(), Content::Bytes(serde_json::to_vec_pretty(&manifest)?.into()));
         Ok(members)
     }
 
@@ -210,19 +209,61 @@ impl Artifact {
     }
 }
 
-fn write_members(
-    archive: &mut ZipWriter<impl Write + Seek>,
-    members: &BTreeMap<String, Cow<'_, [u8]>>,
-) -> ZipResult<()> {
-    for (name, bytes) in members {
+/// What a member holds.
+enum Content<'a> {
+    Bytes(Cow<'a, [u8]>),
+    /// A safetensors file, of which there is never a second copy in memory.
+    Weights(&'a Tensors),
+}
+
+impl Content<'_> {
+    fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        match self {
+            Content::Bytes(bytes) => to.write_all(bytes),
+            Content::Weights(weights) => write_safetensors(to, *weights, None),
+        }
+    }
+
+    fn sha256(&self) -> io::Result<String> {
+        let mut hash = Hashing(Sha256::new());
+        self.write(&mut hash)?;
+        Ok(hex(hash.0))
+    }
+
+    /// Whether it may pass the size that a zip archive has by default.
+    fn is_large(&self) -> bool {
+        let bytes = match self {
+            Content::Bytes(bytes) => bytes.len(),
+            Content::Weights(weights) => weights.values().map(|tensor| tensor.bytes().len()).sum(),
+        };
+        bytes >= 1 << 31
+    }
+}
+
+/// Takes what is written for a digest of it.
+struct Hashing(Sha256);
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_members(archive: &mut ZipWriter<impl Write + Seek>, members: &BTreeMap<String, Content<'_>>) -> ZipResult<()> {
+    for (name, content) in members {
         let is_text = name != SOURCE && name != WEIGHTS;
         let options = SimpleFileOptions::default()
             .compression_method(if is_text { CompressionMethod::Deflated } else { CompressionMethod::Stored })
             .last_modified_time(DateTime::default())
             .unix_permissions(0o644)
-            .large_file(bytes.len() >= 1 << 31);
+            .large_file(content.is_large());
         archive.start_file(name.as_str(), options)?;
-        archive.write_all(bytes)?;
+        content.write(archive)?;
     }
     Ok(())
 }
@@ -288,8 +329,11 @@ fn damaged(path: &Path, member: &str, what: impl Into<String>) -> ArtifactError 
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    let hash = Sha256::digest(bytes);
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(Sha256::new_with_prefix(bytes))
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -371,7 +415,7 @@ mod tests {
         std::fs::read(&path).unwrap()
     }
 
-    fn zip(members: &BTreeMap<String, Cow<'_, [u8]>>) -> Vec<u8> {
+    fn zip(members: &BTreeMap<String, Content<'_>>) -> Vec<u8> {
         let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
         write_members(&mut archive, members).unwrap();
         archive.finish().unwrap().into_inner()
@@ -414,7 +458,7 @@ mod tests {
             let error = load(&saved(&other)).unwrap_err();
             assert_eq!(error.to_string(), format!("m.dpc has format {major}.0; this dpc reads 8.x"));
         }
-        let error = load(&zip(&BTreeMap::from([("a".to_owned(), Cow::Borrowed(&[1][..]))]))).unwrap_err();
+        let error = load(&zip(&BTreeMap::from([("a".to_owned(), Content::Bytes(Cow::Borrowed(&[1])))]))).unwrap_err();
         assert!(error.to_string().contains("it has no manifest.json"));
     }
 
@@ -427,9 +471,9 @@ mod tests {
             let mut member = archive.by_index(index).unwrap();
             let mut content = Vec::new();
             member.read_to_end(&mut content).unwrap();
-            members.insert(member.name().unwrap().into_owned(), Cow::Owned(content));
+            members.insert(member.name().unwrap().into_owned(), Content::Bytes(content.into()));
         }
-        members.insert(SOURCE.to_owned(), Cow::Borrowed(&b"another"[..]));
+        members.insert(SOURCE.to_owned(), Content::Bytes(b"another".into()));
         let error = load(&zip(&members)).unwrap_err().to_string();
         assert!(error.contains("member source.onnx: its SHA-256 is"), "{error}");
     }

@@ -180,12 +180,16 @@ fn host_memory(artifact: &Artifact) -> String {
     let values: usize = artifact.weights.values().map(|tensor| size_of_val(&tensor.data[..])).sum();
     let trained: usize = artifact.manifest.parameters.iter().filter(|p| p.trained).map(|p| product(&p.dims)).sum();
     let of_one = if artifact.manifest.grid.is_some() { size_of::<i64>() } else { size_of::<f32>() };
-    let parts =
-        [("the model's file", artifact.source.len()), ("its values", values), ("noise of a step", trained * of_one)];
-    let together = ("together", parts.iter().map(|(_, bytes)| bytes).sum());
-    let rows = parts.iter().chain([&together]);
-    let rows = rows.map(|(what, bytes)| [(*what).to_owned(), format!("{:.1} MiB", *bytes as f64 / f64::from(1 << 20))]);
-    format!("host memory in training, without data\n{}", table(rows.collect()))
+    let file = artifact.source.len();
+    let parts = [
+        ("the model's file", file),
+        ("its values", values),
+        ("together", file + values),
+        // On the processor it is a part of the device's memory.
+        ("noise of a step, beside a GPU", trained * of_one),
+    ];
+    let rows = parts.map(|(what, bytes)| [what.to_owned(), format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))]);
+    format!("host memory in training, without data\n{}", table(rows.to_vec()))
 }
 
 /// Indented rows with aligned columns.

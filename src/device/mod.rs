@@ -68,6 +68,9 @@ pub trait Device: Send + Sync {
 /// The words of some buffers, when they are there.
 pub type Reading<'a> = Pin<Box<dyn Future<Output = Result<Vec<Vec<u32>>, DeviceError>> + 'a>>;
 
+/// A buffer, and words that the host has for it.
+pub type Lent<'a> = (BufferId, &'a [u32]);
+
 /// A program on a device.
 pub trait Session: Send {
     /// Rows of a physical batch.
@@ -99,13 +102,20 @@ pub trait Session: Send {
         self.run(phase)
     }
 
+    /// [`Session::run`] with `lent` for what it reads of those buffers, each as long as its buffer. A device in the memory of the host
+    /// takes no copy of it, and then has no more of it afterwards than before.
+    fn run_lent(&mut self, phase: Phase, lent: &[Lent]) -> Result<(), DeviceError> {
+        lent.iter().try_for_each(|(buffer, words)| self.write(*buffer, words))?;
+        self.run(phase)
+    }
+
     /// [`Session::run`], waiting for the end; the seconds that each dispatch took, in the order of the program, or none from
     /// a device that cannot tell. It may be slower so.
     fn time(&mut self, phase: Phase) -> Result<Vec<f64>, DeviceError> {
         self.run(phase).map(|()| Vec::new())
     }
 
-    /// Bytes of device memory in use.
+    /// Bytes of device memory in use, with what the host lends as a rule.
     fn bytes(&self) -> usize;
 
     /// [`Session::write`] of floats.

@@ -1,14 +1,16 @@
-//! The noise of integer sums: made one step ahead by a thread of its own, like that of [`super::noise`].
+//! The noise of integer sums: made one step ahead by a thread of its own as far as it comes, like that of [`super::noise`].
 //!
 //! There is one value for each element of the parameters, of 8 bytes, and no second set for the next step: what was used is
 //! overwritten. Several may make a part each ([`parts`]), whose values are those that one would make of all.
 
 use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ahead::Ahead;
 use super::discrete::{DiscreteGaussian, DiscreteNoise, NoRoom, Scale};
 use super::noise::{MAX_PARAMETERS, NoiseError};
+use super::pieces::{Piece, Pieces};
 use crate::ranks;
 
 /// Integer noise that is added once for each logical step to the integer sums.
@@ -77,6 +79,7 @@ impl IntegerNoise for Sampled {
 
 /// The integer noise of one run.
 pub struct GridNoise {
+    noise: Arc<dyn IntegerNoise>,
     job: Ahead<Job>,
     parameters: usize,
 }
@@ -87,26 +90,48 @@ struct Job {
     scales: Vec<Option<Scale>>,
     /// The block of each parameter that its values begin with.
     starts: Vec<u64>,
-    values: Vec<Vec<i64>>,
-    made: Option<Result<(), NoRoom>>,
+    pieces: Pieces<i64>,
+    failed: Option<NoRoom>,
 }
 
 impl Job {
-    fn fill(&mut self, noise: &dyn IntegerNoise) {
-        let mut parameters = (0..).zip(&self.starts).zip(&mut self.values).zip(&self.scales);
-        self.made = Some(parameters.try_for_each(|(((parameter, &start), values), scale)| match scale {
-            _ if values.is_empty() => Ok(()),
-            Some(scale) => noise.fill(self.step, (parameter, start), *scale, values),
+    /// Makes a piece of the noise at `step`.
+    fn fill(
+        noise: &dyn IntegerNoise,
+        step: u64,
+        starts: &[u64],
+        scales: &[Option<Scale>],
+        Piece { parameter, block, values }: Piece<i64>,
+    ) -> Result<(), NoRoom> {
+        let at = parameter as usize;
+        match scales[at] {
+            Some(scale) => noise.fill(step, (parameter, starts[at].saturating_add(block)), scale, values),
             None => {
                 values.fill(0);
                 Ok(())
             }
-        }));
+        }
     }
 
-    /// Whether it is made, and for this.
-    fn is(&self, step: u64, scales: &[Option<Scale>]) -> bool {
-        self.made.is_some() && self.step == step && self.scales == scales
+    /// Makes some of it, until it is wanted.
+    fn go_on(&mut self, noise: &dyn IntegerNoise, wanted: &AtomicBool) {
+        let Job { step, scales, starts, pieces, failed } = self;
+        *failed = pieces.make_until(wanted, |piece| Job::fill(noise, *step, starts, scales, piece)).err();
+    }
+
+    /// Makes what is left.
+    fn finish(&mut self, noise: &dyn IntegerNoise) -> Result<(), NoRoom> {
+        let Job { step, scales, starts, pieces, failed } = self;
+        match failed.take() {
+            Some(why) => Err(why),
+            None => pieces.make_all(|piece| Job::fill(noise, *step, starts, scales, piece)),
+        }
+    }
+
+    /// It for another step and other scales, of which nothing is made.
+    fn anew(mut self, step: u64, scales: Vec<Option<Scale>>) -> Job {
+        self.pieces.forget();
+        Job { step, scales, failed: None, ..self }
     }
 }
 
@@ -129,11 +154,11 @@ impl GridNoise {
         if sizes.len() > MAX_PARAMETERS {
             return Err(NoiseError::TooManyParameters { count: sizes.len() });
         }
-        let values = sizes.iter().map(|&size| vec![0; size]).collect();
-        let starts = vec![0; sizes.len()];
-        let first = Job { step: first_step, scales: scales.to_vec(), starts, values, made: None };
-        let job = Ahead::new("dpc noise", first, move |job| job.fill(&*noise));
-        let mut source = GridNoise { job, parameters: sizes.len() };
+        let (starts, pieces) = (vec![0; sizes.len()], Pieces::new(sizes));
+        let first = Job { step: first_step, scales: scales.to_vec(), starts, pieces, failed: None };
+        let own = noise.clone();
+        let job = Ahead::new("dpc noise", first, move |job: &mut Job, wanted| job.go_on(&*own, wanted));
+        let mut source = GridNoise { noise, job, parameters: sizes.len() };
         source.begin(first_step)?;
         Ok(source)
     }
@@ -144,16 +169,16 @@ impl GridNoise {
     /// When the thread has died.
     pub fn of_parts(mut self, parts: &[Range<usize>]) -> Result<GridNoise, NoiseError> {
         let mut job = self.job.held()?;
-        for ((part, start), values) in parts.iter().zip(&mut job.starts).zip(&mut job.values) {
-            *start = (part.start / BLOCK) as u64;
-            *values = vec![0; part.len()];
-        }
-        self.job.begin(Job { made: None, ..job })?;
+        let starts = parts.iter().map(|part| (part.start / BLOCK) as u64);
+        job.starts.iter_mut().zip(starts).for_each(|(start, of_part)| *start = of_part);
+        job.pieces.resize(parts.iter().map(Range::len));
+        let (step, scales) = (job.step, job.scales.clone());
+        self.job.begin(job.anew(step, scales))?;
         Ok(self)
     }
 
-    /// The noise of `step`, a slice for each parameter with the scale that `scales` has for it. It is ready at once where
-    /// [`GridNoise::begin`] announced the step and no scale has changed; any other is made while the caller waits.
+    /// The noise of `step`, a slice for each parameter with the scale that `scales` has for it. What of it is not made when
+    /// [`GridNoise::begin`] announced the step, with the same scales, is made now.
     ///
     /// # Errors
     /// When the thread has died, or there is no room for that much noise.
@@ -163,13 +188,11 @@ impl GridNoise {
     pub fn take(&mut self, step: u64, scales: &[Option<Scale>]) -> Result<&[Vec<i64>], NoiseError> {
         assert_eq!(scales.len(), self.parameters, "every parameter has a scale");
         let mut job = self.job.held()?;
-        if !job.is(step, scales) {
-            job = self.job.done(Job { step, scales: scales.to_vec(), made: None, ..job })?;
+        if job.step != step || job.scales != scales {
+            job = job.anew(step, scales.to_vec());
         }
-        if let Some(made) = job.made {
-            made?;
-        }
-        Ok(&self.job.keep(job).values)
+        job.finish(&*self.noise)?;
+        Ok(self.job.keep(job).pieces.values())
     }
 
     /// Starts on the noise of `step`, with the scales of what was taken last, which is gone.
@@ -178,7 +201,8 @@ impl GridNoise {
     /// When the thread has died.
     pub fn begin(&mut self, step: u64) -> Result<(), NoiseError> {
         let job = self.job.held()?;
-        Ok(self.job.begin(Job { step, made: None, ..job })?)
+        let scales = job.scales.clone();
+        Ok(self.job.begin(job.anew(step, scales))?)
     }
 }
 

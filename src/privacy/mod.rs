@@ -49,6 +49,7 @@ pub mod keys;
 pub mod ledger;
 pub mod noise;
 mod normal;
+mod pieces;
 pub mod plan;
 pub mod release;
 pub mod request;

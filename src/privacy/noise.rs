@@ -8,24 +8,31 @@
 //! known limits of one (Mironov 2012; Jin et al., <https://arxiv.org/abs/2112.05307>); [`Noise`] is the
 //! interface behind which another mechanism takes its place.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use miette::Diagnostic;
+use rayon::prelude::*;
 use thiserror::Error;
 
 use super::ahead::{Ahead, Stopped};
 use super::discrete::NoRoom;
 use super::keys::{BLOCK_BYTES, Domain, RunKey, Stream};
 use super::normal::{self, PAIRS};
+use super::pieces::{self, Piece, Pieces};
 use super::plan::PrivacyPlan;
 
 /// Noise of standard deviation 1, scaled and added once for each logical step to what the step releases.
 pub trait Noise: Send + Sync {
-    /// Overwrites `out` with the noise of parameter number `parameter` at `step`, one value for each
-    /// element in order. A function of the noise's key, `step` and `parameter`; independent over all
-    /// three, so a step number must not be used for two different sums.
-    fn fill(&self, step: u64, parameter: u32, out: &mut [f32]);
+    /// Overwrites `out` with the noise at `step` of the parameter and from the element `(number, block)` on, the latter in [`BLOCK`]s:
+    /// one value for each element in order. A function of the noise's key, `step`, the parameter and the element; independent over all
+    /// four, so a step number must not be used for two different sums.
+    fn fill(&self, step: u64, from: (u32, u64), out: &mut [f32]);
 }
+
+/// Elements that are made together: a part of a parameter begins at a multiple of it.
+pub const BLOCK: usize = pieces::LEN;
 
 /// `N(0, 1)` on every element.
 pub struct GaussianNoise {
@@ -46,16 +53,19 @@ const PER_BLOCK: usize = BLOCK_BYTES / 8;
 const CHUNK: usize = 2 * PAIRS / PER_BLOCK;
 /// The base-2 logarithm of the blocks kept for one parameter.
 const PARAMETER_BITS: u32 = 40;
+// A part begins with the deviates of a chunk.
+const _: () = assert!(BLOCK.is_multiple_of(CHUNK * PER_BLOCK));
 /// How many parameters fit into one stream.
 pub(super) const MAX_PARAMETERS: usize = 1 << (u64::BITS - PARAMETER_BITS);
 
 impl Noise for GaussianNoise {
-    fn fill(&self, step: u64, parameter: u32, out: &mut [f32]) {
+    fn fill(&self, step: u64, (parameter, block): (u32, u64), out: &mut [f32]) {
         if self.silent {
             out.fill(0.0);
             return;
         }
-        let mut stream = Stream::at(&self.key, step, u64::from(parameter) << PARAMETER_BITS);
+        let first = block * (BLOCK / PER_BLOCK) as u64;
+        let mut stream = Stream::at(&self.key, step, u64::from(parameter) << PARAMETER_BITS | first);
         let mut bytes = [0; CHUNK * BLOCK_BYTES];
         let (mut bits, mut normals) = ([[0; 2]; PAIRS], [[0.0; 2]; PAIRS]);
         for values in out.chunks_mut(CHUNK * PER_BLOCK) {
@@ -70,9 +80,10 @@ impl Noise for GaussianNoise {
     }
 }
 
-/// The noise of one run: made one step ahead by a thread of its own, or when it is needed where there are no threads. There is
+/// The noise of one run: made one step ahead by a thread of its own as far as it comes, and for the rest when it is needed. There is
 /// one value for each element of the parameters, and no second set for the next step.
 pub struct NoiseSource {
+    noise: Arc<dyn Noise>,
     prepared: Ahead<Prepared>,
     parameters: usize,
 }
@@ -80,8 +91,9 @@ pub struct NoiseSource {
 /// The noise of a step, made with standard deviation 1 or to be made.
 struct Prepared {
     step: u64,
-    values: Vec<Vec<f32>>,
-    made: bool,
+    pieces: Pieces<f32>,
+    /// Whether it has been scaled, so that nobody takes it again.
+    scaled: bool,
 }
 
 impl NoiseSource {
@@ -93,16 +105,16 @@ impl NoiseSource {
         if sizes.len() > MAX_PARAMETERS {
             return Err(NoiseError::TooManyParameters { count: sizes.len() });
         }
-        let values = sizes.iter().map(|&size| vec![0.0; size]).collect();
-        let first = Prepared { step: first_step, values, made: false };
-        let prepared = Ahead::new("dpc noise", first, move |job| job.fill(&*noise));
-        let mut source = NoiseSource { prepared, parameters: sizes.len() };
+        let first = Prepared { step: first_step, pieces: Pieces::new(sizes), scaled: false };
+        let own = noise.clone();
+        let prepared = Ahead::new("dpc noise", first, move |job: &mut Prepared, wanted| job.go_on(&*own, wanted));
+        let mut source = NoiseSource { noise, prepared, parameters: sizes.len() };
         source.begin(first_step)?;
         Ok(source)
     }
 
-    /// The noise of `step`, a slice for each parameter with the standard deviation that `std` has for it. It is ready at once where
-    /// [`NoiseSource::begin`] announced the step; any other is made while the caller waits.
+    /// The noise of `step`, a slice for each parameter with the standard deviation that `std` has for it. What of it is not
+    /// made when [`NoiseSource::begin`] announced the step is made now.
     ///
     /// # Errors
     /// When the thread has died.
@@ -112,15 +124,15 @@ impl NoiseSource {
     pub fn take(&mut self, step: u64, std: &[f64]) -> Result<&[Vec<f32>], NoiseError> {
         assert_eq!(std.len(), self.parameters, "every parameter has a standard deviation");
         let mut job = self.prepared.held()?;
-        if !job.made || job.step != step {
-            job = self.prepared.done(Prepared { step, made: false, ..job })?;
+        if job.scaled || job.step != step {
+            job = job.anew(step);
         }
-        for (values, std) in job.values.iter_mut().zip(std) {
-            values.iter_mut().for_each(|value| *value = (f64::from(*value) * std) as f32);
+        job.finish(&*self.noise);
+        for (values, std) in job.pieces.values_mut().iter_mut().zip(std) {
+            values.par_iter_mut().with_min_len(BLOCK).for_each(|value| *value = (f64::from(*value) * std) as f32);
         }
-        // It is scaled now, so that nobody takes it again.
-        job.made = false;
-        Ok(&self.prepared.keep(job).values)
+        job.scaled = true;
+        Ok(self.prepared.keep(job).pieces.values())
     }
 
     /// Starts on the noise of `step`; what was taken last is gone.
@@ -128,17 +140,32 @@ impl NoiseSource {
     /// # Errors
     /// When the thread has died.
     pub fn begin(&mut self, step: u64) -> Result<(), NoiseError> {
-        let job = Prepared { step, made: false, ..self.prepared.held()? };
+        let job = self.prepared.held()?.anew(step);
         Ok(self.prepared.begin(job)?)
     }
 }
 
 impl Prepared {
-    fn fill(&mut self, noise: &dyn Noise) {
-        for (parameter, values) in (0..).zip(&mut self.values) {
-            noise.fill(self.step, parameter, values);
-        }
-        self.made = true;
+    /// Makes a piece of the noise at `step`.
+    fn fill(noise: &dyn Noise, step: u64, piece: Piece<f32>) -> Result<(), Infallible> {
+        noise.fill(step, (piece.parameter, piece.block), piece.values);
+        Ok(())
+    }
+
+    /// Makes some of it, until it is wanted.
+    fn go_on(&mut self, noise: &dyn Noise, wanted: &AtomicBool) {
+        let Ok(()) = self.pieces.make_until(wanted, |piece| Prepared::fill(noise, self.step, piece));
+    }
+
+    /// Makes what is left.
+    fn finish(&mut self, noise: &dyn Noise) {
+        let Ok(()) = self.pieces.make_all(|piece| Prepared::fill(noise, self.step, piece));
+    }
+
+    /// It for another step, of which nothing is made.
+    fn anew(mut self, step: u64) -> Prepared {
+        self.pieces.forget();
+        Prepared { step, scaled: false, ..self }
     }
 }
 
@@ -177,7 +204,7 @@ mod tests {
 
     fn draw(noise: &GaussianNoise, step: u64, parameter: u32, count: usize) -> Vec<f32> {
         let mut out = vec![f32::NAN; count];
-        noise.fill(step, parameter, &mut out);
+        noise.fill(step, (parameter, 0), &mut out);
         out
     }
 
@@ -265,7 +292,7 @@ mod tests {
     #[test]
     fn the_source_hands_over_what_the_noise_makes_scaled() {
         let noise = Arc::new(unit(7));
-        let (sizes, std) = ([5, 0, 300], [2.0, 1.0, 0.5]);
+        let (sizes, std) = ([5, 0, 2 * BLOCK + 300], [2.0, 1.0, 0.5]);
         let mut source = NoiseSource::spawn(noise.clone(), &sizes, 10).unwrap();
         for step in [10, 11, 12, 40, 41, 3] {
             let expected: Vec<Vec<f32>> = (0..)
@@ -287,7 +314,7 @@ mod tests {
     fn a_dead_thread_is_an_error() {
         struct Broken;
         impl Noise for Broken {
-            fn fill(&self, _: u64, _: u32, _: &mut [f32]) {
+            fn fill(&self, _: u64, _: (u32, u64), _: &mut [f32]) {
                 panic!("broken on purpose");
             }
         }

@@ -5,6 +5,8 @@
 //! tensors. A checkpoint is written beside the others, synced and renamed into place; only then
 //! are those older than its predecessor removed, so that two whole ones stay.
 
+use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
@@ -14,7 +16,7 @@ use thiserror::Error;
 
 use crate::files::{self, FileError};
 use crate::ranks::{Ranks, RanksError};
-use crate::tensors::{Tensors, from_safetensors, to_safetensors};
+use crate::tensors::{Tensor, Tensors, from_safetensors, write_safetensors};
 
 const KEY: &str = "dpc.checkpoint";
 const FORMAT: u32 = 1;
@@ -85,9 +87,8 @@ impl Checkpoints {
     /// Writes a checkpoint; when this returns it survives a crash.
     pub fn save(&self, checkpoint: &Checkpoint) -> Result<PathBuf, CheckpointError> {
         let path = self.directory.join(format!("step-{:010}.safetensors", checkpoint.step));
-        let bytes = checkpoint.to_bytes().map_err(|e| FileError::write(&path, e))?;
         files::create_directory(&self.directory)?;
-        files::write_atomic(&path, |file| std::io::Write::write_all(file, &bytes))?;
+        files::write_atomic(&path, |file| checkpoint.write(file))?;
         let steps = self.list()?;
         for (_, old) in steps.iter().rev().skip(KEPT) {
             std::fs::remove_file(old).map_err(|e| FileError::write(old, e))?;
@@ -177,7 +178,7 @@ impl Checkpoint {
         if header.format != FORMAT {
             return Err(CheckpointError::Format { path: path.to_owned(), found: header.format });
         }
-        let found = digest(header.step, &header.run, &header.context, &tensors);
+        let found = digest(header.step, &header.run, &header.context, tensors.iter());
         if found != header.sha256 {
             return Err(damaged(format!("its SHA-256 is {found}, not {}", header.sha256)));
         }
@@ -205,29 +206,42 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When its context cannot be written as JSON.
-    pub fn to_bytes(&self) -> std::io::Result<Vec<u8>> {
+    pub fn to_bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Writes the same.
+    fn write(&self, to: &mut impl Write) -> io::Result<()> {
         let parameters = self.parameters.iter().map(|entry| ("parameter", entry));
         let states = self.states.iter().map(|entry| ("state", entry));
         let averages = self.averages.iter().map(|entry| ("average", entry));
-        let tensors: Tensors = parameters
+        let tensors: BTreeMap<String, &Tensor> = parameters
             .chain(averages)
             .chain(states)
-            .map(|(kind, (name, tensor))| (format!("{kind}/{name}"), tensor.clone()))
+            .map(|(kind, (name, tensor))| (format!("{kind}/{name}"), tensor))
             .collect();
+        let all = || tensors.iter().map(|(name, tensor)| (name, *tensor));
         let header = Header {
             format: FORMAT,
             step: self.step,
             run: self.run.clone(),
             context: self.context.clone(),
-            sha256: digest(self.step, &self.run, &self.context, &tensors),
+            sha256: digest(self.step, &self.run, &self.context, all()),
         };
         let header = serde_json::to_string(&header)?;
-        to_safetensors(&tensors, Some((KEY, header))).map_err(std::io::Error::other)
+        write_safetensors(to, all(), Some((KEY, header)))
     }
 }
 
 /// SHA-256, in hexadecimal, of everything a checkpoint says.
-fn digest(step: u64, run: &str, context: &serde_json::Value, tensors: &Tensors) -> String {
+fn digest<'t>(
+    step: u64,
+    run: &str,
+    context: &serde_json::Value,
+    tensors: impl Iterator<Item = (&'t String, &'t Tensor)> + Clone,
+) -> String {
     let mut hash = Sha256::new();
     let mut text = |text: &str| {
         hash.update((text.len() as u64).to_le_bytes());
@@ -236,14 +250,12 @@ fn digest(step: u64, run: &str, context: &serde_json::Value, tensors: &Tensors) 
     text(&step.to_string());
     text(run);
     text(&context.to_string());
-    for (name, tensor) in tensors {
+    for (name, tensor) in tensors.clone() {
         text(name);
         text(&format!("{:?}", tensor.dims));
     }
-    for tensor in tensors.values() {
-        for value in &tensor.data {
-            hash.update(value.to_le_bytes());
-        }
+    for (_, tensor) in tensors {
+        hash.update(tensor.bytes());
     }
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -251,7 +263,6 @@ fn digest(step: u64, run: &str, context: &serde_json::Value, tensors: &Tensors) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensors::Tensor;
 
     fn checkpoint(step: u64) -> Checkpoint {
         let tensor = |data: &[f32]| Tensor { dims: vec![data.len()], data: data.to_vec() };

@@ -2,6 +2,8 @@
 //! logical step, physical batches and the update.
 
 mod sums;
+mod update;
+mod values;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,15 +14,12 @@ use thiserror::Error;
 
 use super::chance::{Chance, Row};
 use super::data::{Batch, DataError, Dataset, Values};
-use super::finite;
-use super::lr_for::Rate;
 use crate::device::{Device, DeviceError, Session};
 use crate::graph::DType;
 use crate::lower::kernels::Kernel;
 use crate::lower::program::{BufferId, Dispatch, Phase, Program, Role};
-use crate::lower::{host_inputs, host_outputs, hyper, rates};
-use crate::options::optimizer::{OptimizerSpec, bias_corrections};
-use crate::tensors::{Tensor, Tensors};
+use crate::lower::{host_inputs, host_outputs, rates};
+use crate::tensors::Tensors;
 
 /// A program on a device, with its parameters.
 pub struct Engine {
@@ -365,144 +364,6 @@ impl Engine {
         self.program.exact()
     }
 
-    /// Ends logical step number `step`, counted from 1: adds `noise` to the gradient sums, divides
-    /// them by `divisor` and updates the parameters.
-    pub fn update(
-        &mut self,
-        optimizer: &OptimizerSpec,
-        step: u64,
-        rate: impl Into<Rate>,
-        divisor: f64,
-        noise: Option<&[Vec<f32>]>,
-    ) -> Result<(), EngineError> {
-        let trained = self.parameters.iter().filter_map(|p| p.noise);
-        for (buffer, values) in trained.zip(noise.unwrap_or_default()) {
-            self.session.write_f32(buffer, values)?;
-        }
-        self.set_hyper(optimizer, step, rate.into(), divisor)?;
-        self.run_once(Phase::Update)
-    }
-
-    /// The same for integer sums: adds `noise` in grid units, which have the sizes `units` in the clip groups. Where it is empty, the
-    /// noise stays what it was, as [`Engine::clear_noise`] leaves it.
-    pub fn release(
-        &mut self,
-        optimizer: &OptimizerSpec,
-        step: u64,
-        rate: impl Into<Rate>,
-        divisor: f64,
-        (noise, units): (&[Vec<i64>], &[f64]),
-    ) -> Result<(), EngineError> {
-        for (buffer, values) in self.parameters.iter().filter_map(|p| p.noise).zip(noise) {
-            if cfg!(target_endian = "little") {
-                // Words as they lie in memory.
-                self.session.write(buffer, bytemuck::cast_slice(values))?;
-                continue;
-            }
-            self.words.clear();
-            self.words.extend(values.iter().flat_map(|&value| [value as u32, (value >> 32) as u32]));
-            self.session.write(buffer, &self.words)?;
-        }
-        let missing = || EngineError::Incomplete { what: format!("input `{}`", host_inputs::GRID_UNITS) };
-        let buffer = self.input(host_inputs::GRID_UNITS).ok_or_else(missing)?;
-        self.session.write_f32(buffer, &units.iter().map(|&unit| unit as f32).collect::<Vec<_>>())?;
-        self.set_hyper(optimizer, step, rate.into(), divisor)?;
-        self.run_once(Phase::Release)
-    }
-
-    fn set_hyper(&mut self, optimizer: &OptimizerSpec, step: u64, rate: Rate, divisor: f64) -> Result<(), EngineError> {
-        let mut numbers = [0.0; hyper::LEN];
-        numbers[hyper::INVERSE_BATCH] = (1.0 / divisor) as f32;
-        numbers[hyper::LEARNING_RATE] = (rate.base * rate.factor) as f32;
-        if let OptimizerSpec::Adam(adam) | OptimizerSpec::AdamW(adam) = optimizer {
-            let (first, second) = bias_corrections(adam, step);
-            numbers[hyper::BIAS_CORRECTION_1] = first as f32;
-            numbers[hyper::BIAS_CORRECTION_2] = second as f32;
-        }
-        let missing = || EngineError::Incomplete { what: format!("input `{}`", host_inputs::HYPER) };
-        let buffer = self.input(host_inputs::HYPER).ok_or_else(missing)?;
-        self.session.write_f32(buffer, &numbers)?;
-        for &(buffer, own) in &self.own_rates {
-            numbers[hyper::LEARNING_RATE] = (own * rate.factor) as f32;
-            self.session.write_f32(buffer, &numbers)?;
-        }
-        Ok(())
-    }
-
-    /// The parameters' values now.
-    pub fn parameters(&mut self) -> Result<Tensors, EngineError> {
-        let mut out = Tensors::new();
-        for parameter in &self.parameters {
-            let data = self.session.read_f32(parameter.value)?;
-            let dims = parameter.dims.clone();
-            out.insert(parameter.name.clone(), Tensor { dims, data });
-        }
-        Ok(out)
-    }
-
-    /// The optimizer's states now, by `PARAMETER/STATE`.
-    pub fn states(&mut self) -> Result<Tensors, EngineError> {
-        let mut out = Tensors::new();
-        for parameter in &self.parameters {
-            for (state, buffer) in &parameter.states {
-                let data = self.session.read_f32(*buffer)?;
-                let dims = parameter.dims.clone();
-                out.insert(state_name(&parameter.name, state), Tensor { dims, data });
-            }
-        }
-        Ok(out)
-    }
-
-    /// Sets every parameter that `values` has.
-    pub fn set_parameters(&mut self, values: &Tensors) -> Result<(), EngineError> {
-        for parameter in &self.parameters {
-            if let Some(tensor) = values.get(&parameter.name) {
-                parameter.write(&mut *self.session, &parameter.name, parameter.value, tensor)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sets every optimizer state that `values` has, by `PARAMETER/STATE`.
-    pub fn set_states(&mut self, values: &Tensors) -> Result<(), EngineError> {
-        for parameter in &self.parameters {
-            for (state, buffer) in &parameter.states {
-                let name = state_name(&parameter.name, state);
-                if let Some(tensor) = values.get(&name) {
-                    parameter.write(&mut *self.session, &name, *buffer, tensor)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What is not finite among the trained parameters and the optimizer's states, since the program was loaded: in words,
-    /// none as a rule. The device looks after every update. Programs of artifacts that earlier versions compiled do not;
-    /// there the host does, now.
-    pub fn nonfinite(&mut self) -> Result<Vec<String>, EngineError> {
-        let Some(&flags) = self.results.get(host_outputs::NONFINITE) else {
-            return Ok(finite::nonfinite(&self.trained(), &self.parameters()?, &self.states()?));
-        };
-        let flags = self.session.read(flags)?;
-        if flags.iter().all(|&flag| flag == 0) {
-            return Ok(Vec::new());
-        }
-        let mut found = Vec::new();
-        let updates = [Phase::Update, Phase::Release].map(|phase| self.program.phase(phase));
-        for dispatch in updates.into_iter().flatten() {
-            let Kernel::Nonfinite(kernel) = &dispatch.kernel else { continue };
-            let flag = flags.get(kernel.at).copied().unwrap_or(0);
-            for (k, &buffer) in dispatch.buffers.iter().take(kernel.buffers).enumerate() {
-                match &self.program.buffer(buffer).role {
-                    Role::Parameter(name) if flag >> k & 1 == 1 => found.push(finite::parameter(name)),
-                    Role::OptimizerState(name, state) if flag >> k & 1 == 1 => found.push(finite::state(name, state)),
-                    _ => {}
-                }
-            }
-        }
-        Ok(found)
-    }
-
     fn result(&self, name: &str) -> Result<BufferId, EngineError> {
         let missing = || EngineError::Incomplete { what: format!("result `{name}`") };
         self.results.get(name).copied().ok_or_else(missing)
@@ -540,26 +401,6 @@ fn names(program: &Program) -> (BTreeMap<String, BufferId>, BTreeMap<String, Buf
         }
     }
     (inputs, results)
-}
-
-impl Parameter {
-    fn write(
-        &self,
-        session: &mut dyn Session,
-        name: &str,
-        buffer: BufferId,
-        tensor: &Tensor,
-    ) -> Result<(), EngineError> {
-        let expected = self.dims.iter().product();
-        if tensor.data.len() != expected {
-            return Err(EngineError::Parameter { name: name.to_owned(), found: tensor.data.len(), expected });
-        }
-        Ok(session.write_f32(buffer, &tensor.data)?)
-    }
-}
-
-fn state_name(parameter: &str, state: &str) -> String {
-    format!("{parameter}/{state}")
 }
 
 /// The parameters of `program`, in its order, with the shapes of `weights`.

@@ -91,6 +91,18 @@ pub fn rounded(v: f32) -> i32 {
     raised(v).wrapping_sub(ROUNDER.to_bits() as i32)
 }
 
+/// The integer next to `v`, ties to even, modulo 2³², where `v` is below 2⁶² in magnitude.
+#[inline(always)]
+fn rounded_wide(v: f32) -> i32 {
+    // 1.5 · 2⁵² plus an integer below 2⁵¹ in magnitude has that in its last bits.
+    const ROUNDER: f64 = 6_755_399_441_055_744.0;
+    const MODULUS: f64 = 4_294_967_296.0;
+    let v = f64::from(v);
+    // `v` has 24 bits, so that no number here but the last is rounded.
+    let rest = v - ((v / MODULUS + ROUNDER) - ROUNDER) * MODULUS;
+    (rest + ROUNDER).to_bits() as i32
+}
+
 impl Sum for Grid {
     #[inline]
     fn add_scaled(sums: &mut [i32], terms: &[f32], weight: f32) {
@@ -115,10 +127,7 @@ impl Sum for Grid {
 
 impl Sum for WideGrid {
     fn add_scaled(sums: &mut [WideGrid], terms: &[f32], weight: f32) {
-        for (sum, term) in sums.iter_mut().zip(terms) {
-            // Up to 2⁶² the conversion is exact.
-            sum.0 = sum.0.wrapping_add((weight * term).round_ties_even() as i64 as i32);
-        }
+        add_rounded_wide(sums, terms, weight);
     }
 
     fn add_products(sums: &mut [WideGrid], a: Matrix, b: Matrix) {
@@ -139,6 +148,13 @@ widest! {
     /// Adds the rounded products of `weight` and `terms` to `sums`.
     add_rounded(sums: &mut [i32], terms: &[f32], weight: f32) {
         sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum = sum.wrapping_add(rounded(weight * term)));
+    }
+}
+
+widest! {
+    /// The same of wide ones.
+    add_rounded_wide(sums: &mut [WideGrid], terms: &[f32], weight: f32) {
+        sums.iter_mut().zip(terms).for_each(|(sum, term)| sum.0 = sum.0.wrapping_add(rounded_wide(weight * term)));
     }
 }
 
@@ -217,6 +233,26 @@ mod tests {
             let mut sum = [WideGrid(7)];
             WideGrid::add_scaled(&mut sum, &[v], 1.0);
             assert_eq!(sum[0].0, 7 + exact(v), "{v}");
+        }
+    }
+
+    #[test]
+    fn wide_integers_are_the_next_ones_modulo_two_to_the_32() {
+        let fractions = [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 1023.5, 2_097_151.5, 8_388_607.5];
+        let powers = (0..=61).map(|power| (power as f32).exp2());
+        let near = powers.flat_map(|power| [power, power * (1.0 - f32::EPSILON / 2.0), power * (1.0 + f32::EPSILON)]);
+        for v in near.chain(fractions) {
+            for v in [v, -v] {
+                assert_eq!(rounded_wide(v), exact(v), "{v}");
+            }
+        }
+        let mut word = 1u32;
+        for _ in 0..1_000_000 {
+            word = word.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let v = f32::from_bits(word);
+            if v.abs() < 2f32.powi(62) {
+                assert_eq!(rounded_wide(v), exact(v), "{v}");
+            }
         }
     }
 

@@ -23,9 +23,6 @@ fn block(m: usize, threads: usize) -> usize {
     block
 }
 
-/// Rows for which a tile does not pay, and more.
-const FEW: usize = FEWEST;
-
 /// Room for the two operands.
 type Scratch = [Vec<f32>; 2];
 
@@ -167,7 +164,7 @@ impl Gemm {
             _ => None,
         };
         // So few rows are set line by line.
-        let few = self.rows.fixed < FEW;
+        let few = self.rows.fixed < FEWEST;
         let lines = self.out_col == 1 && self.out_row >= self.cols;
         match (self.a, self.b) {
             (View::WeightTransposed { conv }, View::CotangentPatches { conv: other, record }) if conv == other => {
@@ -233,7 +230,7 @@ impl ByPatches {
                 let patches = Patches::of(conv, *slide, places, &b[n * record..], g, padded);
                 let a = &a[n * a_record + g * a_group..];
                 match m {
-                    ..FEW => patches.times_few(a, m, [*row, slide.taps()], panel, (out, strides[0])),
+                    ..FEWEST => patches.times_few(a, m, [*row, slide.taps()], panel, (out, strides[0])),
                     _ => patches.times(a, m, [*row, slide.taps()], panel, |part| part.set(out, strides)),
                 }
             }
@@ -249,7 +246,7 @@ impl ByPatches {
                 let w = &a[g * filters * conv.patch()..];
                 let patches = Patches::planes(*slide, places, &b[n * record..], [g * filters, filters], padded);
                 match m {
-                    ..FEW => patches.times_few(w, m, [slide.taps(), conv.patch()], panel, (out, strides[0])),
+                    ..FEWEST => patches.times_few(w, m, [slide.taps(), conv.patch()], panel, (out, strides[0])),
                     _ => patches.times(w, m, [slide.taps(), conv.patch()], panel, |part| part.set(out, strides)),
                 }
             }

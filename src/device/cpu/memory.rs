@@ -34,6 +34,14 @@ pub struct Buffers<'a, 'b, 'c> {
 }
 
 impl<'a> Read<'a> {
+    /// The elements that have these bits.
+    pub fn of_words(words: &'a [u32], dtype: DType) -> Read<'a> {
+        match dtype {
+            DType::F32 => Read::F32(bytemuck::cast_slice(words)),
+            DType::I32 | DType::Bool => Read::I32(bytemuck::cast_slice(words)),
+        }
+    }
+
     /// Its floats.
     pub fn f32(self) -> &'a [f32] {
         let Read::F32(elements) = self else { return &[] };
@@ -110,6 +118,11 @@ impl Memory {
     /// No memory, in the place of some that is in use.
     pub fn nothing() -> Memory {
         Memory(Vec::new())
+    }
+
+    /// Whether it is none.
+    pub fn is_nothing(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Bytes.

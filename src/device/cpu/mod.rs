@@ -9,6 +9,7 @@ mod convolve;
 mod double;
 mod image;
 mod lanes;
+mod maps;
 mod matmul;
 mod memory;
 mod microkernel;
@@ -16,6 +17,7 @@ mod operand;
 mod panels;
 mod parallel;
 mod patches;
+mod routine;
 mod session;
 mod stages;
 
@@ -23,6 +25,7 @@ use std::sync::Arc;
 
 use gemm_common::cache::CACHE_INFO;
 
+use self::maps::Map;
 use self::memory::{Buffers, Read, Written};
 use self::session::CpuSession;
 use super::{Device, DeviceError, Session};
@@ -46,6 +49,11 @@ trait Native: Send + Sync {
     /// The fewest records that pay, where the kernel can run on some records and then on others.
     fn block(&self) -> Option<usize> {
         Some(1)
+    }
+
+    /// The kernel as a map over elements, if it is one that has nothing to do with records.
+    fn map(&self) -> Option<Map<'_>> {
+        None
     }
 
     /// Runs the kernel for `rows` rows of the physical batch.

@@ -3,10 +3,16 @@
 use rayon::prelude::*;
 
 use super::lanes::widest;
+use super::maps::Map;
 use super::{Buffers, Native, parallel};
 use crate::lower::kernels::Nonfinite;
 
 impl Native for Nonfinite {
+    fn map(&self) -> Option<Map<'_>> {
+        let words = [vec![1; self.buffers], vec![0]].concat();
+        Some(Map::new(self.len, &words, |len| Nonfinite { len, ..self.clone() }))
+    }
+
     fn run(&self, _rows: usize, Buffers { read, written, .. }: Buffers) {
         let flag = &mut written[0].i32()[self.at];
         for (k, x) in read.iter().enumerate() {

@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use super::matmul::Matrix;
 use super::panels::Prepared;
+use super::routine::{Lines, Tile};
 use super::{Buffers, Native, parallel};
 use crate::lower::cells::Routine;
 use crate::lower::kernels::{Recurrence, RecurrenceVjp};
-use crate::lower::scalar::Step;
 
 /// Records that go through time together.
 const BLOCK: usize = 32;
@@ -28,7 +28,7 @@ struct Scratch {
 
 /// A stage of a step.
 struct Stage {
-    code: Routine,
+    code: Lines,
     /// The gates whose recurrent product it makes.
     gates: Range<usize>,
     /// The planes that it makes.
@@ -86,13 +86,13 @@ impl Native for Recurrence {
                             }
                         });
                         for (before, place) in before.iter_mut().zip(&kept).filter(|(_, place)| made.contains(place)) {
-                            let output = code.outputs[place - made.start];
+                            let output = code.output(place - made.start);
                             tile.store(output, 0, &mut before[part.start * hidden..part.end * hidden]);
                         }
                         for (n, tape) in tapes.chunks_exact_mut(span).skip(part.start).take(part.len()).enumerate() {
                             let planes = tape[made.start * plane..].chunks_exact_mut(plane);
-                            for (plane, output) in planes.zip(&code.outputs) {
-                                tile.store(*output, n * hidden, &mut plane[t * hidden..][..hidden]);
+                            for (plane, output) in planes.zip(code.outputs()) {
+                                tile.store(output, n * hidden, &mut plane[t * hidden..][..hidden]);
                             }
                         }
                     }
@@ -158,15 +158,15 @@ impl Native for RecurrenceVjp {
                                 Some(k) => only(tape(kept[k], direction.step(made - 1, steps))),
                             }
                         });
-                        for (carried, output) in carried.iter_mut().zip(&code.outputs[columns..]).filter(|_| stage == 0)
+                        for (carried, output) in carried.iter_mut().zip(code.outputs().skip(columns)).filter(|_| stage == 0)
                         {
-                            tile.store(*output, 0, &mut carried[part.start * hidden..part.end * hidden]);
+                            tile.store(output, 0, &mut carried[part.start * hidden..part.end * hidden]);
                         }
                         let further = if stage == 0 { cell.gates()..columns } else { 0..0 };
                         for (n, dpre) in dpre.chunks_exact_mut(span).skip(part.start).take(part.len()).enumerate() {
                             for k in gates.clone().chain(further.clone()) {
                                 let dz = &mut dpre[t * width + k * hidden..][..hidden];
-                                tile.store(code.outputs[k], n * hidden, dz);
+                                tile.store(code.output(k), n * hidden, dz);
                             }
                         }
                     }
@@ -193,7 +193,7 @@ impl Recurrence {
         let cell = self.cell;
         let stage = |(stage, gates): (usize, Range<usize>)| {
             let (made, multiplied) = (cell.made(stage), cell.multiplied(stage));
-            Stage { code: code(stage), gates, made, multiplied }
+            Stage { code: Lines::of(code(stage)), gates, made, multiplied }
         };
         cell.stages().into_iter().enumerate().map(stage).collect()
     }
@@ -217,60 +217,6 @@ impl Recurrence {
         let Some(from) = from else { return };
         for (b, to) in to.chunks_exact_mut(self.hidden).enumerate() {
             to.copy_from_slice(&from[(first + b) * self.initial_record..][..self.hidden]);
-        }
-    }
-}
-
-/// Records of a block whose steps are worked out together.
-#[derive(Default)]
-struct Tile {
-    /// A line of elements, record by record, for each step of the routine.
-    lines: Vec<f32>,
-    len: usize,
-}
-
-impl Tile {
-    /// Runs the steps of a routine for `records`. Operand `k` of record `b` is the sum of what `operand(k, b)` starts with.
-    fn run<'a>(
-        &mut self,
-        code: &Routine,
-        hidden: usize,
-        records: Range<usize>,
-        operand: impl Fn(usize, usize) -> [&'a [f32]; 3],
-    ) {
-        let len = records.len() * hidden;
-        self.len = len;
-        self.lines.resize(code.steps.len() * len, 0.0);
-        for (i, step) in code.steps.iter().enumerate() {
-            let (before, here) = self.lines.split_at_mut(i * len);
-            let to = &mut here[..len];
-            match step {
-                Step::Operand(k, _) if code.read.contains(k) => {
-                    for (b, to) in records.clone().zip(to.chunks_exact_mut(hidden)) {
-                        match operand(*k, b) {
-                            [x, [], []] => to.copy_from_slice(&x[..hidden]),
-                            [x, y, []] => to.iter_mut().zip(x).zip(y).for_each(|((to, x), y)| *to = x + y),
-                            [x, y, z] => {
-                                to.iter_mut().zip(x).zip(y).zip(z).for_each(|(((to, x), y), z)| *to = x + y + z);
-                            }
-                        }
-                    }
-                }
-                Step::Operand(..) => {}
-                Step::Const(c) => to.fill(c.word()),
-                Step::Call(func, args) => {
-                    let args = args.map(|a| if a < i { &before[a * len..][..len] } else { &[] });
-                    func.apply(&args[..func.arity()], to);
-                }
-            }
-        }
-    }
-
-    /// Copies a result to `to`, from element `first` of the tile on: zeros for a result that is nothing.
-    fn store(&self, output: Option<usize>, first: usize, to: &mut [f32]) {
-        match output {
-            Some(i) => to.copy_from_slice(&self.lines[i * self.len + first..][..to.len()]),
-            None => to.fill(0.0),
         }
     }
 }

@@ -5,11 +5,16 @@ use rayon::prelude::*;
 use super::carry::joined;
 use super::lanes::widest;
 use super::parallel::GRAIN;
+use super::maps::Map;
 use super::{Buffers, Native};
 use crate::lower::hyper;
 use crate::lower::kernels::Release;
 
 impl Native for Release {
+    fn map(&self) -> Option<Map<'_>> {
+        Some(Map::new(self.len, &[2, 0, 0, 2, 1], |len| Release { len, ..self.clone() }))
+    }
+
     fn run(&self, _rows: usize, Buffers { read, written, .. }: Buffers) {
         let [sum, y] = written else { return };
         let (noise, _) = read[0].i32().as_chunks::<2>();

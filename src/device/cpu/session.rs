@@ -1,6 +1,7 @@
 //! A program in the memory of this machine, and the run of its stages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -9,16 +10,18 @@ use rayon::prelude::*;
 use super::clock::Clock;
 use super::memory::{Buffers, Memory, Read, Written, zeros};
 use super::stages::{self, Blocks, Command, Place, Plan, Stage};
-use crate::device::{DeviceError, Session};
+use crate::device::{DeviceError, Lent, Session};
 use crate::graph::DType;
-use crate::lower::program::{BufferId, Phase, Program};
+use crate::lower::program::{BufferId, Phase, Program, Role};
 
 /// A program that is loaded.
 pub struct CpuSession {
     program: Arc<Program>,
     rows: usize,
-    /// One a slot of the plan.
+    /// One a slot of the plan. What the host lends as a rule, noise, has none until it does not.
     memory: Vec<Memory>,
+    /// The buffers that it lends.
+    borrowed: Vec<BufferId>,
     /// Which memory a buffer is in.
     homes: BTreeMap<BufferId, usize>,
     /// As long as the kernel that needs most.
@@ -28,8 +31,13 @@ pub struct CpuSession {
     rooms: Mutex<FreeRooms>,
 }
 
-/// The memory of blocks, a slot each, by the phase and the place of their stage.
-type FreeRooms = BTreeMap<(Phase, usize), Vec<Vec<Memory>>>;
+/// Whether the host lends what a buffer holds to the phase that reads it, and only that.
+pub fn is_lent(program: &Program, buffer: BufferId) -> bool {
+    matches!(program.buffer(buffer).role, Role::Noise(_) | Role::GridNoise(_))
+}
+
+/// The memory of blocks, a slot each, by its number.
+type FreeRooms = BTreeMap<usize, Vec<Vec<Memory>>>;
 
 /// What a block has in the place of a buffer.
 enum Held<'a> {
@@ -47,9 +55,35 @@ impl CpuSession {
         let plan = stages::plan(&program, rows);
         let scratch = zeros(name, plan.scratch(rows))?;
         let Plan { stages, slots, homes } = plan;
-        let memory = slots.iter().map(|slot| Memory::zeros(name, stages::largest(slot, rows)));
+        let borrowed: Vec<BufferId> =
+            program.ids().filter(|id| homes.contains_key(id) && is_lent(&program, *id)).collect();
+        let empty: BTreeSet<usize> = borrowed.iter().map(|id| homes[id]).collect();
+        let memory = slots.iter().enumerate().map(|(at, slot)| match empty.contains(&at) {
+            true => Ok(Memory::nothing()),
+            false => Memory::zeros(name, stages::largest(slot, rows)),
+        });
         let memory = memory.collect::<Result<_, _>>()?;
-        Ok(CpuSession { program, rows, memory, homes, scratch, stages, rooms: Mutex::default() })
+        Ok(CpuSession { program, rows, memory, borrowed, homes, scratch, stages, rooms: Mutex::default() })
+    }
+
+    /// Makes sure that there are as many words as a buffer has elements.
+    fn fits(&self, buffer: BufferId, words: &[u32]) -> Result<(), DeviceError> {
+        let (_, len) = self.place(buffer)?;
+        if words.len() != len {
+            let name = &self.program.buffer(buffer).name;
+            let what = format!("{} words for `{name}`, which has {len}", words.len());
+            return Err(DeviceError::Refused { device: "cpu".into(), what });
+        }
+        Ok(())
+    }
+
+    /// Gives a buffer memory that has none.
+    fn need(&mut self, buffer: BufferId) -> Result<(), DeviceError> {
+        let (home, len) = self.place(buffer)?;
+        if self.memory[home].is_nothing() {
+            self.memory[home] = Memory::zeros("cpu", len)?;
+        }
+        Ok(())
     }
 
     /// The memory of a buffer, and its length.
@@ -67,17 +101,15 @@ impl Session for CpuSession {
     }
 
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<(), DeviceError> {
-        let (home, len) = self.place(buffer)?;
-        if words.len() != len {
-            let name = &self.program.buffer(buffer).name;
-            let what = format!("{} words for `{name}`, which has {len}", words.len());
-            return Err(DeviceError::Refused { device: "cpu".into(), what });
-        }
+        self.fits(buffer, words)?;
+        self.need(buffer)?;
+        let (home, _) = self.place(buffer)?;
         self.memory[home].set(words);
         Ok(())
     }
 
     fn read(&mut self, buffer: BufferId) -> Result<Vec<u32>, DeviceError> {
+        self.need(buffer)?;
         let (home, len) = self.place(buffer)?;
         Ok(self.memory[home].words(len))
     }
@@ -87,38 +119,52 @@ impl Session for CpuSession {
     }
 
     fn run_rows(&mut self, phase: Phase, rows: usize) -> Result<(), DeviceError> {
-        self.stages(phase, rows.min(self.rows), None);
-        Ok(())
+        self.stages(phase, rows.min(self.rows), &[], None)
+    }
+
+    fn run_lent(&mut self, phase: Phase, lent: &[Lent]) -> Result<(), DeviceError> {
+        self.stages(phase, self.rows, lent, None)
     }
 
     fn time(&mut self, phase: Phase) -> Result<Vec<f64>, DeviceError> {
         let clock = Clock::new(self.program.phase(phase).len());
-        self.stages(phase, self.rows, Some(&clock));
+        self.stages(phase, self.rows, &[], Some(&clock))?;
         Ok(clock.seconds())
     }
 
     fn bytes(&self) -> usize {
         let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         let of_blocks = rooms.values().flatten().flatten().map(Memory::bytes).sum::<usize>();
-        self.memory.iter().map(Memory::bytes).sum::<usize>() + of_blocks + size_of_val(&self.scratch[..])
+        let lent = self.borrowed.iter().filter(|id| self.memory[self.homes[id]].is_nothing());
+        let lent = lent.map(|&id| self.program.buffer(id).len.at(self.rows) * size_of::<u32>()).sum::<usize>();
+        self.memory.iter().map(Memory::bytes).sum::<usize>() + lent + of_blocks + size_of_val(&self.scratch[..])
     }
 }
 
 impl CpuSession {
-    /// Runs the stages of a phase for the first `rows` rows, with a clock if each dispatch is timed.
-    fn stages(&mut self, phase: Phase, rows: usize, clock: Option<&Clock>) {
-        let CpuSession { program, memory, homes, scratch, stages, rooms, rows: batch } = self;
+    /// Runs the stages of a phase for the first `rows` rows, with what the host lends, and a clock if each dispatch is timed.
+    fn stages(&mut self, phase: Phase, rows: usize, lent: &[Lent], clock: Option<&Clock>) -> Result<(), DeviceError> {
+        for (buffer, words) in lent {
+            self.fits(*buffer, words)?;
+        }
+        let lent: BTreeMap<BufferId, &[u32]> = lent.iter().copied().collect();
+        let used: BTreeSet<BufferId> =
+            self.program.phase(phase).iter().flat_map(|d| d.buffers.iter().copied()).collect();
+        for buffer in self.borrowed.clone().into_iter().filter(|id| used.contains(id) && !lent.contains_key(id)) {
+            self.need(buffer)?;
+        }
+        let CpuSession { program, memory, homes, scratch, stages, rooms, rows: batch, .. } = self;
         let stages = stages.get(&phase).map_or(&[][..], Vec::as_slice);
-        let mut places = Places { program, memory, homes, rows, batch: *batch, clock };
+        let mut places = Places { program, memory, homes, rows, batch: *batch, lent: &lent, clock };
         // On a thread of the pool, so that the kernels' parallel loops start without waking one.
         rayon::scope(|_| {
-            for (i, stage) in stages.iter().enumerate() {
+            for stage in stages {
                 match stage {
                     Stage::Whole(command) => Clock::time(clock, command.at, || places.whole(command, scratch)),
                     Stage::Blocks(blocks) => {
                         // Browsers have no such clock.
                         let begun = clock.map(|clock| (clock, Instant::now()));
-                        places.blocks(blocks, &Rooms { all: rooms, of: (phase, i) });
+                        places.blocks(blocks, &Rooms(rooms));
                         if let Some((clock, begun)) = begun {
                             clock.share(blocks.commands.iter().map(|step| step.at), begun.elapsed());
                         }
@@ -126,28 +172,46 @@ impl CpuSession {
                 }
             }
         });
+        Ok(())
     }
 }
 
-/// The memory of one stage's blocks.
-struct Rooms<'a> {
-    all: &'a Mutex<FreeRooms>,
-    of: (Phase, usize),
-}
+/// The memory of blocks.
+struct Rooms<'a>(&'a Mutex<FreeRooms>);
 
 impl Rooms<'_> {
     /// The memory of a block that has ended, or some that is new.
     fn enter(&self, blocks: &Blocks) -> Vec<Memory> {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = all.get_mut(&self.of).and_then(Vec::pop);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = all.get_mut(&blocks.room).and_then(Vec::pop);
         drop(all);
         let slot = |slot| Memory::zeroed(slot, blocks.records);
         room.unwrap_or_else(|| blocks.slots.iter().map(slot).collect())
     }
 
-    fn leave(&self, room: Vec<Memory>) {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(self.of).or_default().push(room);
+    fn leave(&self, blocks: &Blocks, room: Vec<Memory>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(blocks.room).or_default().push(room);
+    }
+}
+
+/// Buffers of flags, of which blocks that run side by side set some.
+struct Flags<'a>(BTreeMap<BufferId, Mutex<&'a mut [i32]>>);
+
+impl Flags<'_> {
+    /// As many flags, none of them set.
+    fn none(&self, id: BufferId) -> Vec<i32> {
+        self.0.get(&id).map_or_else(Vec::new, |flags| {
+            let flags = flags.lock().unwrap_or_else(PoisonError::into_inner);
+            vec![0; flags.len()]
+        })
+    }
+
+    /// Sets those that are set in `set`.
+    fn set(&self, id: BufferId, set: &[i32]) {
+        let Some(flags) = self.0.get(&id).filter(|_| set.iter().any(|&set| set != 0)) else { return };
+        let mut flags = flags.lock().unwrap_or_else(PoisonError::into_inner);
+        flags.iter_mut().zip(set).for_each(|(flag, set)| *flag |= set);
     }
 }
 
@@ -160,6 +224,8 @@ struct Places<'a> {
     rows: usize,
     /// Rows of the physical batch.
     batch: usize,
+    /// What the host has for some buffers that are read.
+    lent: &'a BTreeMap<BufferId, &'a [u32]>,
     clock: Option<&'a Clock>,
 }
 
@@ -182,7 +248,15 @@ impl Places<'_> {
     }
 
     fn read(&self, id: BufferId) -> Read<'_> {
-        self.memory[self.homes[&id]].read(self.dtype(id), 0..self.len(id))
+        self.part(id, 0..self.len(id))
+    }
+
+    /// Some elements of a buffer that is read.
+    fn part(&self, id: BufferId, elements: Range<usize>) -> Read<'_> {
+        match self.lent.get(&id) {
+            Some(words) => Read::of_words(&words[elements], self.dtype(id)),
+            None => self.memory[self.homes[&id]].read(self.dtype(id), elements),
+        }
     }
 
     fn whole(&mut self, command: &Command, scratch: &mut [f32]) {
@@ -198,50 +272,64 @@ impl Places<'_> {
     }
 
     fn blocks(&mut self, blocks: &Blocks, rooms: &Rooms) {
-        let ids: Vec<BufferId> = blocks
-            .buffers
-            .iter()
-            .filter_map(|place| if let Place::Written(id) = place { Some(*id) } else { None })
-            .collect();
-        let mut taken: Vec<Memory> = ids.iter().map(|&id| self.take(id)).collect();
+        let count = blocks.elements.unwrap_or(self.rows);
+        let own = |place: &Place| match *place {
+            Place::Written(id, len) => Some((id, Some(len))),
+            Place::Flags(id) => Some((id, None)),
+            _ => None,
+        };
+        let ids: Vec<(BufferId, Option<usize>)> = blocks.buffers.iter().filter_map(own).collect();
+        let mut taken: Vec<Memory> = ids.iter().map(|&(id, _)| self.take(id)).collect();
         // What each block writes of the buffers that outlive the stage.
-        let mut pieces: Vec<Vec<Written>> = (0..self.rows.div_ceil(blocks.records)).map(|_| Vec::new()).collect();
-        for (memory, &id) in taken.iter_mut().zip(&ids) {
-            let piece = self.program.buffer(id).len.per_row * blocks.records;
-            memory
-                .written(self.dtype(id), self.len(id))
-                .pieces(piece)
-                .zip(&mut pieces)
-                .for_each(|(piece, all)| all.push(piece));
+        let mut pieces: Vec<Vec<Written>> = (0..count.div_ceil(blocks.records)).map(|_| Vec::new()).collect();
+        let mut flags = Flags(BTreeMap::new());
+        for (memory, &(id, len)) in taken.iter_mut().zip(&ids) {
+            match (memory.written(self.dtype(id), self.len(id)), len) {
+                (written, Some(len)) => {
+                    let each = written.pieces(len * blocks.records).zip(&mut pieces);
+                    each.for_each(|(piece, all)| all.push(piece));
+                }
+                (Written::I32(written), None) => {
+                    flags.0.insert(id, Mutex::new(written));
+                }
+                _ => {}
+            }
         }
         let run = |(i, written): (usize, Vec<Written>)| {
             let first = i * blocks.records;
-            let count = blocks.records.min(self.rows - first);
+            let count = blocks.records.min(count - first);
             let mut room = rooms.enter(blocks);
-            self.block(blocks, [first, count], written, &mut room);
-            rooms.leave(room);
+            self.block(blocks, [first, count], written, &flags, &mut room);
+            rooms.leave(blocks, room);
         };
         match pieces.len() {
             // The kernels share out the work.
             1 => pieces.into_iter().enumerate().for_each(run),
             _ => pieces.into_par_iter().enumerate().for_each(run),
         }
-        ids.iter().zip(taken).for_each(|(&id, memory)| self.put(id, memory));
+        ids.iter().zip(taken).for_each(|(&(id, _), memory)| self.put(id, memory));
     }
 
-    /// Runs the dispatches for `count` records from record `first` on.
-    fn block(&self, blocks: &Blocks, [first, count]: [usize; 2], written: Vec<Written>, room: &mut [Memory]) {
+    /// Runs the dispatches for `count` records from record `first` on, or elements.
+    fn block(
+        &self,
+        blocks: &Blocks,
+        [first, count]: [usize; 2],
+        written: Vec<Written>,
+        flags: &Flags,
+        room: &mut [Memory],
+    ) {
         let mut written = written.into_iter();
+        let flagged = |place: &Place| if let Place::Flags(id) = *place { Some((id, flags.none(id))) } else { None };
+        let mut set: Vec<(BufferId, Vec<i32>)> = blocks.buffers.iter().filter_map(flagged).collect();
+        let mut of_block = set.iter_mut();
         let mut held: Vec<Held> = Vec::with_capacity(blocks.buffers.len());
         for place in &blocks.buffers {
             held.push(match *place {
                 Place::Shared(id) => Held::Read(self.read(id)),
-                Place::Read(id) => {
-                    let len = self.program.buffer(id).len.per_row;
-                    let records = first * len..(first + count) * len;
-                    Held::Read(self.memory[self.homes[&id]].read(self.dtype(id), records))
-                }
-                Place::Written(_) => written.next().map_or(Held::Taken, Held::Written),
+                Place::Read(id, len) => Held::Read(self.part(id, first * len..(first + count) * len)),
+                Place::Written(..) => written.next().map_or(Held::Taken, Held::Written),
+                Place::Flags(_) => of_block.next().map_or(Held::Taken, |(_, flags)| Held::Written(Written::I32(flags))),
                 Place::Own(slot, dtype, len) => Held::Own(slot, dtype, len * count),
             });
         }
@@ -270,7 +358,8 @@ impl Places<'_> {
             });
             let mut to: Vec<Written> = to.collect();
             let buffers = Buffers { read: &read, written: &mut to, scratch: &mut [], batch: self.batch * step.views };
-            Clock::time(self.clock, step.at, || step.kernel.run(count * step.views, buffers));
+            let kernel = step.last.as_ref().filter(|_| count < blocks.records).unwrap_or(&step.kernel);
+            Clock::time(self.clock, step.at, || kernel.run(count * step.views, buffers));
             for ((&i, out), own) in step.written.iter().zip(out).zip(own) {
                 if let (Held::Own(slot, ..), Some(memory)) = (&out, own) {
                     room[*slot] = memory;
@@ -278,5 +367,7 @@ impl Places<'_> {
                 held[i] = out;
             }
         }
+        drop(held);
+        set.iter().for_each(|(id, set)| flags.set(*id, set));
     }
 }

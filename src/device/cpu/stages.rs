@@ -3,11 +3,13 @@
 //! A dispatch that writes nothing but records' own values, from those and from what all records share, can run on some
 //! records and then on others. Neighbours of that kind make one stage: a block of records goes through all of them before
 //! another begins, each block on its own thread. Threads meet once a stage and not once a dispatch, and what only the
-//! stage uses is needed for the blocks that are on their way, in memory that stays in cache. Every other dispatch is a stage
-//! of its own.
+//! stage uses is needed for the blocks that are on their way, in memory that stays in cache. Neighbours that are [maps](super::maps)
+//! over the elements of one parameter make a stage of blocks of these. Every other dispatch is a stage of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
+use super::maps::{self, Elements, Use};
 use super::{Native, native};
 use crate::graph::DType;
 use crate::lower::memory::{share, tenants};
@@ -24,7 +26,7 @@ const BLOCKS: usize = 16;
 pub enum Stage {
     /// A dispatch that shares out its work by itself.
     Whole(Command),
-    /// Dispatches that a block of records goes through.
+    /// Dispatches that a block of records, or of elements, goes through.
     Blocks(Blocks),
 }
 
@@ -41,12 +43,16 @@ pub struct Command {
 
 /// The dispatches of a stage, whose buffers are indices into a list.
 pub struct Blocks {
-    /// Records of a block, the last of which may have fewer.
+    /// Records of a block, or elements, the last of which may have fewer.
     pub records: usize,
+    /// Of how many elements the blocks are; `None` where they are of the rows of a batch.
+    pub elements: Option<usize>,
     pub buffers: Vec<Place>,
     pub commands: Vec<Step>,
     /// The memory that each block on its way has.
     pub slots: Vec<Slot>,
+    /// A number of that memory: stages with the same share it.
+    pub room: usize,
 }
 
 /// A kernel and its buffers in [`Blocks::buffers`].
@@ -54,6 +60,8 @@ pub struct Step {
     /// Its place among the dispatches of the phase.
     pub at: usize,
     pub kernel: Box<dyn Native>,
+    /// That of a last block with fewer elements.
+    pub last: Option<Box<dyn Native>>,
     /// For how many rows of a record it runs.
     pub views: usize,
     pub read: Vec<usize>,
@@ -65,10 +73,12 @@ pub struct Step {
 pub enum Place {
     /// All of it is for every block.
     Shared(BufferId),
-    /// Each block reads its records'.
-    Read(BufferId),
+    /// Each block reads its records', so many elements each.
+    Read(BufferId, usize),
     /// Each block writes its records'.
-    Written(BufferId),
+    Written(BufferId, usize),
+    /// Each block sets flags in it.
+    Flags(BufferId),
     /// In a slot of the block's own memory, so many elements of a type a record.
     Own(usize, DType, usize),
 }
@@ -97,13 +107,15 @@ impl Plan {
             let bytes = slots.iter().map(|slot| largest(slot, rows).saturating_mul(slot.dtype.size()));
             bytes.fold(0, usize::saturating_add)
         };
-        let rooms = |stage: &Stage| match stage {
-            Stage::Whole(_) => 0,
-            Stage::Blocks(blocks) => {
-                of(&blocks.slots, blocks.records).saturating_mul(threads.min(rows.div_ceil(blocks.records)))
-            }
-        };
-        let rooms = self.stages.values().flatten().map(rooms).fold(0, usize::saturating_add);
+        let mut rooms: BTreeMap<usize, usize> = BTreeMap::new();
+        for stage in self.stages.values().flatten() {
+            let Stage::Blocks(blocks) = stage else { continue };
+            let count = blocks.elements.unwrap_or(rows).div_ceil(blocks.records);
+            let bytes = of(&blocks.slots, blocks.records).saturating_mul(threads.min(count));
+            let most = rooms.entry(blocks.room).or_default();
+            *most = bytes.max(*most);
+        }
+        let rooms = rooms.into_values().fold(0, usize::saturating_add);
         let scratch = self.scratch(rows).saturating_mul(size_of::<f32>());
         of(&self.slots, rows).saturating_add(rooms).saturating_add(scratch)
     }
@@ -186,23 +198,13 @@ pub fn plan(program: &Program, rows: usize) -> Plan {
     let buffers = program.buffers.iter().map(buffer).collect();
     let program = Program { buffers, phases, slots: program.slots.clone(), ..Program::default() };
     let program = &program;
-    // The dispatches of each stage, and whether they are blocks.
-    let mut ranges: BTreeMap<Phase, Vec<(usize, usize, bool)>> = BTreeMap::new();
-    for (&phase, dispatches) in &program.phases {
-        let stages = ranges.entry(phase).or_default();
-        for (i, dispatch) in dispatches.iter().enumerate() {
-            let splits = splits(program, dispatch);
-            match stages.last_mut() {
-                Some((_, end, true)) if splits => *end = i + 1,
-                _ => stages.push((i, i + 1, splits)),
-            }
-        }
-    }
+    let ranges: BTreeMap<Phase, Vec<Span>> =
+        program.phases.iter().map(|(&phase, dispatches)| (phase, spans(program, dispatches))).collect();
     let mut first = 0;
     let mut number = BTreeMap::new();
     for (&phase, stages) in &ranges {
-        for (stage, &(start, end, _)) in stages.iter().enumerate() {
-            number.extend((start..end).map(|i| ((phase, i), first + stage)));
+        for (stage, span) in stages.iter().enumerate() {
+            number.extend(span.range.clone().map(|i| ((phase, i), first + stage)));
         }
         first += stages.len();
     }
@@ -214,24 +216,43 @@ pub fn plan(program: &Program, rows: usize) -> Plan {
         }
     }
     let planned = !program.slots.is_empty();
-    let own = |id: BufferId| {
-        let buffer = program.buffer(id);
-        planned && buffer.role == Role::Temporary && by_record(buffer.len).is_some() && stages_of[&id].len() == 1
+    let own = |id: BufferId, len: Extent| {
+        let temporary = program.buffer(id).role == Role::Temporary;
+        planned && temporary && by_record(len).is_some() && stages_of[&id].len() == 1
     };
+    let mut rooms: Vec<(usize, Vec<Slot>)> = Vec::new();
     let mut outliving = tenants(program, |phase, i| number[&(phase, i)]);
     let mut stages = BTreeMap::new();
     for (phase, list) in ranges {
         let (dispatches, order) = (program.phase(phase), &orders[&phase]);
         let mut of_phase = Vec::new();
-        for (start, end, splits) in list {
-            if !splits {
-                of_phase.push(Stage::Whole(command(order[start], &dispatches[start])));
-                continue;
+        for Span { range, over } in list {
+            let start = range.start;
+            let in_order = |list: Vec<usize>| -> (Vec<usize>, Vec<Dispatch>) {
+                list.into_iter().map(|i| (order[start + i], dispatches[start + i].clone())).unzip()
+            };
+            let (mut blocks, kept) = match over {
+                Over::Nothing => {
+                    of_phase.push(Stage::Whole(command(order[start], &dispatches[start])));
+                    continue;
+                }
+                Over::Records => {
+                    let early = in_order(sums_early(program, &dispatches[range.clone()]));
+                    let (mut blocks, kept) = blocks(program, early, &own);
+                    blocks.records = records(&blocks, &dispatches[range], rows);
+                    (blocks, kept)
+                }
+                Over::Elements(elements) => {
+                    let all = in_order((0..range.len()).collect());
+                    let (blocks, kept) = blocks(&elements.as_records(program), all, &own);
+                    (of_elements(blocks, &elements, &dispatches[range]), kept)
+                }
+            };
+            let room = (blocks.records, blocks.slots.clone());
+            blocks.room = rooms.iter().position(|known| *known == room).unwrap_or(rooms.len());
+            if blocks.room == rooms.len() {
+                rooms.push(room);
             }
-            let early = sums_early(program, &dispatches[start..end]).into_iter();
-            let (places, dispatches): (Vec<usize>, Vec<Dispatch>) =
-                early.map(|i| (order[start + i], dispatches[start + i].clone())).unzip();
-            let (blocks, kept) = blocks(program, &places, &dispatches, rows, &own);
             outliving.retain(|id, _| !kept.contains(id));
             of_phase.push(Stage::Blocks(blocks));
         }
@@ -259,26 +280,72 @@ fn command(at: usize, dispatch: &Dispatch) -> Command {
     }
 }
 
-/// The stage of some dispatches, given with their places in the phase, and the buffers that it keeps in memory of its own.
+/// What the dispatches of a stage go over.
+enum Over {
+    /// Nothing that they could go over together.
+    Nothing,
+    Records,
+    Elements(Elements),
+}
+
+/// The dispatches of a stage, by their places.
+struct Span {
+    range: Range<usize>,
+    over: Over,
+}
+
+/// The stages of a phase.
+fn spans(program: &Program, dispatches: &[Dispatch]) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    for (i, dispatch) in dispatches.iter().enumerate() {
+        let over = match Elements::of(dispatch) {
+            _ if splits(program, dispatch) => Over::Records,
+            Some(elements) => Over::Elements(elements),
+            None => Over::Nothing,
+        };
+        let together = match (spans.last_mut(), &over) {
+            (Some(Span { range, over: Over::Records }), Over::Records) => Some(range),
+            (Some(Span { range, over: Over::Elements(before) }), Over::Elements(more)) => {
+                before.with(more).map(|both| {
+                    *before = both;
+                    range
+                })
+            }
+            _ => None,
+        };
+        match together {
+            Some(range) => range.end = i + 1,
+            None => spans.push(Span { range: i..i + 1, over }),
+        }
+    }
+    for span in spans.iter_mut().filter(|span| span.range.len() == 1) {
+        // Alone it shares out its elements by itself.
+        if matches!(span.over, Over::Elements(_)) {
+            span.over = Over::Nothing;
+        }
+    }
+    spans
+}
+
+/// The stage of some dispatches, given with their places in the phase, in blocks of one record; and the buffers that it keeps in
+/// memory of its own.
 fn blocks(
     program: &Program,
-    places: &[usize],
-    dispatches: &[Dispatch],
-    rows: usize,
-    own: &impl Fn(BufferId) -> bool,
+    (places, dispatches): (Vec<usize>, Vec<Dispatch>),
+    own: &impl Fn(BufferId, Extent) -> bool,
 ) -> (Blocks, BTreeSet<BufferId>) {
     let mut part = Program { buffers: program.buffers.clone(), ..Program::default() };
-    part.phases.insert(Phase::Forward, dispatches.to_vec());
+    part.phases.insert(Phase::Forward, dispatches.clone());
     let used: BTreeSet<BufferId> = dispatches.iter().flat_map(|d| d.buffers.iter().copied()).collect();
-    let kept: BTreeSet<BufferId> = used.iter().copied().filter(|id| own(*id)).collect();
+    let kept: BTreeSet<BufferId> = used.iter().copied().filter(|id| own(*id, program.buffer(*id).len)).collect();
     let mut wants = tenants(&part, |_, i| i);
     wants.retain(|id, _| kept.contains(id));
     let (slots, homes) = share(&wants);
     let written: BTreeSet<BufferId> = dispatches.iter().flat_map(|d| d.split().1.iter().copied()).collect();
     let place = |id: &BufferId| match (by_record(program.buffer(*id).len), homes.get(id)) {
         (Some(len), Some(&slot)) => Place::Own(slot as usize, program.buffer(*id).dtype, len),
-        (Some(_), None) if written.contains(id) => Place::Written(*id),
-        (Some(_), None) => Place::Read(*id),
+        (Some(len), None) if written.contains(id) => Place::Written(*id, len),
+        (Some(len), None) => Place::Read(*id, len),
         (None, _) => Place::Shared(*id),
     };
     let buffers: Vec<Place> = used.iter().map(place).collect();
@@ -286,17 +353,40 @@ fn blocks(
     let step = |(&at, dispatch): (&usize, &Dispatch)| {
         let (read, written) = dispatch.split();
         let [read, written] = [read, written].map(|ids| ids.iter().map(|id| index[id]).collect());
-        Step { at, kernel: native(&dispatch.kernel), views: dispatch.views, read, written }
+        Step { at, kernel: native(&dispatch.kernel), last: None, views: dispatch.views, read, written }
     };
-    let commands: Vec<Step> = places.iter().zip(dispatches).map(step).collect();
-    let bytes: usize = slots.iter().map(|slot| largest(slot, 1) * slot.dtype.size()).sum();
+    let commands: Vec<Step> = places.iter().zip(&dispatches).map(step).collect();
+    (Blocks { records: 1, elements: None, buffers, commands, slots, room: 0 }, kept)
+}
+
+/// How many records of a batch of `rows` are a block of the `dispatches`.
+fn records(blocks: &Blocks, dispatches: &[Dispatch], rows: usize) -> usize {
+    let bytes: usize = blocks.slots.iter().map(|slot| largest(slot, 1) * slot.dtype.size()).sum();
     let flops: u64 = dispatches.iter().map(|d| d.kernel.rules().flops(d.views)).sum();
     let block = |step: &Step| Some(step.kernel.block()?.div_ceil(step.views));
-    let wanted = commands.iter().filter_map(block).max().unwrap_or(1);
+    let wanted = blocks.commands.iter().filter_map(block).max().unwrap_or(1);
     let least = wanted.max(WORK.div_ceil(flops.max(1)).try_into().unwrap_or(usize::MAX));
     let most = (CACHE / bytes.max(1)).min(rows.div_ceil(BLOCKS));
-    let records = least.max(most).clamp(1, rows.max(1));
-    (Blocks { records, buffers, commands, slots }, kept)
+    least.max(most).clamp(1, rows.max(1))
+}
+
+/// The stage of `dispatches` in blocks of elements.
+fn of_elements(blocks: Blocks, elements: &Elements, dispatches: &[Dispatch]) -> Blocks {
+    let place = |place: Place| match place {
+        Place::Shared(id) if elements.uses.get(&id) == Some(&Use::Flags) => Place::Flags(id),
+        place => place,
+    };
+    let step = |(step, dispatch): (Step, &Dispatch)| match maps::kernels(dispatch) {
+        Some((kernel, last)) => Step { kernel, last, ..step },
+        None => step,
+    };
+    Blocks {
+        records: maps::BLOCK,
+        elements: Some(elements.len),
+        buffers: blocks.buffers.into_iter().map(place).collect(),
+        commands: blocks.commands.into_iter().zip(dispatches).map(step).collect(),
+        ..blocks
+    }
 }
 
 /// Elements of a slot at a physical batch of `rows`.
@@ -337,7 +427,7 @@ mod tests {
         };
         assert_eq!((&first.written[..], &second.written[..]), (&[BufferId(1)][..], &[BufferId(3)][..]));
         assert_eq!(blocks.commands.len(), 2);
-        assert!(matches!(blocks.buffers[..], [Place::Own(0, DType::F32, 8), Place::Written(BufferId(2))]));
+        assert!(matches!(blocks.buffers[..], [Place::Own(0, DType::F32, 8), Place::Written(BufferId(2), 3)]));
         assert!(!plan.homes.contains_key(&BufferId(0)));
     }
 }

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::device::TARGETS;
 use crate::device::cases::{Case, apart, cases, check, rounding};
-use crate::lower::program::{BufferId, Phase};
+use crate::graph::DType;
+use crate::lower::kernels::{Nonfinite, Release, Sgd};
+use crate::lower::program::{Buffer, BufferId, Extent, Phase};
+use crate::lower::{hyper, memory};
 
 #[test]
 fn every_kernel_keeps_its_contract() {
@@ -92,4 +96,65 @@ fn a_write_of_the_wrong_length_is_refused() {
     let case = cases().into_iter().find(|c| c.name == "accumulate/1").unwrap();
     let mut session = Cpu.load(Arc::new(case.program), case.rows).unwrap();
     assert!(session.write(BufferId(0), &[0; 2]).is_err());
+}
+
+/// The dispatches of an update go through the elements together, to the same result as one after the other.
+#[test]
+fn an_update_by_blocks_of_elements_is_that_by_kernels() {
+    for len in [1, 5, maps::BLOCK - 1, maps::BLOCK, maps::BLOCK + 1, 3 * maps::BLOCK + 7] {
+        for momentum in [0.0, 0.9] {
+            let one_by_one = [Phase::Forward, Phase::Private, Phase::Plain];
+            assert_eq!(updated(len, momentum, &[Phase::Forward; 3]), updated(len, momentum, &one_by_one), "{len}");
+        }
+    }
+}
+
+/// What the update of `len` elements leaves in all buffers but the gradient, with its kernels in these phases.
+fn updated(len: usize, momentum: f32, phases: &[Phase; 3]) -> Vec<Vec<u32>> {
+    let (pairs, elements) = (Extent::fixed(2 * len), Extent::fixed(len));
+    let buffers = [
+        ("noise", DType::I32, pairs, Role::GridNoise("w".into())),
+        ("hyper", DType::F32, Extent::fixed(hyper::LEN), Role::Input("hyper".into())),
+        ("unit", DType::F32, Extent::fixed(1), Role::Input("unit".into())),
+        ("sum", DType::I32, pairs, Role::GridSum("w".into())),
+        ("gradient", DType::F32, elements, Role::Temporary),
+        ("w", DType::F32, elements, Role::Parameter("w".into())),
+        ("velocity", DType::F32, elements, Role::OptimizerState("w".into(), "momentum".into())),
+        ("flags", DType::I32, Extent::fixed(2), Role::Output("flags".into())),
+    ];
+    let buffers = buffers.map(|(name, dtype, len, role)| Buffer { name: name.into(), dtype, len, role, slot: 0 });
+    let mut program = Program { buffers: buffers.to_vec(), targets: TARGETS.ids(), ..Program::default() };
+    let moving = if momentum == 0.0 { &[4, 1, 5][..] } else { &[4, 1, 5, 6] };
+    let kernels: [(Kernel, &[u32]); 3] = [
+        (Release { len, group: 0, groups: 1 }.into(), &[0, 1, 2, 3, 4]),
+        (Sgd { len, momentum, nesterov: true, weight_decay: 0.1 }.into(), moving),
+        (Nonfinite { len, buffers: 2, at: 1 }.into(), &[5, 6, 7]),
+    ];
+    for ((kernel, buffers), phase) in kernels.into_iter().zip(phases) {
+        let buffers = buffers.iter().map(|&id| BufferId(id)).collect();
+        let dispatch = Dispatch { kernel, buffers, label: String::new(), views: 1 };
+        program.phases.entry(*phase).or_default().push(dispatch);
+    }
+    memory::plan(&mut program);
+    let together = stages::plan(&program, 1).stages[&Phase::Forward].len();
+    assert_eq!(together, 1, "one stage");
+    let mut session = Cpu.load(Arc::new(program), 1).unwrap();
+    let floats = |by: usize| -> Vec<f32> { (0..len).map(|i| (i * by % 101) as f32 - 50.0).collect() };
+    let words =
+        |by: usize| -> Vec<u32> { (0..2 * len).map(|i| if i % 2 == 0 { (i * by) as u32 } else { 0 }).collect() };
+    session.write_f32(BufferId(1), &[0.5; hyper::LEN]).unwrap();
+    session.write_f32(BufferId(2), &[0.25]).unwrap();
+    session.write(BufferId(3), &words(977)).unwrap();
+    session.write_f32(BufferId(5), &floats(13)).unwrap();
+    // The last element is not finite.
+    let velocity: Vec<f32> = floats(7).into_iter().rev().skip(1).rev().chain([f32::INFINITY]).collect();
+    session.write_f32(BufferId(6), &velocity).unwrap();
+    let mut ran = vec![];
+    for phase in phases {
+        if !ran.contains(phase) {
+            session.run_lent(*phase, &[(BufferId(0), &words(31))]).unwrap();
+            ran.push(*phase);
+        }
+    }
+    [3, 5, 6, 7].map(|id| session.read(BufferId(id)).unwrap()).to_vec()
 }

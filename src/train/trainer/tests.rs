@@ -375,13 +375,13 @@ fn by_definition(plan: &PrivacyPlan, data: &Dataset) -> (Vec<f64>, f64) {
             let sigma_b = plan.expected_batch / 20.0;
             std = scaled * (multiplier.powi(-2) - (2.0 * sigma_b).powi(-2)).powf(-0.5);
             let mut z = [0.0f32];
-            noise.fill(step, 1, &mut z);
+            noise.fill(step, (1, 0), &mut z);
             let fraction = (below + sigma_b * f64::from(z[0])) / plan.expected_batch + 0.5;
             bound *= (-adaptive.rate * (fraction - adaptive.quantile)).exp();
         }
         let mut added = [0.0f32; WIDTH];
         if !plan.non_private {
-            noise.fill(step, 0, &mut added);
+            noise.fill(step, (0, 0), &mut added);
         }
         for k in 0..WIDTH {
             velocity[k] = 0.9 * velocity[k] + (sum[k] + std * f64::from(added[k])) / plan.expected_batch;
