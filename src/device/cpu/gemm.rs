@@ -13,10 +13,18 @@ use super::panels::Prepared;
 use super::{Buffers, Native, parallel, patches};
 use crate::lower::kernels::{Bias, ConvGeometry, Gemm, View};
 
+/// Rows of one large product that a thread works out at a time at most.
+const MOST: usize = 22 * ROWS;
+
 /// Rows of one large product of `m` rows that a thread works out at a time: every block packs the right operand anew, so there
-/// are no more of them than keep `threads` at work. None is so small that its rows would round otherwise than in another block.
+/// are no more of them than keep `threads` at work, as many for each. None is so small that its rows would round otherwise than in
+/// another block.
 fn block(m: usize, threads: usize) -> usize {
-    let mut block = m.div_ceil(threads).next_multiple_of(ROWS).clamp(3 * ROWS, 21 * ROWS);
+    let mut blocks = m.div_ceil(3 * ROWS).min(threads).max(1);
+    if m.div_ceil(blocks) > MOST {
+        blocks = m.div_ceil(MOST).next_multiple_of(threads);
+    }
+    let mut block = m.div_ceil(blocks).next_multiple_of(ROWS);
     while block < m && (1..FEWEST).contains(&(m % block)) {
         block += ROWS;
     }
@@ -281,12 +289,13 @@ mod tests {
 
     #[test]
     fn blocks_keep_threads_at_work_and_leave_no_few_rows() {
-        assert_eq!([64, 256, 1024, 4096].map(|m| block(m, 2)), [36, 132, 252, 252]);
-        assert_eq!([64, 1024, 4096].map(|m| block(m, 16)), [36, 72, 252]);
+        assert_eq!([64, 256, 512, 1024, 4096].map(|m| block(m, 2)), [36, 132, 264, 264, 264]);
+        assert_eq!([64, 1024, 4096].map(|m| block(m, 16)), [36, 72, 264]);
         for threads in [1, 2, 3, 16] {
             for m in 1..3000 {
                 let rest = m % block(m, threads);
                 assert!(m < FEWEST || rest == 0 || rest >= FEWEST, "{m} rows on {threads} threads");
+                assert!(block(m, threads) <= MOST + ROWS, "{m} rows on {threads} threads");
             }
         }
     }
