@@ -158,7 +158,8 @@ impl Native for RecurrenceVjp {
                                 Some(k) => only(tape(kept[k], direction.step(made - 1, steps))),
                             }
                         });
-                        for (carried, output) in carried.iter_mut().zip(code.outputs().skip(columns)).filter(|_| stage == 0)
+                        for (carried, output) in
+                            carried.iter_mut().zip(code.outputs().skip(columns)).filter(|_| stage == 0)
                         {
                             tile.store(output, 0, &mut carried[part.start * hidden..part.end * hidden]);
                         }

@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::carry::joined;
 use super::lanes::widest;
-use super::parallel::GRAIN;
 use super::maps::Map;
+use super::parallel::GRAIN;
 use super::{Buffers, Native};
 use crate::lower::hyper;
 use crate::lower::kernels::Release;
