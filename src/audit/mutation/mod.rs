@@ -154,8 +154,12 @@ fn double_bound(subject: &mut Subject) -> Result<bool, AuditError> {
 fn noise_per_physical_batch(subject: &mut Subject) -> Result<bool, AuditError> {
     let mut edit = Edit(&mut subject.program);
     for (at, ending) in edit.endings() {
-        let [sum, noise] = [ending.sum, ending.noise].map(|buffer| edit.of_end(at, buffer));
-        let len = ending.len;
+        let [sum, lent] = [ending.sum, ending.noise].map(|buffer| edit.of_end(at, buffer));
+        let (len, words) = (ending.len, ending.words() * ending.len);
+        // What the host lends to the end of a step may be gone after it.
+        let noise = edit.add_like("noise of the step before", lent);
+        edit.0.buffers[noise.0 as usize].role = Role::Output(format!("audit/kept/{at}"));
+        edit.push(edit.end(), copy(CopyAxis { size: words, from: 1, to: 1 }, 0), &[lent, noise]);
         if ending.unit.is_none() {
             edit.push(Phase::Private, Accumulate { len }, &[noise, sum]);
             continue;

@@ -79,10 +79,20 @@ impl Elements {
     }
 }
 
-/// The kernel of a dispatch over elements for a block of them, and for the last block if that has fewer.
-pub fn kernels(dispatch: &Dispatch) -> Option<(Box<dyn Native>, Option<Box<dyn Native>>)> {
-    let kernel = native(&dispatch.kernel);
-    let Map { len, of, .. } = kernel.map()?;
-    let rest = len % BLOCK;
-    Some((of(len.min(BLOCK)), (len > BLOCK && rest > 0).then(|| of(rest))))
+/// The kernels of a dispatch over elements.
+pub struct Kernels {
+    /// That for a block of them.
+    pub block: Box<dyn Native>,
+    /// That for the last block, if it has fewer.
+    pub last: Option<Box<dyn Native>>,
+}
+
+impl Kernels {
+    /// Those of a dispatch, if it is a map.
+    pub fn of(dispatch: &Dispatch) -> Option<Kernels> {
+        let kernel = native(&dispatch.kernel);
+        let Map { len, of, .. } = kernel.map()?;
+        let rest = len % BLOCK;
+        Some(Kernels { block: of(len.min(BLOCK)), last: (len > BLOCK && rest > 0).then(|| of(rest)) })
+    }
 }

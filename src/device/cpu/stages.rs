@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::maps::{self, Elements, Use};
+use super::maps::{self, Elements, Kernels, Use};
 use super::{Native, native};
 use crate::graph::DType;
 use crate::lower::memory::{share, tenants};
@@ -376,8 +376,8 @@ fn of_elements(blocks: Blocks, elements: &Elements, dispatches: &[Dispatch]) -> 
         Place::Shared(id) if elements.uses.get(&id) == Some(&Use::Flags) => Place::Flags(id),
         place => place,
     };
-    let step = |(step, dispatch): (Step, &Dispatch)| match maps::kernels(dispatch) {
-        Some((kernel, last)) => Step { kernel, last, ..step },
+    let step = |(step, dispatch): (Step, &Dispatch)| match Kernels::of(dispatch) {
+        Some(Kernels { block, last }) => Step { kernel: block, last, ..step },
         None => step,
     };
     Blocks {
