@@ -32,7 +32,7 @@ pub struct CpuSession {
 }
 
 /// Whether the host lends what a buffer holds to the phase that reads it, and only that.
-pub fn is_lent(program: &Program, buffer: BufferId) -> bool {
+fn is_lent(program: &Program, buffer: BufferId) -> bool {
     matches!(program.buffer(buffer).role, Role::Noise(_) | Role::GridNoise(_))
 }
 
